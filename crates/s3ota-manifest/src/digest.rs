@@ -1,0 +1,112 @@
+//! SHA-256 digests, and their one spelling in text.
+
+use core::fmt;
+use core::str::FromStr;
+
+/// A SHA-256 digest of 32 bytes. It displays as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sha256Digest(pub [u8; 32]);
+
+/// The text is not 64 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sha256Error;
+
+impl Sha256Digest {
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for Sha256Digest {
+    type Err = Sha256Error;
+
+    /// Reads 64 hex digits of either case, as `sha256sum` and `Get-FileHash` print them.
+    fn from_str(text: &str) -> Result<Self, Sha256Error> {
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+            return Err(Sha256Error);
+        };
+        let mut digest = [0; 32];
+        if pairs.len() != digest.len() {
+            return Err(Sha256Error);
+        }
+        for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
+            *byte = (nibble(*high)? << 4) | nibble(*low)?;
+        }
+        Ok(Sha256Digest(digest))
+    }
+}
+
+fn nibble(digit: u8) -> Result<u8, Sha256Error> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(Sha256Error),
+    }
+}
+
+impl From<[u8; 32]> for Sha256Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Sha256Digest(bytes)
+    }
+}
+
+impl From<Sha256Digest> for [u8; 32] {
+    fn from(digest: Sha256Digest) -> Self {
+        digest.0
+    }
+}
+
+impl fmt::Display for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sha256Digest({self})")
+    }
+}
+
+impl fmt::Display for Sha256Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a SHA-256 is written as exactly 64 hex digits, as sha256sum prints it")
+    }
+}
+
+impl core::error::Error for Sha256Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn either_case_is_read_and_lower_case_is_written() {
+        let digest: Sha256Digest = EMPTY.parse().unwrap();
+        assert_eq!(digest.as_bytes()[..4], [0xe3, 0xb0, 0xc4, 0x42]);
+        assert_eq!(EMPTY.to_uppercase().parse(), Ok(digest));
+        assert_eq!(digest.to_string(), EMPTY);
+    }
+
+    #[test]
+    fn anything_but_64_hex_digits_is_refused() {
+        let long = std::format!("{EMPTY}00");
+        let wide = EMPTY.replace("e3", "é");
+        for text in [
+            "",
+            "e3",
+            &EMPTY[1..],
+            &EMPTY[2..],
+            &long,
+            &EMPTY.replace('f', "g"),
+            &wide,
+        ] {
+            assert_eq!(text.parse::<Sha256Digest>(), Err(Sha256Error), "{text}");
+        }
+    }
+}

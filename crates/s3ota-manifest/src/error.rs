@@ -1,0 +1,196 @@
+//! Why a document is not a manifest.
+
+use core::fmt;
+
+use crate::json::MAX_DEPTH;
+use crate::manifest::MAX_DOCUMENT;
+use crate::{RolloutError, TimestampError, UrlError, VersionError};
+
+/// Why a document is not a manifest: what is wrong and where.
+///
+/// Positions (`at`) are byte offsets from the start of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The document is longer than [`MAX_DOCUMENT`] bytes.
+    TooLarge,
+    /// The document begins with a UTF-8 byte order mark. RFC 8259, section 8.1, forbids to write one.
+    ByteOrderMark,
+    /// The document is not valid UTF-8.
+    Utf8 {
+        /// Where the first wrong byte is.
+        at: usize,
+    },
+    /// The document is not a JSON object. An error page of a server ends up here.
+    NotAnObject,
+    /// The document is not valid JSON (RFC 8259).
+    Syntax {
+        /// Where reading stopped.
+        at: usize,
+        /// What should have been there.
+        expected: &'static str,
+    },
+    /// The document ends before it is complete.
+    Truncated,
+    /// Something other than white space follows the document.
+    TrailingGarbage {
+        /// Where it begins.
+        at: usize,
+    },
+    /// Objects and arrays are nested deeper than [`MAX_DEPTH`].
+    TooDeep {
+        /// Where the limit was passed.
+        at: usize,
+    },
+    /// A field appears twice. Readers disagree on which one counts, so neither does.
+    DuplicateKey(&'static str),
+    /// A field that must be there is not.
+    MissingField(&'static str),
+    /// A field holds another type of JSON value than it must. `null` is not the same as absent.
+    WrongType {
+        /// The field's name.
+        field: &'static str,
+        /// What it must hold.
+        expected: &'static str,
+    },
+    /// A text field is empty, too long, or holds a control character.
+    Text {
+        /// The field's name.
+        field: &'static str,
+        /// What is wrong with the text.
+        problem: TextProblem,
+    },
+    /// `version` is not a version.
+    Version(VersionError),
+    /// `url` is not an https URL that can be used.
+    Url(UrlError),
+    /// `size` is not a whole number of bytes from 1 to 4,294,967,295.
+    Size,
+    /// `sha256` is not 64 hex digits.
+    Sha256,
+    /// `rollout` is not a percentage.
+    Rollout(RolloutError),
+    /// `expires` is not an RFC 3339 date and time.
+    Expires(TimestampError),
+}
+
+/// What is wrong with a text field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TextProblem {
+    /// It is empty. Leave the field out instead.
+    Empty,
+    /// It is too long.
+    TooLong {
+        /// How many bytes of UTF-8 it may have.
+        limit: usize,
+    },
+    /// It holds a control character, such as a line end. The release statement has one line a field.
+    ControlCharacter,
+}
+
+impl ManifestError {
+    /// A stable code for machines: `manifest.url` where the URL is at fault, else `manifest.invalid`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            ManifestError::Url(_) => "manifest.url",
+            _ => "manifest.invalid",
+        }
+    }
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ManifestError::TooLarge => write!(
+                f,
+                "the manifest is longer than {MAX_DOCUMENT} bytes; shorten its notes or move them elsewhere"
+            ),
+            ManifestError::ByteOrderMark => f.write_str(
+                "the manifest begins with a byte order mark; save it as UTF-8 without BOM",
+            ),
+            ManifestError::Utf8 { at } => {
+                write!(f, "the manifest is not UTF-8 at byte {at}; save it as UTF-8")
+            }
+            ManifestError::NotAnObject => f.write_str(
+                "the manifest is not a JSON object, it does not begin with `{`; check that its address gives the manifest and not an error page",
+            ),
+            ManifestError::Syntax { at, expected } => {
+                write!(f, "the manifest is not valid JSON at byte {at}: expected {expected}")
+            }
+            ManifestError::Truncated => f.write_str(
+                "the manifest ends before it is complete; fetch or upload it again",
+            ),
+            ManifestError::TrailingGarbage { at } => write!(
+                f,
+                "the manifest is followed by something else at byte {at}; it must be one JSON object and nothing more"
+            ),
+            ManifestError::TooDeep { at } => write!(
+                f,
+                "the manifest is nested deeper than {MAX_DEPTH} levels at byte {at}; flatten its extra fields"
+            ),
+            ManifestError::DuplicateKey(key) => {
+                write!(f, "the manifest has `{key}` twice; remove one of them")
+            }
+            ManifestError::MissingField(field) => {
+                write!(f, "the manifest has no `{field}`; add it")
+            }
+            ManifestError::WrongType { field, expected } => {
+                write!(f, "the manifest's `{field}` must be {expected}")
+            }
+            ManifestError::Text { field, problem } => {
+                write!(f, "the manifest's `{field}` {problem}")
+            }
+            ManifestError::Version(error) => write!(f, "the manifest's `version`: {error}"),
+            ManifestError::Url(error) => write!(f, "the manifest's `url`: {error}"),
+            ManifestError::Size => write!(
+                f,
+                "the manifest's `size` must be the image's size in bytes, a whole number from 1 to {}",
+                u32::MAX
+            ),
+            ManifestError::Sha256 => {
+                write!(f, "the manifest's `sha256`: {}", crate::Sha256Error)
+            }
+            ManifestError::Rollout(error) => write!(f, "the manifest's `rollout`: {error}"),
+            ManifestError::Expires(error) => write!(f, "the manifest's `expires`: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for TextProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TextProblem::Empty => f.write_str("is empty; fill it in or leave the field out"),
+            TextProblem::TooLong { limit } => {
+                write!(f, "is longer than {limit} bytes; shorten it")
+            }
+            TextProblem::ControlCharacter => {
+                f.write_str("holds a control character, such as a line end; remove it")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ManifestError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ManifestError::Version(error) => Some(error),
+            ManifestError::Url(error) => Some(error),
+            ManifestError::Rollout(error) => Some(error),
+            ManifestError::Expires(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<VersionError> for ManifestError {
+    fn from(error: VersionError) -> Self {
+        ManifestError::Version(error)
+    }
+}
+
+impl From<UrlError> for ManifestError {
+    fn from(error: UrlError) -> Self {
+        ManifestError::Url(error)
+    }
+}

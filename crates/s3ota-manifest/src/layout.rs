@@ -1,0 +1,221 @@
+//! Where things lie in the bucket, and what a server tells about them (feature `alloc`).
+//!
+//! Under one prefix, one product on one kind of chip:
+//!
+//! ```text
+//! <prefix>/<channel>.json                       the manifest of a channel: small, mutable
+//! <prefix>/releases/<version>.json              the same record, immutable: the history
+//! <prefix>/images/<version>-<12 hex>.bin        the images, immutable, named by their content
+//! ```
+//!
+//! ```
+//! use s3ota_manifest::layout;
+//!
+//! assert_eq!(layout::channel_key("greenhouse/c3", "stable")?, "greenhouse/c3/stable.json");
+//! assert_eq!(layout::channel_key("", "beta")?, "beta.json");
+//! # Ok::<(), layout::LayoutError>(())
+//! ```
+//!
+//! The prefix may be empty, and one `/` at its end does not matter: `s3://bucket/` and
+//! `s3://bucket/greenhouse/` are what people type.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+
+use crate::{Sha256Digest, Version};
+
+/// How long an object's key may be, in bytes of UTF-8
+/// ([Amazon S3 User Guide, "Naming Amazon S3 objects"](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)).
+pub const MAX_KEY: usize = 1024;
+
+/// How long a channel's name may be, in bytes.
+pub const MAX_CHANNEL: usize = 64;
+
+/// `Cache-Control` of a channel's manifest.
+///
+/// A minute, and not `no-cache`: with a CDN in front of the bucket, a fleet that polls costs one request a
+/// minute to the bucket, and a release still reaches every device a minute after it is out.
+pub const CHANNEL_CACHE_CONTROL: &str = "public, max-age=60";
+
+/// `Cache-Control` of release records and images, which never change under their key
+/// (RFC 8246 for `immutable`; a year is the customary "for ever").
+pub const IMMUTABLE_CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
+
+/// `Content-Type` of manifests and release records (RFC 8259, section 11).
+pub const MANIFEST_CONTENT_TYPE: &str = "application/json";
+
+/// `Content-Type` of images (RFC 2046, section 4.5.1).
+pub const IMAGE_CONTENT_TYPE: &str = "application/octet-stream";
+
+/// The key of a channel's manifest.
+///
+/// # Errors
+///
+/// [`LayoutError`] where the channel is not a name of ASCII letters, digits, `-`, `_` and `.`
+/// that begins with a letter or digit, or the prefix cannot be used.
+pub fn channel_key(prefix: &str, channel: &str) -> Result<String, LayoutError> {
+    let well_formed = channel.len() <= MAX_CHANNEL
+        && channel.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && channel
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !well_formed {
+        return Err(LayoutError::Channel);
+    }
+    key(prefix, format!("{channel}.json"))
+}
+
+/// The key of the immutable record of a release.
+///
+/// # Errors
+///
+/// [`LayoutError`] where the prefix cannot be used.
+pub fn release_key(prefix: &str, version: &Version<'_>) -> Result<String, LayoutError> {
+    key(prefix, format!("releases/{version}.json"))
+}
+
+/// The key of an image: its version for people, the first 12 hex digits of its SHA-256 so that two builds
+/// of one version do not overwrite each other.
+///
+/// # Errors
+///
+/// [`LayoutError`] where the prefix cannot be used.
+pub fn image_key(
+    prefix: &str,
+    version: &Version<'_>,
+    sha256: &Sha256Digest,
+) -> Result<String, LayoutError> {
+    let [a, b, c, d, e, f, ..] = sha256.0;
+    let short = format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}");
+    key(prefix, format!("images/{version}-{short}.bin"))
+}
+
+/// A key as the path of a URL, percent-encoded and without a `/` in front.
+///
+/// Everything but RFC 3986's unreserved characters and `/` is encoded. That matters for `+`, which
+/// a version's build metadata begins with: S3 reads a bare `+` in a URL as a space.
+pub fn url_path(key: &str) -> String {
+    let mut path = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                path.push(char::from(byte));
+            }
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+fn key(prefix: &str, name: String) -> Result<String, LayoutError> {
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    if prefix.is_empty() {
+        return Ok(name);
+    }
+    // `.` and `..` would be taken out of URLs, and empty segments out of paths on disk.
+    let usable = !prefix.contains(char::is_control)
+        && prefix
+            .split('/')
+            .all(|segment| !matches!(segment, "" | "." | ".."));
+    let key = format!("{prefix}/{name}");
+    if !usable || key.len() > MAX_KEY {
+        return Err(LayoutError::Prefix);
+    }
+    Ok(key)
+}
+
+/// Why there is no key for what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The channel's name is empty, too long, or holds a character that it must not.
+    Channel,
+    /// The prefix begins with `/`, holds `//`, `.` or `..` as a segment or a control character, or is
+    /// so long that the key would pass [`MAX_KEY`].
+    Prefix,
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LayoutError::Channel => write!(
+                f,
+                "a channel is named with at most {MAX_CHANNEL} ASCII letters, digits, `-`, `_` and `.`, a letter or digit first, like `stable`"
+            ),
+            LayoutError::Prefix => f.write_str(
+                "the prefix cannot be used; write one like `product/esp32c3`, without `//`, `.` or `..` and without `/` in front",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for LayoutError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA256: Sha256Digest = Sha256Digest([0xab; 32]);
+
+    #[test]
+    fn keys_are_those_of_the_contract() {
+        let version = Version::parse("v1.2-rc.1+b7").unwrap();
+        assert_eq!(channel_key("p/q", "stable").unwrap(), "p/q/stable.json");
+        assert_eq!(
+            release_key("p", &version).unwrap(),
+            "p/releases/1.2.0-rc.1+b7.json"
+        );
+        assert_eq!(
+            image_key("p", &version, &SHA256).unwrap(),
+            "p/images/1.2.0-rc.1+b7-abababababab.bin"
+        );
+    }
+
+    #[test]
+    fn an_empty_prefix_leaves_no_slash_in_front() {
+        let version = Version::new(1, 2, 0);
+        for prefix in ["", "/"] {
+            assert_eq!(channel_key(prefix, "beta").unwrap(), "beta.json");
+            assert_eq!(
+                release_key(prefix, &version).unwrap(),
+                "releases/1.2.0.json"
+            );
+            assert_eq!(
+                image_key(prefix, &version, &SHA256).unwrap(),
+                "images/1.2.0-abababababab.bin"
+            );
+        }
+        assert_eq!(channel_key("p/", "beta").unwrap(), "p/beta.json");
+    }
+
+    #[test]
+    fn names_that_would_get_lost_in_a_url_are_refused() {
+        let long = "a".repeat(MAX_CHANNEL + 1);
+        for channel in [
+            "", ".", "..", ".hidden", "-x", "a/b", "a b", "a+b", "ä", "a\n", &long,
+        ] {
+            assert_eq!(
+                channel_key("p", channel),
+                Err(LayoutError::Channel),
+                "{channel:?}"
+            );
+        }
+        assert!(channel_key("p", &long[1..]).is_ok());
+        let long = "a".repeat(MAX_KEY - "/stable.json".len() + 1);
+        for prefix in ["/p", "p//", "p//q", ".", "p/../q", "p/.", "p\nq", &long] {
+            assert_eq!(
+                channel_key(prefix, "stable"),
+                Err(LayoutError::Prefix),
+                "{prefix:?}"
+            );
+        }
+        assert_eq!(channel_key(&long[1..], "stable").unwrap().len(), MAX_KEY);
+    }
+
+    #[test]
+    fn a_key_survives_the_way_through_a_url() {
+        assert_eq!(url_path("p q/1.2.0+b~_-.bin"), "p%20q/1.2.0%2Bb~_-.bin");
+        assert_eq!(url_path("ä%?#"), "%C3%A4%25%3F%23");
+    }
+}

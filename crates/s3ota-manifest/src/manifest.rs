@@ -1,0 +1,224 @@
+//! The manifest's fields, and how they are read.
+
+use crate::json::{Reader, Token};
+use crate::{HttpsUrl, ManifestError, Rollout, Sha256Digest, TextProblem, Timestamp, Version};
+
+/// How long a manifest may be, in bytes. A device needs a buffer of this size to read any of them.
+pub const MAX_DOCUMENT: usize = 8192;
+/// How long `chip` may be, in bytes of UTF-8.
+pub const MAX_CHIP: usize = 32;
+/// How long `board` may be, in bytes of UTF-8.
+pub const MAX_BOARD: usize = 64;
+/// How long `signature.keyid` may be, in bytes of UTF-8: room for the ARN of a KMS key.
+pub const MAX_KEYID: usize = 128;
+/// How long `signature.sig` may be, in bytes. An ECDSA P-256 signature has at most 72 bytes in DER,
+/// which are 96 characters in base64.
+pub const MAX_SIGNATURE: usize = 128;
+
+/// What a manifest says about a release. It borrows from the document it was read from.
+///
+/// Only [`Manifest::parse`] makes one, so every text in it has kept its limits and holds no
+/// control characters.
+///
+/// The fields `date`, `notes` and `uploader` are for people; like any field that is not listed
+/// here they are skipped.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Manifest<'a> {
+    /// The version of the release.
+    pub version: Version<'a>,
+    /// Where the image lies.
+    pub url: HttpsUrl<'a>,
+    /// The image's size in bytes, never 0.
+    pub size: Option<u32>,
+    /// The SHA-256 of the whole image file.
+    pub sha256: Option<Sha256Digest>,
+    /// The chip that the image is for, in the spelling of esptool and espflash: `esp32c3`. Not empty,
+    /// at most [`MAX_CHIP`] bytes.
+    pub chip: Option<&'a str>,
+    /// The product's own name of the hardware that the image is for. Not empty, at most
+    /// [`MAX_BOARD`] bytes.
+    pub board: Option<&'a str>,
+    /// How many of the devices shall install the release; all of them where it is absent.
+    pub rollout: Option<Rollout>,
+    /// When to stop believing this manifest. A device that knows the time refuses it from this
+    /// moment on: an attacker must not be able to serve an old manifest forever.
+    pub expires: Option<Timestamp>,
+    /// The owner's signature of the [release statement](Manifest::write_statement).
+    pub signature: Option<Signature<'a>>,
+}
+
+/// A signature of the [release statement](Manifest::write_statement). Reading it verifies nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Signature<'a> {
+    /// The name of the key, to find the public key by. At most [`MAX_KEYID`] bytes.
+    pub keyid: &'a str,
+    /// The ECDSA P-256 signature with SHA-256, DER in base64. At most [`MAX_SIGNATURE`] bytes; that it
+    /// *is* base64 is for the verifier to find out.
+    pub sig: &'a str,
+}
+
+impl<'a> Manifest<'a> {
+    /// Reads a manifest, unescaping its strings in place.
+    ///
+    /// The document must be complete. After an error its bytes may have changed.
+    ///
+    /// A field that is `null` is an error, not an absent field: a tool that had nothing to write
+    /// for `rollout` or `sha256` most likely failed to find out, and a device that took that as
+    /// "everyone" or "unchecked" would do what nobody asked for.
+    ///
+    /// # Errors
+    ///
+    /// A [`ManifestError`] names the field or the position that is wrong. Where several things are
+    /// wrong it is the first one that the reader comes across.
+    pub fn parse(document: &'a mut [u8]) -> Result<Manifest<'a>, ManifestError> {
+        let mut reader = Reader::new(document)?;
+        match reader.next() {
+            Ok(Token::ObjectStart) => {}
+            Ok(_) | Err(ManifestError::Syntax { .. }) => return Err(ManifestError::NotAnObject),
+            Err(error) => return Err(error),
+        }
+
+        let mut version = None;
+        let mut url = None;
+        let mut size = None;
+        let mut sha256 = None;
+        let mut chip = None;
+        let mut board = None;
+        let mut rollout = None;
+        let mut expires = None;
+        let mut signature = None;
+        while let Token::Key(key) = reader.next()? {
+            match key {
+                "version" => once("version", &mut version, || {
+                    Ok(Version::parse(string("version", &mut reader)?)?)
+                })?,
+                "url" => once("url", &mut url, || {
+                    Ok(HttpsUrl::parse(string("url", &mut reader)?)?)
+                })?,
+                "size" => once("size", &mut size, || read_size(&mut reader))?,
+                "sha256" => once("sha256", &mut sha256, || {
+                    string("sha256", &mut reader)?
+                        .parse()
+                        .map_err(|_| ManifestError::Sha256)
+                })?,
+                "chip" => once("chip", &mut chip, || text("chip", MAX_CHIP, &mut reader))?,
+                "board" => once("board", &mut board, || {
+                    text("board", MAX_BOARD, &mut reader)
+                })?,
+                "rollout" => once("rollout", &mut rollout, || {
+                    number("rollout", "a number from 0 to 100", &mut reader)?
+                        .parse()
+                        .map_err(ManifestError::Rollout)
+                })?,
+                "expires" => once("expires", &mut expires, || {
+                    Timestamp::parse(string("expires", &mut reader)?)
+                        .map_err(ManifestError::Expires)
+                })?,
+                "signature" => once("signature", &mut signature, || read_signature(&mut reader))?,
+                _ => reader.skip_value()?,
+            }
+        }
+        // The loop ended with the object; now the document must end too.
+        reader.next()?;
+
+        Ok(Manifest {
+            version: version.ok_or(ManifestError::MissingField("version"))?,
+            url: url.ok_or(ManifestError::MissingField("url"))?,
+            size,
+            sha256,
+            chip,
+            board,
+            rollout,
+            expires,
+            signature,
+        })
+    }
+}
+
+fn read_size(reader: &mut Reader<'_>) -> Result<u32, ManifestError> {
+    match number("size", "a number of bytes", reader)?.parse() {
+        Ok(0) | Err(_) => Err(ManifestError::Size),
+        Ok(size) => Ok(size),
+    }
+}
+
+fn read_signature<'a>(reader: &mut Reader<'a>) -> Result<Signature<'a>, ManifestError> {
+    if reader.next()? != Token::ObjectStart {
+        return Err(ManifestError::WrongType {
+            field: "signature",
+            expected: "an object with `keyid` and `sig`",
+        });
+    }
+    let mut keyid = None;
+    let mut sig = None;
+    while let Token::Key(key) = reader.next()? {
+        match key {
+            "keyid" => once("signature.keyid", &mut keyid, || {
+                text("signature.keyid", MAX_KEYID, reader)
+            })?,
+            "sig" => once("signature.sig", &mut sig, || {
+                text("signature.sig", MAX_SIGNATURE, reader)
+            })?,
+            _ => reader.skip_value()?,
+        }
+    }
+    Ok(Signature {
+        keyid: keyid.ok_or(ManifestError::MissingField("signature.keyid"))?,
+        sig: sig.ok_or(ManifestError::MissingField("signature.sig"))?,
+    })
+}
+
+/// Reads a field, unless it has been read before.
+fn once<T>(
+    field: &'static str,
+    slot: &mut Option<T>,
+    read: impl FnOnce() -> Result<T, ManifestError>,
+) -> Result<(), ManifestError> {
+    if slot.is_some() {
+        return Err(ManifestError::DuplicateKey(field));
+    }
+    *slot = Some(read()?);
+    Ok(())
+}
+
+fn string<'a>(field: &'static str, reader: &mut Reader<'a>) -> Result<&'a str, ManifestError> {
+    match reader.next()? {
+        Token::String(string) => Ok(string),
+        _ => Err(ManifestError::WrongType {
+            field,
+            expected: "a string",
+        }),
+    }
+}
+
+fn number<'a>(
+    field: &'static str,
+    expected: &'static str,
+    reader: &mut Reader<'a>,
+) -> Result<&'a str, ManifestError> {
+    match reader.next()? {
+        Token::Number(number) => Ok(number),
+        _ => Err(ManifestError::WrongType { field, expected }),
+    }
+}
+
+/// Reads a string that must not be empty, not too long, and without control characters.
+fn text<'a>(
+    field: &'static str,
+    limit: usize,
+    reader: &mut Reader<'a>,
+) -> Result<&'a str, ManifestError> {
+    let text = string(field, reader)?;
+    let problem = if text.is_empty() {
+        TextProblem::Empty
+    } else if text.len() > limit {
+        TextProblem::TooLong { limit }
+    } else if text.contains(char::is_control) {
+        TextProblem::ControlCharacter
+    } else {
+        return Ok(text);
+    };
+    Err(ManifestError::Text { field, problem })
+}

@@ -1,0 +1,100 @@
+//! The release statement: the bytes that a release's signature signs.
+
+use core::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::Manifest;
+
+/// The first line of a release statement, without its line end. The number is the version of
+/// this format: another set of lines or another spelling gets another number.
+pub const STATEMENT_HEADER: &str = "s3ota-release-v1";
+
+impl Manifest<'_> {
+    /// Writes the *release statement*, the text that a [`Signature`](crate::Signature) signs.
+    ///
+    /// Signing the manifest's own bytes would break as soon as its URL is signed anew or its notes
+    /// are corrected. So the statement is a text of its own, made from the fields that decide
+    /// what runs, where, and until when:
+    ///
+    /// ```text
+    /// s3ota-release-v1
+    /// version=1.2.0
+    /// size=1048576
+    /// sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    /// chip=esp32c3
+    /// board=greenhouse-2
+    /// rollout=12.5
+    /// expires=2027-01-31T12:00:00Z
+    /// ```
+    ///
+    /// Every line, the last one too, ends with one line feed (0x0A). The lines have this order. An
+    /// absent field has no line, so absence is signed as well: a field cannot be added or taken
+    /// away later. Values are in canonical form, so the spelling in the manifest does not matter: the
+    /// version as [`Version`](crate::Version) displays it (build metadata included), `size` in decimal,
+    /// `sha256` in lower-case hex, `rollout` as the shortest decimal number, `expires` in UTC with `Z`.
+    /// `chip` and `board` stand as they are, in UTF-8. No value can hold a line end, so two
+    /// different releases never have the same statement.
+    ///
+    /// What is signed, and why:
+    ///
+    /// | field | signed | because |
+    /// |---|---|---|
+    /// | `version` | yes | it decides what counts as newer: an old image must not come back under a high number |
+    /// | `size` | yes | a device can refuse an endless download before the hash is known |
+    /// | `sha256` | yes | it says *what* runs, to the last bit |
+    /// | `chip`, `board` | yes | an image must not be offered to hardware that it was not made for |
+    /// | `rollout` | yes | a release for one percent must not reach everyone by a stranger's hand |
+    /// | `expires` | yes | otherwise the date that ends a freeze attack could be moved |
+    /// | `url` | no | it only says where to fetch, the hash says what. A job without the key can refresh pre-signed URLs |
+    /// | `date`, `notes`, `uploader`, unknown fields | no | they are for people, nothing depends on them |
+    ///
+    /// A statement without a `sha256` line vouches for no image at all: a device that asks for a
+    /// signature must ask for the `sha256` too. The channel is not in the statement: whoever can write to the
+    /// bucket can offer a signed beta release on the stable channel.
+    ///
+    /// # Errors
+    ///
+    /// Only those of `out`.
+    pub fn write_statement<W: fmt::Write>(&self, out: &mut W) -> fmt::Result {
+        writeln!(out, "{STATEMENT_HEADER}")?;
+        writeln!(out, "version={}", self.version)?;
+        if let Some(size) = self.size {
+            writeln!(out, "size={size}")?;
+        }
+        if let Some(sha256) = self.sha256 {
+            writeln!(out, "sha256={sha256}")?;
+        }
+        if let Some(chip) = self.chip {
+            writeln!(out, "chip={chip}")?;
+        }
+        if let Some(board) = self.board {
+            writeln!(out, "board={board}")?;
+        }
+        if let Some(rollout) = self.rollout {
+            writeln!(out, "rollout={rollout}")?;
+        }
+        if let Some(expires) = self.expires {
+            writeln!(out, "expires={expires}")?;
+        }
+        Ok(())
+    }
+
+    /// The SHA-256 of the [release statement](Manifest::write_statement): what ECDSA signs.
+    pub fn statement_digest(&self) -> [u8; 32] {
+        let mut hash = HashWriter(Sha256::new());
+        // Writing into a hash cannot fail.
+        let _ = self.write_statement(&mut hash);
+        hash.0.finalize().into()
+    }
+}
+
+/// A hash that text can be written into.
+pub(crate) struct HashWriter(pub(crate) Sha256);
+
+impl fmt::Write for HashWriter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! Semantic versions and their order.
+
+use core::cmp::Ordering;
+use core::fmt;
+
+/// How long a version may be, in bytes of its canonical form.
+pub const MAX_VERSION: usize = 64;
+
+/// A version, ordered as [Semantic Versioning 2.0.0](https://semver.org) says in section 11.
+///
+/// Hand-written versions are read with a little tolerance: one leading `v` or `V`, and a missing
+/// minor or patch number counts as 0. It displays in its canonical form, without either.
+///
+/// ```
+/// use s3ota_manifest::Version;
+///
+/// let version = Version::parse("v1.2")?;
+/// assert_eq!(format!("{version}"), "1.2.0");
+/// assert!(version > Version::parse("1.2.0-rc.10")?); // a pre-release comes before its release
+/// # Ok::<(), s3ota_manifest::VersionError>(())
+/// ```
+///
+/// Equality is equality of precedence: build metadata does not count (section 10), so
+/// `1.2.0+a == 1.2.0+b`. A device does not update from one to the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Version<'a> {
+    major: u64,
+    minor: u64,
+    patch: u64,
+    pre: &'a str,
+    build: &'a str,
+}
+
+impl<'a> Version<'a> {
+    /// A release version, without pre-release or build metadata.
+    pub const fn new(major: u64, minor: u64, patch: u64) -> Self {
+        Version {
+            major,
+            minor,
+            patch,
+            pre: "",
+            build: "",
+        }
+    }
+
+    /// Reads a version.
+    ///
+    /// # Errors
+    ///
+    /// A [`VersionError`] says which rule the text breaks.
+    pub fn parse(text: &'a str) -> Result<Self, VersionError> {
+        let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
+        if text.is_empty() {
+            return Err(VersionError::Empty);
+        }
+        if text.len() > MAX_VERSION {
+            return Err(VersionError::TooLong);
+        }
+        let (rest, build) = match text.split_once('+') {
+            Some((rest, build)) => (rest, check_identifiers(build, Zeros::Allowed)?),
+            None => (text, ""),
+        };
+        let (numbers, pre) = match rest.split_once('-') {
+            Some((numbers, pre)) => (numbers, check_identifiers(pre, Zeros::Refused)?),
+            None => (rest, ""),
+        };
+
+        let mut parts = numbers.split('.');
+        let mut canonical_len = text.len();
+        let mut next = |required: bool| match parts.next() {
+            Some(part) => number(part),
+            None if required => Err(VersionError::MissingNumber),
+            None => {
+                canonical_len = canonical_len.saturating_add(".0".len());
+                Ok(0)
+            }
+        };
+        let (major, minor, patch) = (next(true)?, next(false)?, next(false)?);
+        if parts.next().is_some() {
+            return Err(VersionError::TooManyNumbers);
+        }
+        if canonical_len > MAX_VERSION {
+            return Err(VersionError::TooLong);
+        }
+        Ok(Version {
+            major,
+            minor,
+            patch,
+            pre,
+            build,
+        })
+    }
+
+    /// The first number.
+    pub const fn major(&self) -> u64 {
+        self.major
+    }
+
+    /// The second number, 0 where it was left out.
+    pub const fn minor(&self) -> u64 {
+        self.minor
+    }
+
+    /// The third number, 0 where it was left out.
+    pub const fn patch(&self) -> u64 {
+        self.patch
+    }
+
+    /// The pre-release identifiers: `rc.1` of `1.0.0-rc.1+abc`, empty for a release.
+    pub const fn pre(&self) -> &'a str {
+        self.pre
+    }
+
+    /// The build metadata: `abc` of `1.0.0-rc.1+abc`, empty where there is none.
+    pub const fn build(&self) -> &'a str {
+        self.build
+    }
+}
+
+impl fmt::Display for Version<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)?;
+        if !self.pre.is_empty() {
+            write!(f, "-{}", self.pre)?;
+        }
+        if !self.build.is_empty() {
+            write!(f, "+{}", self.build)?;
+        }
+        Ok(())
+    }
+}
+
+impl Ord for Version<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.major, self.minor, self.patch)
+            .cmp(&(other.major, other.minor, other.patch))
+            .then_with(|| cmp_pre(self.pre, other.pre))
+    }
+}
+
+impl PartialOrd for Version<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Version<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Version<'_> {}
+
+/// Section 11.3 and 11.4: a release comes after its pre-releases; those compare identifier by identifier.
+fn cmp_pre(left: &str, right: &str) -> Ordering {
+    match (left.is_empty(), right.is_empty()) {
+        (true, true) => Ordering::Equal,
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        (false, false) => {
+            let (mut left, mut right) = (left.split('.'), right.split('.'));
+            loop {
+                match (left.next(), right.next()) {
+                    (None, None) => return Ordering::Equal,
+                    (None, Some(_)) => return Ordering::Less,
+                    (Some(_), None) => return Ordering::Greater,
+                    (Some(left), Some(right)) => match cmp_identifier(left, right) {
+                        Ordering::Equal => {}
+                        order => return order,
+                    },
+                }
+            }
+        }
+    }
+}
+
+fn cmp_identifier(left: &str, right: &str) -> Ordering {
+    match (is_numeric(left), is_numeric(right)) {
+        // Without leading zeros the longer number is the greater one, however long.
+        (true, true) => (left.len(), left).cmp(&(right.len(), right)),
+        (true, false) => Ordering::Less,
+        (false, true) => Ordering::Greater,
+        (false, false) => left.cmp(right),
+    }
+}
+
+fn number(text: &str) -> Result<u64, VersionError> {
+    if text.is_empty() {
+        return Err(VersionError::MissingNumber);
+    }
+    if !is_numeric(text) {
+        return Err(VersionError::NotANumber);
+    }
+    if has_leading_zero(text) {
+        return Err(VersionError::LeadingZero);
+    }
+    text.parse().map_err(|_| VersionError::NumberTooLarge)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Zeros {
+    Allowed,
+    Refused,
+}
+
+fn check_identifiers(list: &str, leading_zeros: Zeros) -> Result<&str, VersionError> {
+    for identifier in list.split('.') {
+        if identifier.is_empty() {
+            return Err(VersionError::EmptyIdentifier);
+        }
+        if !identifier
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
+            return Err(VersionError::InvalidCharacter);
+        }
+        if leading_zeros == Zeros::Refused && is_numeric(identifier) && has_leading_zero(identifier)
+        {
+            return Err(VersionError::LeadingZero);
+        }
+    }
+    Ok(list)
+}
+
+fn is_numeric(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn has_leading_zero(digits: &str) -> bool {
+    digits.len() > 1 && digits.starts_with('0')
+}
+
+/// Why a text is not a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VersionError {
+    /// There is nothing, or only a `v`.
+    Empty,
+    /// The canonical form is longer than [`MAX_VERSION`] bytes.
+    TooLong,
+    /// Nothing stands where a number should, as in `1..2`.
+    MissingNumber,
+    /// Something else stands where a number should, as in `1.x`.
+    NotANumber,
+    /// A fourth number, as in `1.2.3.4`.
+    TooManyNumbers,
+    /// A number has a leading zero, as in `1.02` or `1.0.0-rc.01`.
+    LeadingZero,
+    /// A number does not fit into 64 bits.
+    NumberTooLarge,
+    /// Nothing stands between two dots of the pre-release or the build metadata, as in `1.0.0-rc..1`.
+    EmptyIdentifier,
+    /// The pre-release or the build metadata holds something other than ASCII letters, digits, `-` and `.`.
+    InvalidCharacter,
+}
+
+impl fmt::Display for VersionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            VersionError::Empty => "the version is empty; write one like 1.2.0",
+            VersionError::TooLong => {
+                return write!(
+                    f,
+                    "the version is longer than {MAX_VERSION} bytes; shorten it"
+                );
+            }
+            VersionError::MissingNumber => {
+                "a number is missing in the version; write one like 1.2.0"
+            }
+            VersionError::NotANumber => {
+                "the version has something else where a number belongs; write one like 1.2.0"
+            }
+            VersionError::TooManyNumbers => {
+                "the version has more than three numbers; write the fourth as 1.2.3-4 or 1.2.3+4"
+            }
+            VersionError::LeadingZero => {
+                "a number in the version has a leading zero; write 1.2.0, not 1.02.0"
+            }
+            VersionError::NumberTooLarge => "a number in the version does not fit into 64 bits",
+            VersionError::EmptyIdentifier => {
+                "an identifier after `-` or `+` in the version is empty; write one like 1.2.0-rc.1"
+            }
+            VersionError::InvalidCharacter => {
+                "after `-` or `+` a version may hold only ASCII letters, digits, `-` and `.`"
+            }
+        })
+    }
+}
+
+impl core::error::Error for VersionError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    fn version(text: &str) -> Version<'_> {
+        Version::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn the_canonical_form_is_complete_and_bare() {
+        for (text, canonical) in [
+            ("1", "1.0.0"),
+            ("v1.2", "1.2.0"),
+            ("V1.2.3", "1.2.3"),
+            ("1-rc1", "1.0.0-rc1"),
+            ("1.2+build.007", "1.2.0+build.007"),
+            ("v0.9-4-gabcdef0-dirty", "0.9.0-4-gabcdef0-dirty"),
+            ("1.0.0--", "1.0.0--"),
+            ("1.0.0+a-b", "1.0.0+a-b"),
+            ("18446744073709551615.0.0", "18446744073709551615.0.0"),
+        ] {
+            assert_eq!(version(text).to_string(), canonical);
+            assert_eq!(version(canonical), version(text));
+        }
+    }
+
+    #[test]
+    fn each_way_to_be_no_version_has_its_name() {
+        for (text, error) in [
+            ("", VersionError::Empty),
+            ("v", VersionError::Empty),
+            ("vv1", VersionError::NotANumber),
+            ("latest", VersionError::NotANumber),
+            ("1.x", VersionError::NotANumber),
+            (" 1.0.0", VersionError::NotANumber),
+            ("1.0.0\n", VersionError::NotANumber),
+            ("+1.0.0", VersionError::MissingNumber),
+            ("-1.0.0", VersionError::MissingNumber),
+            ("1..2", VersionError::MissingNumber),
+            ("1.2.", VersionError::MissingNumber),
+            ("1.2.3.4", VersionError::TooManyNumbers),
+            ("01.2.3", VersionError::LeadingZero),
+            ("1.2.3-01", VersionError::LeadingZero),
+            ("18446744073709551616.0.0", VersionError::NumberTooLarge),
+            ("1.0.0-", VersionError::EmptyIdentifier),
+            ("1.0.0-rc..1", VersionError::EmptyIdentifier),
+            ("1.0.0+", VersionError::EmptyIdentifier),
+            ("1.0.0-rc_1", VersionError::InvalidCharacter),
+            ("1.0.0+a+b", VersionError::InvalidCharacter),
+            ("1.0.0-ä", VersionError::InvalidCharacter),
+        ] {
+            assert_eq!(Version::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_on_the_canonical_form() {
+        let pre = "a".repeat(MAX_VERSION - "1.0.0-".len());
+        assert_eq!(version(&std::format!("v1.0.0-{pre}")).to_string().len(), 64);
+        assert_eq!(version(&std::format!("v1-{pre}")).to_string().len(), 64);
+        for text in [std::format!("1.0.0-{pre}a"), std::format!("1-{pre}a")] {
+            assert_eq!(Version::parse(&text), Err(VersionError::TooLong));
+        }
+    }
+
+    #[test]
+    fn numbers_compare_as_numbers() {
+        assert!(version("1.10") > version("1.9.3"));
+        assert!(version("1.0.0-rc.10") > version("1.0.0-rc.9"));
+        // Longer than any integer type.
+        assert!(
+            version("1.0.0-100000000000000000000000") > version("1.0.0-99999999999999999999999")
+        );
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_specification() {
+        // The example of semver.org, section 11.
+        let ordered = [
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "2.0.0",
+            "2.1.0",
+            "2.1.1",
+        ];
+        for pair in ordered.windows(2) {
+            assert!(version(pair[0]) < version(pair[1]), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn build_metadata_does_not_count() {
+        assert_eq!(version("1.2.0+a"), version("1.2+b"));
+    }
+
+    /// Every text of a small alphabet's most telling pieces, judged by the `semver` crate.
+    #[test]
+    fn reading_and_order_agree_with_the_semver_crate() {
+        let cores = [
+            "0.0.0", "0.0.1", "1.0.0", "1.10.0", "1.9.0", "01.0.0", "1.0", "1.0.0.0", "a.0.0",
+        ];
+        let pres = [
+            "", "-", "-0", "-1", "-10", "-9", "-01", "-a", "-a.1", "-a.b", "-a..b", "-A", "--",
+            "-1a", "-0a", "-00a", "-1.2.3", "-a.", "-a_b",
+        ];
+        let builds = ["", "+", "+1", "+01", "+a.b", "+a..b", "+a+b", "+-"];
+        let mut accepted = Vec::<String>::new();
+        for core in cores {
+            for pre in pres {
+                for build in builds {
+                    let text = std::format!("{core}{pre}{build}");
+                    let oracle = semver::Version::parse(&text);
+                    match Version::parse(&text) {
+                        Ok(ours) if core == "1.0" => {
+                            let complete = std::format!("1.0.0{pre}{build}");
+                            assert_eq!(
+                                ours.to_string(),
+                                semver::Version::parse(&complete).unwrap().to_string()
+                            );
+                        }
+                        Ok(ours) => {
+                            assert_eq!(ours.to_string(), oracle.unwrap().to_string());
+                            accepted.push(text);
+                        }
+                        Err(error) => assert!(oracle.is_err(), "{text}: {error}"),
+                    }
+                }
+            }
+        }
+        assert!(accepted.len() > 200);
+        for left in &accepted {
+            for right in &accepted {
+                let oracle = semver::Version::parse(left)
+                    .unwrap()
+                    .cmp_precedence(&semver::Version::parse(right).unwrap());
+                assert_eq!(version(left).cmp(&version(right)), oracle, "{left} {right}");
+            }
+        }
+    }
+}

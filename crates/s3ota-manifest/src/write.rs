@@ -1,0 +1,261 @@
+//! Writing manifests (feature `alloc`).
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    HttpsUrl, Manifest, ManifestError, Rollout, Sha256Digest, Signature, Timestamp, Version,
+};
+
+/// The fields that devices read, in the order they are written.
+const DEVICE_FIELDS: [&str; 9] = [
+    "version",
+    "url",
+    "size",
+    "sha256",
+    "chip",
+    "board",
+    "rollout",
+    "expires",
+    "signature",
+];
+
+/// A manifest as its publisher sees it: everything in the document, also what devices skip.
+///
+/// What [`to_json`](ManifestDocument::to_json) writes, a device reads: it checks its own work with
+/// [`Manifest::parse`].
+///
+/// ```
+/// use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Version};
+///
+/// let url = HttpsUrl::parse("https://bucket.s3.eu-west-1.amazonaws.com/app.bin")?;
+/// let mut document = ManifestDocument::new(&Version::parse("v1.2")?, &url);
+/// document.rollout = Some(Rollout::from_percent(25).unwrap());
+/// document.notes = Some("Keeps its clock over a restart.".into());
+/// assert_eq!(
+///     document.to_json()?,
+///     r#"{
+///   "version": "1.2.0",
+///   "url": "https://bucket.s3.eu-west-1.amazonaws.com/app.bin",
+///   "rollout": 25,
+///   "notes": "Keeps its clock over a restart."
+/// }
+/// "#
+/// );
+/// # Ok::<(), s3ota_manifest::ManifestError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ManifestDocument {
+    /// The version of the release; see [`Manifest::version`].
+    pub version: String,
+    /// Where the image lies; see [`Manifest::url`].
+    pub url: String,
+    /// The image's size in bytes; see [`Manifest::size`].
+    pub size: Option<u32>,
+    /// The SHA-256 of the whole image file; see [`Manifest::sha256`].
+    pub sha256: Option<Sha256Digest>,
+    /// The chip that the image is for; see [`Manifest::chip`].
+    pub chip: Option<String>,
+    /// The hardware that the image is for; see [`Manifest::board`].
+    pub board: Option<String>,
+    /// How many of the devices shall install it; see [`Manifest::rollout`].
+    pub rollout: Option<Rollout>,
+    /// When to stop believing the manifest; see [`Manifest::expires`].
+    pub expires: Option<Timestamp>,
+    /// The owner's signature; see [`Manifest::signature`].
+    pub signature: Option<SignatureDocument>,
+    /// For people: when it was published, best in RFC 3339.
+    pub date: Option<String>,
+    /// For people: what is new.
+    pub notes: Option<String>,
+    /// For people: who published it, or with which tool.
+    pub uploader: Option<String>,
+    /// Every other field of the document. They are kept when a manifest is read and written again,
+    /// but numbers that do not fit into 64 bits lose digits.
+    pub extra: Map<String, Value>,
+}
+
+/// A signature in a [`ManifestDocument`]; see [`Signature`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureDocument {
+    /// The name of the key.
+    pub keyid: String,
+    /// The ECDSA P-256 signature with SHA-256 of the release statement, DER in base64.
+    pub sig: String,
+}
+
+impl ManifestDocument {
+    /// The smallest manifest; the version is written in its canonical form. Fill in the other fields as needed.
+    pub fn new(version: &Version<'_>, url: &HttpsUrl<'_>) -> Self {
+        ManifestDocument {
+            version: version.to_string(),
+            url: url.as_str().to_string(),
+            size: None,
+            sha256: None,
+            chip: None,
+            board: None,
+            rollout: None,
+            expires: None,
+            signature: None,
+            date: None,
+            notes: None,
+            uploader: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// Reads a manifest with everything in it, to change a field and write it again.
+    ///
+    /// `date`, `notes` and `uploader` go to [`extra`](ManifestDocument::extra) where they are not strings.
+    ///
+    /// # Errors
+    ///
+    /// What [`Manifest::parse`] refuses is refused, and a number in an extra field that is beyond
+    /// 64-bit floating point: it could not be written again.
+    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        let mut buffer = json.to_vec();
+        let manifest = Manifest::parse(&mut buffer)?;
+        let mut document = ManifestDocument {
+            version: manifest.version.to_string(),
+            url: manifest.url.as_str().to_string(),
+            size: manifest.size,
+            sha256: manifest.sha256,
+            chip: manifest.chip.map(String::from),
+            board: manifest.board.map(String::from),
+            rollout: manifest.rollout,
+            expires: manifest.expires,
+            signature: manifest.signature.map(SignatureDocument::from),
+            date: None,
+            notes: None,
+            uploader: None,
+            extra: Map::new(),
+        };
+        // The one thing that is left for serde_json to refuse is such a number.
+        let mut extra: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|_| ManifestError::Syntax {
+                at: 0,
+                expected: "numbers that fit into 64 bits of floating point",
+            })?;
+        for field in DEVICE_FIELDS {
+            extra.remove(field);
+        }
+        for (field, text) in [
+            ("date", &mut document.date),
+            ("notes", &mut document.notes),
+            ("uploader", &mut document.uploader),
+        ] {
+            if let Some(Value::String(string)) = extra.get(field) {
+                *text = Some(string.clone());
+                extra.remove(field);
+            }
+        }
+        document.extra = extra;
+        Ok(document)
+    }
+
+    /// Writes the manifest: indented by two spaces, its fields in the order of this type's, then the extra
+    /// ones, with a line end at the end.
+    ///
+    /// # Errors
+    ///
+    /// A [`ManifestError`] where a device could not read the result, or an extra field has the
+    /// name of another one.
+    pub fn to_json(&self) -> Result<String, ManifestError> {
+        let mut members = Vec::new();
+        let mut member = |name: &str, value: String| members.push((quoted(name), value));
+
+        member("version", quoted(&self.version));
+        member("url", quoted(&self.url));
+        if let Some(size) = self.size {
+            member("size", size.to_string());
+        }
+        if let Some(sha256) = self.sha256 {
+            member("sha256", quoted(&sha256.to_string()));
+        }
+        if let Some(chip) = &self.chip {
+            member("chip", quoted(chip));
+        }
+        if let Some(board) = &self.board {
+            member("board", quoted(board));
+        }
+        if let Some(rollout) = self.rollout {
+            member("rollout", rollout.to_string());
+        }
+        if let Some(expires) = self.expires {
+            member("expires", quoted(&expires.to_string()));
+        }
+        if let Some(SignatureDocument { keyid, sig }) = &self.signature {
+            let (keyid, sig) = (quoted(keyid), quoted(sig));
+            member(
+                "signature",
+                object(&[("\"keyid\"".into(), keyid), ("\"sig\"".into(), sig)]),
+            );
+        }
+        for (name, text) in [
+            ("date", &self.date),
+            ("notes", &self.notes),
+            ("uploader", &self.uploader),
+        ] {
+            if let Some(text) = text {
+                if self.extra.contains_key(name) {
+                    return Err(ManifestError::DuplicateKey(name));
+                }
+                member(name, quoted(text));
+            }
+        }
+        for (name, value) in &self.extra {
+            // Also where the field is not set: it must not come in by the back door.
+            if let Some(name) = DEVICE_FIELDS.into_iter().find(|field| field == name) {
+                return Err(ManifestError::DuplicateKey(name));
+            }
+            member(name, alloc::format!("{value:#}"));
+        }
+
+        let mut json = object(&members);
+        json.push('\n');
+        Manifest::parse(&mut json.clone().into_bytes())?;
+        Ok(json)
+    }
+
+    /// The [release statement](Manifest::write_statement) of the manifest: the text to sign.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_json`](ManifestDocument::to_json): what a device could not read cannot be signed.
+    pub fn statement(&self) -> Result<String, ManifestError> {
+        let mut json = self.to_json()?.into_bytes();
+        let mut statement = String::new();
+        // Writing into a string cannot fail.
+        let _ = Manifest::parse(&mut json)?.write_statement(&mut statement);
+        Ok(statement)
+    }
+}
+
+impl From<Signature<'_>> for SignatureDocument {
+    fn from(signature: Signature<'_>) -> Self {
+        SignatureDocument {
+            keyid: signature.keyid.into(),
+            sig: signature.sig.into(),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// An object of members that are JSON already, indented.
+fn object(members: &[(String, String)]) -> String {
+    let mut json = String::from("{");
+    for (index, (name, value)) in members.iter().enumerate() {
+        json.push_str(if index == 0 { "\n  " } else { ",\n  " });
+        json.push_str(name);
+        json.push_str(": ");
+        // Line ends in JSON stand between its tokens only, strings have them escaped.
+        json.push_str(&value.replace('\n', "\n  "));
+    }
+    json.push_str("\n}");
+    json
+}
