@@ -1,0 +1,57 @@
+//! The ESP-IDF app image: what an app partition holds.
+//!
+//! | bytes | part |
+//! |---|---|
+//! | 0..24 | [`Header`]: magic 0xE9, number of segments, chip, … |
+//! | each segment | load address, length (a multiple of 4), then that many bytes |
+//! | up to a multiple of 16 | padding; its last byte is the checksum: all segment bytes XORed, seed 0xEF |
+//! | 32 | SHA-256 of everything before it, where the header says so |
+//!
+//! The first segment begins with the app [`Descriptor`]: version, project name and so on. An image
+//! signed for Secure Boot V2 goes on: 0xFF up to a multiple of 4,096 bytes, then one signature
+//! sector of 4,096 bytes.
+//!
+//! A [`Verifier`] checks all of it while the image streams by, and gives an [`Image`] as proof.
+//!
+//! Sources: ESP-IDF `components/bootloader_support/include/esp_app_format.h` (header, segments),
+//! `components/esp_app_format/include/esp_app_desc.h` (descriptor),
+//! `components/bootloader_support/src/esp_image_format.c` (the checks the bootloader makes), and
+//! esptool's `espsecure/__init__.py` (the signature sector).
+
+#[cfg(feature = "alloc")]
+mod builder;
+mod descriptor;
+mod error;
+mod header;
+mod verifier;
+
+#[cfg(feature = "alloc")]
+pub use builder::ImageBuilder;
+pub use descriptor::Descriptor;
+pub use error::ImageError;
+pub use header::Header;
+pub use verifier::{Image, Verifier};
+
+/// Bytes after which the header and the descriptor are known: header, first segment's header,
+/// descriptor.
+///
+/// When a [`Verifier`] stands here or further and knows no descriptor, the image has none.
+pub const PREFIX_LEN: usize = Header::LEN + SEGMENT_HEADER_LEN + Descriptor::LEN;
+
+/// Most segments an image may have (`ESP_IMAGE_MAX_SEGMENTS`).
+pub const MAX_SEGMENTS: u8 = 16;
+
+/// Bytes of the SHA-256 at the end of an image.
+pub const DIGEST_LEN: usize = 32;
+
+/// Bytes of `esp_image_segment_header_t`: load address and data length.
+const SEGMENT_HEADER_LEN: usize = 8;
+
+/// A segment must be shorter than this (`SIXTEEN_MB` in `esp_image_format.c`).
+const SEGMENT_LIMIT: u32 = 0x0100_0000;
+
+/// Where the checksum starts (`ESP_ROM_CHECKSUM_INITIAL`).
+const CHECKSUM_SEED: u8 = 0xEF;
+
+/// The checksum ends a block of this many bytes.
+const CHECKSUM_ALIGN: u32 = 16;

@@ -1,0 +1,474 @@
+//! Checks an app image while it streams by.
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    CHECKSUM_ALIGN, CHECKSUM_SEED, DIGEST_LEN, Descriptor, Header, ImageError, SEGMENT_HEADER_LEN,
+    SEGMENT_LIMIT,
+};
+use crate::bytes::u32_at;
+
+/// Checks an app image fed in pieces of any size, and holds less than 1 KiB of it.
+///
+/// Checked, as `image_load` of ESP-IDF `components/bootloader_support/src/esp_image_format.c`
+/// does: magic, segment count, each segment's length, checksum, the appended SHA-256. Beyond
+/// it: the image must carry that SHA-256, and nothing may follow but a Secure Boot V2 signature
+/// sector (its form is checked, its signature is not).
+///
+/// How the bytes are cut never changes the outcome. An error is reported as soon as the bytes
+/// show it, and from then on by every call.
+///
+/// The descriptor is optional here; see [`Image::descriptor`]. Whether the chip, its revision or the version suit the device is
+/// for the caller to ask, as soon as [`header`](Verifier::header) and
+/// [`descriptor`](Verifier::descriptor) are known.
+///
+/// ```
+/// use s3ota_image::app;
+///
+/// # let image = include_bytes!("../../tests/fixtures/hello-esp32c6-1.0.0.bin");
+/// let (prefix, rest) = image.split_at(app::PREFIX_LEN);
+/// let mut verifier = app::Verifier::new();
+/// verifier.update(prefix)?;
+/// assert_eq!(verifier.header().and_then(|h| h.chip()).map(|c| c.name()), Some("esp32c6"));
+/// assert_eq!(verifier.descriptor().map(|d| d.version()), Some("1.0.0"));
+/// verifier.update(rest)?;
+/// assert_eq!(verifier.finish()?.length as usize, image.len());
+/// # Ok::<(), s3ota_image::ImageError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    stage: Stage,
+    /// What follows the image is not part of it.
+    in_slot: bool,
+    /// Bytes fed that were looked at. Stands still once an error is found.
+    position: u32,
+    /// All bytes fed.
+    hasher: Sha256,
+    /// All segment bytes.
+    checksum: u8,
+    stored_checksum: u8,
+    header: Option<Header>,
+    descriptor: Option<Descriptor>,
+    computed_digest: [u8; DIGEST_LEN],
+    stored_digest: [u8; DIGEST_LEN],
+    image_length: u32,
+    /// Collects the record that `stage` waits for.
+    buffer: [u8; Descriptor::LEN],
+    filled: usize,
+}
+
+/// What the next byte belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Header,
+    SegmentHeader {
+        index: u8,
+    },
+    /// The first 256 bytes of the first segment's data.
+    Descriptor {
+        data_left: u32,
+    },
+    Data {
+        index: u8,
+        left: u32,
+    },
+    /// Padding that ends with the checksum.
+    Padding {
+        left: u32,
+    },
+    Digest,
+    /// The image is complete.
+    End,
+    /// 0xFF before a signature sector.
+    SignaturePadding {
+        left: u32,
+    },
+    Signature {
+        left: u32,
+    },
+    /// Image and signature are complete.
+    SignatureEnd,
+    Failed(ImageError),
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Verifier::new()
+    }
+}
+
+impl Verifier {
+    /// A verifier that has seen nothing.
+    pub fn new() -> Verifier {
+        Verifier {
+            stage: Stage::Header,
+            in_slot: false,
+            position: 0,
+            hasher: Sha256::new(),
+            checksum: CHECKSUM_SEED,
+            stored_checksum: 0,
+            header: None,
+            descriptor: None,
+            computed_digest: [0; DIGEST_LEN],
+            stored_digest: [0; DIGEST_LEN],
+            image_length: 0,
+            buffer: [0; Descriptor::LEN],
+            filled: 0,
+        }
+    }
+
+    /// A verifier for an image that lies in a partition, where anything may follow it.
+    ///
+    /// It looks at nothing behind the image's digest: feed it the partition until
+    /// [`is_complete`](Verifier::is_complete). [`Image::length`] then is the length up to there.
+    pub fn in_slot() -> Verifier {
+        Verifier {
+            in_slot: true,
+            ..Verifier::new()
+        }
+    }
+
+    /// Whether the image was seen up to the end of its digest.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.stage, Stage::End | Stage::SignatureEnd)
+    }
+
+    /// Takes the next bytes of the image.
+    ///
+    /// # Errors
+    /// The first thing found wrong, and the same again from every later call.
+    pub fn update(&mut self, mut bytes: &[u8]) -> Result<(), ImageError> {
+        loop {
+            if let Stage::Failed(error) = self.stage {
+                return Err(error);
+            }
+            if bytes.is_empty() || (self.in_slot && self.is_complete()) {
+                return Ok(());
+            }
+            if let Err(error) = self.step(&mut bytes) {
+                self.stage = Stage::Failed(error);
+            }
+        }
+    }
+
+    /// The header, once its 24 bytes were seen.
+    pub fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
+    /// The app descriptor, once seen. An image without one has none at
+    /// [`PREFIX_LEN`](super::PREFIX_LEN) bytes and later.
+    pub fn descriptor(&self) -> Option<&Descriptor> {
+        self.descriptor.as_ref()
+    }
+
+    /// Bytes taken so far. Stands still once an error was found.
+    pub fn position(&self) -> u32 {
+        self.position
+    }
+
+    /// The proof that the image is whole and intact.
+    ///
+    /// # Errors
+    /// What [`update`](Verifier::update) reported, [`ImageError::Truncated`] where the image is
+    /// not complete, [`ImageError::NoDigest`] where it carries no SHA-256.
+    pub fn finish(self) -> Result<Image, ImageError> {
+        let (needed, signed) = match self.stage {
+            Stage::Failed(error) => return Err(error),
+            Stage::End => (0, false),
+            Stage::SignatureEnd => (0, true),
+            // Fill bytes alone are no signature.
+            Stage::SignaturePadding { .. } => {
+                return Err(ImageError::TrailingData {
+                    image_length: self.image_length,
+                });
+            }
+            Stage::Header => (missing(Header::LEN, self.filled), false),
+            Stage::SegmentHeader { .. } => (missing(SEGMENT_HEADER_LEN, self.filled), false),
+            Stage::Descriptor { data_left } => (data_left, false),
+            Stage::Data { left, .. } | Stage::Padding { left } => (left, false),
+            Stage::Digest => (missing(DIGEST_LEN, self.filled), false),
+            Stage::Signature { left } => (left, true),
+        };
+        if needed > 0 {
+            return Err(ImageError::Truncated {
+                length: self.position,
+                needed: self.position.saturating_add(needed),
+            });
+        }
+        // A complete image has a header; to the type system it is one more missing piece.
+        let Some(header) = self.header else {
+            return Err(ImageError::Truncated {
+                length: self.position,
+                needed: Header::LEN as u32,
+            });
+        };
+        if !header.has_digest() {
+            return Err(ImageError::NoDigest);
+        }
+        Ok(Image {
+            header,
+            descriptor: self.descriptor,
+            length: self.position,
+            image_length: self.image_length,
+            sha256: self.hasher.finalize().into(),
+            digest: self.stored_digest,
+            signed,
+        })
+    }
+
+    /// Takes bytes of one stage off the front of `bytes`, which is not empty.
+    fn step(&mut self, bytes: &mut &[u8]) -> Result<(), ImageError> {
+        match self.stage {
+            Stage::Header => {
+                // Refuse at the first byte: a reader of a web page need not wait for 24.
+                if let (0, Some(&first_byte)) = (self.filled, bytes.first())
+                    && first_byte != Header::MAGIC
+                {
+                    return Err(ImageError::NotAnImage { first_byte });
+                }
+                if let Some(record) = self.collect::<{ Header::LEN }>(bytes) {
+                    self.header = Some(Header::parse(&record)?);
+                    self.stage = Stage::SegmentHeader { index: 0 };
+                }
+            }
+            Stage::SegmentHeader { index } => {
+                if let Some(record) = self.collect::<SEGMENT_HEADER_LEN>(bytes) {
+                    let length = u32_at::<4, SEGMENT_HEADER_LEN>(&record);
+                    if !length.is_multiple_of(4) || length >= SEGMENT_LIMIT {
+                        return Err(ImageError::SegmentSize { index, length });
+                    }
+                    self.stage = if index == 0 && length >= Descriptor::LEN as u32 {
+                        Stage::Descriptor { data_left: length }
+                    } else {
+                        self.after_data(index, length)
+                    };
+                }
+            }
+            Stage::Descriptor { data_left } => {
+                let before = bytes.len();
+                let record = self.collect::<{ Descriptor::LEN }>(bytes);
+                let taken = before.saturating_sub(bytes.len()) as u32;
+                let left = data_left.saturating_sub(taken);
+                self.stage = match record {
+                    None => Stage::Descriptor { data_left: left },
+                    Some(record) => {
+                        self.checksum ^= xor(&record);
+                        self.descriptor = Descriptor::parse(&record);
+                        self.after_data(0, left)
+                    }
+                };
+            }
+            Stage::Data { index, left } => {
+                let data = self.take(bytes, left);
+                self.checksum ^= xor(data);
+                self.stage = self.after_data(index, left.saturating_sub(data.len() as u32));
+            }
+            Stage::Padding { left } => {
+                let padding = self.take(bytes, left);
+                let left = left.saturating_sub(padding.len() as u32);
+                if left > 0 {
+                    self.stage = Stage::Padding { left };
+                } else {
+                    self.stored_checksum = padding.last().copied().unwrap_or_default();
+                    self.end_of_checksum()?;
+                }
+            }
+            Stage::Digest => {
+                if let Some(digest) = self.collect::<DIGEST_LEN>(bytes) {
+                    if digest != self.computed_digest {
+                        return Err(ImageError::Digest);
+                    }
+                    self.check_checksum()?;
+                    self.stored_digest = digest;
+                    self.image_length = self.position;
+                    self.stage = Stage::End;
+                }
+            }
+            Stage::End => {
+                if self.header.is_some_and(|header| !header.has_digest()) {
+                    return Err(ImageError::NoDigest);
+                }
+                self.stage = match to_boundary(self.position, SIGNATURE_SECTOR) {
+                    0 => Stage::Signature {
+                        left: SIGNATURE_SECTOR,
+                    },
+                    left => Stage::SignaturePadding { left },
+                };
+            }
+            Stage::SignaturePadding { left } => {
+                let padding = self.take(bytes, left);
+                if padding.iter().any(|byte| *byte != 0xFF) {
+                    return Err(self.trailing_data());
+                }
+                self.stage = match left.saturating_sub(padding.len() as u32) {
+                    0 => Stage::Signature {
+                        left: SIGNATURE_SECTOR,
+                    },
+                    left => Stage::SignaturePadding { left },
+                };
+            }
+            Stage::Signature { left } => {
+                // Magic and version are looked at one byte at a time, the rest in one go.
+                let sector = match SIGNATURE_SECTOR.saturating_sub(left) {
+                    0 => {
+                        let magic = self.take(bytes, 1);
+                        if magic != [SIGNATURE_MAGIC] {
+                            return Err(self.trailing_data());
+                        }
+                        magic
+                    }
+                    1 => {
+                        let version = self.take(bytes, 1);
+                        if !version.iter().all(|v| SIGNATURE_VERSIONS.contains(v)) {
+                            return Err(self.trailing_data());
+                        }
+                        version
+                    }
+                    _ => self.take(bytes, left),
+                };
+                self.stage = match left.saturating_sub(sector.len() as u32) {
+                    0 => Stage::SignatureEnd,
+                    left => Stage::Signature { left },
+                };
+            }
+            Stage::SignatureEnd => return Err(self.trailing_data()),
+            Stage::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Where to go with `left` bytes of segment `index` to come.
+    fn after_data(&self, index: u8, left: u32) -> Stage {
+        let segments = self.header.map_or(0, |header| header.segment_count);
+        let next = index.saturating_add(1);
+        if left > 0 {
+            Stage::Data { index, left }
+        } else if next < segments {
+            Stage::SegmentHeader { index: next }
+        } else {
+            // One byte for the checksum, then up to a full block.
+            let left = CHECKSUM_ALIGN.saturating_sub(self.position % CHECKSUM_ALIGN);
+            Stage::Padding { left }
+        }
+    }
+
+    /// The checksum was read: is there a digest to come?
+    fn end_of_checksum(&mut self) -> Result<(), ImageError> {
+        if self.header.is_some_and(|header| header.has_digest()) {
+            self.computed_digest = self.hasher.clone().finalize().into();
+            self.stage = Stage::Digest;
+        } else {
+            self.check_checksum()?;
+            self.image_length = self.position;
+            self.stage = Stage::End;
+        }
+        Ok(())
+    }
+
+    fn check_checksum(&self) -> Result<(), ImageError> {
+        if self.checksum == self.stored_checksum {
+            Ok(())
+        } else {
+            Err(ImageError::Checksum {
+                computed: self.checksum,
+                stored: self.stored_checksum,
+            })
+        }
+    }
+
+    fn trailing_data(&self) -> ImageError {
+        ImageError::TrailingData {
+            image_length: self.image_length,
+        }
+    }
+
+    /// Takes up to `most` bytes off the front of `bytes`.
+    fn take<'b>(&mut self, bytes: &mut &'b [u8], most: u32) -> &'b [u8] {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let (taken, rest) = bytes.split_at(most.min(bytes.len()));
+        *bytes = rest;
+        self.hasher.update(taken);
+        // At most 16 segments of 16 MiB: the stages end long before this saturates.
+        self.position = self.position.saturating_add(taken.len() as u32);
+        taken
+    }
+
+    /// Takes bytes until `N` of them are together, and then gives them out once.
+    fn collect<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
+        let taken = self.take(bytes, missing(N, self.filled));
+        let filled = self.filled.saturating_add(taken.len());
+        self.buffer
+            .get_mut(self.filled..filled)?
+            .copy_from_slice(taken);
+        self.filled = filled;
+        if filled < N {
+            return None;
+        }
+        self.filled = 0;
+        self.buffer.first_chunk::<N>().copied()
+    }
+}
+
+/// A whole and intact app image, as a [`Verifier`] saw it go by. Nothing else can make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Image {
+    /// The image header.
+    pub header: Header,
+    /// The app descriptor, `None` where the image has none.
+    ///
+    /// Do not run an image without one: newer bootloaders read the eFuse limits from its place
+    /// on every chip but the ESP32 without looking at its magic, and one built with
+    /// `CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK` aborts where the magic is missing, at every start
+    /// (`process_segment_data`, `process_esp_app_desc_data` in `esp_image_format.c`).
+    pub descriptor: Option<Descriptor>,
+    /// Bytes fed in all: what has to fit into a slot.
+    pub length: u32,
+    /// Bytes to the end of the image's own SHA-256. Less than `length` only where a signature
+    /// follows.
+    pub image_length: u32,
+    /// SHA-256 of all bytes fed: the file's hash.
+    pub sha256: [u8; 32],
+    /// The SHA-256 that the image carries, of everything before it.
+    pub digest: [u8; DIGEST_LEN],
+    /// Whether a Secure Boot V2 signature sector follows. Its signature was not checked.
+    pub signed: bool,
+}
+
+/// Bytes of a signature sector, and its alignment (`SECTOR_SIZE` in esptool's
+/// `espsecure/__init__.py`).
+const SIGNATURE_SECTOR: u32 = 4096;
+
+/// First byte of a signature block (`SIG_BLOCK_MAGIC`, same file).
+const SIGNATURE_MAGIC: u8 = 0xE7;
+
+/// Second byte: RSA or ECDSA (`SIG_BLOCK_VERSION_RSA`, `SIG_BLOCK_VERSION_ECDSA`, same file).
+const SIGNATURE_VERSIONS: [u8; 2] = [2, 3];
+
+fn xor(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum, byte| sum ^ byte)
+}
+
+/// Bytes that `length` lacks with `filled` there.
+fn missing(length: usize, filled: usize) -> u32 {
+    length.saturating_sub(filled) as u32
+}
+
+/// Bytes from `position` to the next multiple of `align`.
+fn to_boundary(position: u32, align: u32) -> u32 {
+    match position % align {
+        0 => 0,
+        past => align.saturating_sub(past),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifier_takes_less_than_one_kib() {
+        assert!(size_of::<Verifier>() < 1024, "{}", size_of::<Verifier>());
+    }
+}

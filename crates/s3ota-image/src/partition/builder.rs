@@ -1,0 +1,114 @@
+//! Makes partition tables.
+
+use alloc::vec::Vec;
+
+use md5::{Digest, Md5};
+
+use super::{
+    CsvError, MAX_LEN, MAX_PARTITIONS, Partition, PartitionError, PartitionTable, csv, rules,
+};
+
+/// Makes a partition table, from partitions or from ESP-IDF's CSV.
+///
+/// ```
+/// use s3ota_image::partition::{PartitionTable, TableBuilder};
+///
+/// let builder = TableBuilder::from_csv("
+///     ## Name, Type, SubType, Offset, Size, Flags
+///     nvs,     data, nvs,     ,       16K,
+///     otadata, data, ota,     ,       8K,
+///     ota_0,   app,  ota_0,   ,       1984K,
+///     ota_1,   app,  ota_1,   ,       1984K,
+/// ").expect("a good CSV");
+/// let bytes = builder.to_bytes()?;
+/// assert_eq!(bytes.len(), 0xC00);
+///
+/// let table = PartitionTable::parse(&bytes)?;
+/// assert_eq!(table.find("ota_1").map(|p| p.offset), Some(0x20_0000));
+/// # Ok::<(), s3ota_image::partition::PartitionError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableBuilder {
+    partitions: Vec<Partition>,
+}
+
+impl TableBuilder {
+    /// An empty table.
+    pub fn new() -> TableBuilder {
+        TableBuilder::default()
+    }
+
+    /// Reads a CSV by the rules of ESP-IDF `gen_esp32part.py`:
+    ///
+    /// - a line is `name, type, subtype, offset, size, flags`; empty lines and lines that begin
+    ///   with `#` say nothing
+    /// - type and subtype are names or numbers; an empty subtype of anything but an app is
+    ///   `undefined`
+    /// - numbers are decimal, `0x`, `0o` or `0b`, and may end with `K` or `M`
+    /// - an empty offset is the end of the partition before, aligned
+    /// - a negative size reaches to that address
+    /// - flags are `encrypted` and `readonly`, joined by `:`
+    ///
+    /// Unlike there, a name longer than 16 bytes is an error and not cut, and a bootloader's
+    /// offset and size must be written out: they differ from chip to chip.
+    ///
+    /// # Errors
+    /// A [`CsvError`] with the number of the line. The table as a whole is checked by
+    /// [`to_bytes`](TableBuilder::to_bytes).
+    pub fn from_csv(text: &str) -> Result<TableBuilder, CsvError> {
+        csv::parse(text).map(|partitions| TableBuilder { partitions })
+    }
+
+    /// The table as CSV, to the byte as `gen_esp32part.py` writes it.
+    pub fn to_csv(&self) -> alloc::string::String {
+        csv::emit(&self.partitions)
+    }
+
+    /// Adds a partition at the end of the table.
+    pub fn partition(mut self, partition: Partition) -> TableBuilder {
+        self.partitions.push(partition);
+        self
+    }
+
+    /// The partitions so far.
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// The table's bytes, to the byte as `gen_esp32part.py` writes them: entries, MD5, then 0xFF
+    /// up to [`MAX_LEN`].
+    ///
+    /// # Errors
+    /// What [`PartitionTable::parse`] would say of them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, PartitionError> {
+        // The MD5 takes the place of one partition, the end marker of another.
+        if self.partitions.len() >= MAX_PARTITIONS {
+            return Err(PartitionError::TooMany);
+        }
+        rules::check(self.partitions.iter().copied())?;
+
+        let mut bytes = Vec::with_capacity(MAX_LEN);
+        for partition in &self.partitions {
+            bytes.extend(partition.emit());
+        }
+        let digest = Md5::digest(&bytes);
+        bytes.extend(MD5_BEGIN);
+        bytes.extend(digest);
+        bytes.resize(MAX_LEN, 0xFF);
+        Ok(bytes)
+    }
+}
+
+impl From<PartitionTable<'_>> for TableBuilder {
+    fn from(table: PartitionTable<'_>) -> TableBuilder {
+        TableBuilder {
+            partitions: table.entries().collect(),
+        }
+    }
+}
+
+/// What the MD5 entry begins with (`MD5_PARTITION_BEGIN` in `gen_esp32part.py`). The bootloader
+/// looks at the first two bytes only (`ESP_PARTITION_MAGIC_MD5`).
+const MD5_BEGIN: [u8; 16] = [
+    0xEB, 0xEB, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+];

@@ -1,0 +1,283 @@
+//! ESP-IDF's CSV form of a partition table.
+
+use alloc::{
+    borrow::ToOwned,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+use super::{
+    Kind, Label, Partition, TABLE_OFFSET, TABLE_SIZE,
+    entry::{SUBTYPES, TYPES},
+};
+
+/// A line of a CSV that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvError {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub problem: CsvProblem,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CsvProblem {
+    /// The name is longer than 16 bytes.
+    Name(String),
+    /// Neither a type's name nor its number.
+    Type(String),
+    /// Neither a subtype's name of that type nor its number. Empty for an app.
+    Subtype(String),
+    /// Not a number that can be an offset.
+    Offset(String),
+    /// Not a number that can be a size.
+    Size(String),
+    /// No flag's name.
+    Flag(String),
+    /// The partition starts before the one above it ends, or inside the table itself.
+    Overlap {
+        /// Where it starts, in bytes.
+        offset: u32,
+        /// The first free byte.
+        free: u32,
+    },
+    /// The partition ends past the 32-bit address space, or its negative size reaches to before
+    /// its start.
+    Address,
+}
+
+impl fmt::Display for CsvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of the partition CSV: ", self.line)?;
+        match &self.problem {
+            CsvProblem::Name(name) => {
+                write!(f, "the name {name:?} is longer than 16 bytes; shorten it")
+            }
+            CsvProblem::Type(text) => write!(
+                f,
+                "{text:?} is no type; write app, data or a number from 0x40 to 0xFE",
+            ),
+            CsvProblem::Subtype(text) => write!(
+                f,
+                "{text:?} is no subtype of this type; write a name such as ota_0 or nvs, or a \
+                 number up to 0xFF",
+            ),
+            CsvProblem::Offset(text) => write!(
+                f,
+                "{text:?} is no offset; write a number such as 0x10000 or 64K, or leave it empty",
+            ),
+            CsvProblem::Size(text) => {
+                write!(
+                    f,
+                    "{text:?} is no size; write a number such as 0x1F0000 or 1M"
+                )
+            }
+            CsvProblem::Flag(text) => {
+                write!(
+                    f,
+                    "{text:?} is no flag; write encrypted, readonly or nothing"
+                )
+            }
+            CsvProblem::Overlap { offset, free } => write!(
+                f,
+                "the partition starts at 0x{offset:X}, but everything before 0x{free:X} is taken; \
+                 move it, or leave the offset empty",
+            ),
+            CsvProblem::Address => f.write_str(
+                "the partition ends before it starts or past 4 GiB; change its offset or size",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for CsvError {}
+
+pub(super) fn parse(text: &str) -> Result<Vec<Partition>, CsvError> {
+    let mut partitions = Vec::new();
+    let mut free = TABLE_OFFSET + TABLE_SIZE;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let partition = parse_line(line, &mut free).map_err(|problem| CsvError {
+            line: index + 1,
+            problem,
+        })?;
+        partitions.push(partition);
+    }
+    Ok(partitions)
+}
+
+/// Reads one line; `free` is the first byte that no partition above has taken.
+fn parse_line(line: &str, free: &mut u32) -> Result<Partition, CsvProblem> {
+    let mut fields = line.split(',').map(str::trim);
+    let mut field = || fields.next().unwrap_or_default();
+    let (name, type_, subtype, offset, size, flags) =
+        (field(), field(), field(), field(), field(), field());
+
+    let label = Label::new(name).ok_or_else(|| CsvProblem::Name(name.to_owned()))?;
+    let kind = parse_kind(type_, subtype)?;
+    let flags = parse_flags(flags)?;
+    let size = parse_int(size).ok_or_else(|| CsvProblem::Size(size.to_owned()))?;
+
+    let mut partition = Partition {
+        label,
+        kind,
+        offset: 0,
+        size: 0,
+        flags,
+    };
+    // The bootloader and the table itself lie before all others and leave their order alone.
+    let in_order = !partition.may_lie_below_the_table();
+    partition.offset = match offset {
+        "" if in_order => free
+            .checked_next_multiple_of(Partition::offset_alignment(kind))
+            .ok_or(CsvProblem::Address)?,
+        text => parse_int(text)
+            .and_then(|number| u32::try_from(number).ok())
+            .ok_or_else(|| CsvProblem::Offset(text.to_owned()))?,
+    };
+    if in_order && partition.offset < *free {
+        return Err(CsvProblem::Overlap {
+            offset: partition.offset,
+            free: *free,
+        });
+    }
+    // A negative size is the address to reach up to.
+    let size = if size < 0 {
+        size.saturating_neg()
+            .saturating_sub(partition.offset.into())
+    } else {
+        size
+    };
+    partition.size = u32::try_from(size).map_err(|_| CsvProblem::Address)?;
+    let end = partition.end().ok_or(CsvProblem::Address)?;
+    if in_order {
+        *free = end;
+    }
+    Ok(partition)
+}
+
+fn parse_kind(type_: &str, subtype: &str) -> Result<Kind, CsvProblem> {
+    let name = type_.to_ascii_lowercase();
+    let number = match TYPES.iter().find(|(known, _)| *known == name) {
+        Some((_, number)) => *number,
+        None => parse_byte(type_).ok_or_else(|| CsvProblem::Type(type_.to_owned()))?,
+    };
+    let of_type = |subtype| Kind {
+        type_: number,
+        subtype,
+    };
+    let name = match subtype.to_ascii_lowercase() {
+        // `parse_subtype` takes data/undefined for every type but app.
+        empty if empty.is_empty() && !of_type(0).is_app() => return Ok(of_type(0x06)),
+        name => name,
+    };
+    let named = SUBTYPES
+        .iter()
+        .find(|(known, kind)| *known == name && kind.type_ == number);
+    match named {
+        Some((_, kind)) => Ok(*kind),
+        None => parse_byte(subtype)
+            .map(of_type)
+            .ok_or_else(|| CsvProblem::Subtype(subtype.to_owned())),
+    }
+}
+
+fn parse_flags(text: &str) -> Result<u32, CsvProblem> {
+    let mut flags = 0;
+    for flag in text.split(':').filter(|flag| !flag.is_empty()) {
+        flags |= match FLAGS.iter().find(|(known, _)| *known == flag) {
+            Some((_, bit)) => *bit,
+            None => return Err(CsvProblem::Flag(flag.to_owned())),
+        };
+    }
+    Ok(flags)
+}
+
+/// `FLAGS` of `gen_esp32part.py`.
+const FLAGS: [(&str, u32); 2] = [
+    ("encrypted", Partition::ENCRYPTED),
+    ("readonly", Partition::READONLY),
+];
+
+fn parse_byte(text: &str) -> Option<u8> {
+    parse_int(text)?.try_into().ok()
+}
+
+/// A number as `parse_int` of `gen_esp32part.py` reads it: Python's `int(text, 0)`, then `k` or
+/// `m`.
+fn parse_int(text: &str) -> Option<i64> {
+    let text = text.to_ascii_lowercase();
+    let (digits, unit) = if let Some(digits) = text.strip_suffix('k') {
+        (digits, 1024)
+    } else if let Some(digits) = text.strip_suffix('m') {
+        (digits, 1024 * 1024)
+    } else {
+        (text.as_str(), 1)
+    };
+    let (digits, sign) = match digits.strip_prefix('-') {
+        Some(digits) => (digits, -1),
+        None => (digits, 1),
+    };
+    let (digits, radix) = if let Some(digits) = digits.strip_prefix("0x") {
+        (digits, 16)
+    } else if let Some(digits) = digits.strip_prefix("0o") {
+        (digits, 8)
+    } else if let Some(digits) = digits.strip_prefix("0b") {
+        (digits, 2)
+    } else {
+        (digits, 10)
+    };
+    // `from_str_radix` alone would take another sign.
+    if !digits.starts_with(|c: char| c.is_digit(radix)) {
+        return None;
+    }
+    i64::from_str_radix(digits, radix)
+        .ok()?
+        .checked_mul(sign * unit)
+}
+
+pub(super) fn emit(partitions: &[Partition]) -> String {
+    let mut csv =
+        String::from("# ESP-IDF Partition Table\n# Name, Type, SubType, Offset, Size, Flags\n");
+    for Partition {
+        label,
+        kind,
+        offset,
+        size,
+        flags,
+    } in partitions
+    {
+        let number_or =
+            |name: Option<&str>, number: u8| name.map_or(number.to_string(), str::to_owned);
+        let type_ = number_or(kind.type_name(), kind.type_);
+        let subtype = number_or(kind.subtype_name(), kind.subtype);
+        let flags: Vec<&str> = FLAGS
+            .iter()
+            .filter(|(_, bit)| flags & bit != 0)
+            .map(|(name, _)| *name)
+            .collect();
+        csv += &format!(
+            "{label},{type_},{subtype},0x{offset:x},{},{}\n",
+            emit_size(*size),
+            flags.join(":"),
+        );
+    }
+    csv
+}
+
+fn emit_size(size: u32) -> String {
+    if size.is_multiple_of(0x10_0000) {
+        format!("{}M", size / 0x10_0000)
+    } else if size.is_multiple_of(0x400) {
+        format!("{}K", size / 0x400)
+    } else {
+        format!("0x{size:x}")
+    }
+}

@@ -1,0 +1,85 @@
+//! What makes a set of partitions a good table.
+
+use super::{Kind, Partition, PartitionError, entry::MAX_OTA_SLOTS};
+
+/// Checks what `PartitionTable.verify` of ESP-IDF `gen_esp32part.py` checks, and that the OTA
+/// slots are numbered without a gap.
+///
+/// Not checked here: that the partitions fit the flash, whose size the table does not know.
+pub(super) fn check(
+    partitions: impl Iterator<Item = Partition> + Clone,
+) -> Result<(), PartitionError> {
+    for partition in partitions.clone() {
+        check_one(&partition)?;
+    }
+    for (index, first) in partitions.clone().enumerate() {
+        for second in partitions.clone().skip(index.saturating_add(1)) {
+            check_two(&first, &second)?;
+        }
+    }
+    check_slots(partitions)
+}
+
+fn check_one(partition: &Partition) -> Result<(), PartitionError> {
+    let Partition {
+        label,
+        kind,
+        offset,
+        size,
+        ..
+    } = *partition;
+    let alignment = Partition::offset_alignment(kind);
+    if !offset.is_multiple_of(alignment) {
+        return Err(PartitionError::Alignment {
+            label,
+            offset,
+            alignment,
+        });
+    }
+    if kind.is_app() && !size.is_multiple_of(0x1000) {
+        return Err(PartitionError::AppSize { label, size });
+    }
+    if partition.end().is_none() {
+        return Err(PartitionError::Address { label });
+    }
+    if partition.covers_the_table() {
+        return Err(PartitionError::BelowTable { label, offset });
+    }
+    if partition.is_unusable_otadata() {
+        return Err(PartitionError::Otadata { size });
+    }
+    Ok(())
+}
+
+fn check_two(first: &Partition, second: &Partition) -> Result<(), PartitionError> {
+    let (lower, upper) = if first.offset <= second.offset {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    if lower.end().is_none_or(|end| upper.offset < end) {
+        return Err(PartitionError::Overlap {
+            first: lower.label,
+            second: upper.label,
+        });
+    }
+    if first.label == second.label {
+        return Err(PartitionError::DuplicateLabel { label: first.label });
+    }
+    if first.kind == Kind::OTADATA && second.kind == Kind::OTADATA {
+        return Err(PartitionError::SecondOtadata);
+    }
+    Ok(())
+}
+
+fn check_slots(partitions: impl Iterator<Item = Partition> + Clone) -> Result<(), PartitionError> {
+    let slots = partitions.filter_map(|partition| partition.kind.as_ota_slot());
+    let count = slots.clone().count();
+    for slot in 0..MAX_OTA_SLOTS {
+        let expected = usize::from(usize::from(slot) < count);
+        if slots.clone().filter(|s| *s == slot).count() != expected {
+            return Err(PartitionError::OtaSlots { slot });
+        }
+    }
+    Ok(())
+}

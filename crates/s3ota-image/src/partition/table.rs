@@ -1,0 +1,107 @@
+//! A checked view of the table's bytes.
+
+use md5::{Digest, Md5};
+
+use super::{ENTRY_LEN, Kind, MAX_LEN, Partition, PartitionError, entry::MAX_OTA_SLOTS, rules};
+
+/// A partition table that was found right, over its bytes as they lie on the flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionTable<'a> {
+    /// The partitions' entries, each with its magic; no MD5, no end marker.
+    entries: &'a [[u8; ENTRY_LEN]],
+    has_md5: bool,
+}
+
+impl<'a> PartitionTable<'a> {
+    /// Checks the bytes of a table, as read from [`TABLE_OFFSET`](super::TABLE_OFFSET).
+    ///
+    /// Bytes past [`MAX_LEN`] are not looked at: a whole sector may be given. The partitions must
+    /// be what ESP-IDF's `gen_esp32part.py` lets pass; see [`PartitionError`]. That they fit the
+    /// flash is for the caller to check, with [`end`](PartitionTable::end).
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn parse(bytes: &'a [u8]) -> Result<PartitionTable<'a>, PartitionError> {
+        let bytes = bytes.get(..MAX_LEN).unwrap_or(bytes);
+        let (chunks, _) = bytes.as_chunks::<ENTRY_LEN>();
+
+        let mut md5 = Md5::new();
+        let mut count = 0;
+        let mut has_md5 = false;
+        let mut ended = false;
+        for (index, chunk) in chunks.iter().enumerate() {
+            match chunk {
+                // The bootloader takes magic, type and subtype 0xFF for the end marker.
+                [0xFF, 0xFF, 0xFF, 0xFF, ..] => {
+                    ended = true;
+                    break;
+                }
+                _ if has_md5 => return Err(PartitionError::AfterMd5 { index }),
+                // `ESP_PARTITION_MAGIC_MD5`: only these two bytes count.
+                [0xEB, 0xEB, ..] => {
+                    if chunk.get(16..) != Some(md5.clone().finalize().as_slice()) {
+                        return Err(PartitionError::Md5);
+                    }
+                    has_md5 = true;
+                }
+                [a, b, ..] if [*a, *b] == Partition::MAGIC => {
+                    md5.update(chunk);
+                    count = index.saturating_add(1);
+                }
+                [a, b, ..] => {
+                    return Err(PartitionError::Magic {
+                        index,
+                        found: [*a, *b],
+                    });
+                }
+            }
+        }
+        if !ended {
+            return Err(PartitionError::NoEndMarker);
+        }
+        let table = PartitionTable {
+            entries: chunks.get(..count).unwrap_or_default(),
+            has_md5,
+        };
+        rules::check(table.entries())?;
+        Ok(table)
+    }
+
+    /// The partitions, in the table's order.
+    pub fn entries(&self) -> impl Iterator<Item = Partition> + Clone + use<'a> {
+        self.entries.iter().filter_map(Partition::parse)
+    }
+
+    /// Whether the table carries an MD5. It matched.
+    pub fn has_md5(&self) -> bool {
+        self.has_md5
+    }
+
+    /// The otadata partition.
+    pub fn otadata(&self) -> Option<Partition> {
+        self.entries().find(|p| p.kind == Kind::OTADATA)
+    }
+
+    /// The factory partition.
+    pub fn factory(&self) -> Option<Partition> {
+        self.entries().find(|p| p.kind == Kind::FACTORY)
+    }
+
+    /// The OTA slots, `ota_0` first, whatever their order in the table. There is no gap: the
+    /// slot at place `n` is `ota_n`.
+    pub fn ota_slots(&self) -> impl Iterator<Item = Partition> + Clone + use<'a> {
+        let table = *self;
+        (0..MAX_OTA_SLOTS)
+            .filter_map(move |slot| table.entries().find(|p| p.kind.as_ota_slot() == Some(slot)))
+    }
+
+    /// The partition with this name.
+    pub fn find(&self, label: &str) -> Option<Partition> {
+        self.entries().find(|p| p.label.as_str() == label)
+    }
+
+    /// The byte after the last partition: the least size of a flash that holds them all.
+    pub fn end(&self) -> u32 {
+        self.entries().filter_map(|p| p.end()).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,146 @@
+//! One virtual device: flash, bootloader, and firmware that consists of nothing but the update library.
+
+use std::fmt;
+
+use s3ota::{Boot, Chip, Config, Device, Updater, Workspace, boot_guard};
+
+use crate::bootloader::{App, BootError, Bootloader};
+use crate::flash::Flash;
+use crate::host::{HostClock, HostNetwork, OsRng};
+
+/// A virtual ESP32.
+///
+/// Its firmware is what lies in its slots: [`power_on`](VirtualDevice::power_on) boots it by the bootloader's rules and
+/// runs the boot guard, and [`updater`](VirtualDevice::updater) is the firmware's own updater.
+#[derive(Debug)]
+pub struct VirtualDevice {
+    flash: Flash,
+    bootloader: Bootloader,
+    trial_boots: u8,
+}
+
+/// The firmware a virtual device runs, and how it came to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningFirmware {
+    /// What the bootloader jumped to.
+    pub app: App,
+    /// What the boot guard found.
+    pub boot: Boot,
+    /// How often the device restarted by itself on the way: once for each firmware it gave up.
+    pub restarts: u32,
+}
+
+impl RunningFirmware {
+    /// The firmware's version as its descriptor has it; empty where it has none.
+    pub fn version(&self) -> &str {
+        self.app
+            .image
+            .descriptor
+            .as_ref()
+            .map_or("", |descriptor| descriptor.version())
+    }
+
+    /// The chip the firmware is for, and so the one this device is.
+    pub fn chip(&self) -> Option<Chip> {
+        self.app.image.header.chip()
+    }
+}
+
+/// Why a device does not come up.
+#[derive(Debug)]
+pub enum PowerOnError {
+    /// The bootloader finds nothing to boot.
+    Boot(BootError),
+    /// The boot guard failed.
+    Guard(s3ota::Error),
+    /// The device restarts again and again.
+    BootLoop,
+}
+
+impl fmt::Display for PowerOnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot(error) => write!(f, "the device does not boot: {error}"),
+            Self::Guard(error) => write!(f, "the boot guard: {error}"),
+            Self::BootLoop => write!(f, "the device restarts again and again"),
+        }
+    }
+}
+
+impl std::error::Error for PowerOnError {}
+
+impl VirtualDevice {
+    /// A device with this flash, an ordinary bootloader and the usual number of trial boots.
+    pub fn new(flash: Flash) -> Self {
+        Self {
+            flash,
+            bootloader: Bootloader::default(),
+            trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
+        }
+    }
+
+    /// The same device with another bootloader.
+    pub fn with_bootloader(self, bootloader: Bootloader) -> Self {
+        Self { bootloader, ..self }
+    }
+
+    /// The same device, giving up a new firmware after so many boots without confirmation.
+    pub fn with_trial_boots(self, trial_boots: u8) -> Self {
+        Self {
+            trial_boots,
+            ..self
+        }
+    }
+
+    /// The flash.
+    pub fn flash(&self) -> &Flash {
+        &self.flash
+    }
+
+    /// Switches the device on: bootloader, boot guard, and the restarts the guard asks for.
+    ///
+    /// # Errors
+    ///
+    /// Nothing boots, or the guard cannot do its work.
+    pub fn power_on(&mut self) -> Result<RunningFirmware, PowerOnError> {
+        for restarts in 0..8 {
+            let app = self
+                .bootloader
+                .boot(&mut self.flash)
+                .map_err(PowerOnError::Boot)?;
+            let guard = boot_guard(&mut self.flash, app.partition.offset, self.trial_boots);
+            match embassy_futures::block_on(guard).map_err(PowerOnError::Guard)? {
+                Boot::GivenUp => {}
+                boot => {
+                    return Ok(RunningFirmware {
+                        app,
+                        boot,
+                        restarts,
+                    });
+                }
+            }
+        }
+        Err(PowerOnError::BootLoop)
+    }
+
+    /// The updater of the running firmware, on the host's network.
+    pub fn updater<'a>(
+        &'a mut self,
+        running: &RunningFirmware,
+        config: Config<'a>,
+        workspace: &'a mut Workspace,
+    ) -> Updater<'a, &'a mut Flash, HostNetwork, HostClock, OsRng> {
+        let device = Device {
+            flash: &mut self.flash,
+            running: running.app.partition.offset,
+            network: HostNetwork::default(),
+            clock: HostClock::new(),
+            rng: OsRng,
+        };
+        let config = Config {
+            trial_boots: self.trial_boots,
+            ..config
+        };
+        Updater::new(config, device, workspace)
+    }
+}

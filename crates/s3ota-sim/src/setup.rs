@@ -1,0 +1,136 @@
+//! A flash as it leaves the workbench: partition table and first firmware, everything else erased.
+
+use std::fmt;
+
+use s3ota_image::ImageError;
+use s3ota_image::app::Verifier;
+use s3ota_image::partition::{
+    CsvError, PartitionError, PartitionTable, TABLE_OFFSET, TableBuilder,
+};
+
+/// Two OTA slots on 4 MB, as the examples have them.
+const DEFAULT_PARTITIONS: &str = "\
+# Name,   Type, SubType, Offset,   Size
+nvs,      data, nvs,     0x9000,   0x4000
+otadata,  data, ota,     0xd000,   0x2000
+phy_init, data, phy,     0xf000,   0x1000
+ota_0,    app,  ota_0,   0x10000,  0x1f0000
+ota_1,    app,  ota_1,   0x200000, 0x1f0000
+";
+
+/// What goes onto a new flash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    table: TableBuilder,
+}
+
+/// Why a flash cannot be set up.
+#[derive(Debug)]
+pub enum SetupError {
+    /// The CSV text is no partition table.
+    Csv(CsvError),
+    /// The partition table is not one a bootloader takes.
+    Partitions(PartitionError),
+    /// The table has no app partition.
+    NoApp,
+    /// The firmware is no valid app image.
+    Image(ImageError),
+    /// The firmware is larger than its partition.
+    TooLarge {
+        /// Bytes of the firmware.
+        image: usize,
+        /// Bytes of the partition.
+        partition: u32,
+    },
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Csv(error) => write!(f, "the partition table: {error}"),
+            Self::Partitions(error) => write!(f, "the partition table: {error}"),
+            Self::NoApp => write!(
+                f,
+                "the partition table has no app partition: it needs ota_0 and ota_1"
+            ),
+            Self::Image(error) => write!(f, "the firmware: {error}"),
+            Self::TooLarge { image, partition } => {
+                write!(
+                    f,
+                    "the firmware has {image} bytes, its partition {partition}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+impl From<CsvError> for SetupError {
+    fn from(error: CsvError) -> Self {
+        Self::Csv(error)
+    }
+}
+
+impl From<PartitionError> for SetupError {
+    fn from(error: PartitionError) -> Self {
+        Self::Partitions(error)
+    }
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            table: TableBuilder::from_csv(DEFAULT_PARTITIONS)
+                .expect("the built-in partition table is valid"),
+        }
+    }
+}
+
+impl Setup {
+    /// A setup with the partition table of a CSV text in ESP-IDF's format.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Csv`].
+    pub fn from_csv(csv: &str) -> Result<Self, SetupError> {
+        Ok(Self {
+            table: TableBuilder::from_csv(csv)?,
+        })
+    }
+
+    /// The contents of a flash with `firmware` where the bootloader looks first: in the factory partition if there is
+    /// one, else in `ota_0`. The chip is as large as the table needs, at least 4 MB.
+    ///
+    /// # Errors
+    ///
+    /// The firmware is no app image or does not fit.
+    pub fn flash(&self, firmware: &[u8]) -> Result<Vec<u8>, SetupError> {
+        let mut verifier = Verifier::new();
+        verifier
+            .update(firmware)
+            .and_then(|()| verifier.finish().map(drop))
+            .map_err(SetupError::Image)?;
+        let bytes = self.table.to_bytes()?;
+        let table = PartitionTable::parse(&bytes)?;
+        let partition = table
+            .factory()
+            .or_else(|| table.ota_slots().next())
+            .ok_or(SetupError::NoApp)?;
+        if firmware.len() > partition.size as usize {
+            return Err(SetupError::TooLarge {
+                image: firmware.len(),
+                partition: partition.size,
+            });
+        }
+        let end = table
+            .entries()
+            .map(|entry| entry.offset as usize + entry.size as usize)
+            .max()
+            .unwrap_or(0);
+        let mut flash = vec![0xff; end.max(4 << 20).next_power_of_two()];
+        flash[TABLE_OFFSET as usize..][..bytes.len()].copy_from_slice(&bytes);
+        flash[partition.offset as usize..][..firmware.len()].copy_from_slice(firmware);
+        Ok(flash)
+    }
+}

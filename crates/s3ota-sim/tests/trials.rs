@@ -1,0 +1,387 @@
+//! Trials, and the ways back: what boots after what, under both kinds of bootloader, with and without a factory app.
+
+mod support;
+
+use s3ota::{Agent, Boot, Error, Installed, NoUpdate, Outcome, Schedule, Workspace};
+use s3ota_image::otadata::{Record, State};
+use s3ota_sim::{Bootloader, Flash, RunningFirmware, Setup, VirtualDevice};
+use std::time::Duration;
+use support::*;
+
+const WITH_FACTORY: &str = "
+nvs,      data, nvs,     0x9000,   0x4000
+otadata,  data, ota,     0xd000,   0x2000
+phy_init, data, phy,     0xf000,   0x1000
+factory,  app,  factory, 0x10000,  0x100000
+ota_0,    app,  ota_0,   0x110000, 0x100000
+ota_1,    app,  ota_1,   0x210000, 0x100000
+";
+
+const THREE_SLOTS: &str = "
+otadata,  data, ota,     0xd000,   0x2000
+ota_0,    app,  ota_0,   0x10000,  0x100000
+ota_1,    app,  ota_1,   0x110000, 0x100000
+ota_2,    app,  ota_2,   0x210000, 0x100000
+";
+
+fn device_with(csv: &str, version: &str) -> VirtualDevice {
+    let flash = Setup::from_csv(csv)
+        .unwrap()
+        .flash(&firmware(version))
+        .unwrap();
+    VirtualDevice::new(Flash::in_memory(flash))
+}
+
+/// Installs `version` and leaves it for the next boot.
+async fn install(device: &mut VirtualDevice, version: &'static str) -> Installed {
+    let server = Server::start(releasing(version)).await;
+    match update(device, &server, IMPATIENT).await {
+        Ok(Outcome::Installed(installed)) => installed,
+        other => panic!("{version} not installed: {other:?}"),
+    }
+}
+
+/// Installs `version`, boots and confirms it.
+async fn install_and_confirm(device: &mut VirtualDevice, version: &'static str) -> RunningFirmware {
+    install(device, version).await;
+    let running = device.power_on().unwrap();
+    assert_eq!(running.version(), version);
+    let mut workspace = Box::new(Workspace::new());
+    let config = s3ota::Config::new("https://localhost/", version, s3ota::Chip::Esp32C3, "");
+    assert_eq!(
+        device
+            .updater(&running, config, &mut workspace)
+            .confirm()
+            .await,
+        Ok(true)
+    );
+    running
+}
+
+async fn roll_back(device: &mut VirtualDevice, running: &RunningFirmware) -> Result<(), Error> {
+    let mut workspace = Box::new(Workspace::new());
+    let config = s3ota::Config::new(
+        "https://localhost/",
+        running.version(),
+        s3ota::Chip::Esp32C3,
+        "",
+    );
+    device
+        .updater(running, config, &mut workspace)
+        .roll_back()
+        .await
+}
+
+/// Whether the release of this version is refused because it failed before.
+async fn has_failed(device: &mut VirtualDevice, version: &'static str) -> bool {
+    let server = Server::start(releasing(version)).await;
+    update(device, &server, IMPATIENT).await == Ok(Outcome::NoUpdate(NoUpdate::FailedBefore))
+}
+
+fn records(device: &VirtualDevice) -> [Record; 2] {
+    [0xd000, 0xe000].map(|at| Record::parse(device.flash().bytes()[at..][..32].try_into().unwrap()))
+}
+
+#[tokio::test]
+async fn a_switch_writes_one_whole_record_and_leaves_the_other_alone() {
+    let mut device = device("1.0.0");
+    device.power_on().unwrap();
+    let before = records(&device);
+    assert_eq!((before[0].sequence, before[0].state), (1, State::Valid));
+    install(&mut device, "1.1.0").await;
+    let after = records(&device);
+    assert_eq!(after[0], before[0]);
+    assert_eq!((after[1].sequence, after[1].state), (2, State::New));
+    assert!(after[1].crc_matches() && after[1].label.starts_with(b"s3ota"));
+}
+
+#[tokio::test]
+async fn counting_boots_erases_nothing() {
+    let mut device = device("1.0.0");
+    install(&mut device, "1.1.0").await;
+    let erases = device.flash().wear().erases;
+    for _ in 0..3 {
+        device.power_on().unwrap();
+    }
+    assert_eq!(device.flash().wear().erases, erases);
+}
+
+#[tokio::test]
+async fn confirming_writes_the_other_sector_and_names_the_same_slot() {
+    let mut device = device("1.0.0");
+    install_and_confirm(&mut device, "1.1.0").await;
+    let [confirmed, trial] = records(&device);
+    assert_eq!((trial.sequence, trial.state), (2, State::New));
+    assert_eq!((confirmed.sequence, confirmed.state), (4, State::Valid));
+    assert_eq!(confirmed.slot(2), trial.slot(2));
+}
+
+#[tokio::test]
+async fn confirming_twice_or_without_a_trial_does_nothing() {
+    let mut device = device("1.0.0");
+    let running = install_and_confirm(&mut device, "1.1.0").await;
+    let before = records(&device);
+    let mut workspace = Box::new(Workspace::new());
+    let config = s3ota::Config::new("https://localhost/", "1.1.0", s3ota::Chip::Esp32C3, "");
+    assert_eq!(
+        device
+            .updater(&running, config, &mut workspace)
+            .confirm()
+            .await,
+        Ok(false)
+    );
+    assert_eq!(records(&device), before);
+}
+
+#[tokio::test]
+async fn a_bootloader_with_rollback_gives_up_at_the_second_boot() {
+    for confirmed in [true, false] {
+        let mut device = device("1.0.0").with_bootloader(Bootloader { app_rollback: true });
+        if confirmed {
+            install_and_confirm(&mut device, "1.1.0").await;
+            for _ in 0..4 {
+                assert_eq!(device.power_on().unwrap().version(), "1.1.0");
+            }
+            // The trial's own record is aborted by the bootloader by then; that must not count against the release.
+            let server = Server::start(releasing("1.1.0")).await;
+            let outcome = update(&mut device, &server, IMPATIENT).await;
+            assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::UpToDate)));
+        } else {
+            install(&mut device, "1.1.0").await;
+            let running = device.power_on().unwrap();
+            assert_eq!(
+                (running.version(), running.boot),
+                ("1.1.0", Boot::Trial { boot: 1, of: 3 })
+            );
+            assert_eq!(device.power_on().unwrap().version(), "1.0.0");
+            assert!(has_failed(&mut device, "1.1.0").await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_update_from_the_factory_app_leads_back_to_it() {
+    for app_rollback in [false, true] {
+        let mut device =
+            device_with(WITH_FACTORY, "1.0.0").with_bootloader(Bootloader { app_rollback });
+        assert_eq!(install(&mut device, "1.1.0").await.slot.index, 0);
+        assert_eq!(device.power_on().unwrap().version(), "1.1.0");
+        while device.power_on().unwrap().version() == "1.1.0" {}
+        let running = device.power_on().unwrap();
+        assert_eq!((running.version(), running.app.slot), ("1.0.0", None));
+        assert!(has_failed(&mut device, "1.1.0").await);
+        install_and_confirm(&mut device, "1.2.0").await;
+        install_and_confirm(&mut device, "1.3.0").await;
+    }
+}
+
+#[tokio::test]
+async fn three_slots_are_used_in_turn_and_lead_back() {
+    let mut device = device_with(THREE_SLOTS, "1.0.0");
+    assert_eq!(
+        install_and_confirm(&mut device, "1.1.0").await.app.slot,
+        Some(1)
+    );
+    assert_eq!(
+        install_and_confirm(&mut device, "1.2.0").await.app.slot,
+        Some(2)
+    );
+    assert_eq!(
+        install_and_confirm(&mut device, "1.3.0").await.app.slot,
+        Some(0)
+    );
+    install(&mut device, "1.4.0").await;
+    while device.power_on().unwrap().version() == "1.4.0" {}
+    assert_eq!(device.power_on().unwrap().version(), "1.3.0");
+}
+
+#[tokio::test]
+async fn rolling_back_a_trial_boots_the_firmware_before() {
+    let mut device = device("1.0.0");
+    install(&mut device, "1.1.0").await;
+    let running = device.power_on().unwrap();
+    roll_back(&mut device, &running).await.unwrap();
+    assert_eq!(device.power_on().unwrap().version(), "1.0.0");
+    assert!(has_failed(&mut device, "1.1.0").await);
+}
+
+#[tokio::test]
+async fn rolling_back_a_confirmed_firmware_boots_the_one_before() {
+    let mut device = device("1.0.0");
+    let running = install_and_confirm(&mut device, "1.1.0").await;
+    roll_back(&mut device, &running).await.unwrap();
+    let running = device.power_on().unwrap();
+    assert_eq!(
+        (running.version(), running.boot),
+        ("1.0.0", Boot::Confirmed)
+    );
+    assert!(has_failed(&mut device, "1.1.0").await);
+    install_and_confirm(&mut device, "1.2.0").await;
+}
+
+#[tokio::test]
+async fn rolling_back_without_another_firmware_changes_nothing() {
+    let mut device = device("1.0.0");
+    let running = device.power_on().unwrap();
+    let before = device.flash().bytes().to_vec();
+    assert_eq!(
+        roll_back(&mut device, &running).await,
+        Err(Error::NothingToGoBackTo)
+    );
+    assert!(device.flash().bytes() == before);
+}
+
+#[tokio::test]
+async fn rolling_back_the_only_update_of_a_device_with_a_factory_app_boots_the_factory_app() {
+    let mut device = device_with(WITH_FACTORY, "1.0.0");
+    let running = install_and_confirm(&mut device, "1.1.0").await;
+    roll_back(&mut device, &running).await.unwrap();
+    let running = device.power_on().unwrap();
+    assert_eq!((running.version(), running.app.slot), ("1.0.0", None));
+    assert!(has_failed(&mut device, "1.1.0").await);
+}
+
+/// The flash with some bytes of a slot destroyed, as a failing chip would.
+fn damage(device: VirtualDevice, offset: usize) -> VirtualDevice {
+    let mut bytes = device.flash().bytes().to_vec();
+    bytes[offset..offset + 1000].fill(0);
+    VirtualDevice::new(Flash::in_memory(bytes))
+}
+
+#[tokio::test]
+async fn an_image_the_bootloader_refuses_counts_as_failed() {
+    let mut device = device("1.0.0");
+    install(&mut device, "1.1.0").await;
+    let mut device = damage(device, 0x200000 + 50_000);
+    let running = device.power_on().unwrap();
+    assert_eq!((running.version(), running.boot), ("1.0.0", Boot::FellBack));
+    assert!(has_failed(&mut device, "1.1.0").await);
+    install_and_confirm(&mut device, "1.2.0").await;
+}
+
+#[tokio::test]
+async fn a_device_that_fell_back_from_a_confirmed_image_keeps_its_way_back() {
+    let mut device = device("1.0.0");
+    install_and_confirm(&mut device, "1.1.0").await;
+    // The confirmed image rots; the one before is all there is. A bad release then lands in the rotten image's slot,
+    // which the old record still selects.
+    let mut device = damage(device, 0x200000 + 50_000);
+    assert_eq!(device.power_on().unwrap().version(), "1.0.0");
+    assert_eq!(install(&mut device, "1.2.0").await.slot.index, 1);
+    assert_eq!(device.power_on().unwrap().version(), "1.2.0");
+    while device.power_on().unwrap().version() == "1.2.0" {}
+    let running = device.power_on().unwrap();
+    assert_eq!(
+        (running.version(), running.boot),
+        ("1.0.0", Boot::Confirmed)
+    );
+}
+
+#[tokio::test]
+async fn the_same_with_a_factory_app_leads_back_to_it() {
+    let mut device = device_with(WITH_FACTORY, "1.0.0");
+    install_and_confirm(&mut device, "1.1.0").await;
+    let mut device = damage(device, 0x110000 + 50_000);
+    assert_eq!(device.power_on().unwrap().app.slot, None);
+    assert_eq!(install(&mut device, "1.2.0").await.slot.index, 0);
+    assert_eq!(device.power_on().unwrap().version(), "1.2.0");
+    while device.power_on().unwrap().version() == "1.2.0" {}
+    assert_eq!(device.power_on().unwrap().app.slot, None);
+}
+
+#[tokio::test]
+async fn a_torn_record_counts_as_absent_and_the_next_update_works() {
+    let mut device = device("1.0.0");
+    install(&mut device, "1.1.0").await;
+    let mut bytes = device.flash().bytes().to_vec();
+    bytes[0xe000 + 28] ^= 0x40; // the CRC of the new record
+    let mut device = VirtualDevice::new(Flash::in_memory(bytes));
+    let running = device.power_on().unwrap();
+    assert_eq!(
+        (running.version(), running.boot),
+        ("1.0.0", Boot::Confirmed)
+    );
+    install_and_confirm(&mut device, "1.1.0").await;
+}
+
+#[tokio::test]
+async fn a_partition_table_without_slots_is_an_error_that_says_so() {
+    let csv = "nvs, data, nvs, 0x9000, 0x6000\nfactory, app, factory, 0x10000, 0x100000\n";
+    let mut device = device_with(csv, "1.0.0");
+    let bytes = device.flash().bytes().to_vec();
+    let error = s3ota::boot_guard(&mut Flash::in_memory(bytes), 0x10000, 3)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "flash.layout");
+    assert!(device.power_on().is_err());
+}
+
+#[tokio::test]
+async fn the_agent_confirms_once_the_server_is_reached_and_installs_what_comes_next() {
+    let mut device = device("1.0.0");
+    let server = Server::start(releasing("1.1.0")).await;
+    let run = async |device: &mut VirtualDevice, server: &Server, limit: Duration| {
+        let running = device.power_on().unwrap();
+        let mut workspace = Box::new(Workspace::new());
+        let url = server.url("/manifest.json");
+        let updater = device.updater(
+            &running,
+            config(&url, &running, server, IMPATIENT),
+            &mut workspace,
+        );
+        let schedule = Schedule {
+            first: Duration::ZERO,
+            every: Duration::from_millis(50),
+            ..Schedule::default()
+        };
+        let mut agent = Agent::new(updater, schedule);
+        tokio::time::timeout(limit, agent.run(&mut (), std::future::pending))
+            .await
+            .ok()
+    };
+    let long = Duration::from_secs(20);
+    assert_eq!(
+        run(&mut device, &server, long).await.unwrap().version,
+        "1.1.0"
+    );
+    // The new firmware runs its own agent, which finds nothing newer but confirms it.
+    assert_eq!(
+        run(&mut device, &server, Duration::from_secs(2)).await,
+        None
+    );
+    assert!(server.requests().len() > 5, "it goes on looking");
+    for _ in 0..5 {
+        assert_eq!(device.power_on().unwrap().version(), "1.1.0");
+    }
+    let newer = Server::start(releasing("1.2.0")).await;
+    assert_eq!(
+        run(&mut device, &newer, long).await.unwrap().version,
+        "1.2.0"
+    );
+}
+
+#[tokio::test]
+async fn the_agent_looks_at_once_when_asked() {
+    let mut device = device("1.0.0");
+    let server = Server::start(releasing("1.1.0")).await;
+    let running = device.power_on().unwrap();
+    let mut workspace = Box::new(Workspace::new());
+    let url = server.url("/manifest.json");
+    let updater = device.updater(
+        &running,
+        config(&url, &running, &server, IMPATIENT),
+        &mut workspace,
+    );
+    let schedule = Schedule {
+        first: Duration::from_secs(3600),
+        ..Schedule::default()
+    };
+    let button = tokio::sync::Notify::new();
+    button.notify_one();
+    let mut agent = Agent::new(updater, schedule);
+    let now = async || button.notified().await;
+    let installed = tokio::time::timeout(Duration::from_secs(20), agent.run(&mut (), now))
+        .await
+        .unwrap();
+    assert_eq!(installed.version, "1.1.0");
+}

@@ -1,0 +1,101 @@
+//! The loop most devices want: look for an update after boot, every so often, and when asked.
+
+use core::time::Duration;
+
+use edge_nal::{Dns, TcpConnect};
+use embassy_futures::select::select;
+use embedded_storage_async::nor_flash::NorFlash;
+use rand_core::{CryptoRng, RngCore};
+
+use crate::config::{Confirm, Schedule};
+use crate::updater::share;
+use crate::{Checked, Clock, Error, Hooks, Installed, Outcome, Updater};
+
+/// Keeps a device up to date by an [`Updater`] and a [`Schedule`].
+pub struct Agent<'a, F, N, C, R> {
+    updater: Updater<'a, F, N, C, R>,
+    schedule: Schedule,
+}
+
+impl<'a, F, N, C, R> Agent<'a, F, N, C, R>
+where
+    F: NorFlash,
+    N: TcpConnect + Dns,
+    C: Clock,
+    R: CryptoRng + RngCore,
+{
+    /// An agent that runs `updater` by `schedule`.
+    pub fn new(updater: Updater<'a, F, N, C, R>, schedule: Schedule) -> Self {
+        Self { updater, schedule }
+    }
+
+    /// The updater, to confirm or roll back between two runs.
+    pub fn updater(&mut self) -> &mut Updater<'a, F, N, C, R> {
+        &mut self.updater
+    }
+
+    /// Runs until a new firmware is installed. **Restart the device** when this returns.
+    ///
+    /// `now` is waited for along with the clock; when it completes, the agent looks at once. It is the place for a
+    /// button or a message: `|| SIGNAL.wait()` with a signal of `embassy-sync`, or [`core::future::pending`] for none.
+    ///
+    /// Failures are reported to `hooks` and logged; the next check comes at its time.
+    pub async fn run<H: Hooks>(&mut self, hooks: &mut H, mut now: impl AsyncFnMut()) -> Installed {
+        let mut pause = self.schedule.first;
+        loop {
+            select(self.updater.device().clock.sleep(pause), now()).await;
+            if let Some(installed) = self.turn(hooks).await {
+                return installed;
+            }
+            pause = self.until_next();
+        }
+    }
+
+    /// One check, and what follows from it.
+    async fn turn<H: Hooks>(&mut self, hooks: &mut H) -> Option<Installed> {
+        match self.settle_trial().await {
+            // Still on trial: nothing can be installed.
+            Ok(true) => return None,
+            Ok(false) => {}
+            Err(error) => {
+                hooks.on_error(&error, None);
+                log::error!("the trial cannot be settled: {error}");
+                return None;
+            }
+        }
+        match self.updater.install(hooks).await {
+            Ok(Outcome::Installed(installed)) => Some(installed),
+            // Errors were reported by the updater.
+            Ok(Outcome::NoUpdate(_)) | Err(_) => None,
+        }
+    }
+
+    /// Confirms a firmware on trial if that is the agent's to do and it has shown what it must. `true` if it is still
+    /// on trial.
+    async fn settle_trial(&mut self) -> Result<bool, Error> {
+        if !self.updater.is_on_trial().await? {
+            return Ok(false);
+        }
+        if self.schedule.confirm == Confirm::ByApplication {
+            log::info!("on trial: waiting for the application to confirm");
+            return Ok(true);
+        }
+        match self.updater.check().await {
+            // A release that is refused was read from a server that was reached, too.
+            Ok(Checked::Available(_) | Checked::NoUpdate(_)) | Err(Error::Release(_)) => {
+                self.updater.confirm().await?;
+                log::info!("confirmed: the server can be reached");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The time until the next check, with its random part.
+    fn until_next(&mut self) -> Duration {
+        let most = self.schedule.every * u32::from(self.schedule.jitter_percent) / 100;
+        self.schedule
+            .every
+            .saturating_add(share(most, &mut self.updater.device().rng))
+    }
+}

@@ -1,0 +1,117 @@
+//! What an updater needs to know about its device and its owner's wishes.
+
+use core::time::Duration;
+
+use s3ota_image::Chip;
+use s3ota_tls::Roots;
+
+/// Everything an [`Updater`](crate::Updater) is told; [`Config::new`] fills in all but the four essentials.
+#[derive(Debug, Clone)]
+pub struct Config<'a> {
+    /// The https URL of the manifest, at most 2,048 bytes. A pre-signed URL is fine.
+    pub manifest_url: &'a str,
+    /// The version of the running firmware: `env!("CARGO_PKG_VERSION")` in most programs.
+    pub version: &'a str,
+    /// The chip this firmware runs on. Manifests and images for another are refused.
+    pub chip: Chip,
+    /// The product's own hardware name. Where set, a manifest naming another board is refused.
+    pub board: Option<&'a str>,
+    /// What tells this device from its siblings: a MAC address, a serial number.
+    ///
+    /// It decides the device's place in a staged rollout. An empty id gives all such devices the same place.
+    pub device_id: &'a str,
+    /// Whether the id is sent in the User-Agent, where the bucket's access log shows it. On by default.
+    pub send_device_id: bool,
+    /// The roots a server's certificate must lead to. The Amazon roots by default.
+    pub roots: Roots<'a>,
+    /// When this firmware was built, in seconds since the Unix epoch: the least the date can be.
+    pub built_at: u64,
+    /// How patient to be.
+    pub patience: Patience,
+    /// How often a new firmware may boot without being confirmed before it is given up. 3 by default, at least 1.
+    pub trial_boots: u8,
+}
+
+impl<'a> Config<'a> {
+    /// A configuration with defaults for everything but what only the firmware knows.
+    pub fn new(manifest_url: &'a str, version: &'a str, chip: Chip, device_id: &'a str) -> Self {
+        Self {
+            manifest_url,
+            version,
+            chip,
+            board: None,
+            device_id,
+            send_device_id: true,
+            roots: Roots::amazon(),
+            built_at: 0,
+            patience: Patience::default(),
+            trial_boots: crate::DEFAULT_TRIAL_BOOTS,
+        }
+    }
+}
+
+/// How long to wait for what, and how often to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// The longest silence on a connection before it is given up. 20 seconds by default.
+    pub idle: Duration,
+    /// The longest a whole update may take, all attempts and pauses counted. 30 minutes by default.
+    ///
+    /// It is measured from the start and nothing extends it: a server that sends a byte a second does not hold a
+    /// device for ever.
+    pub deadline: Duration,
+    /// How many attempts an update gets where the failure may pass (a lost connection, a busy server). 5 by default.
+    pub attempts: u8,
+    /// The longest pause before the second attempt; it doubles with each further one. 2 seconds by default.
+    pub first_pause: Duration,
+    /// The longest pause of all. 2 minutes by default. A server's `Retry-After` is kept up to this.
+    pub longest_pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(20),
+            deadline: Duration::from_secs(30 * 60),
+            attempts: 5,
+            first_pause: Duration::from_secs(2),
+            longest_pause: Duration::from_secs(120),
+        }
+    }
+}
+
+/// When an [`Agent`](crate::Agent) looks for an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// The pause between the start of the agent and its first check. 10 seconds by default.
+    pub first: Duration,
+    /// The time between checks. One hour by default.
+    pub every: Duration,
+    /// Up to how many percent of `every` are added at random, so that a fleet that was powered up together does not
+    /// ask together for ever. 10 by default.
+    pub jitter_percent: u8,
+    /// What makes a firmware on trial the confirmed one.
+    pub confirm: Confirm,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(10),
+            every: Duration::from_secs(60 * 60),
+            jitter_percent: 10,
+            confirm: Confirm::WhenServerReached,
+        }
+    }
+}
+
+/// What makes a firmware on trial the confirmed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// The agent confirms after the first check that reached the server and read a valid manifest: such a firmware
+    /// can at least be replaced by a better one.
+    WhenServerReached,
+    /// The application calls [`Updater::confirm`](crate::Updater::confirm) itself, after its own tests. Until it has,
+    /// the agent installs nothing.
+    ByApplication,
+}

@@ -1,0 +1,68 @@
+//! What the library asks of the device it runs on.
+//!
+//! Four things, each behind a small trait, so that the same code runs on a chip and on a desk:
+//!
+//! | need | trait | on the chip | in the virtual device |
+//! |---|---|---|---|
+//! | flash | [`NorFlash`] over the whole chip | `esp-storage` | memory or a file |
+//! | network | [`TcpConnect`] and [`Dns`] | `edge-nal-embassy` | `edge-nal-std` |
+//! | time | [`Clock`] | `embassy-time`, SNTP | the host's clocks |
+//! | randomness | [`CryptoRng`] and [`RngCore`] | the hardware generator | the operating system |
+//!
+//! [`CryptoRng`]: rand_core::CryptoRng
+//! [`RngCore`]: rand_core::RngCore
+
+use core::future::Future;
+use core::time::Duration;
+
+pub use edge_nal::{Dns, TcpConnect};
+pub use embedded_storage_async::nor_flash::NorFlash;
+
+/// Time, of which a device knows two kinds: how long it has been up, always; and the date, sometimes.
+pub trait Clock {
+    /// Time since an arbitrary fixed point, never going back. Deadlines are measured with it.
+    fn uptime(&self) -> Duration;
+
+    /// Seconds since the Unix epoch, or `None` while the date is not known.
+    ///
+    /// Certificates are checked against it. While it is `None` they are checked against
+    /// [`Config::built_at`](crate::Config::built_at), which can only refuse what had expired by then.
+    fn unix_time(&self) -> Option<u64>;
+
+    /// Waits for `duration`, letting other tasks run.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+}
+
+impl<T: Clock> Clock for &T {
+    fn uptime(&self) -> Duration {
+        T::uptime(self)
+    }
+
+    fn unix_time(&self) -> Option<u64> {
+        T::unix_time(self)
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> {
+        T::sleep(self, duration)
+    }
+}
+
+/// The parts of one device, handed to [`Updater::new`](crate::Updater::new).
+#[derive(Debug)]
+pub struct Device<F, N, C, R> {
+    /// The whole flash chip: offset 0 is the chip's offset 0.
+    ///
+    /// The library reads the partition table from it and writes only to the slot it installs into and to otadata.
+    pub flash: F,
+    /// Where the running firmware lies on flash: the offset of its partition, in bytes.
+    ///
+    /// This is what the library never writes to. It must come from the hardware (the cache's mapping of the running
+    /// code), not from otadata: the bootloader may have passed over the image otadata selects.
+    pub running: u32,
+    /// TCP connections and name resolution.
+    pub network: N,
+    /// Time.
+    pub clock: C,
+    /// Randomness fit for cryptography. TLS is worth nothing without it.
+    pub rng: R,
+}

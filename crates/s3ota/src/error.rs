@@ -1,0 +1,375 @@
+//! What can go wrong, and what a person can do about it.
+
+use core::fmt;
+use core::time::Duration;
+
+use embedded_io_async::ErrorKind;
+use embedded_storage_async::nor_flash::NorFlashErrorKind;
+use heapless::String;
+use s3ota_image::{Chip, ImageError};
+use s3ota_manifest::{ManifestError, UrlError};
+use s3ota_tls::TlsError;
+
+use crate::http::HttpError;
+use crate::layout::LayoutError;
+
+/// A version, board or chip name: enough of it to recognise.
+pub type Name = String<40>;
+
+/// A host's name in an error, cut where it is very long.
+pub type Host = String<96>;
+
+/// Why an update was not made. The device goes on with the firmware it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configured version is not one.
+    Config(s3ota_manifest::VersionError),
+    /// The manifest, or a URL, cannot be used.
+    Manifest(ManifestError),
+    /// A redirect leads where a device does not go.
+    Redirect(UrlError),
+    /// The manifest is good, but not for this device or not any more.
+    Release(ReleaseError),
+    /// The image is not what it should be.
+    Image(FirmwareError),
+    /// The server's answer cannot be used.
+    Http(HttpError),
+    /// The server did not prove who it is, or TLS failed.
+    Tls(TlsError),
+    /// The host's name has no address.
+    Resolve(Host),
+    /// The server cannot be reached.
+    Connect {
+        /// Its name.
+        host: Host,
+        /// Its port.
+        port: u16,
+        /// What the network said.
+        kind: ErrorKind,
+    },
+    /// The server closed the connection instead of answering.
+    ConnectionClosed,
+    /// The update as a whole took longer than its deadline.
+    Deadline {
+        /// The deadline, from the start.
+        after: Duration,
+    },
+    /// Flash cannot be read or written.
+    Flash(NorFlashErrorKind),
+    /// The partition table does not allow updates.
+    Layout(LayoutError),
+    /// The running firmware is on trial: it must be confirmed before another can be installed.
+    OnTrial,
+    /// There is no other firmware to go back to.
+    NothingToGoBackTo,
+}
+
+/// Why a release with a valid manifest is not for this device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The release is older than the running firmware.
+    Downgrade {
+        /// The running version.
+        running: Name,
+        /// The manifest's.
+        offered: Name,
+    },
+    /// The release is for another board.
+    Board {
+        /// This device's.
+        expected: Name,
+        /// The manifest's.
+        found: Name,
+    },
+    /// The manifest has expired: someone may be holding back a newer one.
+    Expired,
+}
+
+/// Why an image is not installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FirmwareError {
+    /// The image is for another chip.
+    Chip {
+        /// This device's.
+        expected: Chip,
+        /// What the manifest or the image names.
+        found: Name,
+    },
+    /// The image is larger than the slot it should go to.
+    TooLarge {
+        /// Bytes of the image, as far as known.
+        size: u64,
+        /// Bytes of the slot.
+        slot: u32,
+    },
+    /// The image has not the size the manifest says.
+    Size {
+        /// Bytes by the manifest.
+        expected: u32,
+        /// Bytes by the server or as received.
+        found: u64,
+    },
+    /// The image has not the SHA-256 the manifest says.
+    Sha256,
+    /// The image calls itself by another version than the manifest.
+    Version {
+        /// By the manifest.
+        expected: Name,
+        /// By the descriptor inside the image.
+        found: Name,
+    },
+    /// The image has no app descriptor. Newer bootloaders take what lies in its place for one.
+    NoDescriptor,
+    /// The image is broken.
+    Invalid(ImageError),
+    /// What lies on flash after writing is not what was written: the flash is worn or failing.
+    ReadBack,
+}
+
+impl Error {
+    /// A short, stable name for programs: `tls.certificate`, `manifest.invalid`, `image.chip`…
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config.version",
+            Self::Manifest(error) => error.code(),
+            Self::Redirect(_) => "http.redirect",
+            Self::Release(ReleaseError::Downgrade { .. }) => "release.downgrade",
+            Self::Release(ReleaseError::Board { .. }) => "release.board",
+            Self::Release(ReleaseError::Expired) => "release.expired",
+            Self::Image(FirmwareError::Chip { .. }) => "image.chip",
+            Self::Image(FirmwareError::TooLarge { .. } | FirmwareError::Size { .. }) => {
+                "image.size"
+            }
+            Self::Image(FirmwareError::Sha256) => "image.digest",
+            Self::Image(FirmwareError::Version { .. }) => "image.version",
+            Self::Image(FirmwareError::NoDescriptor) => "image.invalid",
+            Self::Image(FirmwareError::Invalid(error)) => error.code(),
+            Self::Image(FirmwareError::ReadBack) => "flash.readback",
+            Self::Http(HttpError::Status { .. }) => "http.status",
+            Self::Http(HttpError::TooManyRedirects | HttpError::NoLocation) => "http.redirect",
+            Self::Http(HttpError::Incomplete { .. }) => "http.incomplete",
+            Self::Http(HttpError::TooLong { .. }) => "http.length",
+            Self::Http(_) => "http.invalid",
+            Self::Tls(error) => error.code(),
+            Self::Resolve(_) => "net.dns",
+            Self::Connect { .. } => "net.connect",
+            Self::ConnectionClosed => "net.closed",
+            Self::Deadline { .. } => "update.deadline",
+            Self::Flash(_) => "flash.io",
+            Self::Layout(_) => "flash.layout",
+            Self::OnTrial => "update.trial",
+            Self::NothingToGoBackTo => "update.rollback",
+        }
+    }
+
+    /// Whether the same attempt may succeed later without anyone doing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_transient(),
+            Self::Tls(error) => error.is_transient(),
+            Self::Resolve(_) | Self::Connect { .. } | Self::ConnectionClosed => true,
+            _ => false,
+        }
+    }
+
+    /// How long the server asked to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Http(HttpError::Status { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the connection was lost, as one that was kept open too long is.
+    pub(crate) fn is_connection_loss(&self) -> bool {
+        match self {
+            Self::ConnectionClosed => true,
+            Self::Tls(error) => {
+                error.is_transient() && !matches!(error, TlsError::Io(ErrorKind::TimedOut))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(
+                f,
+                "the running firmware's version cannot be compared: {error}"
+            ),
+            Self::Manifest(error) => write!(f, "{error}"),
+            Self::Redirect(error) => write!(
+                f,
+                "the server redirects to a place a device does not go to: {error}"
+            ),
+            Self::Release(error) => write!(f, "{error}"),
+            Self::Image(error) => write!(f, "{error}"),
+            Self::Http(error) => write!(f, "{error}"),
+            Self::Tls(error) => write!(f, "{error}"),
+            Self::Resolve(host) => {
+                write!(
+                    f,
+                    "no address found for {host}: check the URL, and that the device's network has DNS"
+                )
+            }
+            Self::Connect { host, port, kind } => {
+                write!(
+                    f,
+                    "cannot connect to {host}:{port} ({kind:?}): check that the server is up and reachable"
+                )
+            }
+            Self::ConnectionClosed => {
+                write!(f, "the server closed the connection without an answer")
+            }
+            Self::Deadline { after } => {
+                write!(
+                    f,
+                    "the update took longer than its deadline of {} s and was given up",
+                    after.as_secs()
+                )
+            }
+            Self::Flash(kind) => write!(f, "flash cannot be read or written ({kind:?})"),
+            Self::Layout(error) => write!(f, "{error}"),
+            Self::OnTrial => write!(
+                f,
+                "the running firmware is on trial and must be confirmed before another can be installed"
+            ),
+            Self::NothingToGoBackTo => {
+                write!(f, "there is no other firmware on flash to go back to")
+            }
+        }
+    }
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Downgrade { running, offered } => write!(
+                f,
+                "the manifest offers {offered}, which is older than the running {running}: a device never goes back by itself, publish a higher version"
+            ),
+            Self::Board { expected, found } => {
+                write!(
+                    f,
+                    "the release is for the board {found}, this device is a {expected}"
+                )
+            }
+            Self::Expired => write!(
+                f,
+                "the manifest has expired: publish the release again, with a later expiry"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for FirmwareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chip { expected, found } => {
+                write!(
+                    f,
+                    "the image is for {found}, this device is an {}",
+                    expected.name()
+                )
+            }
+            Self::TooLarge { size, slot } => write!(
+                f,
+                "the image has {size} bytes, but the slot holds {slot}: make the firmware smaller or the slots larger"
+            ),
+            Self::Size { expected, found } => {
+                write!(
+                    f,
+                    "the manifest says the image has {expected} bytes, the server has {found}: publish it again"
+                )
+            }
+            Self::Sha256 => {
+                write!(
+                    f,
+                    "the image's SHA-256 is not the manifest's: it was changed or damaged, publish it again"
+                )
+            }
+            Self::Version { expected, found } => write!(
+                f,
+                "the manifest says {expected}, but the image calls itself {found}: publish the image that belongs to this version"
+            ),
+            Self::NoDescriptor => write!(
+                f,
+                "the image has no app descriptor: build it with ESP-IDF, Arduino or esp-bootloader-esp-idf's esp_app_desc!()"
+            ),
+            Self::Invalid(error) => write!(f, "{error}"),
+            Self::ReadBack => write!(
+                f,
+                "the image reads back differently from flash: the flash chip may be worn out"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+impl core::error::Error for ReleaseError {}
+impl core::error::Error for FirmwareError {}
+
+impl From<ManifestError> for Error {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(error)
+    }
+}
+
+impl From<UrlError> for Error {
+    fn from(error: UrlError) -> Self {
+        Self::Manifest(error.into())
+    }
+}
+
+impl From<ReleaseError> for Error {
+    fn from(error: ReleaseError) -> Self {
+        Self::Release(error)
+    }
+}
+
+impl From<FirmwareError> for Error {
+    fn from(error: FirmwareError) -> Self {
+        Self::Image(error)
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Self::Image(FirmwareError::Invalid(error))
+    }
+}
+
+impl From<HttpError> for Error {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+impl From<TlsError> for Error {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<LayoutError> for Error {
+    fn from(error: LayoutError) -> Self {
+        Self::Layout(error)
+    }
+}
+
+/// As much of a text as there is room for.
+pub(crate) fn cut<const N: usize>(text: &str) -> String<N> {
+    let mut cut = String::new();
+    let _ = text.chars().try_for_each(|c| cut.push(c));
+    cut
+}
+
+/// An error of the flash driver, as ours.
+pub(crate) fn flash<E: embedded_storage_async::nor_flash::NorFlashError>(error: E) -> Error {
+    Error::Flash(error.kind())
+}

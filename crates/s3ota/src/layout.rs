@@ -1,0 +1,167 @@
+//! Where things lie on this device's flash, read from its partition table.
+
+use core::fmt;
+
+use embedded_storage_async::nor_flash::NorFlash;
+use heapless::Vec;
+use s3ota_image::otadata::SECTOR_SIZE;
+use s3ota_image::partition::{PartitionError, PartitionTable, TABLE_OFFSET};
+
+use crate::Error;
+use crate::error::flash as flash_error;
+
+/// A partition table is at most this long: 95 entries of 32 bytes and one for its MD5.
+const TABLE_LEN: usize = 0xc00;
+
+/// A slot for one app image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// 0 for `ota_0`, and so on.
+    pub index: u8,
+    /// Where it begins on flash, in bytes.
+    pub offset: u32,
+    /// Its size in bytes.
+    pub size: u32,
+}
+
+/// The partitions an update needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Where otadata begins.
+    pub(crate) otadata: u32,
+    /// The slots, `ota_0` first.
+    pub(crate) slots: Vec<Slot, 16>,
+    /// Where the factory app begins, if there is one.
+    pub(crate) factory: Option<u32>,
+}
+
+/// Which image is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Running {
+    Slot(Slot),
+    Factory,
+}
+
+/// Why a device's partition table does not allow updates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// There is no valid partition table at 0x8000.
+    Table(PartitionError),
+    /// There is no otadata partition of at least two sectors.
+    NoOtadata,
+    /// There is nowhere to install to: fewer than two app partitions.
+    TooFewSlots,
+    /// The slots are not `ota_0`, `ota_1`… without a gap, or not on sector boundaries.
+    Slots,
+    /// The running firmware is in none of the app partitions.
+    RunningUnknown {
+        /// Where it was said to run from.
+        offset: u32,
+    },
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(error) => {
+                write!(f, "no usable partition table at {TABLE_OFFSET:#x}: {error}")
+            }
+            Self::NoOtadata => write!(
+                f,
+                "the partition table has no otadata partition of 0x2000 bytes: flash one with otadata, ota_0 and ota_1"
+            ),
+            Self::TooFewSlots => write!(
+                f,
+                "the partition table has no second app slot to install to: flash one with ota_0 and ota_1"
+            ),
+            Self::Slots => write!(
+                f,
+                "the app slots must be ota_0, ota_1… without a gap, on 4 KiB boundaries"
+            ),
+            Self::RunningUnknown { offset } => {
+                write!(
+                    f,
+                    "the firmware runs from {offset:#x}, where the partition table has no app"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for LayoutError {}
+
+impl Layout {
+    /// Reads the partition table and finds what an update needs.
+    pub(crate) async fn read<F: NorFlash>(flash: &mut F) -> Result<Self, Error> {
+        let mut bytes = [0; TABLE_LEN];
+        flash
+            .read(TABLE_OFFSET, &mut bytes)
+            .await
+            .map_err(flash_error)?;
+        let table = PartitionTable::parse(&bytes).map_err(LayoutError::Table)?;
+        let otadata = table
+            .otadata()
+            .filter(|partition| partition.size >= 2 * SECTOR_SIZE);
+        let mut slots: Vec<Slot, 16> = Vec::new();
+        for (index, partition) in (0u8..).zip(table.ota_slots()) {
+            let aligned = partition.offset % SECTOR_SIZE == 0 && partition.size % SECTOR_SIZE == 0;
+            let end = partition.offset.checked_add(partition.size);
+            let fits = end.is_some_and(|end| u64::from(end) <= flash.capacity() as u64);
+            // The bootloader counts the slots and takes them for ota_0 to ota_(n-1).
+            if !aligned || !fits || partition.kind.as_ota_slot() != Some(index) {
+                return Err(LayoutError::Slots.into());
+            }
+            let slot = Slot {
+                index,
+                offset: partition.offset,
+                size: partition.size,
+            };
+            slots.push(slot).map_err(|_| LayoutError::Slots)?;
+        }
+        let factory = table.factory().map(|partition| partition.offset);
+        if slots.len() + usize::from(factory.is_some()) < 2 || slots.is_empty() {
+            return Err(LayoutError::TooFewSlots.into());
+        }
+        Ok(Self {
+            otadata: otadata.ok_or(LayoutError::NoOtadata)?.offset,
+            slots,
+            factory,
+        })
+    }
+
+    /// How many slots there are; at least one.
+    pub(crate) fn slot_count(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// The slot with this index.
+    pub(crate) fn slot(&self, index: u32) -> Option<Slot> {
+        self.slots.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// What runs from the flash offset `running`.
+    pub(crate) fn running(&self, running: u32) -> Result<Running, LayoutError> {
+        if self.factory == Some(running) {
+            return Ok(Running::Factory);
+        }
+        let slot = self.slots.iter().find(|slot| slot.offset == running);
+        slot.copied()
+            .map(Running::Slot)
+            .ok_or(LayoutError::RunningUnknown { offset: running })
+    }
+
+    /// The slot the next image goes to: the one after the running one, as `esp_ota_get_next_update_partition` has it
+    /// (ESP-IDF `components/app_update/esp_ota_ops.c`).
+    pub(crate) fn target(&self, running: Running) -> Result<Slot, LayoutError> {
+        let target = match running {
+            Running::Factory => self.slot(0),
+            Running::Slot(slot) => {
+                let next = (u32::from(slot.index) + 1).checked_rem(self.slot_count());
+                next.and_then(|next| self.slot(next))
+                    .filter(|target| target.index != slot.index)
+            }
+        };
+        target.ok_or(LayoutError::TooFewSlots)
+    }
+}

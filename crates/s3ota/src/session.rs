@@ -1,0 +1,244 @@
+//! One TLS connection to one server, and the requests made over it.
+
+use edge_nal::{Dns, TcpConnect};
+use embedded_io_async::{Read, Write};
+use heapless::String;
+use rand_core::{CryptoRng, RngCore};
+use s3ota_manifest::{HttpsUrl, MAX_URL};
+use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
+
+use crate::error::cut;
+use crate::http::{Body, Head, HttpError, Identity, MAX_HEAD, Request};
+use crate::link::{self, ConnectError, Deadline, Link};
+use crate::{Clock, Error};
+
+/// The most redirects followed for one document.
+pub const MAX_REDIRECTS: u8 = 5;
+
+/// The most bytes of a redirect's body read only to keep the connection.
+const WORTH_DRAINING: usize = 2048;
+
+/// The URL being fetched: first the configured or the manifest's, then what redirects make of it.
+pub(crate) struct Target {
+    url: String<MAX_URL>,
+    redirects: u8,
+}
+
+impl Target {
+    pub(crate) fn new(url: &HttpsUrl<'_>) -> Result<Self, Error> {
+        let url = String::try_from(url.as_str())
+            .map_err(|_| Error::Manifest(s3ota_manifest::UrlError::TooLong.into()))?;
+        Ok(Self { url, redirects: 0 })
+    }
+
+    pub(crate) fn url(&self) -> Result<HttpsUrl<'_>, Error> {
+        Ok(HttpsUrl::parse(&self.url)?)
+    }
+
+    /// Follows a redirect to `location`, an absolute https URL or a reference relative to the present one.
+    fn follow(&mut self, location: &[u8]) -> Result<(), Error> {
+        self.redirects = self.redirects.saturating_add(1);
+        if self.redirects > MAX_REDIRECTS {
+            return Err(HttpError::TooManyRedirects.into());
+        }
+        let location = core::str::from_utf8(location).map_err(|_| HttpError::NoLocation)?;
+        let mut joined = [0; MAX_URL];
+        let next = HttpsUrl::join(&self.url()?, location, &mut joined).map_err(Error::Redirect)?;
+        let next = String::try_from(next.as_str()).map_err(|_| HttpError::NoLocation)?;
+        self.url = next;
+        Ok(())
+    }
+}
+
+/// What a session needs of its updater.
+pub(crate) struct Opener<'o, N, C, R> {
+    pub(crate) network: &'o N,
+    pub(crate) rng: &'o mut R,
+    pub(crate) roots: &'o Roots<'o>,
+    pub(crate) time: CertTime,
+    pub(crate) deadline: Deadline<'o, C>,
+}
+
+/// The memory a session works in.
+pub(crate) struct SessionBuffers {
+    tls: Buffers,
+    head: [u8; MAX_HEAD],
+}
+
+impl SessionBuffers {
+    pub(crate) const fn new() -> Self {
+        Self {
+            tls: Buffers::new(),
+            head: [0; MAX_HEAD],
+        }
+    }
+}
+
+/// An open connection to the server of one authority (host and port).
+pub(crate) struct Session<'b, S>
+where
+    S: Read + Write,
+{
+    stream: TlsStream<'b, S>,
+    head: &'b mut [u8; MAX_HEAD],
+    host: String<253>,
+    port: u16,
+    requests: u32,
+    usable: bool,
+}
+
+/// A [`Session`] over the sockets of the network `N`.
+pub(crate) type NetSession<'b, 'o, N, C> = Session<'b, Link<'o, <N as TcpConnect>::Socket<'o>, C>>;
+
+impl<'o, N, C, R> Opener<'o, N, C, R>
+where
+    N: TcpConnect + Dns,
+    C: Clock,
+    R: CryptoRng + RngCore,
+{
+    /// Connects to the server of `target` and makes sure that it is that server.
+    pub(crate) async fn open<'b>(
+        &mut self,
+        target: &Target,
+        buffers: &'b mut SessionBuffers,
+    ) -> Result<NetSession<'b, 'o, N, C>, Error>
+    where
+        'o: 'b,
+    {
+        let url = target.url()?;
+        let host: String<253> =
+            String::try_from(url.host()).map_err(|_| Error::Resolve(cut(url.host())))?;
+        let port = url.port();
+        log::debug!("connecting to {host}:{port}");
+        let link = link::connect(self.network, &host, port, self.deadline)
+            .await
+            .map_err(|error| match error {
+                ConnectError::Resolve => Error::Resolve(cut(&host)),
+                ConnectError::Connect(kind) => Error::Connect {
+                    host: cut(&host),
+                    port,
+                    kind,
+                },
+            })?;
+        let stream = s3ota_tls::connect(
+            link,
+            &host,
+            self.roots,
+            self.time,
+            self.rng,
+            &mut buffers.tls,
+        )
+        .await?;
+        Ok(Session {
+            stream,
+            head: &mut buffers.head,
+            host,
+            port,
+            requests: 0,
+            usable: true,
+        })
+    }
+}
+
+/// What a request came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made, and there is no heap"
+)]
+pub(crate) enum Answer<'b, S>
+where
+    S: Read + Write,
+{
+    /// The response to the final request; its body is to be read.
+    Here(Session<'b, S>, Head),
+    /// A redirect leads to another server: `Target` says where.
+    Elsewhere,
+    /// The server had closed a connection that was kept open: a new one is needed.
+    Stale,
+}
+
+impl<'b, S> Session<'b, S>
+where
+    S: Read + Write,
+{
+    /// Whether the next request may go over this connection.
+    pub(crate) fn serves(&self, target: &Target) -> bool {
+        self.usable
+            && target.url().is_ok_and(|url| {
+                url.port() == self.port && url.host().eq_ignore_ascii_case(&self.host)
+            })
+    }
+
+    /// Requests `target` and follows redirects as long as they stay on this server.
+    ///
+    /// The answer's status is 200, 206 or, if `if_none_match` was sent, 304; any other is an error.
+    pub(crate) async fn get(
+        mut self,
+        target: &mut Target,
+        identity: Identity<'_>,
+        if_none_match: Option<&str>,
+    ) -> Result<Answer<'b, S>, Error> {
+        loop {
+            let head = match self.exchange(target, identity, if_none_match).await {
+                Err(error) if self.requests > 1 && error.is_connection_loss() => {
+                    return Ok(Answer::Stale);
+                }
+                other => other?,
+            };
+            match head.status {
+                200 | 206 => return Ok(Answer::Here(self, head)),
+                304 if if_none_match.is_some() => return Ok(Answer::Here(self, head)),
+                301 | 302 | 303 | 307 | 308 => {
+                    let (start, end) = head.location.ok_or(HttpError::NoLocation)?;
+                    target.follow(self.head.get(start..end).unwrap_or_default())?;
+                    log::info!("redirected ({}) to {}", head.status, target.url()?.host());
+                    let mut body = self.body(&head);
+                    let drained = body.drain(WORTH_DRAINING).await?;
+                    self.usable = drained && head.keep_alive;
+                    if !self.serves(target) {
+                        return Ok(Answer::Elsewhere);
+                    }
+                }
+                status => {
+                    return Err(HttpError::Status {
+                        status,
+                        retry_after: head.retry_after,
+                    }
+                    .into());
+                }
+            }
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        target: &Target,
+        identity: Identity<'_>,
+        if_none_match: Option<&str>,
+    ) -> Result<Head, Error> {
+        self.requests = self.requests.saturating_add(1);
+        Request {
+            url: target.url()?,
+            identity,
+            if_none_match,
+        }
+        .send(&mut self.stream)
+        .await?;
+        Head::read(&mut self.stream, self.head).await
+    }
+
+    /// The body of the response with this head.
+    pub(crate) fn body<'s>(&'s mut self, head: &Head) -> Body<'s, TlsStream<'b, S>> {
+        let (start, end) = head.body;
+        Body::new(
+            &mut self.stream,
+            head,
+            self.head.get(start..end).unwrap_or_default(),
+        )
+    }
+
+    /// Tells the session whether the response with this head was read to its end.
+    pub(crate) fn finished(&mut self, head: &Head, at_end: bool) {
+        self.usable = at_end && head.keep_alive;
+    }
+}

@@ -1,0 +1,271 @@
+//! Switching to an image, its trial, and the way back.
+//!
+//! ```text
+//!            switch             guard at each boot            confirm
+//!  Bootable ────────► New ────► counts 1, 2, … N ───────────► Valid, in the other sector
+//!                                     │ once more, or roll_back
+//!                                     └────────────► Aborted: the next restart boots the old image
+//! ```
+//!
+//! Each arrow is one record written whole. Before it is written the old state is in force, after it the new one, and a
+//! record torn on the way counts as none: the old image boots.
+
+use embedded_storage_async::nor_flash::NorFlash;
+use s3ota_image::app::Verifier;
+use s3ota_image::otadata::State;
+
+use crate::error::flash as flash_error;
+use crate::layout::{Layout, Running, Slot};
+use crate::otadata::{Otadata, is_trial, label, release_of};
+use crate::release::ReleaseId;
+use crate::slot::{BLOCK, Bootable};
+use crate::{Error, layout::LayoutError};
+
+/// How often a firmware may boot without being confirmed, unless configured otherwise.
+pub const DEFAULT_TRIAL_BOOTS: u8 = 3;
+
+/// How the running firmware stands, as [`boot_guard`] finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// It is the confirmed one, or one that was never on trial (flashed by cable).
+    Confirmed,
+    /// It is on trial: [`confirm`](crate::Updater::confirm) it once it has shown that it works.
+    Trial {
+        /// Which boot this is, from 1.
+        boot: u32,
+        /// After how many boots without confirmation it is given up.
+        of: u8,
+    },
+    /// The bootloader refused the new image and booted this one instead.
+    FellBack,
+    /// It was on trial, has used up its boots, and is given up. **Restart now**: the old image will run.
+    GivenUp,
+}
+
+/// Looks after trials: the very first thing `main` calls, before anything that may hang or panic.
+///
+/// It counts the boots of a firmware on trial. When there was one too many it gives the firmware up, and the caller
+/// must restart. It is asynchronous only because the flash trait is; with a blocking flash driver
+/// `embassy_futures::block_on` runs it before any executor is started.
+///
+/// `running` is the flash offset of the running firmware's partition, see [`Device::running`](crate::Device::running);
+/// `trial_boots` is at least 1.
+///
+/// # Errors
+///
+/// [`Error::Flash`] and [`Error::Layout`]. Go on booting then: the guard has changed nothing.
+pub async fn boot_guard<F: NorFlash>(
+    flash: &mut F,
+    running: u32,
+    trial_boots: u8,
+) -> Result<Boot, Error> {
+    let layout = Layout::read(flash).await?;
+    let running = layout.running(running)?;
+    let mut otadata = Otadata::read(flash, &layout).await?;
+    let Some((sector, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
+        return Ok(Boot::Confirmed);
+    };
+    if selected(&layout, &record) != Some(running) {
+        log::warn!("the bootloader refused the new image: going on with this one");
+        give_up(flash, &mut otadata).await?;
+        return Ok(Boot::FellBack);
+    }
+    let boot = otadata.boots(flash, sector).await?.saturating_add(1);
+    let of = trial_boots.max(1);
+    if boot > u32::from(of) {
+        log::error!("not confirmed in {of} boots: going back to the old firmware");
+        give_up(flash, &mut otadata).await?;
+        return Ok(Boot::GivenUp);
+    }
+    otadata.add_boot(flash, sector).await?;
+    log::info!("on trial, boot {boot} of {of}");
+    Ok(Boot::Trial { boot, of })
+}
+
+/// What a record selects.
+fn selected(layout: &Layout, record: &s3ota_image::otadata::Record) -> Option<Running> {
+    layout
+        .slot(record.slot(layout.slot_count())?)
+        .map(Running::Slot)
+}
+
+/// Whether the running firmware is on trial.
+pub(crate) fn on_trial(layout: &Layout, running: Running, otadata: &Otadata) -> bool {
+    otadata
+        .in_force()
+        .is_some_and(|(_, record)| is_trial(&record) && selected(layout, &record) == Some(running))
+}
+
+/// The release that is running, if this library installed it.
+pub(crate) fn running_release(
+    layout: &Layout,
+    running: Running,
+    otadata: &Otadata,
+) -> Option<ReleaseId> {
+    let (_, record) = otadata.in_force()?;
+    release_of(&record).filter(|_| selected(layout, &record) == Some(running))
+}
+
+/// Makes `image` the one the next restart boots, on trial.
+pub(crate) async fn switch<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    running: Running,
+    image: Bootable,
+) -> Result<Slot, Error> {
+    let mut otadata = Otadata::read(flash, layout).await?;
+    ensure_way_back(flash, layout, running, &mut otadata).await?;
+    let record = otadata.successor(image.slot.index, State::New, label(image.release))?;
+    otadata.write(flash, otadata.spare(), record).await?;
+    Ok(image.slot)
+}
+
+/// Makes sure that the running image boots again should the record about to be written be given up.
+///
+/// It nearly always does. The exceptions: the bootloader passed over a broken image, and the record in force still
+/// selects that image's slot, which now holds the new one; or otadata is blank, and the bootloader's choice among the
+/// slots would fall on the new image.
+async fn ensure_way_back<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    running: Running,
+    otadata: &mut Otadata,
+) -> Result<(), Error> {
+    let in_force = otadata.in_force();
+    match running {
+        Running::Slot(slot) => {
+            let leads_back =
+                in_force.is_some_and(|(_, record)| selected(layout, &record) == Some(running));
+            if !leads_back {
+                let record = otadata.successor(slot.index, State::Valid, [0xff; 20])?;
+                otadata.write(flash, otadata.spare(), record).await?;
+            }
+        }
+        // Without a valid record the bootloader boots the factory app.
+        Running::Factory => {
+            if let Some((sector, record)) = in_force {
+                let record = s3ota_image::otadata::Record {
+                    state: State::Aborted,
+                    ..record
+                };
+                otadata.write(flash, sector, record).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the image on trial up: the record in force becomes Aborted, and the release is noted as failed.
+///
+/// The note comes first, behind the record that stays: should power fail while the record is rewritten, the release is
+/// still known to have failed.
+async fn give_up<F: NorFlash>(flash: &mut F, otadata: &mut Otadata) -> Result<(), Error> {
+    let Some((sector, record)) = otadata.in_force() else {
+        return Ok(());
+    };
+    if let Some(release) = release_of(&record)
+        && !otadata.has_failed(flash, release).await?
+    {
+        otadata.add_failure(flash, otadata.spare(), release).await?;
+    }
+    let aborted = s3ota_image::otadata::Record {
+        state: State::Aborted,
+        ..record
+    };
+    otadata.write(flash, sector, aborted).await
+}
+
+/// Ends the running firmware's trial: from now on it is the one to go back to. `false` if it was not on trial.
+pub(crate) async fn confirm<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    running: Running,
+) -> Result<bool, Error> {
+    let mut otadata = Otadata::read(flash, layout).await?;
+    if !on_trial(layout, running, &otadata) {
+        return Ok(false);
+    }
+    let (Some((_, trial)), Running::Slot(slot)) = (otadata.in_force(), running) else {
+        return Ok(false);
+    };
+    // Into the other sector, with a higher sequence: until it is whole, the trial goes on.
+    let record = otadata.successor(slot.index, State::Valid, trial.label)?;
+    otadata.write(flash, otadata.spare(), record).await?;
+    Ok(true)
+}
+
+/// Gives the running firmware up, on trial or not, and selects the one before. The caller restarts.
+pub(crate) async fn roll_back<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    running: Running,
+    block: &mut [u8; BLOCK],
+) -> Result<(), Error> {
+    let mut otadata = Otadata::read(flash, layout).await?;
+    if on_trial(layout, running, &otadata) {
+        return give_up(flash, &mut otadata).await;
+    }
+    let Running::Slot(current) = running else {
+        return Err(Error::NothingToGoBackTo);
+    };
+    let mut others = layout
+        .slots
+        .iter()
+        .rev()
+        .filter(|slot| slot.index != current.index);
+    let mut previous = None;
+    for slot in others.by_ref() {
+        if holds_an_image(flash, *slot, block).await? {
+            previous = Some(*slot);
+            break;
+        }
+    }
+    let failed = running_release(layout, running, &otadata);
+    if let (Some(release), Some((sector, _))) = (failed, otadata.in_force()) {
+        otadata.add_failure(flash, sector, release).await?;
+    }
+    match previous {
+        Some(slot) => {
+            let record = otadata.successor(slot.index, State::Valid, [0xff; 20])?;
+            otadata.write(flash, otadata.spare(), record).await
+        }
+        None if layout.factory.is_some() => {
+            // With both records aborted the bootloader boots the factory app.
+            for sector in [otadata.spare(), 1 - otadata.spare()] {
+                let record = otadata
+                    .records
+                    .get(sector)
+                    .copied()
+                    .ok_or(LayoutError::NoOtadata)?;
+                if record.is_idf_valid() {
+                    let record = s3ota_image::otadata::Record {
+                        state: State::Aborted,
+                        ..record
+                    };
+                    otadata.write(flash, sector, record).await?;
+                }
+            }
+            Ok(())
+        }
+        None => Err(Error::NothingToGoBackTo),
+    }
+}
+
+/// Whether a slot holds a whole image that passes its own checks.
+async fn holds_an_image<F: NorFlash>(
+    flash: &mut F,
+    slot: Slot,
+    block: &mut [u8; BLOCK],
+) -> Result<bool, Error> {
+    let mut verifier = Verifier::in_slot();
+    for at in (slot.offset..slot.offset.saturating_add(slot.size)).step_by(BLOCK) {
+        flash.read(at, block).await.map_err(flash_error)?;
+        if verifier.update(block).is_err() {
+            return Ok(false);
+        }
+        if verifier.is_complete() {
+            break;
+        }
+    }
+    Ok(verifier.finish().is_ok())
+}

@@ -1,0 +1,640 @@
+//! The building blocks: check, install, confirm, roll back.
+//!
+//! An installation is a straight line. Each stage takes what the one before has proven:
+//!
+//! ```text
+//!  manifest ──parse──► Manifest ──decide──► (go) ──download──► Verified ──complete──► Bootable ──switch──► Installed
+//! ```
+
+use core::time::Duration;
+
+use edge_nal::{Dns, TcpConnect};
+use embedded_storage_async::nor_flash::NorFlash;
+use heapless::String;
+use rand_core::{CryptoRng, RngCore};
+use s3ota_image::app::PREFIX_LEN;
+use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Version};
+use s3ota_tls::CertTime;
+
+use crate::error::{Name, cut};
+use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG};
+use crate::layout::{Layout, Running, Slot};
+use crate::link::Deadline;
+use crate::otadata::Otadata;
+use crate::release::{Facts, ReleaseId, decide, show};
+use crate::session::{Answer, NetSession, Opener, SessionBuffers, Target};
+use crate::slot::{BLOCK, SlotWriter, Verified};
+use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, trial};
+
+/// The memory an [`Updater`] works in, about 31 KB: TLS records, HTTP heads, the manifest, one flash sector.
+///
+/// It is the program's to place, usually in a `static`: the library allocates nothing.
+pub struct Workspace {
+    session: SessionBuffers,
+    document: [u8; MAX_DOCUMENT],
+    block: [u8; BLOCK],
+}
+
+impl Workspace {
+    /// An empty workspace.
+    pub const fn new() -> Self {
+        Self {
+            session: SessionBuffers::new(),
+            document: [0; MAX_DOCUMENT],
+            block: [0; BLOCK],
+        }
+    }
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl core::fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Workspace").finish_non_exhaustive()
+    }
+}
+
+/// Why there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoUpdate {
+    /// The release offered is the one that is running.
+    UpToDate,
+    /// The manifest is the one the last check saw (the server answered 304).
+    NotModified,
+    /// The release is being rolled out in stages and this device is not among the first.
+    NotInRollout,
+    /// The release was tried on this device and given up.
+    FailedBefore,
+    /// [`Hooks::may_start`] said no.
+    Vetoed,
+}
+
+/// A release that could be installed, as [`Updater::check`] found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Available {
+    /// Its version.
+    pub version: Name,
+    /// The size of its image in bytes, where the manifest says.
+    pub size: Option<u32>,
+}
+
+/// What [`Updater::check`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// There is a release to install.
+    Available(Available),
+    /// There is nothing to do.
+    NoUpdate(NoUpdate),
+}
+
+/// A new firmware, on flash and selected. **Restart** to run it: the library never does that by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Its version, by the manifest.
+    pub version: Name,
+    /// Bytes of its image.
+    pub size: u32,
+    /// The slot it lies in.
+    pub slot: Slot,
+}
+
+/// What became of [`Updater::install`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new firmware is on flash: restart.
+    Installed(Installed),
+    /// There was nothing to do.
+    NoUpdate(NoUpdate),
+}
+
+/// Updates one device. See the [crate's documentation](crate) for an example.
+pub struct Updater<'a, F, N, C, R> {
+    config: Config<'a>,
+    device: Device<F, N, C, R>,
+    workspace: &'a mut Workspace,
+    /// The entity tag of the last manifest that left nothing to do.
+    etag: Option<String<MAX_ETAG>>,
+}
+
+impl<'a, F, N, C, R> Updater<'a, F, N, C, R>
+where
+    F: NorFlash,
+    N: TcpConnect + Dns,
+    C: Clock,
+    R: CryptoRng + RngCore,
+{
+    /// An updater for `device`. Nothing is read or sent yet.
+    pub fn new(
+        config: Config<'a>,
+        device: Device<F, N, C, R>,
+        workspace: &'a mut Workspace,
+    ) -> Self {
+        Self {
+            config,
+            device,
+            workspace,
+            etag: None,
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config<'a> {
+        &self.config
+    }
+
+    /// The device's parts.
+    pub fn device(&mut self) -> &mut Device<F, N, C, R> {
+        &mut self.device
+    }
+
+    /// Looks whether there is a release to install. Reads flash, writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Error`] up to the decision: the connection, the manifest, a release that is refused. One attempt only.
+    pub async fn check(&mut self) -> Result<Checked, Error> {
+        let result = self
+            .attempt(&mut (), true, self.config.patience.deadline)
+            .await?;
+        Ok(match result {
+            Attempt::Found(available) => Checked::Available(available),
+            Attempt::NoUpdate(reason) => Checked::NoUpdate(reason),
+            // `look_only` ends an attempt before it installs.
+            Attempt::Installed(installed) => Checked::Available(Available {
+                version: installed.version,
+                size: Some(installed.size),
+            }),
+        })
+    }
+
+    /// Looks for a release and installs it.
+    ///
+    /// Failures that may pass are tried again with growing pauses, each time from the manifest on, so that a pre-signed
+    /// URL is fresh. After [`Outcome::Installed`] restart the device.
+    ///
+    /// # Errors
+    ///
+    /// The [`Error`] of the last attempt. The running firmware stays the one that boots.
+    pub async fn install<H: Hooks>(&mut self, hooks: &mut H) -> Result<Outcome, Error> {
+        let patience = self.config.patience;
+        let began = self.device.clock.uptime();
+        let mut attempt = 1;
+        loop {
+            let spent = self.device.clock.uptime().saturating_sub(began);
+            let left = patience.deadline.saturating_sub(spent);
+            let mut guarded = Guarded {
+                hooks: &mut *hooks,
+                started: false,
+            };
+            let result = self.attempt(&mut guarded, false, left).await;
+            let started = guarded.started;
+            let error = match result {
+                Ok(Attempt::Installed(installed)) => {
+                    hooks.on_complete(&installed);
+                    return Ok(Outcome::Installed(installed));
+                }
+                Ok(Attempt::NoUpdate(reason)) => {
+                    hooks.on_no_update(reason);
+                    return Ok(Outcome::NoUpdate(reason));
+                }
+                Ok(Attempt::Found(_)) => return Ok(Outcome::NoUpdate(NoUpdate::UpToDate)),
+                Err(error) => error,
+            };
+            let spent = self.device.clock.uptime().saturating_sub(began);
+            let left = patience.deadline.saturating_sub(spent);
+            let error = if left.is_zero() {
+                Error::Deadline {
+                    after: patience.deadline,
+                }
+            } else {
+                error
+            };
+            let pause = self.pause(attempt, error.retry_after());
+            let again = error.is_transient() && attempt < patience.attempts && pause < left;
+            hooks.on_error(&error, again.then_some(pause));
+            if started {
+                hooks.on_resume();
+            }
+            if !again {
+                log::error!("update failed: {error}");
+                return Err(error);
+            }
+            log::warn!(
+                "attempt {attempt} failed, again in {} ms: {error}",
+                pause.as_millis()
+            );
+            self.device.clock.sleep(pause).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// How the running firmware stands, without counting a boot.
+    pub async fn is_on_trial(&mut self) -> Result<bool, Error> {
+        let (layout, running) = self.layout().await?;
+        let otadata = Otadata::read(&mut self.device.flash, &layout).await?;
+        Ok(trial::on_trial(&layout, running, &otadata))
+    }
+
+    /// Ends the running firmware's trial: it is now the one to go back to. `false` if it was not on trial.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Flash`] and [`Error::Layout`]; the trial then goes on.
+    pub async fn confirm(&mut self) -> Result<bool, Error> {
+        let (layout, running) = self.layout().await?;
+        trial::confirm(&mut self.device.flash, &layout, running).await
+    }
+
+    /// Gives the running firmware up and selects the one before, or the factory app. **Restart** afterwards.
+    ///
+    /// The release is not installed again until a different one is published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingToGoBackTo`] where no other slot holds a whole image.
+    pub async fn roll_back(&mut self) -> Result<(), Error> {
+        let (layout, running) = self.layout().await?;
+        trial::roll_back(
+            &mut self.device.flash,
+            &layout,
+            running,
+            &mut self.workspace.block,
+        )
+        .await
+    }
+
+    async fn layout(&mut self) -> Result<(Layout, Running), Error> {
+        let layout = Layout::read(&mut self.device.flash).await?;
+        let running = layout.running(self.device.running)?;
+        Ok((layout, running))
+    }
+
+    /// The pause after attempt number `attempt`: random up to a bound that doubles, so that devices which lost the same
+    /// server do not come back together; at least half of it, and at least what the server asked for.
+    fn pause(&mut self, attempt: u8, retry_after: Option<Duration>) -> Duration {
+        let patience = self.config.patience;
+        let doubled = 1u32
+            .checked_shl(u32::from(attempt.saturating_sub(1)))
+            .unwrap_or(u32::MAX);
+        let bound = patience
+            .first_pause
+            .saturating_mul(doubled)
+            .min(patience.longest_pause);
+        let half = bound / 2;
+        let pause = half.saturating_add(share(half, &mut self.device.rng));
+        pause.max(retry_after.unwrap_or_default().min(patience.longest_pause))
+    }
+
+    /// One attempt: the manifest, the decision, the image, the switch; over one connection where one server has both.
+    async fn attempt<H: Hooks>(
+        &mut self,
+        hooks: &mut H,
+        look_only: bool,
+        time: Duration,
+    ) -> Result<Attempt, Error> {
+        let (layout, running) = self.layout().await?;
+        let Self {
+            config,
+            device,
+            workspace,
+            etag,
+        } = self;
+        let Workspace {
+            session: buffers,
+            document,
+            block,
+        } = &mut **workspace;
+        let flash = &mut device.flash;
+        let otadata = Otadata::read(flash, &layout).await?;
+        let on_trial = trial::on_trial(&layout, running, &otadata);
+        if on_trial && !look_only {
+            return Err(Error::OnTrial);
+        }
+        let slot = layout.target(running)?;
+
+        let now = device
+            .clock
+            .unix_time()
+            .filter(|&now| now >= config.built_at);
+        let identity = Identity {
+            device: Some(config.device_id).filter(|id| config.send_device_id && !id.is_empty()),
+            firmware: config.version,
+            chip: config.chip.name(),
+            state: if on_trial { "trial" } else { "valid" },
+        };
+        let mut opener = Opener {
+            network: &device.network,
+            rng: &mut device.rng,
+            roots: &config.roots,
+            time: now.map_or(CertTime::AtLeast(config.built_at), CertTime::Known),
+            deadline: Deadline::new(&device.clock, time, config.patience.idle),
+        };
+
+        // The manifest.
+        let mut target = Target::new(&HttpsUrl::parse(config.manifest_url)?)?;
+        let mut session = opener.open(&target, buffers).await?;
+        let (mut session, head) = loop {
+            match session.get(&mut target, identity, etag.as_deref()).await? {
+                Answer::Here(session, head) => break (session, head),
+                Answer::Elsewhere | Answer::Stale => {
+                    session = opener.open(&target, buffers).await?
+                }
+            }
+        };
+        if head.status == 304 {
+            return Ok(Attempt::NoUpdate(NoUpdate::NotModified));
+        }
+        let mut body = session.body(&head);
+        let document = read_document(&mut body, &head, document).await?;
+        let at_end = body.at_end();
+        session.finished(&head, at_end);
+        let manifest = Manifest::parse(document)?;
+
+        // The decision.
+        let release = ReleaseId::of(&manifest);
+        let facts = Facts {
+            running: trial::running_release(&layout, running, &otadata),
+            has_failed: otadata.has_failed(flash, release).await?,
+            now,
+            target: slot,
+        };
+        log::info!(
+            "the manifest offers {}, running is {}",
+            manifest.version,
+            config.version
+        );
+        if let Some(reason) = decide(&manifest, release, config, &facts)? {
+            *etag = head.etag;
+            return Ok(Attempt::NoUpdate(reason));
+        }
+        *etag = None;
+        let version = show(&manifest.version);
+        if look_only {
+            return Ok(Attempt::Found(Available {
+                version,
+                size: manifest.size,
+            }));
+        }
+        if !hooks.may_start(&manifest) {
+            return Ok(Attempt::NoUpdate(NoUpdate::Vetoed));
+        }
+        hooks.on_start(&manifest);
+
+        // The image.
+        let mut target = Target::new(&manifest.url)?;
+        if !session.serves(&target) {
+            drop(session);
+            session = opener.open(&target, buffers).await?;
+        }
+        let (mut session, head) = loop {
+            match session.get(&mut target, identity, None).await? {
+                Answer::Here(session, head) => break (session, head),
+                Answer::Elsewhere | Answer::Stale => {
+                    session = opener.open(&target, buffers).await?
+                }
+            }
+        };
+        let expected = Expected {
+            manifest: &manifest,
+            config,
+            slot,
+        };
+        let verified =
+            download::<F, N, C, H>(&mut session, &head, flash, block, &expected, hooks).await?;
+        drop(session);
+
+        // The switch.
+        let image = verified.complete(flash, release).await?;
+        let size = image.image.length;
+        let slot = trial::switch(flash, &layout, running, image).await?;
+        log::info!(
+            "{version} is on flash in slot {} and boots next",
+            slot.index
+        );
+        Ok(Attempt::Installed(Installed {
+            version,
+            size,
+            slot,
+        }))
+    }
+}
+
+/// What one attempt came to.
+enum Attempt {
+    NoUpdate(NoUpdate),
+    Found(Available),
+    Installed(Installed),
+}
+
+/// Hooks that remember whether the update had started.
+struct Guarded<'h, H> {
+    hooks: &'h mut H,
+    started: bool,
+}
+
+impl<H: Hooks> Hooks for Guarded<'_, H> {
+    fn may_start(&mut self, release: &Manifest<'_>) -> bool {
+        self.hooks.may_start(release)
+    }
+
+    fn on_start(&mut self, release: &Manifest<'_>) {
+        self.started = true;
+        self.hooks.on_start(release);
+    }
+
+    fn on_progress(&mut self, progress: Progress) {
+        self.hooks.on_progress(progress);
+    }
+}
+
+/// A random part of a time, between nothing and all of it.
+pub(crate) fn share(of: Duration, rng: &mut impl RngCore) -> Duration {
+    let millis = of.as_millis() * u128::from(rng.next_u32()) / u128::from(u32::MAX);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// Reads a whole manifest document into `buffer`.
+async fn read_document<'d, IO>(
+    body: &mut Body<'_, IO>,
+    head: &Head,
+    buffer: &'d mut [u8; MAX_DOCUMENT],
+) -> Result<&'d mut [u8], Error>
+where
+    IO: embedded_io_async::Read,
+    Error: From<IO::Error>,
+{
+    let too_long = || {
+        Error::Http(HttpError::TooLong {
+            limit: MAX_DOCUMENT as u32,
+        })
+    };
+    if matches!(head.framing, Framing::Length(length) if length > MAX_DOCUMENT as u64) {
+        return Err(too_long());
+    }
+    let mut filled = 0;
+    loop {
+        let room = buffer.get_mut(filled..).unwrap_or_default();
+        let n = if room.is_empty() {
+            body.read(&mut [0]).await?
+        } else {
+            body.read(room).await?
+        };
+        match n {
+            0 => return Ok(buffer.get_mut(..filled).unwrap_or_default()),
+            _ if filled == MAX_DOCUMENT => return Err(too_long()),
+            n => filled = filled.saturating_add(n).min(MAX_DOCUMENT),
+        }
+    }
+}
+
+/// What an image must be.
+struct Expected<'e> {
+    manifest: &'e Manifest<'e>,
+    config: &'e Config<'e>,
+    slot: Slot,
+}
+
+impl Expected<'_> {
+    /// Checks the length the server announces, before anything is erased.
+    fn check_length(&self, length: u64) -> Result<(), FirmwareError> {
+        if let Some(expected) = self.manifest.size
+            && u64::from(expected) != length
+        {
+            return Err(FirmwareError::Size {
+                expected,
+                found: length,
+            });
+        }
+        if length > u64::from(self.slot.size) {
+            return Err(FirmwareError::TooLarge {
+                size: length,
+                slot: self.slot.size,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks what the first bytes say: the chip, and the version the image calls itself by. Before anything is erased.
+    fn check_prefix<F: NorFlash>(&self, writer: &SlotWriter<'_, F>) -> Result<(), FirmwareError> {
+        let chip = writer
+            .verifier()
+            .header()
+            .map(|header| (header.chip(), header.chip_id));
+        if let Some((chip, id)) = chip
+            && chip != Some(self.config.chip)
+        {
+            let mut unknown = Name::new();
+            let _ = core::fmt::write(&mut unknown, format_args!("an unknown chip ({id:#06x})"));
+            let found = chip.map_or(unknown, |chip| cut(chip.name()));
+            return Err(FirmwareError::Chip {
+                expected: self.config.chip,
+                found,
+            });
+        }
+        let descriptor = writer
+            .verifier()
+            .descriptor()
+            .ok_or(FirmwareError::NoDescriptor)?;
+        // Arduino builds carry the version of the core, and some builds a git hash: neither can be compared.
+        if !descriptor.is_arduino()
+            && let Ok(found) = Version::parse(descriptor.version())
+            && found != self.manifest.version
+        {
+            return Err(FirmwareError::Version {
+                expected: show(&self.manifest.version),
+                found: show(&found),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Downloads the image of the response with this head into the slot and checks all of it.
+async fn download<'b, F, N, C, H>(
+    session: &mut NetSession<'b, '_, N, C>,
+    head: &Head,
+    flash: &mut F,
+    block: &mut [u8; BLOCK],
+    expected: &Expected<'_>,
+    hooks: &mut H,
+) -> Result<Verified, Error>
+where
+    F: NorFlash,
+    N: TcpConnect,
+    C: Clock,
+    H: Hooks,
+{
+    let announced = match head.framing {
+        Framing::Length(length) => {
+            expected.check_length(length)?;
+            u32::try_from(length).ok()
+        }
+        Framing::Chunked | Framing::Close => None,
+    };
+    let total = expected.manifest.size.or(announced);
+    let mut body = session.body(head);
+    let mut writer = SlotWriter::new(flash, expected.slot, block);
+    let result = receive(&mut body, &mut writer, expected, total, hooks).await;
+    let result = match result {
+        Ok(()) => {
+            writer
+                .verify(total, expected.manifest.sha256.map(Into::into))
+                .await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(Error::Image(error)) = &result {
+        log::warn!("the image is refused, what was written of it is erased: {error}");
+        writer.wipe().await?;
+    }
+    result
+}
+
+/// Streams the body to flash, looking at the first bytes before anything is erased.
+async fn receive<IO, F, H>(
+    body: &mut Body<'_, IO>,
+    writer: &mut SlotWriter<'_, F>,
+    expected: &Expected<'_>,
+    total: Option<u32>,
+    hooks: &mut H,
+) -> Result<(), Error>
+where
+    IO: embedded_io_async::Read,
+    Error: From<IO::Error>,
+    F: NorFlash,
+    H: Hooks,
+{
+    let mut prefix_checked = false;
+    loop {
+        let n = body.read(writer.room()).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        writer.received_more(n)?;
+        if !prefix_checked && writer.received() >= PREFIX_LEN as u32 {
+            expected.check_prefix(writer)?;
+            prefix_checked = true;
+        }
+        if let Some(expected) = total
+            && writer.received() > expected
+        {
+            return Err(FirmwareError::Size {
+                expected,
+                found: writer.received().into(),
+            }
+            .into());
+        }
+        if writer.is_block_full() {
+            writer.write_block().await?;
+            hooks.on_progress(Progress {
+                written: writer.written(),
+                total,
+            });
+        }
+    }
+}
