@@ -82,7 +82,8 @@ where
         }
         match self.updater.check().await {
             // A release that is refused was read from a server that was reached, too.
-            Ok(Checked::Available(_) | Checked::NoUpdate(_)) | Err(Error::Release(_)) => {
+            Ok(Checked::Available(_) | Checked::NoUpdate(_))
+            | Err(Error::Release(_) | Error::Image(_)) => {
                 self.updater.confirm().await?;
                 log::info!("confirmed: the server can be reached");
                 Ok(false)

@@ -142,3 +142,142 @@ pub(crate) fn show(version: &Version<'_>) -> Name {
     let _ = core::fmt::write(&mut text, format_args!("{version}"));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::prelude::rust_2024::*;
+
+    use s3ota_image::Chip;
+
+    use super::*;
+
+    const FACTS: Facts = Facts {
+        running: None,
+        has_failed: false,
+        now: Some(1_800_000_000),
+        target: Slot {
+            index: 1,
+            offset: 0x20_0000,
+            size: 1000,
+        },
+    };
+
+    /// Decides about a manifest with these fields besides version 1.1.0 and a URL, on a device that runs 1.0.0.
+    fn decide_about(
+        fields: &str,
+        change: impl FnOnce(&mut Config<'_>, &mut Facts),
+    ) -> Result<Option<NoUpdate>, Error> {
+        let mut document =
+            format!(r#"{{"version":"1.1.0","url":"https://host/path?signature"{fields}}}"#)
+                .into_bytes();
+        let manifest = Manifest::parse(&mut document).unwrap();
+        let mut config = Config::new("https://host/m.json", "1.0.0", Chip::Esp32C3, "device");
+        let mut facts = FACTS;
+        change(&mut config, &mut facts);
+        decide(&manifest, ReleaseId::of(&manifest), &config, &facts)
+    }
+
+    fn id(document: &str) -> ReleaseId {
+        ReleaseId::of(&Manifest::parse(&mut document.as_bytes().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_newer_release_is_installed() {
+        assert_eq!(decide_about("", |_, _| {}), Ok(None));
+        assert_eq!(
+            decide_about(
+                r#","chip":"esp32c3","board":"lamp","rollout":100,"size":1000"#,
+                |_, _| {}
+            ),
+            Ok(None)
+        );
+    }
+
+    #[test]
+    fn every_field_that_does_not_fit_has_its_own_refusal() {
+        let code = |fields, change: fn(&mut Config<'_>, &mut Facts)| {
+            decide_about(fields, change).unwrap_err().code()
+        };
+        assert_eq!(code(r#","chip":"esp32""#, |_, _| {}), "image.chip");
+        assert_eq!(
+            code(r#","board":"lamp""#, |config, _| config.board =
+                Some("kettle")),
+            "release.board"
+        );
+        assert_eq!(
+            code(r#","expires":"2026-01-01T00:00:00Z""#, |_, _| {}),
+            "release.expired"
+        );
+        assert_eq!(code(r#","size":1001"#, |_, _| {}), "image.size");
+        assert_eq!(
+            code("", |config, _| config.version = "1.1.1-rc1"),
+            "release.downgrade"
+        );
+        assert_eq!(
+            code("", |config, _| config.version = "latest"),
+            "config.version"
+        );
+    }
+
+    #[test]
+    fn an_expiry_is_not_held_against_a_release_while_the_time_is_unknown() {
+        assert_eq!(
+            decide_about(r#","expires":"2026-01-01T00:00:00Z""#, |_, facts| facts
+                .now =
+                None),
+            Ok(None)
+        );
+    }
+
+    #[test]
+    fn there_is_nothing_to_do_for_a_reason() {
+        let reason =
+            |fields, change: fn(&mut Config<'_>, &mut Facts)| decide_about(fields, change).unwrap();
+        assert_eq!(
+            reason("", |config, _| config.version = "v1.1"),
+            Some(NoUpdate::UpToDate)
+        );
+        assert_eq!(
+            reason("", |_, facts| facts.has_failed = true),
+            Some(NoUpdate::FailedBefore)
+        );
+        assert_eq!(
+            reason(r#","rollout":0"#, |_, _| {}),
+            Some(NoUpdate::NotInRollout)
+        );
+    }
+
+    #[test]
+    fn a_release_that_runs_already_is_known_though_it_calls_itself_otherwise() {
+        let running = id(r#"{"version":"1.1.0","url":"https://host/path?signature"}"#);
+        assert_eq!(
+            decide_about("", |_, facts| facts.running = Some(running)),
+            Ok(Some(NoUpdate::UpToDate))
+        );
+    }
+
+    #[test]
+    fn a_url_signed_again_is_the_same_release_and_another_hash_is_not() {
+        let first = id(r#"{"version":"1.1.0","url":"https://host/path?X-Amz-Signature=1"}"#);
+        assert_eq!(
+            first,
+            id(r#"{"version":"v1.1","url":"https://cdn.example/path?X-Amz-Signature=2"}"#)
+        );
+        assert_ne!(
+            first,
+            id(r#"{"version":"1.1.0","url":"https://host/other"}"#)
+        );
+        assert_ne!(
+            first,
+            id(r#"{"version":"1.1.1","url":"https://host/path"}"#)
+        );
+        let with_hash = |digit: &str| {
+            let sha256 = digit.repeat(64);
+            id(&format!(
+                r#"{{"version":"1.1.0","url":"https://host/{digit}","sha256":"{sha256}"}}"#
+            ))
+        };
+        assert_ne!(with_hash("a"), with_hash("b"));
+    }
+}

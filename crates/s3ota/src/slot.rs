@@ -168,6 +168,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     /// Erases again what was written. An image that failed its checks leaves nothing behind.
     pub(crate) async fn wipe(self) -> Result<(), Error> {
         let Slot { offset, .. } = self.slot;
+        if self.erased == 0 {
+            return Ok(());
+        }
         self.flash
             .erase(offset, offset + self.erased)
             .await

@@ -12,6 +12,7 @@ use edge_nal::{Dns, TcpConnect};
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
+use s3ota_image::ImageError;
 use s3ota_image::app::PREFIX_LEN;
 use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Version};
 use s3ota_tls::CertTime;
@@ -579,8 +580,8 @@ where
     let total = expected.manifest.size.or(announced);
     let mut body = session.body(head);
     let mut writer = SlotWriter::new(flash, expected.slot, block);
-    let result = receive(&mut body, &mut writer, expected, total, hooks).await;
-    let result = match result {
+    let received = receive(&mut body, &mut writer, expected, total, hooks).await;
+    let result = match received {
         Ok(()) => {
             writer
                 .verify(total, expected.manifest.sha256.map(Into::into))
@@ -588,9 +589,20 @@ where
         }
         Err(error) => Err(error),
     };
-    if let Err(Error::Image(error)) = &result {
-        log::warn!("the image is refused, what was written of it is erased: {error}");
-        writer.wipe().await?;
+    match &result {
+        Ok(_) => hooks.on_progress(Progress {
+            written: writer.written(),
+            total,
+        }),
+        Err(Error::Image(error)) => {
+            log::warn!("the image is refused, what was written of it is erased: {error}");
+            // It could not be booted anyway: a flash that cannot be erased changes nothing about the refusal.
+            if let Err(error) = writer.wipe().await {
+                log::error!("{error}");
+            }
+        }
+        // A connection that broke says nothing against what has arrived.
+        Err(_) => {}
     }
     result
 }
@@ -613,7 +625,16 @@ where
     loop {
         let n = body.read(writer.room()).await?;
         if n == 0 {
-            return Ok(());
+            let needed = PREFIX_LEN as u32;
+            let short = ImageError::Truncated {
+                length: writer.received(),
+                needed,
+            };
+            return if prefix_checked {
+                Ok(())
+            } else {
+                Err(short.into())
+            };
         }
         writer.received_more(n)?;
         if !prefix_checked && writer.received() >= PREFIX_LEN as u32 {

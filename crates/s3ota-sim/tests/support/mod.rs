@@ -48,6 +48,14 @@ pub struct Server {
 impl Server {
     /// Starts a server. The script is called with its own port in hand.
     pub async fn start(script: impl Fn(&Request, u16) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_as(|_| {}, script).await
+    }
+
+    /// Starts a server whose certificate is not as it should be.
+    pub async fn start_as(
+        change: impl FnOnce(&mut CertificateParams),
+        script: impl Fn(&Request, u16) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -55,10 +63,9 @@ impl Server {
         let issuer = Issuer::new(ca, ca_key);
         let key = KeyPair::generate().unwrap();
         let names = ["localhost", "127.0.0.1"].map(String::from);
-        let leaf = CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
+        let mut leaf = CertificateParams::new(names).unwrap();
+        change(&mut leaf);
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
