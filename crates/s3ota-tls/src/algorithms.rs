@@ -1,0 +1,165 @@
+//! The signatures this client can verify: RustCrypto's implementations in the form rustls-webpki asks for.
+//!
+//! The sizes are bounded here: curve points have one size, RSA keys 2048 to 4096 bits.
+
+use embedded_tls::SignatureScheme;
+use rustls_pki_types::{
+    AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
+};
+
+/// An algorithm as rustls-webpki takes it.
+pub(crate) type Algorithm = &'static dyn SignatureVerificationAlgorithm;
+
+const CERTIFICATE_ALGORITHM_COUNT: usize =
+    2 + if cfg!(feature = "p384") { 2 } else { 0 } + if cfg!(feature = "rsa") { 6 } else { 0 };
+
+/// The algorithms allowed on certificates.
+pub(crate) static CERTIFICATE_ALGORITHMS: [Algorithm; CERTIFICATE_ALGORITHM_COUNT] = [
+    &EcdsaP256Sha256,
+    &EcdsaP256Sha384,
+    #[cfg(feature = "p384")]
+    &EcdsaP384Sha256,
+    #[cfg(feature = "p384")]
+    &EcdsaP384Sha384,
+    #[cfg(feature = "rsa")]
+    &rsa_algorithms::Pkcs1Sha256,
+    #[cfg(feature = "rsa")]
+    &rsa_algorithms::Pkcs1Sha384,
+    #[cfg(feature = "rsa")]
+    &rsa_algorithms::Pkcs1Sha512,
+    #[cfg(feature = "rsa")]
+    &rsa_algorithms::PssSha256,
+    #[cfg(feature = "rsa")]
+    &rsa_algorithms::PssSha384,
+    #[cfg(feature = "rsa")]
+    &rsa_algorithms::PssSha512,
+];
+
+/// The algorithm of a CertificateVerify message (RFC 8446 section 4.4.3), if it is one this client takes.
+///
+/// RSA PKCS #1 v1.5 is for certificates only, and must not be used here.
+pub(crate) fn certificate_verify_algorithm(scheme: SignatureScheme) -> Option<Algorithm> {
+    Some(match scheme {
+        SignatureScheme::EcdsaSecp256r1Sha256 => &EcdsaP256Sha256,
+        #[cfg(feature = "p384")]
+        SignatureScheme::EcdsaSecp384r1Sha384 => &EcdsaP384Sha384,
+        #[cfg(feature = "rsa")]
+        SignatureScheme::RsaPssRsaeSha256 => &rsa_algorithms::PssSha256,
+        #[cfg(feature = "rsa")]
+        SignatureScheme::RsaPssRsaeSha384 => &rsa_algorithms::PssSha384,
+        #[cfg(feature = "rsa")]
+        SignatureScheme::RsaPssRsaeSha512 => &rsa_algorithms::PssSha512,
+        _ => return None,
+    })
+}
+
+macro_rules! ecdsa {
+    ($name:ident, $curve:ident, $hash:ident, $key_id:ident, $signature_id:ident) => {
+        #[derive(Debug)]
+        pub(crate) struct $name;
+
+        impl SignatureVerificationAlgorithm for $name {
+            fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+                alg_id::$key_id
+            }
+
+            fn signature_alg_id(&self) -> AlgorithmIdentifier {
+                alg_id::$signature_id
+            }
+
+            fn verify_signature(
+                &self,
+                public_key: &[u8],
+                message: &[u8],
+                signature: &[u8],
+            ) -> Result<(), InvalidSignature> {
+                use sha2::Digest;
+                use $curve::ecdsa::signature::hazmat::PrehashVerifier;
+                use $curve::ecdsa::{Signature, VerifyingKey};
+
+                let key = VerifyingKey::from_sec1_bytes(public_key).or(Err(InvalidSignature))?;
+                let signature = Signature::from_der(signature).or(Err(InvalidSignature))?;
+                key.verify_prehash(&sha2::$hash::digest(message), &signature)
+                    .or(Err(InvalidSignature))
+            }
+        }
+    };
+}
+
+ecdsa!(EcdsaP256Sha256, p256, Sha256, ECDSA_P256, ECDSA_SHA256);
+ecdsa!(EcdsaP256Sha384, p256, Sha384, ECDSA_P256, ECDSA_SHA384);
+#[cfg(feature = "p384")]
+ecdsa!(EcdsaP384Sha256, p384, Sha256, ECDSA_P384, ECDSA_SHA256);
+#[cfg(feature = "p384")]
+ecdsa!(EcdsaP384Sha384, p384, Sha384, ECDSA_P384, ECDSA_SHA384);
+
+#[cfg(feature = "rsa")]
+pub(crate) mod rsa_algorithms {
+    use core::ops::RangeInclusive;
+
+    use rsa::RsaPublicKey;
+    use rsa::pkcs1::DecodeRsaPublicKey;
+    use rsa::signature::Verifier;
+    use rsa::traits::PublicKeyParts;
+    use rsa::{pkcs1v15, pss};
+
+    use super::*;
+
+    const KEY_BITS: RangeInclusive<usize> = 2048..=4096;
+    /// RSAPublicKey (RFC 8017 appendix A.1.1) with 4096 bits of modulus: 512 bytes, an exponent, and their headers.
+    const MAX_KEY_BYTES: usize = 540;
+    const MAX_SIGNATURE_BYTES: usize = 4096 / 8;
+
+    macro_rules! rsa {
+        ($name:ident, $padding:ident, $hash:ident, $signature_id:ident) => {
+            #[derive(Debug)]
+            pub(crate) struct $name;
+
+            impl SignatureVerificationAlgorithm for $name {
+                fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+                    alg_id::RSA_ENCRYPTION
+                }
+
+                fn signature_alg_id(&self) -> AlgorithmIdentifier {
+                    alg_id::$signature_id
+                }
+
+                fn verify_signature(
+                    &self,
+                    public_key: &[u8],
+                    message: &[u8],
+                    signature: &[u8],
+                ) -> Result<(), InvalidSignature> {
+                    let key = public_key_from(public_key)?;
+                    if signature.len() > MAX_SIGNATURE_BYTES {
+                        return Err(InvalidSignature);
+                    }
+                    let signature =
+                        $padding::Signature::try_from(signature).or(Err(InvalidSignature))?;
+                    $padding::VerifyingKey::<sha2::$hash>::new(key)
+                        .verify(message, &signature)
+                        .or(Err(InvalidSignature))
+                }
+            }
+        };
+    }
+
+    rsa!(Pkcs1Sha256, pkcs1v15, Sha256, RSA_PKCS1_SHA256);
+    rsa!(Pkcs1Sha384, pkcs1v15, Sha384, RSA_PKCS1_SHA384);
+    rsa!(Pkcs1Sha512, pkcs1v15, Sha512, RSA_PKCS1_SHA512);
+    rsa!(PssSha256, pss, Sha256, RSA_PSS_SHA256);
+    rsa!(PssSha384, pss, Sha384, RSA_PSS_SHA384);
+    rsa!(PssSha512, pss, Sha512, RSA_PSS_SHA512);
+
+    fn public_key_from(der: &[u8]) -> Result<RsaPublicKey, InvalidSignature> {
+        if der.len() > MAX_KEY_BYTES {
+            return Err(InvalidSignature);
+        }
+        let key = RsaPublicKey::from_pkcs1_der(der).or(Err(InvalidSignature))?;
+        if KEY_BITS.contains(&key.n().bits()) {
+            Ok(key)
+        } else {
+            Err(InvalidSignature)
+        }
+    }
+}

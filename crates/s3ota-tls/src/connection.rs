@@ -1,0 +1,340 @@
+//! Opening a connection, and reading and writing over it.
+
+use core::fmt;
+
+use embedded_io_async::{BufRead, ErrorType, Read, Write};
+use embedded_tls::{
+    CryptoProvider, CryptoRngCore, TlsConfig, TlsConnection, TlsContext, TlsError as Inner,
+    TlsVerifier,
+};
+use rand_core::{CryptoRng, RngCore};
+
+use crate::error::{CertificateError, HandshakeError, RecordError, TlsError};
+use crate::protection::Aes128GcmSha256;
+use crate::record_filter::{Link, MAX_CIPHERTEXT, Phase, RecordFilter};
+use crate::roots::Roots;
+use crate::server_name;
+use crate::verifier::{CertTime, Verifier};
+
+/// The memory of one connection: 16,640 bytes to read into, the longest record TLS 1.3 allows (S3 sends full
+/// records, whatever is asked of it), and 2,048 bytes to write from.
+///
+/// Too large for most stacks: keep it in a static.
+pub struct Buffers {
+    read: [u8; MAX_CIPHERTEXT as usize],
+    write: [u8; 2048],
+    link: Link,
+}
+
+impl Buffers {
+    /// Empty buffers.
+    pub const fn new() -> Self {
+        Self {
+            read: [0; MAX_CIPHERTEXT as usize],
+            write: [0; 2048],
+            link: Link::new(),
+        }
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffers").finish_non_exhaustive()
+    }
+}
+
+/// Opens a TLS 1.3 connection to `host` over `io`, and returns only once the server has proven who it is.
+///
+/// - `io` is connected to the server already. Pass `&mut io` to keep it.
+/// - `host` is the host of the URL: a DNS name or an IP address, without port.
+/// - `roots` are the authorities to trust, and `time` is what is known of the date.
+/// - `rng` must be a true random number generator; on an ESP32 that needs the radio or the ADC to be on.
+/// - `buffers` are the connection's until it is dropped.
+///
+/// Every failure leaves `io` in the middle of a conversation: close it.
+///
+/// # Errors
+/// [`TlsError::Certificate`] where the server is not who it should be, [`TlsError::Handshake`] and
+/// [`TlsError::Record`] where it does not keep to the protocol or this client's part of it,
+/// [`TlsError::Io`] and [`TlsError::Truncated`] where the transport failed.
+pub async fn connect<'b, IO, R>(
+    io: IO,
+    host: &str,
+    roots: &Roots<'_>,
+    time: CertTime,
+    rng: &mut R,
+    buffers: &'b mut Buffers,
+) -> Result<TlsStream<'b, IO>, TlsError>
+where
+    IO: Read + Write + 'b,
+    R: CryptoRng + RngCore,
+{
+    let name = server_name::parse(host)?;
+    let Buffers { read, write, link } = buffers;
+    *link = Link::new();
+    let link: &'b Link = link;
+
+    let mut config = TlsConfig::new();
+    if cfg!(feature = "rsa") {
+        config = config.enable_rsa_signatures();
+    }
+    if let Some(name) = server_name::indication(&name) {
+        config = config.with_server_name(name);
+    }
+    let anchors = roots.anchors();
+    let mut provider = Provider {
+        rng,
+        verifier: Verifier::new(&anchors, &name, time),
+    };
+    let mut connection = TlsConnection::new(RecordFilter::new(io, link), read, write);
+    let opened = connection
+        .open(TlsContext::new(&config, &mut provider))
+        .await;
+
+    if let Err(error) = opened {
+        return Err(match provider.verifier.refusal() {
+            Some(refusal) => TlsError::Certificate(refusal),
+            None => handshake_error(error, link),
+        });
+    }
+    // embedded-tls completes handshakes in which the server showed no certificate, or no proof: this is the only gate.
+    provider.verifier.outcome().map_err(TlsError::Certificate)?;
+    link.enter(Phase::Application);
+    Ok(TlsStream {
+        connection,
+        link,
+        state: State::Open,
+    })
+}
+
+/// An open connection to a server that has proven who it is.
+///
+/// Reading returns `Ok(0)` only after the server's authentic close_notify; a transport that ends without it is
+/// [`TlsError::Truncated`]. After an error every further call fails with that error.
+///
+/// Reading and writing are not cancel-safe: a future that is dropped before it is done, for instance by a timeout,
+/// may leave half a record behind, so every further call fails with [`TlsError::Interrupted`].
+pub struct TlsStream<'b, IO>
+where
+    IO: Read + Write + 'b,
+{
+    connection: TlsConnection<'b, RecordFilter<'b, IO>, Aes128GcmSha256>,
+    link: &'b Link,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Open,
+    /// The server has said that it will send no more.
+    Closed,
+    Failed(TlsError),
+}
+
+impl<'b, IO> TlsStream<'b, IO>
+where
+    IO: Read + Write + 'b,
+{
+    /// Sends what is still buffered and a close_notify, and gives the transport back.
+    ///
+    /// Where the server has closed first, or the connection has failed, nothing is sent.
+    ///
+    /// # Errors
+    /// What the transport failed with; or, if the connection had failed before, that error again.
+    pub async fn close(self) -> Result<IO, TlsError> {
+        if !matches!(self.state, State::Open) {
+            self.link.enter(Phase::Over);
+        }
+        let closed = self.connection.close().await;
+        match (self.state, closed) {
+            (State::Failed(error), _) => Err(error),
+            (State::Open, Err((_, error))) => Err(stream_error(error, self.link)),
+            (_, Ok(filter) | Err((filter, _))) => Ok(filter.into_inner()),
+        }
+    }
+
+    /// Must come before every await: if the future is dropped there, the state says so.
+    fn begin(&mut self) {
+        self.state = State::Failed(TlsError::Interrupted);
+    }
+
+    /// Settles the state after a call to embedded-tls.
+    fn end<T>(&mut self, result: Result<T, Inner>) -> Result<T, TlsError> {
+        settle(&mut self.state, self.link, result)
+    }
+
+    fn writable(&self) -> Result<(), TlsError> {
+        match self.state {
+            State::Open => Ok(()),
+            State::Closed => Err(TlsError::Closed),
+            State::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl<'b, IO> ErrorType for TlsStream<'b, IO>
+where
+    IO: Read + Write + 'b,
+{
+    type Error = TlsError;
+}
+
+impl<'b, IO> Read for TlsStream<'b, IO>
+where
+    IO: Read + Write + 'b,
+{
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, TlsError> {
+        match self.state {
+            State::Open => {}
+            State::Closed => return Ok(0),
+            State::Failed(error) => return Err(error),
+        }
+        self.begin();
+        let result = self.connection.read(buf).await;
+        match self.end(result) {
+            Err(TlsError::Closed) => Ok(0),
+            result => result,
+        }
+    }
+}
+
+impl<'b, IO> BufRead for TlsStream<'b, IO>
+where
+    IO: Read + Write + 'b,
+{
+    async fn fill_buf(&mut self) -> Result<&[u8], TlsError> {
+        match self.state {
+            State::Open => {}
+            State::Closed => return Ok(&[]),
+            State::Failed(error) => return Err(error),
+        }
+        self.begin();
+        let result = self.connection.fill_buf().await;
+        match settle(&mut self.state, self.link, result) {
+            Err(TlsError::Closed) => Ok(&[]),
+            result => result,
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.connection.consume(amount);
+    }
+}
+
+impl<'b, IO> Write for TlsStream<'b, IO>
+where
+    IO: Read + Write + 'b,
+{
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, TlsError> {
+        self.writable()?;
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.begin();
+        let result = self.connection.write(buf).await;
+        self.end(result)
+    }
+
+    async fn flush(&mut self) -> Result<(), TlsError> {
+        self.writable()?;
+        self.begin();
+        let result = self.connection.flush().await;
+        self.end(result)
+    }
+}
+
+impl<'b, IO> fmt::Debug for TlsStream<'b, IO>
+where
+    IO: Read + Write + 'b,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What embedded-tls asks for during the handshake.
+struct Provider<'a, R> {
+    rng: &'a mut R,
+    verifier: Verifier<'a>,
+}
+
+impl<R: CryptoRng + RngCore> CryptoProvider for Provider<'_, R> {
+    type CipherSuite = Aes128GcmSha256;
+    type Signature = &'static [u8];
+
+    fn rng(&mut self) -> impl CryptoRngCore {
+        &mut *self.rng
+    }
+
+    fn verifier(&mut self) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, Inner> {
+        Ok(&mut self.verifier)
+    }
+}
+
+fn settle<T>(state: &mut State, link: &Link, result: Result<T, Inner>) -> Result<T, TlsError> {
+    match result {
+        Ok(value) => {
+            *state = State::Open;
+            Ok(value)
+        }
+        Err(Inner::ConnectionClosed) => {
+            *state = State::Closed;
+            Err(TlsError::Closed)
+        }
+        Err(error) => {
+            let error = stream_error(error, link);
+            *state = State::Failed(error);
+            Err(error)
+        }
+    }
+}
+
+/// What a handshake failed with. `InvalidSignature` and `InvalidRecord` mean one thing each here: the verifier and the
+/// filter have answered for all others (embedded-tls 0.19.0, connection.rs, `process_server_verify`).
+fn handshake_error(error: Inner, link: &Link) -> TlsError {
+    if let Some(fault) = link.fault() {
+        return fault;
+    }
+    match error {
+        Inner::Io(kind) => TlsError::Io(kind),
+        Inner::IoError => TlsError::Truncated,
+        Inner::CryptoError => TlsError::Record(RecordError::BadMac),
+        Inner::InvalidCertificate | Inner::InvalidCertificateEntry => {
+            TlsError::Certificate(CertificateError::Malformed)
+        }
+        Inner::InvalidSignatureScheme => {
+            TlsError::Certificate(CertificateError::UnsupportedAlgorithm)
+        }
+        Inner::InvalidSignature => TlsError::Handshake(HandshakeError::Finished),
+        Inner::InvalidRecord => TlsError::Handshake(HandshakeError::EncryptedAlert),
+        Inner::InvalidKeyShare => TlsError::Handshake(HandshakeError::KeyShare),
+        Inner::InvalidCipherSuite => TlsError::Handshake(HandshakeError::CipherSuite),
+        Inner::InvalidHandshake | Inner::Unimplemented => {
+            TlsError::Handshake(HandshakeError::UnexpectedMessage)
+        }
+        _ => TlsError::Handshake(HandshakeError::Malformed),
+    }
+}
+
+/// What an open connection failed with (embedded-tls 0.19.0, common/decrypted_read_handler.rs).
+fn stream_error(error: Inner, link: &Link) -> TlsError {
+    if let Some(fault) = link.fault() {
+        return fault;
+    }
+    match error {
+        Inner::Io(kind) => TlsError::Io(kind),
+        Inner::IoError => TlsError::Truncated,
+        Inner::CryptoError => TlsError::Record(RecordError::BadMac),
+        Inner::InternalError => TlsError::Record(RecordError::Alert),
+        Inner::Unimplemented => TlsError::Record(RecordError::UnexpectedMessage),
+        _ => TlsError::Record(RecordError::Malformed),
+    }
+}

@@ -1,0 +1,496 @@
+//! A transport adapter that looks at every record before embedded-tls does (RFC 8446 section 5.1).
+//!
+//! The filter reads each record's header itself and decides: hand it on, drop it, or end the connection. What
+//! embedded-tls 0.19.0 gets wrong on records it would otherwise see:
+//! - it panics (`unimplemented!`) on a handshake record in the clear after the handshake, and believes a close_notify
+//!   in the clear, both of which anyone on the path can inject;
+//! - it takes handshake messages in the clear where they must be encrypted;
+//! - it panics on an encrypted record that is nothing but a tag (`connection.rs`, `decrypt_record`);
+//! - it takes any content of change_cipher_spec, any number of times, and keeps an alert's reason to itself.
+
+use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+
+use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
+
+use crate::alert::Alert;
+use crate::error::{HandshakeError, RecordError, TlsError};
+use crate::protection::{Epoch, content_type};
+
+/// The longest plaintext record: 2^14 bytes.
+const MAX_PLAINTEXT: u16 = 1 << 14;
+/// The longest encrypted record: 2^14 + 256 bytes.
+pub(crate) const MAX_CIPHERTEXT: u16 = MAX_PLAINTEXT + 256;
+/// The shortest encrypted record: a content type and the tag of AES-GCM.
+const MIN_CIPHERTEXT: u16 = 1 + 16;
+/// As many change_cipher_spec records as a server has reason to send: after its ServerHello and, at most, after a
+/// HelloRetryRequest before it.
+const MAX_CHANGE_CIPHER_SPEC: u8 = 2;
+/// Several times the longest handshake of a public server; without a limit a server could feed the device for ever.
+const MAX_HANDSHAKE: u32 = 64 * 1024;
+
+/// What the connection tells the filter inside it, and what the filter tells the connection.
+///
+/// embedded-tls owns the transport and passes on no more than an [`ErrorKind`]. Atomics, so that a connection can move
+/// between threads; only loads and stores, which every chip has.
+pub(crate) struct Link {
+    phase: AtomicU8,
+    fault: AtomicU16,
+}
+
+impl Link {
+    pub(crate) const fn new() -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::Hello as u8),
+            fault: AtomicU16::new(0),
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn phase(&self) -> Phase {
+        const HELLO: u8 = Phase::Hello as u8;
+        const HANDSHAKE: u8 = Phase::Handshake as u8;
+        const APPLICATION: u8 = Phase::Application as u8;
+        match self.phase.load(Ordering::Relaxed) {
+            HELLO => Phase::Hello,
+            HANDSHAKE => Phase::Handshake,
+            APPLICATION => Phase::Application,
+            _ => Phase::Over,
+        }
+    }
+
+    /// Why the filter ended the connection, if it did.
+    pub(crate) fn fault(&self) -> Option<TlsError> {
+        Fault::decode(self.fault.load(Ordering::Relaxed)).map(TlsError::from)
+    }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Before the ServerHello, the one handshake message in the clear.
+    Hello,
+    /// The encrypted part of the handshake.
+    Handshake,
+    /// After the handshake.
+    Application,
+    /// Nothing more is read or sent.
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Alert(u8),
+    NotTls(u8),
+    UnexpectedType(u8),
+    TooLong,
+    Empty,
+    ChangeCipherSpec,
+    HandshakeTooLong,
+}
+
+impl Fault {
+    fn encode(self) -> u16 {
+        let (kind, detail) = match self {
+            Self::Alert(description) => (1, description),
+            Self::NotTls(first) => (2, first),
+            Self::UnexpectedType(kind) => (3, kind),
+            Self::TooLong => (4, 0),
+            Self::Empty => (5, 0),
+            Self::ChangeCipherSpec => (6, 0),
+            Self::HandshakeTooLong => (7, 0),
+        };
+        u16::from_be_bytes([kind, detail])
+    }
+
+    fn decode(bits: u16) -> Option<Self> {
+        let [kind, detail] = bits.to_be_bytes();
+        Some(match kind {
+            1 => Self::Alert(detail),
+            2 => Self::NotTls(detail),
+            3 => Self::UnexpectedType(detail),
+            4 => Self::TooLong,
+            5 => Self::Empty,
+            6 => Self::ChangeCipherSpec,
+            7 => Self::HandshakeTooLong,
+            _ => return None,
+        })
+    }
+}
+
+impl From<Fault> for TlsError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Alert(description) => Self::Handshake(HandshakeError::Alert(Alert(description))),
+            Fault::NotTls(first) => Self::Record(RecordError::NotTls(first)),
+            Fault::UnexpectedType(kind) => Self::Record(RecordError::UnexpectedType(kind)),
+            Fault::TooLong => Self::Record(RecordError::TooLong),
+            Fault::Empty => Self::Record(RecordError::Empty),
+            Fault::ChangeCipherSpec => Self::Record(RecordError::ChangeCipherSpec),
+            Fault::HandshakeTooLong => Self::Handshake(HandshakeError::TooLong),
+        }
+    }
+}
+
+/// The transport as embedded-tls sees it: allowed records, and none else.
+pub(crate) struct RecordFilter<'b, IO> {
+    io: IO,
+    link: &'b Link,
+    /// The header of the record that is being handed on, and how much of it is still to go.
+    header: [u8; 5],
+    header_left: usize,
+    /// How much of that record's body is still to come.
+    body_left: usize,
+    change_cipher_specs: u8,
+    handshake_bytes: u32,
+}
+
+impl<'b, IO> RecordFilter<'b, IO> {
+    pub(crate) fn new(io: IO, link: &'b Link) -> Self {
+        Self {
+            io,
+            link,
+            header: [0; 5],
+            header_left: 0,
+            body_left: 0,
+            change_cipher_specs: 0,
+            handshake_bytes: 0,
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> IO {
+        self.io
+    }
+}
+
+impl<IO: Read> RecordFilter<'_, IO> {
+    /// Reads headers until there is a record to hand on. `false`: the transport has ended.
+    async fn next_record(&mut self) -> Result<bool, Stop> {
+        loop {
+            let mut header = [0; 5];
+            if !self.fill(&mut header).await? {
+                return Ok(false);
+            }
+            let [kind, _, _, l0, l1] = header;
+            let length = u16::from_be_bytes([l0, l1]);
+            match (self.link.phase(), kind) {
+                (Phase::Hello, content_type::HANDSHAKE) => {
+                    in_range(length, 1, MAX_PLAINTEXT)?;
+                    self.link.enter(Phase::Handshake);
+                    self.hand_on(header, length);
+                    return Ok(true);
+                }
+                (Phase::Handshake, content_type::APPLICATION_DATA) => {
+                    in_range(length, MIN_CIPHERTEXT, MAX_CIPHERTEXT)?;
+                    self.handshake_bytes = self.handshake_bytes.saturating_add(length.into());
+                    if self.handshake_bytes > MAX_HANDSHAKE {
+                        return Err(Fault::HandshakeTooLong.into());
+                    }
+                    self.hand_on(Epoch::Handshake.mark(length), length);
+                    return Ok(true);
+                }
+                (Phase::Application, content_type::APPLICATION_DATA) => {
+                    in_range(length, MIN_CIPHERTEXT, MAX_CIPHERTEXT)?;
+                    self.hand_on(Epoch::Application.mark(length), length);
+                    return Ok(true);
+                }
+                (Phase::Hello | Phase::Handshake, content_type::ALERT) => {
+                    let mut alert = [0; 2];
+                    if length != 2 {
+                        return Err(Fault::UnexpectedType(kind).into());
+                    }
+                    if !self.fill(&mut alert).await? {
+                        return Ok(false);
+                    }
+                    let [_level, description] = alert;
+                    return Err(Fault::Alert(description).into());
+                }
+                // Middlebox compatibility: "MUST simply drop it" (RFC 8446 section 5).
+                (Phase::Hello | Phase::Handshake, content_type::CHANGE_CIPHER_SPEC) => {
+                    let mut content = [0];
+                    self.change_cipher_specs = self.change_cipher_specs.saturating_add(1);
+                    if length != 1 || self.change_cipher_specs > MAX_CHANGE_CIPHER_SPEC {
+                        return Err(Fault::ChangeCipherSpec.into());
+                    }
+                    if !self.fill(&mut content).await? {
+                        return Ok(false);
+                    }
+                    if content != [1] {
+                        return Err(Fault::ChangeCipherSpec.into());
+                    }
+                }
+                (_, content_type::CHANGE_CIPHER_SPEC..=content_type::APPLICATION_DATA) => {
+                    return Err(Fault::UnexpectedType(kind).into());
+                }
+                _ => return Err(Fault::NotTls(kind).into()),
+            }
+        }
+    }
+
+    fn hand_on(&mut self, header: [u8; 5], length: u16) {
+        self.header = header;
+        self.header_left = header.len();
+        self.body_left = length.into();
+    }
+
+    /// Fills `buf` from the transport. `false`: the transport has ended.
+    async fn fill(&mut self, mut buf: &mut [u8]) -> Result<bool, Stop> {
+        while !buf.is_empty() {
+            let read = self.io.read(buf).await.map_err(|e| Stop::Io(e.kind()))?;
+            if read == 0 {
+                return Ok(false);
+            }
+            buf = buf.get_mut(read..).unwrap_or_default();
+        }
+        Ok(true)
+    }
+}
+
+enum Stop {
+    Io(ErrorKind),
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+fn in_range(length: u16, min: u16, max: u16) -> Result<(), Fault> {
+    if length < min {
+        Err(Fault::Empty)
+    } else if length > max {
+        Err(Fault::TooLong)
+    } else {
+        Ok(())
+    }
+}
+
+impl<IO> ErrorType for RecordFilter<'_, IO> {
+    type Error = ErrorKind;
+}
+
+impl<IO: Read> Read for RecordFilter<'_, IO> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        if self.link.phase() == Phase::Over {
+            return Err(ErrorKind::NotConnected);
+        }
+        if self.header_left == 0 && self.body_left == 0 {
+            match self.next_record().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(0),
+                Err(Stop::Io(kind)) => return Err(kind),
+                Err(Stop::Fault(fault)) => {
+                    self.link.fault.store(fault.encode(), Ordering::Relaxed);
+                    self.link.enter(Phase::Over);
+                    return Err(ErrorKind::InvalidData);
+                }
+            }
+        }
+        let header = &self.header[self.header.len().saturating_sub(self.header_left)..];
+        if !header.is_empty() {
+            let count = header.len().min(buf.len());
+            buf[..count].copy_from_slice(&header[..count]);
+            self.header_left = self.header_left.saturating_sub(count);
+            return Ok(count);
+        }
+        let count = self.body_left.min(buf.len());
+        let read = self
+            .io
+            .read(&mut buf[..count])
+            .await
+            .map_err(|e| e.kind())?;
+        self.body_left = self.body_left.saturating_sub(read);
+        Ok(read)
+    }
+}
+
+impl<IO: Write> Write for RecordFilter<'_, IO> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+        // After a failure embedded-tls has nothing to say that a server could use.
+        if self.link.phase() == Phase::Over {
+            return Ok(buf.len());
+        }
+        match self.io.write(buf).await {
+            // `write_all`, which embedded-tls uses, panics on a transport that takes nothing.
+            Ok(0) if !buf.is_empty() => Err(ErrorKind::WriteZero),
+            Ok(count) => Ok(count),
+            Err(error) => Err(error.kind()),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        if self.link.phase() == Phase::Over {
+            return Ok(());
+        }
+        self.io.flush().await.map_err(|error| error.kind())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use embassy_futures::block_on;
+
+    use super::*;
+
+    /// A transport that gives at most `step` bytes at a time, and ends.
+    struct Transport<'a> {
+        bytes: &'a [u8],
+        step: usize,
+    }
+
+    impl ErrorType for Transport<'_> {
+        type Error = ErrorKind;
+    }
+
+    impl Read for Transport<'_> {
+        async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+            let count = self.bytes.len().min(self.step).min(buf.len());
+            let (now, later) = self.bytes.split_at(count);
+            buf[..count].copy_from_slice(now);
+            self.bytes = later;
+            Ok(count)
+        }
+    }
+
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        let [high, low] = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [&[kind, 3, 3, high, low], body].concat()
+    }
+
+    /// All that comes out of the filter, and why it stopped.
+    fn pass(phase: Phase, bytes: &[u8], step: usize) -> (Vec<u8>, Option<TlsError>) {
+        let link = Link::new();
+        link.enter(phase);
+        let mut filter = RecordFilter::new(Transport { bytes, step }, &link);
+        let mut passed = vec![];
+        let mut buf = [0; 7];
+        while let Ok(count @ 1..) = block_on(filter.read(&mut buf)) {
+            passed.extend(&buf[..count]);
+        }
+        (passed, link.fault())
+    }
+
+    fn fault(phase: Phase, kind: u8, body: &[u8]) -> Option<TlsError> {
+        pass(phase, &record(kind, body), 1000).1
+    }
+
+    const UNEXPECTED: fn(u8) -> Option<TlsError> =
+        |kind| Some(TlsError::Record(RecordError::UnexpectedType(kind)));
+
+    #[test]
+    fn a_handshake_passes_however_the_bytes_arrive() {
+        let hello = record(22, &[2; 90]);
+        let encrypted = record(23, &[5; 300]);
+        let ccs = record(20, &[1]);
+        let sent = [&hello[..], &ccs, &encrypted, &encrypted].concat();
+        let wanted = [&hello[..], &encrypted, &encrypted].concat();
+        for step in [1, 2, 5, 6, 1000] {
+            assert_eq!(pass(Phase::Hello, &sent, step), (wanted.clone(), None));
+        }
+    }
+
+    #[test]
+    fn only_one_message_passes_in_the_clear() {
+        let sent = [record(22, &[2; 90]), record(22, &[11; 90])].concat();
+        let (passed, fault) = pass(Phase::Hello, &sent, 1000);
+        assert_eq!(passed, record(22, &[2; 90]));
+        assert_eq!(fault, UNEXPECTED(22));
+    }
+
+    #[test]
+    fn after_the_handshake_nothing_in_the_clear_passes() {
+        for kind in [20, 21, 22] {
+            assert_eq!(fault(Phase::Application, kind, &[1]), UNEXPECTED(kind));
+            assert_eq!(fault(Phase::Application, kind, &[1, 0]), UNEXPECTED(kind));
+        }
+    }
+
+    #[test]
+    fn application_records_carry_the_mark_of_their_epoch() {
+        let body = [5; 20];
+        let (passed, fault) = pass(Phase::Application, &record(23, &body), 1000);
+        assert_eq!(fault, None);
+        assert_eq!(passed[..5], Epoch::Application.mark(20));
+        // A mark on the wire means nothing.
+        let forged = [&Epoch::Application.mark(20)[..], &body].concat();
+        let (passed, _) = pass(Phase::Handshake, &forged, 1000);
+        assert_eq!(passed[..5], Epoch::Handshake.mark(20));
+    }
+
+    #[test]
+    fn record_lengths_keep_to_the_protocol() {
+        let too_long = Some(TlsError::Record(RecordError::TooLong));
+        let empty = Some(TlsError::Record(RecordError::Empty));
+        for phase in [Phase::Handshake, Phase::Application] {
+            assert_eq!(fault(phase, 23, &[0; 16_640]), None);
+            assert_eq!(fault(phase, 23, &[0; 16_641]), too_long);
+            assert_eq!(fault(phase, 23, &[0; 17]), None);
+            assert_eq!(fault(phase, 23, &[0; 16]), empty);
+            assert_eq!(fault(phase, 23, &[]), empty);
+        }
+        assert_eq!(fault(Phase::Hello, 22, &[0; 16_384]), None);
+        assert_eq!(fault(Phase::Hello, 22, &[0; 16_385]), too_long);
+        assert_eq!(fault(Phase::Hello, 22, &[]), empty);
+    }
+
+    #[test]
+    fn an_alert_in_the_handshake_is_named() {
+        for phase in [Phase::Hello, Phase::Handshake] {
+            let alert = HandshakeError::Alert(Alert(40));
+            assert_eq!(fault(phase, 21, &[2, 40]), Some(TlsError::Handshake(alert)));
+            assert_eq!(fault(phase, 21, &[2]), UNEXPECTED(21));
+            assert_eq!(fault(phase, 21, &[2, 40, 0]), UNEXPECTED(21));
+        }
+    }
+
+    #[test]
+    fn what_is_no_tls_is_called_so() {
+        for phase in [Phase::Hello, Phase::Handshake, Phase::Application] {
+            let (passed, fault) = pass(phase, b"HTTP/1.1 400 Bad Request\r\n", 1000);
+            assert!(passed.is_empty());
+            assert_eq!(fault, Some(TlsError::Record(RecordError::NotTls(b'H'))));
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_after_a_fault() {
+        let sent = [record(20, &[1]), record(23, &[0; 20])].concat();
+        let (passed, fault) = pass(Phase::Application, &sent, 1000);
+        assert_eq!((passed, fault), (vec![], UNEXPECTED(20)));
+    }
+
+    #[test]
+    fn an_end_of_the_transport_is_an_end_wherever_it_comes() {
+        let sent = [record(22, &[2; 30]), record(20, &[1]), record(21, &[2, 40])].concat();
+        for length in 0..sent.len() {
+            assert_eq!(pass(Phase::Hello, &sent[..length], 1000).1, None);
+        }
+    }
+
+    #[test]
+    fn a_fault_survives_its_way_through_the_link() {
+        for fault in [
+            Fault::Alert(40),
+            Fault::NotTls(72),
+            Fault::UnexpectedType(23),
+            Fault::TooLong,
+            Fault::Empty,
+            Fault::ChangeCipherSpec,
+            Fault::HandshakeTooLong,
+        ] {
+            assert_eq!(Fault::decode(fault.encode()), Some(fault));
+        }
+        assert_eq!(Fault::decode(0), None);
+    }
+}

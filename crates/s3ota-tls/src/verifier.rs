@@ -1,0 +1,428 @@
+//! Who the server is: its certificate chain, its name, and the proof that it holds the key.
+//!
+//! Path building, dates, key usage, path length and name constraints are rustls-webpki's; the signatures are those of
+//! `algorithms.rs`; this file decides what is asked and in which order the server must answer.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+use core::time::Duration;
+
+use embedded_tls::{
+    CertificateEntryRef, CertificateRef, CertificateVerifyRef, TlsError as Refusal, TlsVerifier,
+};
+use rustls_pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName,
+    SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
+};
+use sha2::{Digest, Sha256};
+use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity};
+
+use crate::algorithms::{Algorithm, CERTIFICATE_ALGORITHMS, certificate_verify_algorithm};
+use crate::der;
+use crate::error::CertificateError;
+use crate::protection::Aes128GcmSha256;
+
+/// What the device knows about the time, to judge the dates of certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum CertTime {
+    /// The wall clock is known: seconds since the Unix epoch.
+    Known(u64),
+    /// The clock is not known yet; it is at least this (the firmware's build time): seconds since the Unix epoch.
+    ///
+    /// The chain must be valid, as a whole, at one instant not before this. So a certificate that had expired when
+    /// the firmware was built is refused, and one issued since is taken.
+    AtLeast(u64),
+}
+
+/// Certificates beside the server's own. S3 sends three; every one more multiplies the paths to be searched.
+const MAX_INTERMEDIATES: usize = 5;
+/// Certificate signatures that are verified for one connection. Two or three are usual. A hostile server chooses how
+/// many there are to try, and nothing else runs meanwhile: webpki's own limit of 100 is for faster machines.
+const MAX_SIGNATURES: u8 = 16;
+/// SubjectPublicKeyInfo of a 4096-bit RSA key: 550 bytes.
+const MAX_PUBLIC_KEY: usize = 560;
+
+/// The way of one server through verification. embedded-tls completes a handshake without Certificate or
+/// CertificateVerify, so the caller must ask [`Verifier::outcome`] at the end.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them, and no heap"
+)]
+enum Progress {
+    AwaitingCertificate,
+    AwaitingProof {
+        /// The handshake up to and including the certificate: what the server signs.
+        transcript: Sha256,
+        public_key: heapless::Vec<u8, MAX_PUBLIC_KEY>,
+    },
+    Authenticated,
+    Refused(CertificateError),
+}
+
+pub(crate) struct Verifier<'a> {
+    roots: &'a [TrustAnchor<'a>],
+    name: &'a ServerName<'a>,
+    time: CertTime,
+    progress: Progress,
+}
+
+impl<'a> Verifier<'a> {
+    pub(crate) fn new(
+        roots: &'a [TrustAnchor<'a>],
+        name: &'a ServerName<'a>,
+        time: CertTime,
+    ) -> Self {
+        Self {
+            roots,
+            name,
+            time,
+            progress: Progress::AwaitingCertificate,
+        }
+    }
+
+    /// Whether the server is who it should be, once the handshake is over.
+    pub(crate) fn outcome(&self) -> Result<(), CertificateError> {
+        match &self.progress {
+            Progress::AwaitingCertificate => Err(CertificateError::NotPresented),
+            Progress::AwaitingProof { .. } => Err(CertificateError::NotProven),
+            Progress::Authenticated => Ok(()),
+            Progress::Refused(error) => Err(*error),
+        }
+    }
+
+    /// The reason, if it was this verifier that ended the handshake.
+    pub(crate) fn refusal(&self) -> Option<CertificateError> {
+        match &self.progress {
+            Progress::Refused(error) => Some(*error),
+            _ => None,
+        }
+    }
+
+    fn check_certificate(
+        &self,
+        certificate: &CertificateRef<'_>,
+    ) -> Result<heapless::Vec<u8, MAX_PUBLIC_KEY>, CertificateError> {
+        let mut chain = certificate.entries.iter().filter_map(|entry| match entry {
+            CertificateEntryRef::X509(der) => Some(CertificateDer::from(*der)),
+            CertificateEntryRef::RawPublicKey(_) => None,
+        });
+        let own = chain.next().ok_or(CertificateError::NotPresented)?;
+        let mut intermediates = heapless::Vec::<_, MAX_INTERMEDIATES>::new();
+        for der in chain {
+            intermediates
+                .push(der)
+                .map_err(|_| CertificateError::TooLarge)?;
+        }
+
+        let certificate = EndEntityCert::try_from(&own).map_err(reason)?;
+        self.check_chain(&certificate, &intermediates)?;
+        certificate
+            .verify_is_valid_for_subject_name(self.name)
+            .map_err(reason)?;
+        // All that is left to know of it: the read buffer is used again before the proof comes.
+        let public_key = der::subject_public_key_info(&own).ok_or(CertificateError::Malformed)?;
+        heapless::Vec::from_slice(public_key).map_err(|_| CertificateError::UnsupportedAlgorithm)
+    }
+
+    fn check_chain(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), CertificateError> {
+        let budget = Budget(AtomicU8::new(MAX_SIGNATURES));
+        let algorithms = CERTIFICATE_ALGORITHMS.map(|algorithm| Budgeted {
+            algorithm,
+            budget: &budget,
+        });
+        let algorithms = algorithms
+            .each_ref()
+            .map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm });
+        let check = |seconds| {
+            certificate
+                .verify_for_usage(
+                    &algorithms,
+                    self.roots,
+                    intermediates,
+                    UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+                    KeyUsage::server_auth(),
+                    None,
+                    None,
+                )
+                .map(drop)
+        };
+
+        let result = match self.time {
+            CertTime::Known(now) => check(now),
+            CertTime::AtLeast(floor) => check_from(floor, check),
+        };
+        result.map_err(|error| match reason(error) {
+            CertificateError::BadSignature if budget.is_spent() => CertificateError::TooLarge,
+            reason => reason,
+        })
+    }
+
+    fn check_proof(
+        transcript: Sha256,
+        public_key: &[u8],
+        proof: &CertificateVerifyRef<'_>,
+    ) -> Result<(), CertificateError> {
+        let algorithm = certificate_verify_algorithm(proof.signature_scheme)
+            .ok_or(CertificateError::UnsupportedAlgorithm)?;
+        let message = signed_content(transcript).ok_or(CertificateError::NotProven)?;
+        let public_key = SubjectPublicKeyInfoDer::from(public_key);
+        RawPublicKeyEntity::try_from(&public_key)
+            .and_then(|key| key.verify_signature(algorithm, &message, proof.signature))
+            .map_err(|error| match reason(error) {
+                CertificateError::UnsupportedAlgorithm => CertificateError::UnsupportedAlgorithm,
+                _ => CertificateError::NotProven,
+            })
+    }
+}
+
+impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
+    fn set_hostname_verification(&mut self, _host: &str) -> Result<(), Refusal> {
+        // Called only with a server_name extension, so not for IP addresses: the name is given to `new` instead.
+        Ok(())
+    }
+
+    fn verify_certificate(
+        &mut self,
+        transcript: &Sha256,
+        certificate: CertificateRef<'_>,
+    ) -> Result<(), Refusal> {
+        if !matches!(self.progress, Progress::AwaitingCertificate) {
+            return Err(Refusal::InvalidHandshake);
+        }
+        match self.check_certificate(&certificate) {
+            Ok(public_key) => {
+                self.progress = Progress::AwaitingProof {
+                    transcript: transcript.clone(),
+                    public_key,
+                };
+                Ok(())
+            }
+            Err(error) => {
+                self.progress = Progress::Refused(error);
+                Err(Refusal::InvalidCertificate)
+            }
+        }
+    }
+
+    fn verify_signature(&mut self, proof: CertificateVerifyRef<'_>) -> Result<(), Refusal> {
+        let progress = core::mem::replace(
+            &mut self.progress,
+            Progress::Refused(CertificateError::NotProven),
+        );
+        let checked = match progress {
+            Progress::AwaitingProof {
+                transcript,
+                public_key,
+            } => Self::check_proof(transcript, &public_key, &proof),
+            Progress::AwaitingCertificate => Err(CertificateError::NotPresented),
+            Progress::Authenticated => Err(CertificateError::NotProven),
+            Progress::Refused(error) => Err(error),
+        };
+        match checked {
+            Ok(()) => {
+                self.progress = Progress::Authenticated;
+                Ok(())
+            }
+            Err(error) => {
+                self.progress = Progress::Refused(error);
+                Err(Refusal::InvalidSignature)
+            }
+        }
+    }
+}
+
+/// Looks for an instant, `floor` or later, at which `check` succeeds: the earliest that satisfies every notBefore.
+fn check_from(
+    floor: u64,
+    check: impl Fn(u64) -> Result<(), webpki::Error>,
+) -> Result<(), webpki::Error> {
+    // Each retry satisfies at least one certificate more.
+    const RETRIES: usize = MAX_INTERMEDIATES + 1;
+    let mut instant = floor;
+    let mut result = check(instant);
+    for _ in 0..RETRIES {
+        match result {
+            Err(webpki::Error::CertNotValidYet { not_before, .. })
+                if not_before.as_secs() > instant =>
+            {
+                instant = not_before.as_secs();
+                result = check(instant);
+            }
+            _ => break,
+        }
+    }
+    result
+}
+
+/// What a server signs in CertificateVerify (RFC 8446 section 4.4.3).
+fn signed_content(transcript: Sha256) -> Option<heapless::Vec<u8, 130>> {
+    let mut content = heapless::Vec::new();
+    content.resize(64, b' ').ok()?;
+    content
+        .extend_from_slice(b"TLS 1.3, server CertificateVerify\0")
+        .ok()?;
+    content.extend_from_slice(&transcript.finalize()).ok()?;
+    Some(content)
+}
+
+/// How many more signatures may be verified. Loads and stores only: not every chip can do more.
+#[derive(Debug)]
+struct Budget(AtomicU8);
+
+impl Budget {
+    fn spend(&self) -> Result<(), InvalidSignature> {
+        let left = self.0.load(Ordering::Relaxed);
+        let left = left.checked_sub(1).ok_or(InvalidSignature)?;
+        self.0.store(left, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// An algorithm that works only as long as the budget lasts.
+#[derive(Debug)]
+struct Budgeted<'a> {
+    algorithm: Algorithm,
+    budget: &'a Budget,
+}
+
+impl SignatureVerificationAlgorithm for Budgeted<'_> {
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
+
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        self.budget.spend()?;
+        self.algorithm
+            .verify_signature(public_key, message, signature)
+    }
+}
+
+/// rustls-webpki's reason in this crate's terms.
+fn reason(error: webpki::Error) -> CertificateError {
+    use webpki::Error as E;
+    match error {
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::CertExpired { not_after, .. } => CertificateError::Expired {
+            not_after: not_after.as_secs(),
+        },
+        E::CertNotValidYet { not_before, .. } => CertificateError::NotYetValid {
+            not_before: not_before.as_secs(),
+        },
+        E::CertNotValidForName(_) => CertificateError::WrongName,
+        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => CertificateError::NotForServers,
+        E::CaUsedAsEndEntity => CertificateError::IsAnAuthority,
+        E::EndEntityUsedAsCa => CertificateError::NotAnAuthority,
+        E::PathLenConstraintViolated
+        | E::NameConstraintViolation
+        | E::UnsupportedCriticalExtension => CertificateError::NotAllowed,
+        E::InvalidSignatureForPublicKey | E::SignatureAlgorithmMismatch => {
+            CertificateError::BadSignature
+        }
+        E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            CertificateError::UnsupportedAlgorithm
+        }
+        E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumSignatureChecksExceeded
+        | E::MaximumNameConstraintComparisonsExceeded => CertificateError::TooLarge,
+        _ => CertificateError::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn not_valid_before(seconds: u64) -> webpki::Error {
+        webpki::Error::CertNotValidYet {
+            time: UnixTime::since_unix_epoch(Duration::ZERO),
+            not_before: UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+        }
+    }
+
+    #[test]
+    fn the_earliest_instant_that_suits_every_certificate_is_found() {
+        // Three certificates, which begin at 10, 20 and 30.
+        let check = |instant| match instant {
+            0..10 => Err(not_valid_before(10)),
+            10..20 => Err(not_valid_before(20)),
+            20..30 => Err(not_valid_before(30)),
+            _ => Ok(()),
+        };
+        assert_eq!(check_from(5, check), Ok(()));
+    }
+
+    #[test]
+    fn a_floor_is_never_lowered() {
+        let asked = Cell::new(u64::MAX);
+        let result = check_from(100, |instant| {
+            asked.set(asked.get().min(instant));
+            Err(not_valid_before(50))
+        });
+        assert_eq!((result, asked.get()), (Err(not_valid_before(50)), 100));
+    }
+
+    #[test]
+    fn the_search_for_an_instant_ends() {
+        let calls = Cell::new(0);
+        let result = check_from(0, |instant| {
+            calls.set(calls.get() + 1);
+            Err(not_valid_before(instant + 1))
+        });
+        assert!(result.is_err());
+        assert_eq!(calls.get(), 1 + MAX_INTERMEDIATES + 1);
+    }
+
+    #[test]
+    fn a_spent_budget_verifies_no_more_signatures() {
+        #[derive(Debug)]
+        struct Anything;
+        impl SignatureVerificationAlgorithm for Anything {
+            fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+                rustls_pki_types::alg_id::ECDSA_P256
+            }
+            fn signature_alg_id(&self) -> AlgorithmIdentifier {
+                rustls_pki_types::alg_id::ECDSA_SHA256
+            }
+            fn verify_signature(
+                &self,
+                _: &[u8],
+                _: &[u8],
+                _: &[u8],
+            ) -> Result<(), InvalidSignature> {
+                Ok(())
+            }
+        }
+        let budget = Budget(AtomicU8::new(MAX_SIGNATURES));
+        let budgeted = Budgeted {
+            algorithm: &Anything,
+            budget: &budget,
+        };
+        for _ in 0..MAX_SIGNATURES {
+            assert!(!budget.is_spent());
+            assert!(budgeted.verify_signature(b"", b"", b"").is_ok());
+        }
+        assert!(budget.is_spent());
+        assert!(budgeted.verify_signature(b"", b"", b"").is_err());
+    }
+}
