@@ -305,6 +305,22 @@ async fn a_torn_record_counts_as_absent_and_the_next_update_works() {
 }
 
 #[tokio::test]
+async fn a_failure_is_remembered_even_if_power_fails_while_the_record_is_given_up() {
+    let mut device = device("1.0.0");
+    install(&mut device, "1.1.0").await;
+    while device.power_on().unwrap().version() == "1.1.0" {}
+    assert_eq!(records(&device)[1].state, State::Aborted);
+    // The aborted record as a cut leaves it between erase and program, and torn while it was programmed.
+    for torn in [&[0xff; 32][..], &[0x5a; 32][..]] {
+        let mut bytes = device.flash().bytes().to_vec();
+        bytes[0xe000..][..32].copy_from_slice(torn);
+        let mut device = VirtualDevice::new(Flash::in_memory(bytes));
+        assert_eq!(device.power_on().unwrap().version(), "1.0.0");
+        assert!(has_failed(&mut device, "1.1.0").await);
+    }
+}
+
+#[tokio::test]
 async fn a_partition_table_without_slots_is_an_error_that_says_so() {
     let csv = "nvs, data, nvs, 0x9000, 0x6000\nfactory, app, factory, 0x10000, 0x100000\n";
     let mut device = device_with(csv, "1.0.0");

@@ -1,0 +1,11 @@
+//! What the development server promises, checked with the clients people use: the AWS SDK, the `aws` command,
+//! plain HTTP over TLS, and the TLS client of the devices.
+
+mod aws_command;
+mod client;
+mod durability;
+mod plain_http;
+mod public_access;
+mod sdk;
+mod signatures;
+mod tls;
