@@ -124,7 +124,8 @@ impl TlsError {
         match self {
             Self::Io(_) => "net.io",
             Self::Certificate(_) => "tls.certificate",
-            Self::Handshake(_) => "tls.handshake",
+            // No TLS at all is no agreement either.
+            Self::Handshake(_) | Self::Record(RecordError::NotTls(_)) => "tls.handshake",
             Self::Record(_) => "tls.record",
             Self::Truncated => "tls.truncated",
             Self::Closed => "tls.closed",

@@ -184,18 +184,13 @@ impl Otadata {
         self.append(flash, sector, FAILED, release.as_bytes()).await
     }
 
-    /// Whether `release` was tried on this device and given up.
+    /// Whether `release` was tried on this device and given up. Not to be asked of the running release: where a
+    /// bootloader has app rollback, the record of its trial ends as Aborted though it was confirmed in the other.
     pub(crate) async fn has_failed<F: NorFlash>(
         &self,
         flash: &mut F,
         release: ReleaseId,
     ) -> Result<bool, Error> {
-        let confirmed = self.in_force().is_some_and(|(_, record)| {
-            record.state == State::Valid && release_of(&record) == Some(release)
-        });
-        if confirmed {
-            return Ok(false);
-        }
         for (sector, record) in self.records.iter().enumerate() {
             if record.is_idf_invalid() && release_of(record) == Some(release) {
                 return Ok(true);
