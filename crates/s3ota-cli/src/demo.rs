@@ -1,0 +1,180 @@
+//! `s3ota demo`: the whole path in one terminal, with nothing made up but the firmware.
+//!
+//! The server is the development server, the publisher is the one behind `s3ota publish`, and the device runs the
+//! library and the TLS client that run on the chip.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use s3ota::manifest::Version;
+use s3ota::{Chip, Patience};
+use s3ota_devserver::{DevServer, Options};
+use s3ota_image::app::{Descriptor, ImageBuilder};
+use s3ota_sim::{Flash, Setup, VirtualDevice};
+use serde_json::json;
+
+use crate::cli::{DemoArgs, S3Args};
+use crate::device::Station;
+use crate::error::CliError;
+use crate::firmware::Firmware;
+use crate::output::{self, Output};
+use crate::publish::{ReleaseOptions, publish};
+use crate::s3::{Credentials, Location, Store};
+use crate::{firmware, inspect};
+
+/// The size of the made-up firmwares: that of a small Wi-Fi program.
+const FIRMWARE_SIZE: usize = 900_000;
+
+/// Tells the story.
+pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
+    let cast = Cast::choose(&args)?;
+
+    out.heading("1. A bucket");
+    let options = Options {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ..Options::default()
+    };
+    let credentials = Credentials {
+        access_key: options.access_key.clone(),
+        secret_key: options.secret_key.clone(),
+    };
+    let server = DevServer::start(options).await?;
+    let endpoint = server.endpoint_url();
+    let s3 = S3Args {
+        endpoint_url: Some(endpoint.clone()),
+        region: Some("us-east-1".to_owned()),
+        ca: Some(server.ca_path().to_owned()),
+        ..S3Args::default()
+    };
+    let location: Location = "s3://firmware/lamp".parse()?;
+    let store = Store::connect(&s3, &location, Some(credentials)).await?;
+    store.create_bucket().await?;
+    out.say(format_args!(
+        "server    an S3 server listens on {endpoint}, with a certificate from its own CA"
+    ));
+    out.event("server", json!({ "endpoint_url": endpoint }));
+
+    out.heading(format_args!("2. A device with {}", cast.old.version()));
+    let flash = server.dir().join("flash.bin");
+    fs::write(&flash, Setup::default().flash(&cast.old.bytes)?)
+        .map_err(|error| CliError::file(&flash, &error))?;
+    let mut station = Station {
+        device: VirtualDevice::new(
+            Flash::open(&flash).map_err(|error| CliError::file(&flash, &error))?,
+        ),
+        manifest_url: String::new(),
+        roots: vec![server.ca_der().to_vec()],
+        device_id: "demo".to_owned(),
+        board: None,
+        firmware_version: None,
+        patience: Patience::default(),
+        out: *out,
+    };
+    let running = station.power_on()?;
+
+    out.heading(format_args!(
+        "3. {} is published, and the device updates itself",
+        cast.new.version()
+    ));
+    let options = ReleaseOptions::channel("stable");
+    let published = publish(&cast.new, &options, &store, &location, out).await?;
+    station.manifest_url = published.manifest_url;
+    if !station.update(&running).await? {
+        return Err(unexpected("the device did not install the release"));
+    }
+    let running = station.restart()?;
+    station.confirm(&running).await?;
+    station.update(&running).await?;
+
+    out.heading(format_args!(
+        "4. {} is published, and never confirms itself",
+        cast.broken.version()
+    ));
+    publish(&cast.broken, &options, &store, &location, out).await?;
+    if !station.update(&running).await? {
+        return Err(unexpected("the device did not install the release"));
+    }
+    let broken = station.restart()?.app.slot;
+    let running = loop {
+        out.say("device    hangs before it confirms itself; its watchdog bites");
+        let running = station.restart()?;
+        if running.app.slot != broken {
+            break running;
+        }
+    };
+    station.update(&running).await?;
+
+    out.heading("5. What the flash holds now");
+    let report = inspect::flash_report(station.device.flash().bytes())?;
+    out.say(&report);
+    out.event("flash", report.to_json());
+
+    server.stop().await;
+    if running.version() != cast.new.version() {
+        return Err(unexpected("the device does not run the firmware it should"));
+    }
+    let size = output::bytes(cast.new.bytes.len() as u64);
+    out.say(format_args!(
+        "\nThe device runs {}: updated once ({size} over TLS 1.3), and saved from {}.\n\
+         Next: s3ota publish --help, or read the README for a real board.",
+        cast.new.version(),
+        cast.broken.version(),
+    ));
+    out.event("done", json!({ "version": cast.new.version() }));
+    Ok(())
+}
+
+fn unexpected(what: &str) -> CliError {
+    CliError::new("demo.failed", what)
+        .hint("this is a bug in s3ota: please report it with the output of `s3ota demo -vv`")
+}
+
+/// The firmwares of the story.
+struct Cast {
+    old: Firmware,
+    new: Firmware,
+    broken: Firmware,
+}
+
+impl Cast {
+    fn choose(args: &DemoArgs) -> Result<Self, CliError> {
+        let Some([old, new]) = args.firmware.as_deref() else {
+            let made_up = |version| Firmware::made_up(Chip::Esp32C3, version);
+            return Ok(Self {
+                old: made_up("1.0.0")?,
+                new: made_up("1.1.0")?,
+                broken: made_up("1.2.0")?,
+            });
+        };
+        let (old, new) = (firmware::read(old)?, firmware::read(new)?);
+        let chip = new.image.header.chip().unwrap_or(Chip::Esp32C3);
+        let version = Version::parse(new.version()).map_err(|error| {
+            CliError::new(
+                "publish.version",
+                format!("the new firmware's version: {error}"),
+            )
+        })?;
+        let next = format!("{}.{}.0", version.major(), version.minor() + 1);
+        Ok(Self {
+            old,
+            new,
+            broken: Firmware::made_up(chip, &next)?,
+        })
+    }
+}
+
+impl Firmware {
+    /// A firmware that is valid in every respect, and runs nowhere.
+    fn made_up(chip: Chip, version: &str) -> Result<Self, CliError> {
+        let builder = ImageBuilder::new(chip, version).project_name("lamp");
+        Self::from_image(builder.length(FIRMWARE_SIZE).build())
+    }
+
+    /// The version its descriptor names; empty where it has none.
+    fn version(&self) -> &str {
+        self.image
+            .descriptor
+            .as_ref()
+            .map_or("", Descriptor::version)
+    }
+}

@@ -1,0 +1,463 @@
+//! `s3ota device`: a virtual ESP32 on a flash file.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use s3ota::manifest::{Manifest, Version};
+use s3ota::tls::Roots;
+use s3ota::{
+    Agent, Boot, Checked, Chip, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome,
+    Patience, Schedule, Workspace,
+};
+use s3ota_image::app::Descriptor;
+use s3ota_sim::{Flash, PowerOnError, RunningFirmware, Setup, SetupError, VirtualDevice};
+use serde_json::json;
+
+use crate::cli::{DeviceNewArgs, DeviceRunArgs};
+use crate::error::CliError;
+use crate::output::{self, Output, Progress};
+use crate::{certificates, firmware};
+
+/// Makes a flash file.
+pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
+    let firmware = firmware::read(&args.image)?;
+    let setup = match &args.partitions {
+        Some(path) => {
+            let csv = fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
+            Setup::from_csv(&csv)?
+        }
+        None => Setup::default(),
+    };
+    let flash = setup.flash(&firmware.bytes)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).truncate(true);
+    if args.force {
+        options.create(true);
+    } else {
+        options.create_new(true);
+    }
+    let written = options
+        .open(&args.flash)
+        .and_then(|mut file| file.write_all(&flash));
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => CliError::file(&args.flash, &error)
+            .hint("add --force to replace it, and with it the device's whole past"),
+        _ => CliError::file(&args.flash, &error),
+    })?;
+    let version = firmware
+        .image
+        .descriptor
+        .as_ref()
+        .map_or("", Descriptor::version);
+    let chip = firmware.image.header.chip().map_or("unknown", Chip::name);
+    out.say(format_args!(
+        "{}: a virtual {chip} with {} MiB of flash and firmware {version}",
+        args.flash.display(),
+        flash.len() >> 20
+    ));
+    out.event(
+        "created",
+        json!({ "flash": args.flash.display().to_string(), "size": flash.len(), "chip": chip, "version": version }),
+    );
+    Ok(())
+}
+
+/// Powers a device on.
+pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
+    let roots = match &args.ca {
+        Some(path) => certificates::read(path)?,
+        None => Vec::new(),
+    };
+    let flash = Flash::open(&args.flash).map_err(|error| CliError::file(&args.flash, &error))?;
+    let device_id = match &args.device_id {
+        Some(id) => id.clone(),
+        None => id_of(&args.flash)?,
+    };
+    let mut station = Station {
+        device: VirtualDevice::new(flash),
+        manifest_url: args.manifest_url.clone(),
+        roots,
+        device_id,
+        board: args.board.clone(),
+        firmware_version: args.firmware_version.clone(),
+        patience: Patience {
+            attempts: args.attempts.max(1),
+            deadline: args.deadline,
+            ..Patience::default()
+        },
+        out: *out,
+    };
+    if args.once {
+        station.once(!args.no_confirm).await
+    } else {
+        station.forever(args.every, !args.no_confirm).await
+    }
+}
+
+/// A virtual device and what it is run with.
+pub struct Station {
+    /// The device.
+    pub device: VirtualDevice,
+    /// Where its manifest lies.
+    pub manifest_url: String,
+    /// Roots to trust besides Amazon's, as DER.
+    pub roots: Vec<Vec<u8>>,
+    /// The device's id.
+    pub device_id: String,
+    /// Its board name.
+    pub board: Option<String>,
+    /// The version of the firmware it runs, where the image does not say.
+    pub firmware_version: Option<String>,
+    /// How patient it is.
+    pub patience: Patience,
+    /// Where to tell what happens.
+    pub out: Output,
+}
+
+impl Station {
+    /// Boots, checks once, and if something was installed restarts into it and confirms it.
+    async fn once(&mut self, confirm: bool) -> Result<(), CliError> {
+        let running = self.power_on()?;
+        if let Boot::Trial { .. } = running.boot
+            && confirm
+        {
+            self.confirm(&running).await?;
+        } else if let Boot::Trial { .. } = running.boot {
+            return self.look(&running).await;
+        }
+        if self.update(&running).await? {
+            let running = self.restart()?;
+            if confirm {
+                self.confirm(&running).await?;
+            } else {
+                self.out.say(
+                    "left on trial: it is given up if it is not confirmed in the boots it has left",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Boots and runs the agent, again and again.
+    async fn forever(&mut self, every: Duration, confirm: bool) -> Result<(), CliError> {
+        let mut running = self.power_on()?;
+        loop {
+            let confirm = if confirm {
+                Confirm::WhenServerReached
+            } else {
+                Confirm::ByApplication
+            };
+            let schedule = Schedule {
+                first: Duration::ZERO,
+                every,
+                confirm,
+                ..Schedule::default()
+            };
+            let mut teller = Teller::new(&self.out);
+            let mut workspace = Box::new(Workspace::new());
+            let version = self.version_of(&running);
+            let config = config(
+                &self.manifest_url,
+                &self.device_id,
+                &self.board,
+                self.patience,
+                &self.roots,
+                &running,
+                &version,
+            )?;
+            let updater = self.device.updater(&running, config, &mut workspace);
+            Agent::new(updater, schedule)
+                .run(&mut teller, std::future::pending)
+                .await;
+            running = self.restart()?;
+        }
+    }
+
+    /// Switches the device on and tells what came up.
+    pub fn power_on(&mut self) -> Result<RunningFirmware, CliError> {
+        let running = self.device.power_on()?;
+        let version = self.version_of(&running);
+        let slot = running
+            .app
+            .slot
+            .map_or_else(|| "factory".to_owned(), |slot| format!("ota_{slot}"));
+        let (state, human) = match running.boot {
+            Boot::Trial { boot, of } => ("trial", format!(", on trial: boot {boot} of {of}")),
+            Boot::FellBack => (
+                "fell_back",
+                ": the bootloader refused the new image".to_owned(),
+            ),
+            _ if running.restarts > 0 => (
+                "rolled_back",
+                ": the firmware on trial was given up".to_owned(),
+            ),
+            _ => ("confirmed", String::new()),
+        };
+        self.out
+            .say(format_args!("device    boots {version} from {slot}{human}"));
+        let mut event = json!({ "version": version, "slot": slot, "state": state });
+        if let Boot::Trial { boot, of } = running.boot {
+            event["boot"] = json!(boot);
+            event["of"] = json!(of);
+        }
+        self.out.event("boot", event);
+        Ok(running)
+    }
+
+    /// Restarts the device.
+    pub fn restart(&mut self) -> Result<RunningFirmware, CliError> {
+        self.out.say("device    restarts");
+        self.out.event("restart", json!({}));
+        self.power_on()
+    }
+
+    /// Looks for an update and installs it; whether one was installed.
+    pub async fn update(&mut self, running: &RunningFirmware) -> Result<bool, CliError> {
+        let out = self.out;
+        let mut workspace = Box::new(Workspace::new());
+        let version = self.version_of(running);
+        let config = config(
+            &self.manifest_url,
+            &self.device_id,
+            &self.board,
+            self.patience,
+            &self.roots,
+            running,
+            &version,
+        )?;
+        let mut updater = self.device.updater(running, config, &mut workspace);
+        let outcome = updater.install(&mut Teller::new(&out)).await?;
+        Ok(matches!(outcome, Outcome::Installed(_)))
+    }
+
+    /// Looks for an update that cannot be installed now.
+    async fn look(&mut self, running: &RunningFirmware) -> Result<(), CliError> {
+        let out = self.out;
+        let mut workspace = Box::new(Workspace::new());
+        let version = self.version_of(running);
+        let config = config(
+            &self.manifest_url,
+            &self.device_id,
+            &self.board,
+            self.patience,
+            &self.roots,
+            running,
+            &version,
+        )?;
+        match self
+            .device
+            .updater(running, config, &mut workspace)
+            .check()
+            .await?
+        {
+            Checked::Available(release) => {
+                out.say(format_args!(
+                    "device    sees {}, but must be confirmed first",
+                    release.version
+                ));
+                out.event("on_trial", json!({ "available": release.version.as_str() }));
+            }
+            Checked::NoUpdate(reason) => Teller::new(&out).on_no_update(reason),
+        }
+        Ok(())
+    }
+
+    /// Confirms the running firmware.
+    pub async fn confirm(&mut self, running: &RunningFirmware) -> Result<(), CliError> {
+        let mut workspace = Box::new(Workspace::new());
+        let version = self.version_of(running);
+        let config = config(
+            &self.manifest_url,
+            &self.device_id,
+            &self.board,
+            self.patience,
+            &self.roots,
+            running,
+            &version,
+        )?;
+        if self
+            .device
+            .updater(running, config, &mut workspace)
+            .confirm()
+            .await?
+        {
+            self.out.say(format_args!("device    confirms {version}"));
+            self.out.event("confirmed", json!({ "version": version }));
+        }
+        Ok(())
+    }
+
+    /// The version the firmware would tell the library: its descriptor's, where that is one.
+    fn version_of(&self, running: &RunningFirmware) -> String {
+        if let Some(version) = &self.firmware_version {
+            return version.clone();
+        }
+        let comparable = |descriptor: &&Descriptor| {
+            !descriptor.is_arduino() && Version::parse(descriptor.version()).is_ok()
+        };
+        let descriptor = running.app.image.descriptor.as_ref().filter(comparable);
+        descriptor.map_or("0.0.0", Descriptor::version).to_owned()
+    }
+}
+
+/// What the firmware of a virtual device is configured with.
+fn config<'a>(
+    manifest_url: &'a str,
+    device_id: &'a str,
+    board: &'a Option<String>,
+    patience: Patience,
+    ders: &'a [Vec<u8>],
+    running: &RunningFirmware,
+    version: &'a str,
+) -> Result<Config<'a>, CliError> {
+    let chip = running.chip().ok_or_else(|| {
+        CliError::new(
+            "image.chip",
+            "the running firmware is for a chip this version of s3ota does not know",
+        )
+    })?;
+    let mut roots = Roots::amazon();
+    for der in ders {
+        roots
+            .add_der(der)
+            .map_err(|error| CliError::new("tls.root", format!("the CA certificate: {error}")))?;
+    }
+    Ok(Config {
+        board: board.as_deref(),
+        patience,
+        roots,
+        ..Config::new(manifest_url, version, chip, device_id)
+    })
+}
+
+/// A stable id for the device in this file.
+fn id_of(flash: &Path) -> Result<String, CliError> {
+    let path = flash
+        .canonicalize()
+        .map_err(|error| CliError::file(flash, &error))?;
+    let hash = path
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    Ok(format!("virtual-{hash:016x}"))
+}
+
+/// Tells what the library's hooks are told.
+pub struct Teller<'o> {
+    out: &'o Output,
+    progress: Option<Progress>,
+}
+
+impl<'o> Teller<'o> {
+    /// Tells it to `out`.
+    pub fn new(out: &'o Output) -> Self {
+        Self {
+            out,
+            progress: None,
+        }
+    }
+}
+
+impl Hooks for Teller<'_> {
+    fn on_start(&mut self, release: &Manifest<'_>) {
+        let size = release
+            .size
+            .map(|size| format!(", {}", output::bytes(size.into())))
+            .unwrap_or_default();
+        self.out.say(format_args!(
+            "device    downloads {}{size}",
+            release.version
+        ));
+        self.out.event(
+            "download",
+            json!({ "version": release.version.to_string(), "size": release.size }),
+        );
+    }
+
+    fn on_progress(&mut self, progress: s3ota::Progress) {
+        let total = progress.total.unwrap_or(progress.written).into();
+        let bar = self
+            .progress
+            .get_or_insert_with(|| self.out.progress("download", total));
+        bar.set(progress.written.into());
+    }
+
+    fn on_no_update(&mut self, reason: NoUpdate) {
+        let (name, human) = match reason {
+            NoUpdate::UpToDate => ("up_to_date", "is up to date"),
+            NoUpdate::NotModified => (
+                "not_modified",
+                "is up to date: the manifest has not changed",
+            ),
+            NoUpdate::NotInRollout => (
+                "not_in_rollout",
+                "is not among those the release is rolled out to yet",
+            ),
+            NoUpdate::FailedBefore => (
+                "failed_before",
+                "has tried this release and gave it up: it waits for another",
+            ),
+            NoUpdate::Vetoed => ("vetoed", "does not want to update now"),
+            _ => ("none", "has nothing to do"),
+        };
+        self.out.say(format_args!("device    {human}"));
+        self.out.event("no_update", json!({ "reason": name }));
+    }
+
+    fn on_error(&mut self, error: &Error, retry_in: Option<Duration>) {
+        if let Some(bar) = self.progress.take() {
+            bar.finish();
+        }
+        // The last error is the command's own, told at its end.
+        if let Some(pause) = retry_in {
+            self.out.say(format_args!(
+                "device    {error}; tries again in {:.1} s",
+                pause.as_secs_f32()
+            ));
+            let fields = json!({ "code": error.code(), "message": error.to_string(), "in_ms": pause.as_millis() as u64 });
+            self.out.event("retry", fields);
+        }
+    }
+
+    fn on_complete(&mut self, installed: &Installed) {
+        if let Some(bar) = self.progress.take() {
+            bar.finish();
+        }
+        let Installed {
+            version,
+            size,
+            slot,
+        } = installed;
+        self.out.say(format_args!(
+            "device    has {version} in ota_{}: {} downloaded, checked, read back",
+            slot.index,
+            output::bytes((*size).into())
+        ));
+        self.out.event("installed", json!({ "version": version.as_str(), "size": size, "slot": format!("ota_{}", slot.index) }));
+    }
+}
+
+impl From<PowerOnError> for CliError {
+    fn from(error: PowerOnError) -> Self {
+        match error {
+            PowerOnError::Guard(error) => error.into(),
+            error => Self::new("device.boot", error.to_string()),
+        }
+    }
+}
+
+impl From<SetupError> for CliError {
+    fn from(error: SetupError) -> Self {
+        let code = match &error {
+            SetupError::Image(error) => error.code(),
+            SetupError::TooLarge { .. } => "image.size",
+            _ => "device.partitions",
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,53 @@
+//! What failed, for people and for programs.
+
+use std::fmt;
+use std::path::Path;
+
+/// A failure: a stable dotted code for programs, a sentence for people, and what to do next where that helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliError {
+    /// `tls.certificate`, `manifest.invalid`, `image.chip`…
+    pub code: &'static str,
+    /// What happened, to what.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// A failure with its code and sentence.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same failure with an advice.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// A file that cannot be read or written.
+    pub fn file(path: &Path, error: &std::io::Error) -> Self {
+        Self::new("file.io", format!("{}: {error}", path.display()))
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CliError {}
+
+impl From<s3ota::Error> for CliError {
+    fn from(error: s3ota::Error) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}

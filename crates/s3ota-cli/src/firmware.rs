@@ -1,0 +1,272 @@
+//! Firmware files: app images as they are, ELF files made into one.
+
+use std::fs;
+use std::panic;
+use std::path::Path;
+
+use espflash::flasher::{FlashData, FlashSettings, FlashSize};
+use espflash::image_format::{Metadata, idf::IdfBootloaderFormat};
+use object::{Architecture, Object, ObjectSection};
+use s3ota_image::app::{Header, Image, Verifier};
+use s3ota_image::partition::{MAX_LEN, PartitionTable, TABLE_OFFSET};
+use s3ota_image::{Chip, ImageError};
+
+use crate::error::CliError;
+
+/// A firmware that was found whole and intact.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// The app image, as it goes to the bucket and into a slot.
+    pub bytes: Vec<u8>,
+    /// What the image says about itself.
+    pub image: Image,
+}
+
+impl Firmware {
+    /// A firmware of an app image's bytes.
+    pub fn from_image(bytes: Vec<u8>) -> Result<Self, CliError> {
+        match verify(&bytes) {
+            Ok(image) => Ok(Self { bytes, image }),
+            Err(error) => Err(explain(error, &bytes)),
+        }
+    }
+}
+
+/// Reads a firmware, an app image or an ELF file; the content decides, not the name.
+pub fn read(path: &Path) -> Result<Firmware, CliError> {
+    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let firmware = if is_elf(&bytes) {
+        elf_to_image(&bytes)
+    } else {
+        Ok(bytes)
+    }
+    .and_then(Firmware::from_image);
+    firmware.map_err(|error| CliError {
+        message: format!("{}: {}", path.display(), error.message),
+        ..error
+    })
+}
+
+/// Whether these bytes begin as an ELF file does.
+pub fn is_elf(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x7fELF")
+}
+
+/// Whether these are the contents of a flash: a partition table lies where the bootloader looks for it.
+pub fn is_flash(bytes: &[u8]) -> bool {
+    let table = TABLE_OFFSET as usize;
+    bytes
+        .get(table..table + MAX_LEN)
+        .is_some_and(|table| PartitionTable::parse(table).is_ok())
+}
+
+/// Turns an ELF file into an app image, to the byte as `espflash save-image` does.
+pub fn elf_to_image(elf: &[u8]) -> Result<Vec<u8>, CliError> {
+    let chip = elf_chip(elf)?;
+    let target: espflash::target::Chip = chip.name().parse().map_err(|_| {
+        by_hand(
+            format!("no app image can be made for {chip} here"),
+            Some(chip),
+        )
+    })?;
+    // What espflash calls the flash size limits the image and stands in its header. 4 MB is the size it takes unless
+    // told otherwise; an image that does not fit was not made for such a flash.
+    let mut problem = None;
+    for size in [FlashSize::_4Mb, FlashSize::_8Mb, FlashSize::_16Mb] {
+        let settings = FlashSettings::new(None, Some(size), None);
+        let flash = FlashData::new(settings, 0, None, target, target.default_xtal_frequency());
+        // espflash takes it for granted that the linker script was one of the usual ones.
+        let made = panic::catch_unwind(|| {
+            let image = IdfBootloaderFormat::new(elf, &flash, None, None, None, None)?;
+            Ok::<_, espflash::Error>(
+                image
+                    .ota_segments()
+                    .next()
+                    .map(|segment| segment.data().to_vec()),
+            )
+        });
+        match made {
+            Ok(Ok(Some(image))) => return Ok(image),
+            Ok(Err(error @ espflash::Error::ElfTooBig(..))) => problem = Some(error.to_string()),
+            Ok(Err(error)) => return Err(by_hand(error.to_string(), Some(chip))),
+            Ok(Ok(None)) | Err(_) => {
+                return Err(by_hand(
+                    "this ELF file is not laid out like a firmware".to_owned(),
+                    Some(chip),
+                ));
+            }
+        }
+    }
+    Err(by_hand(problem.unwrap_or_default(), Some(chip)))
+}
+
+/// The chip an ELF file was linked for.
+///
+/// esp-hal says it in the section `.espressif.metadata`, by a symbol, or by its mere text where the symbols were
+/// stripped. Other firmwares are told by an address no other chip has (memory maps of the technical reference manuals).
+fn elf_chip(elf: &[u8]) -> Result<Chip, CliError> {
+    let metadata = Metadata::from_bytes(Some(elf));
+    if let Some(name) = metadata.chip_name() {
+        return name
+            .parse()
+            .map_err(|_| by_hand(format!("the ELF file is for the chip {name}"), None));
+    }
+    let file = object::File::parse(elf).map_err(|error| {
+        CliError::new(
+            "image.invalid",
+            format!("the ELF file cannot be read: {error}"),
+        )
+    })?;
+    let arch = file.architecture();
+    if !matches!(arch, Architecture::Riscv32 | Architecture::Xtensa) {
+        let message = format!("this ELF file is not for an ESP32 but for {arch:?}");
+        let hint = "build the firmware for the chip, as in `cargo build --target riscv32imc-unknown-none-elf`";
+        return Err(CliError::new("image.chip", message).hint(hint));
+    }
+    let section = file
+        .section_by_name(".espressif.metadata")
+        .and_then(|section| section.data().ok());
+    let named = section.and_then(chip_in_text);
+    named
+        .or_else(|| chip_by_address(&file))
+        .ok_or_else(|| by_hand("the ELF file does not say its chip".to_owned(), None))
+}
+
+/// The chip whose name stands in a text without separators; `None` where two names are possible.
+fn chip_in_text(text: &[u8]) -> Option<Chip> {
+    let holds = |name: &str| {
+        text.windows(name.len())
+            .any(|window| window == name.as_bytes())
+    };
+    let named = Chip::ALL.into_iter().filter(|chip| holds(chip.name()));
+    let chip = named.max_by_key(|chip| chip.name().len())?;
+    // The number of a revision may follow: `esp32c6` and `100` look like `esp32c61` and `00`.
+    (chip != Chip::Esp32C61).then_some(chip)
+}
+
+/// The chip that alone has memory where the ELF file wants to be loaded.
+fn chip_by_address(file: &object::File<'_>) -> Option<Chip> {
+    let uses = |from: u64, to: u64| {
+        file.sections()
+            .any(|section| section.size() > 0 && (from..to).contains(&section.address()))
+    };
+    match file.architecture() {
+        Architecture::Xtensa if uses(0x4200_0000, 0x4400_0000) => Some(Chip::Esp32S3),
+        Architecture::Xtensa
+            if uses(0x400D_0000, 0x4040_0000) && !uses(0x4002_0000, 0x4007_0000) =>
+        {
+            Some(Chip::Esp32)
+        }
+        Architecture::Xtensa if uses(0x4002_0000, 0x4007_0000) => Some(Chip::Esp32S2),
+        Architecture::Riscv32 if uses(0x3FC8_0000, 0x3FCA_0000) => Some(Chip::Esp32C3),
+        Architecture::Riscv32 if uses(0x4FF0_0000, 0x4FFC_0000) => Some(Chip::Esp32P4),
+        _ => None,
+    }
+}
+
+fn by_hand(problem: String, chip: Option<Chip>) -> CliError {
+    let chip = chip.map_or("CHIP", Chip::name);
+    CliError::new("image.invalid", problem).hint(format!(
+        "make the app image with `espflash save-image --chip {chip} ELF firmware.bin`, and give that file"
+    ))
+}
+
+fn verify(bytes: &[u8]) -> Result<Image, ImageError> {
+    let mut verifier = Verifier::new();
+    verifier.update(bytes)?;
+    verifier.finish()
+}
+
+/// Says what is wrong with bytes that are no app image, and what they are instead.
+fn explain(error: ImageError, bytes: &[u8]) -> CliError {
+    let failed = |message: &str| CliError::new(error.code(), message);
+    if is_flash(bytes) {
+        failed("this is not an app image but the contents of a whole flash, with bootloader and partition table")
+            .hint("give the app image alone: `espflash save-image` without --merge, or the project's .bin of `idf.py build`")
+    } else if bytes.is_empty() {
+        failed("the file is empty")
+    } else if bytes.first() == Some(&Header::MAGIC) {
+        CliError::new(error.code(), error.to_string())
+    } else {
+        CliError::new("image.invalid", "this is neither an app image nor an ELF file")
+            .hint("make an app image with `espflash save-image`, `idf.py build` or the Arduino IDE's Export Compiled Binary")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s3ota_image::app::ImageBuilder;
+    use s3ota_sim::Setup;
+
+    const ELF: &[u8] = include_bytes!("../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
+    const IMAGE: &[u8] = include_bytes!("../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.bin");
+
+    #[test]
+    fn an_elf_becomes_the_image_that_espflash_saves() {
+        assert!(is_elf(ELF));
+        assert!(elf_to_image(ELF).unwrap() == IMAGE);
+    }
+
+    #[test]
+    fn a_chip_is_told_by_its_name_or_by_its_addresses() {
+        assert_eq!(chip_in_text(b"ESP-IDFesp32c30serial"), Some(Chip::Esp32C3));
+        assert_eq!(chip_in_text(b"esp32100"), Some(Chip::Esp32));
+        assert_eq!(chip_in_text(b"esp32c6100serial"), None);
+        assert_eq!(chip_in_text(b"serial"), None);
+        assert_eq!(
+            chip_by_address(&object::File::parse(ELF).unwrap()),
+            Some(Chip::Esp32C3)
+        );
+    }
+
+    #[test]
+    fn an_elf_of_another_machine_is_refused() {
+        let mut desktop = ELF.to_vec();
+        desktop[18..20].copy_from_slice(&3u16.to_le_bytes()); // e_machine: EM_386
+        let renamed = ELF
+            .windows(7)
+            .position(|window| window == b"esp32c3")
+            .unwrap();
+        desktop[renamed..renamed + 7].copy_from_slice(b"desktop");
+        assert_eq!(elf_to_image(&desktop).unwrap_err().code, "image.chip");
+    }
+
+    #[test]
+    fn a_broken_elf_is_an_error_and_not_a_panic() {
+        for length in (0..ELF.len()).step_by(977) {
+            assert!(elf_to_image(&ELF[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_whole_flash_is_no_firmware() {
+        let without_bootloader = Setup::default().flash(IMAGE).unwrap();
+        let mut with_bootloader = without_bootloader.clone();
+        with_bootloader[..0x8000].copy_from_slice(&IMAGE[..0x8000]); // begins as an image does
+        for flash in [without_bootloader, with_bootloader] {
+            let error = Firmware::from_image(flash).unwrap_err();
+            assert!(
+                error.message.contains("whole flash") && error.hint.is_some(),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_firmware_is_named() {
+        for (bytes, code) in [
+            (&b""[..], "image.size"),
+            (b"<html>", "image.invalid"),
+            (&IMAGE[..5000], "image.size"),
+        ] {
+            assert_eq!(Firmware::from_image(bytes.to_vec()).unwrap_err().code, code);
+        }
+        let mut flipped = ImageBuilder::new(Chip::Esp32C3, "1.0.0").build();
+        flipped[250] ^= 1;
+        assert_eq!(
+            Firmware::from_image(flipped).unwrap_err().code,
+            "image.digest"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! `s3ota inspect`: what an app image or a flash dump holds.
+
+mod flash;
+mod image;
+
+use std::fs;
+
+use crate::cli::InspectArgs;
+use crate::error::CliError;
+use crate::firmware;
+use crate::output::Output;
+
+pub use self::flash::FlashReport;
+use self::image::ImageReport;
+
+/// Says what is in a file. It is an error if it is broken, or would not boot.
+pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
+    let path = &args.file;
+    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let named = |error: CliError| CliError {
+        message: format!("{}: {}", path.display(), error.message),
+        ..error
+    };
+    if firmware::is_flash(&bytes) {
+        let report = flash_report(&bytes).map_err(named)?;
+        out.say(&report);
+        out.event("flash", report.to_json());
+        return report.check().map_err(named);
+    }
+    let image = if firmware::is_elf(&bytes) {
+        out.say("An ELF file, which makes this app image:\n");
+        firmware::elf_to_image(&bytes).map_err(named)?
+    } else {
+        bytes
+    };
+    let report = ImageReport::of_file(&image);
+    if report.header.is_some() {
+        out.say(&report);
+        out.event("image", report.to_json());
+    }
+    // The same words as for publishing it.
+    firmware::Firmware::from_image(image)
+        .map(drop)
+        .map_err(named)
+}
+
+/// What the contents of a flash are.
+pub fn flash_report(bytes: &[u8]) -> Result<FlashReport, CliError> {
+    FlashReport::of(bytes)
+}

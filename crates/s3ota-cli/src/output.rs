@@ -1,0 +1,209 @@
+//! What the command prints: lines for people, or one JSON object an event.
+//!
+//! Every step is told twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for
+//! programs only.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use console::style;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::error::CliError;
+
+/// Where a command tells what it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// Output for programs or for people.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A line for people.
+    pub fn say(&self, line: impl Display) {
+        if !self.json {
+            print(line);
+        }
+    }
+
+    /// A heading for people.
+    pub fn heading(&self, text: impl Display) {
+        self.say(format_args!("\n{}", style(text).bold()));
+    }
+
+    /// An event for programs: `fields`, an object, with its name as `event`.
+    pub fn event(&self, name: &str, fields: Value) {
+        if self.json {
+            let mut object = serde_json::Map::new();
+            object.insert("event".to_owned(), json!(name));
+            if let Value::Object(fields) = fields {
+                object.extend(fields);
+            }
+            print(Value::Object(object));
+        }
+    }
+
+    /// A failure, which ends the command.
+    pub fn error(&self, error: &CliError) {
+        self.trouble("error", style("error").for_stderr().red().bold(), error);
+    }
+
+    /// Something that does not end the command, but that someone should look at.
+    pub fn warning(&self, warning: &CliError) {
+        self.trouble(
+            "warning",
+            style("warning").for_stderr().yellow().bold(),
+            warning,
+        );
+    }
+
+    fn trouble(&self, event: &str, label: impl Display, trouble: &CliError) {
+        if self.json {
+            let mut fields = json!({ "code": trouble.code, "message": trouble.message });
+            if let Some(hint) = &trouble.hint {
+                fields["hint"] = json!(hint);
+            }
+            self.event(event, fields);
+        } else {
+            eprintln!("{label}: {}", trouble.message);
+            if let Some(hint) = &trouble.hint {
+                eprintln!("  {} {hint}", style("→").for_stderr().cyan());
+            }
+        }
+    }
+
+    /// A command line that cannot be understood.
+    pub fn usage_error(&self, message: &str) {
+        self.error(&CliError::new("usage", message));
+    }
+
+    /// Tells how far something called `label` is on its way to `total` bytes: a bar on a terminal, a line each quarter
+    /// elsewhere, events for programs.
+    pub fn progress(&self, label: &'static str, total: u64) -> Progress {
+        let teller = if self.json {
+            Teller::Events {
+                told: Instant::now(),
+                last: None,
+            }
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(total);
+            let template = "  {prefix:<10} {bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+            let style = ProgressStyle::with_template(template);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(label);
+            Teller::Bar(bar)
+        } else {
+            Teller::Lines { quarters: 0 }
+        };
+        Progress {
+            out: *self,
+            label,
+            total,
+            teller,
+        }
+    }
+}
+
+/// How far something is.
+pub struct Progress {
+    out: Output,
+    label: &'static str,
+    total: u64,
+    teller: Teller,
+}
+
+enum Teller {
+    Bar(ProgressBar),
+    Lines { quarters: u64 },
+    Events { told: Instant, last: Option<u64> },
+}
+
+impl Progress {
+    /// So many bytes are done.
+    pub fn set(&mut self, done: u64) {
+        let Self {
+            out,
+            label,
+            total,
+            teller,
+        } = self;
+        match teller {
+            Teller::Bar(bar) => bar.set_position(done),
+            Teller::Lines { quarters } => {
+                let reached = done.saturating_mul(4).checked_div(*total).unwrap_or(4);
+                if reached > *quarters {
+                    *quarters = reached;
+                    let percent = reached * 25;
+                    out.say(format_args!(
+                        "  {label:<10} {percent:>3}%  {} of {}",
+                        bytes(done),
+                        bytes(*total)
+                    ));
+                }
+            }
+            // The first, the last, and a few a second.
+            Teller::Events { told, last } => {
+                let first_or_last = last.is_none() || done == *total;
+                if *last != Some(done)
+                    && (first_or_last || told.elapsed() >= Duration::from_millis(250))
+                {
+                    *told = Instant::now();
+                    *last = Some(done);
+                    out.event(
+                        "progress",
+                        json!({ "what": label, "done": done, "total": total }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// It is over: a bar goes.
+    pub fn finish(self) {
+        if let Teller::Bar(bar) = self.teller {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints a line to stdout. A reader that went away (`| head`) is no reason to panic.
+fn print(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Bytes as a person reads them: `1.2 MB`.
+pub fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        _ => format!("{:.2} MB", n as f64 / 1e6),
+    }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Sends logs to stderr: warnings never, since what matters is printed; with `-v` what happens, with `-vv` all of it.
+/// `RUST_LOG` has the last word.
+pub fn init_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "off",
+        // The S3 service calls every 304 and 404 an error.
+        1 => "info,s3s=off",
+        _ => "debug,s3s=off",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,474 @@
+//! The S3 side of publishing: one bucket, seen with the ordinary AWS credentials.
+
+mod error;
+mod location;
+mod probe;
+mod tls;
+mod upload;
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Credentials as AwsCredentials, ProvideCredentials, SharedHttpClient};
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+pub use self::location::Location;
+pub use self::probe::Probe;
+pub use self::upload::{Condition, Upload};
+use crate::cli::S3Args;
+use crate::error::CliError;
+
+/// The region that is asked where a bucket is, and that services other than AWS are told.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// The longest time a pre-signed URL can be good for
+/// ([Signature Version 4](https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html)).
+pub const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The largest object that is read back: a manifest has at most 8 KiB.
+const MAX_READ: i64 = 1 << 20;
+
+/// An access key that is given, not looked for.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+}
+
+/// A bucket.
+#[derive(Debug)]
+pub struct Store {
+    client: Client,
+    probe: Probe,
+    bucket: String,
+    region: String,
+    credentials: AwsCredentials,
+    is_aws: bool,
+    is_https: bool,
+}
+
+/// An object that was read.
+#[derive(Debug)]
+pub struct Object {
+    /// Its contents.
+    pub bytes: Vec<u8>,
+    /// Its entity tag, to say which state of it one has seen.
+    pub etag: Option<String>,
+}
+
+impl Store {
+    /// The bucket of a location, in whatever region it lies. Without `credentials`, the AWS chain finds them:
+    /// environment, profiles with SSO or a process, web identity, container, instance.
+    pub async fn connect(
+        args: &S3Args,
+        location: &Location,
+        credentials: Option<Credentials>,
+    ) -> Result<Self, CliError> {
+        let endpoint_url = args.endpoint_url.as_deref().filter(|url| !url.is_empty());
+        check_endpoint(endpoint_url)?;
+        // A server whose key and CA are given is trusted by them alone.
+        let ca = args
+            .ca
+            .as_deref()
+            .filter(|path| !path.as_os_str().is_empty());
+        let tls = tls::trust(ca, credentials.is_none() || ca.is_none())?;
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::rustls(CryptoMode::Ring))
+            .tls_context(tls.clone())
+            .build_https();
+        let region = find_region(args).await;
+        let credentials = match credentials {
+            Some(given) => {
+                AwsCredentials::new(given.access_key, given.secret_key, None, None, "given")
+            }
+            None => find_credentials(args, region.clone(), http.clone()).await?,
+        };
+
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .credentials_provider(credentials.clone())
+            .region(Region::new(region.clone()));
+        if let Some(profile) = &args.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let config = aws_sdk_s3::config::Builder::from(&loader.load().await);
+
+        let mut store = Self {
+            client: Client::from_conf(config.clone().build()),
+            probe: Probe::new(tls),
+            bucket: location.bucket.clone(),
+            region,
+            credentials,
+            is_aws: false,
+            is_https: true,
+        };
+        // Profiles and the environment can name an endpoint as well, so the SDK is asked where it would go.
+        let url = store.object_url("probe").await?;
+        store.is_aws = endpoint_url.is_none() && is_aws_host(host(&url));
+        store.is_https = url.starts_with("https://");
+        if store.is_aws {
+            location.check_tls_name()?;
+            if let Some(region) = store.bucket_region(&location.bucket).await?
+                && region != store.region
+            {
+                log::info!("the bucket {} lies in {region}", location.bucket);
+                store.client =
+                    Client::from_conf(config.region(Region::new(region.clone())).build());
+                store.region = region;
+            }
+        } else {
+            store.client = Client::from_conf(config.force_path_style(true).build());
+        }
+        Ok(store)
+    }
+
+    /// Makes the bucket, if it is not there already.
+    pub async fn create_bucket(&self) -> Result<(), CliError> {
+        let mut request = self.client.create_bucket().bucket(&self.bucket);
+        if self.region != DEFAULT_REGION {
+            let constraint = BucketLocationConstraint::from(self.region.as_str());
+            let configuration = CreateBucketConfiguration::builder()
+                .location_constraint(constraint)
+                .build();
+            request = request.create_bucket_configuration(configuration);
+        }
+        match request.send().await {
+            Err(error)
+                if !error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_bucket_already_owned_by_you()) =>
+            {
+                Err(self.explain(error, "s3:CreateBucket", ""))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The size of an object in bytes, `None` where there is none.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, CliError> {
+        match self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+        {
+            Ok(head) => Ok(head
+                .content_length()
+                .and_then(|length| u64::try_from(length).ok())),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_not_found()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
+        }
+    }
+
+    /// A small object, `None` where there is none.
+    pub async fn get(&self, key: &str) -> Result<Option<Object>, CliError> {
+        let object = match self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+        {
+            Ok(object) => object,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_no_such_key()) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(self.explain(error, "s3:GetObject", key)),
+        };
+        if object
+            .content_length()
+            .is_some_and(|length| length > MAX_READ)
+        {
+            let message = format!(
+                "s3://{}/{key} is no manifest, it is far too large",
+                self.bucket
+            );
+            return Err(
+                CliError::new("manifest.invalid", message).hint("choose another prefix or channel")
+            );
+        }
+        let etag = object.e_tag().map(str::to_owned);
+        let broken = |error| {
+            CliError::new(
+                "s3.connect",
+                format!("s3://{}/{key} broke off: {error}", self.bucket),
+            )
+        };
+        let bytes = object.body.collect().await.map_err(broken)?;
+        Ok(Some(Object {
+            bytes: bytes.to_vec(),
+            etag,
+        }))
+    }
+
+    /// The public URL of an object. It works if the object may be read by anyone.
+    pub async fn object_url(&self, key: &str) -> Result<String, CliError> {
+        // The SDK knows every partition's domain and every service's style; the URL without its signature is what it
+        // would ask itself.
+        let mut url = self.presign_get(key, Duration::from_secs(60)).await?;
+        url.truncate(url.find('?').unwrap_or(url.len()));
+        Ok(url)
+    }
+
+    /// A URL by which anyone may read an object for some time.
+    pub async fn presign_get(&self, key: &str, good_for: Duration) -> Result<String, CliError> {
+        let failed = |error: String| {
+            CliError::new(
+                "publish.presign",
+                format!("the URL cannot be signed: {error}"),
+            )
+        };
+        let good_for =
+            PresigningConfig::expires_in(good_for).map_err(|error| failed(error.to_string()))?;
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .presigned(good_for)
+            .await;
+        let request = request.map_err(|error| failed(error::chain(&error)))?;
+        Ok(request.uri().to_owned())
+    }
+
+    /// When the credentials end, for temporary ones: `Some(None)` where that is not known.
+    pub fn credentials_end(&self) -> Option<Option<SystemTime>> {
+        let temporary =
+            self.credentials.session_token().is_some() || self.credentials.expiry().is_some();
+        temporary.then(|| self.credentials.expiry())
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// Whether the service is AWS.
+    pub fn is_aws(&self) -> bool {
+        self.is_aws
+    }
+
+    /// Whether the service is asked over HTTPS.
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// Asks for URLs as a device does: without credentials.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// The statement of a bucket policy that lets anyone read what lies under a prefix.
+    pub fn public_read_policy(&self, prefix: &str) -> String {
+        let objects = if prefix.is_empty() {
+            "*".to_owned()
+        } else {
+            format!("{prefix}/*")
+        };
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"{}"}}]}}"#,
+            self.arn(&objects)
+        )
+    }
+
+    /// The name of objects in policies.
+    fn arn(&self, key: &str) -> String {
+        let partition = match &self.region {
+            region if region.starts_with("cn-") => "aws-cn",
+            region if region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        };
+        let slash = if key.is_empty() { "" } else { "/" };
+        format!("arn:{partition}:s3:::{}{slash}{key}", self.bucket)
+    }
+
+    /// The region the bucket lies in, if S3 says it. It does so also to those who may not read the bucket.
+    async fn bucket_region(&self, bucket: &str) -> Result<Option<String>, CliError> {
+        const REGION: &str = "x-amz-bucket-region";
+        match self.client.head_bucket().bucket(bucket).send().await {
+            Ok(head) => Ok(head.bucket_region().map(str::to_owned)),
+            Err(error) => {
+                let response = error.raw_response();
+                let region = response
+                    .and_then(|response| response.headers().get(REGION))
+                    .map(str::to_owned);
+                let status = response.map(|response| response.status().as_u16());
+                match (region, status) {
+                    (Some(region), _) => Ok(Some(region)),
+                    // What is wrong with it, the first real request will say better.
+                    (None, Some(status)) if status != 404 => Ok(None),
+                    _ => Err(self.explain(error, "s3:ListBucket", "")),
+                }
+            }
+        }
+    }
+}
+
+/// The region that the command line, the environment or the profile names. The instance's own is not asked for:
+/// anywhere but on AWS that takes seconds, and on AWS the bucket's region is found out anyway.
+async fn find_region(args: &S3Args) -> String {
+    let mut profile = ProfileFileRegionProvider::builder();
+    if let Some(name) = &args.profile {
+        profile = profile.profile_name(name);
+    }
+    let chain = RegionProviderChain::first_try(args.region.clone().map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(profile.build());
+    chain
+        .region()
+        .await
+        .map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.to_string())
+}
+
+async fn find_credentials(
+    args: &S3Args,
+    region: String,
+    http: SharedHttpClient,
+) -> Result<AwsCredentials, CliError> {
+    let config = ProviderConfig::default()
+        .with_region(Some(Region::new(region)))
+        .with_http_client(http);
+    let mut chain = DefaultCredentialsChain::builder().configure(config);
+    if let Some(profile) = &args.profile {
+        chain = chain.profile_name(profile);
+    }
+    let found = chain.build().await.provide_credentials().await;
+    found.map_err(|error| error::credentials(&error, args.profile.as_deref()))
+}
+
+fn check_endpoint(url: Option<&str>) -> Result<(), CliError> {
+    let Some(url) = url else { return Ok(()) };
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+        return Ok(());
+    }
+    let message = format!("the endpoint `{url}` is no URL of a server");
+    Err(CliError::new("s3.endpoint", message)
+        .hint("write it like https://s3.example.com or http://127.0.0.1:9000"))
+}
+
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    authority.split(':').next().unwrap_or(authority)
+}
+
+fn is_aws_host(host: &str) -> bool {
+    // The domains of the SDK's partitions that have S3 for the public.
+    [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"]
+        .iter()
+        .any(|domain| host.ends_with(domain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bucket on AWS, which is not asked anything.
+    fn on_aws(region: &'static str, session_token: Option<String>) -> Store {
+        let credentials = AwsCredentials::new("AKIDEXAMPLE", "secret", session_token, None, "test");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(credentials.clone())
+            .region(Region::from_static(region));
+        Store {
+            client: Client::from_conf(config.build()),
+            probe: Probe::new(tls::trust(None, false).unwrap()),
+            bucket: "my-bucket".to_owned(),
+            region: region.to_owned(),
+            credentials,
+            is_aws: true,
+            is_https: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn devices_are_given_the_regional_url_of_the_buckets_own_host() {
+        for (region, host) in [
+            ("us-east-1", "my-bucket.s3.us-east-1.amazonaws.com"),
+            ("eu-central-1", "my-bucket.s3.eu-central-1.amazonaws.com"),
+            ("cn-north-1", "my-bucket.s3.cn-north-1.amazonaws.com.cn"),
+            ("us-gov-west-1", "my-bucket.s3.us-gov-west-1.amazonaws.com"),
+        ] {
+            let url = on_aws(region, None)
+                .object_url("lamp/a b+c.bin")
+                .await
+                .unwrap();
+            assert_eq!(url, format!("https://{host}/lamp/a%20b%2Bc.bin"));
+            assert!(is_aws_host(super::host(&url)));
+        }
+        assert!(!is_aws_host(super::host("http://127.0.0.1:9000/x")));
+        assert!(!is_aws_host("s3.amazonaws.com.example.org"));
+    }
+
+    #[tokio::test]
+    async fn a_presigned_url_carries_the_session_token_and_its_time() {
+        let store = on_aws("eu-central-1", Some("t".repeat(900)));
+        let url = store
+            .presign_get("lamp/stable.json", MAX_PRESIGN)
+            .await
+            .unwrap();
+        assert!(
+            url.contains("X-Amz-Expires=604800") && url.contains(&"t".repeat(900)),
+            "{url}"
+        );
+        assert_eq!(store.credentials_end(), Some(None));
+        assert_eq!(on_aws("eu-central-1", None).credentials_end(), None);
+        let too_long = MAX_PRESIGN + Duration::from_secs(1);
+        assert!(
+            store
+                .presign_get("lamp/stable.json", too_long)
+                .await
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_policy_names_the_partition_and_the_prefix() {
+        let resource = |region, prefix| {
+            let policy = on_aws(region, None).public_read_policy(prefix);
+            let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
+            policy["Statement"][0]["Resource"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(
+            resource("eu-west-1", "lamp"),
+            "arn:aws:s3:::my-bucket/lamp/*"
+        );
+        assert_eq!(resource("cn-north-1", ""), "arn:aws-cn:s3:::my-bucket/*");
+        assert_eq!(
+            resource("us-gov-west-1", ""),
+            "arn:aws-us-gov:s3:::my-bucket/*"
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! What S3 answers, in words that say what to do.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::Store;
+use crate::error::CliError;
+
+impl Store {
+    /// Says what went wrong with a request that needed `action` on `key`; an empty key is the bucket.
+    pub(super) fn explain<E>(
+        &self,
+        error: SdkError<E, HttpResponse>,
+        action: &'static str,
+        key: &str,
+    ) -> CliError
+    where
+        E: ProvideErrorMetadata + Error + Debug + 'static,
+    {
+        let bucket = &self.bucket;
+        let status = error
+            .raw_response()
+            .map(|response| response.status().as_u16());
+        let Some(service) = error.as_service_error() else {
+            return match status {
+                Some(status) => {
+                    let message = format!(
+                        "the server's answer makes no sense (HTTP {status}): {}",
+                        chain(&error)
+                    );
+                    CliError::new("s3.error", message)
+                        .hint("is --endpoint-url the URL of an S3 service?")
+                }
+                None => unreachable_server(&chain(&error)),
+            };
+        };
+        let said = service.message().unwrap_or("the server gave no reason");
+        // Answers to HEAD have no body, and so no code but that of HTTP.
+        match (service.code().unwrap_or_default(), status.unwrap_or_default()) {
+            ("NoSuchBucket", _) | ("NotFound" | "", 404) => {
+                CliError::new("s3.bucket", format!("there is no bucket {bucket}"))
+                    .hint(format!("make it with `aws s3 mb s3://{bucket}`, or look at its spelling and the --endpoint-url"))
+            }
+            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
+                CliError::new("s3.credentials", format!("the server does not take the credentials: {said}"))
+                    .hint("see which ones are used with `aws sts get-caller-identity`; --profile chooses others")
+            }
+            ("RequestTimeTooSkewed", _) => CliError::new("s3.error", "this computer's clock is wrong, says the server")
+                .hint("set the clock: signatures are good for a quarter of an hour"),
+            ("AccessControlListNotSupported", _) => {
+                CliError::new("s3.acl", format!("ACLs are disabled for the bucket {bucket}, as they are for every new one"))
+                    .hint(format!("leave --public-read out and open the bucket by a policy: {}", self.public_read_policy("")))
+            }
+            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) | (_, 301) => {
+                CliError::new("s3.region", format!("the bucket {bucket} is not in {}: {said}", self.region))
+                    .hint("say where it is with --region")
+            }
+            ("AccessDenied" | "AllAccessDisabled" | "Forbidden", _) | (_, 401 | 403) => self.denied(said, action, key),
+            ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, 412) => {
+                CliError::new("s3.conflict", format!("s3://{bucket}/{key} was changed by someone else meanwhile"))
+                    .hint("look at what is published now, and publish again")
+            }
+            ("", status) => CliError::new("s3.error", format!("the server answers HTTP {status}: {said}")),
+            (code, _) => CliError::new("s3.error", format!("the server answers {code}: {said}")),
+        }
+    }
+
+    fn denied(&self, said: &str, action: &str, key: &str) -> CliError {
+        let name = if key.is_empty() {
+            self.bucket.clone()
+        } else {
+            format!("{}/{key}", self.bucket)
+        };
+        let message = format!("the credentials may not do {action} on s3://{name}: {said}");
+        // Without s3:ListBucket, S3 answers 403 for an object that is not there.
+        CliError::new("s3.denied", message).hint(format!(
+            r#"publishing needs this policy: {{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"{}"}},{{"Effect":"Allow","Action":"s3:ListBucket","Resource":"{}"}}]}}"#,
+            self.arn("*"),
+            self.arn("")
+        ))
+    }
+}
+
+/// Why there are no credentials.
+pub(super) fn credentials(error: &CredentialsError, profile: Option<&str>) -> CliError {
+    // The last place in the chain is the metadata service of an EC2 instance, which elsewhere fails in many ways.
+    let nowhere =
+        matches!(error, CredentialsError::CredentialsNotLoaded(_)) || chain(error).contains("IMDS");
+    match (error, profile) {
+        (_, None) if nowhere => {
+            CliError::new("s3.credentials", "no AWS credentials were found").hint(
+                "run `aws configure` or `aws sso login`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; \
+                 --profile chooses among several",
+            )
+        }
+        (error, Some(profile)) => {
+            let message = format!("the profile {profile} gives no credentials: {}", chain(error));
+            CliError::new("s3.credentials", message).hint("`aws configure list-profiles` shows which there are")
+        }
+        (error, None) => CliError::new("s3.credentials", format!("the AWS credentials cannot be had: {}", chain(error)))
+            .hint("`aws sts get-caller-identity` goes the same way; `aws sso login` renews a session"),
+    }
+}
+
+fn unreachable_server(problem: &str) -> CliError {
+    let error = CliError::new(
+        "s3.connect",
+        format!("the S3 service cannot be reached: {problem}"),
+    );
+    if problem.contains("UnknownIssuer") {
+        error.hint("give the certificate of the CA that signed the server's with --ca")
+    } else if problem.contains("invalid peer certificate") {
+        error.hint(
+            "the server's certificate is wrong; is the host name of --endpoint-url one it is for?",
+        )
+    } else {
+        error.hint("look at the --endpoint-url and the network")
+    }
+}
+
+/// An error and its causes, each said once.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !causes.iter().any(|said| said.contains(&text)) {
+            causes.push(text);
+        }
+        cause = error.source();
+    }
+    // The layers of the HTTP client, which say nothing about the problem.
+    let layers = ["dispatch failure", "io error", "client error (Connect)"];
+    if causes
+        .last()
+        .is_some_and(|last| !layers.contains(&last.as_str()))
+    {
+        causes.retain(|text| !layers.contains(&text.as_str()));
+    }
+    causes.join(": ")
+}

@@ -1,0 +1,94 @@
+//! `s3ota serve`: the development server.
+
+use s3ota_devserver::{Access, DevServer, DevServerError, Options};
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::cli::ServeArgs;
+use crate::error::CliError;
+use crate::output::Output;
+
+/// Serves until Ctrl-C.
+pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
+    let options = Options {
+        dir: Some(args.dir),
+        listen: args.listen,
+        host_names: args.hosts,
+        access: if args.private {
+            Access::Policy
+        } else {
+            Access::PublicRead
+        },
+        ..Options::default()
+    };
+    let Options {
+        access_key,
+        secret_key,
+        ..
+    } = options.clone();
+    let server = DevServer::start(options).await?;
+    let mut requests = server.requests();
+    let url = server.endpoint_url();
+    let ca = server.ca_path().display().to_string();
+    out.say(format_args!(
+        "An S3 server for development listens on {url}\n\
+         \n  buckets      {}\n  CA           {ca}\n  access key   {access_key}\n  secret key   {secret_key}\n\
+         \nIn another terminal:\n\
+         \n  export AWS_ENDPOINT_URL={url} AWS_CA_BUNDLE={ca}\
+         \n  export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION=us-east-1\
+         \n  aws s3 mb s3://firmware\
+         \n  s3ota publish lamp.bin s3://firmware/lamp\
+         \n  s3ota device run flash.bin --ca {ca} --manifest-url {url}/firmware/lamp/stable.json\n",
+        server.dir().display(),
+    ));
+    out.event(
+        "listening",
+        json!({
+            "endpoint_url": url, "ca": ca, "dir": server.dir().display().to_string(),
+            "access_key": access_key, "secret_key": secret_key,
+        }),
+    );
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => break,
+            request = requests.recv() => match request {
+                Ok(request) => {
+                    let agent = request.user_agent.as_deref().unwrap_or("-");
+                    out.say(format_args!(
+                        "{} {:>3} {:>9} {} {}  {agent}",
+                        clock(), request.status, request.bytes, request.method, request.path
+                    ));
+                    out.event("request", json!({
+                        "method": request.method, "path": request.path, "host": request.host,
+                        "status": request.status, "bytes": request.bytes, "user_agent": request.user_agent,
+                    }));
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => break,
+            },
+        }
+    }
+    out.say("stopped");
+    server.stop().await;
+    Ok(())
+}
+
+/// The time of day in UTC.
+fn clock() -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    format!(
+        "{:02}:{:02}:{:02}",
+        now / 3600 % 24,
+        now / 60 % 60,
+        now % 60
+    )
+}
+
+impl From<DevServerError> for CliError {
+    fn from(error: DevServerError) -> Self {
+        Self::new("serve.start", error.to_string())
+    }
+}

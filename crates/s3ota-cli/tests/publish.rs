@@ -1,0 +1,641 @@
+//! What `s3ota publish` promises, against a real S3 server over TLS.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use s3ota_devserver::{Access, DevServer, Options};
+use s3ota_image::Chip;
+use s3ota_image::app::ImageBuilder;
+use s3ota_manifest::{MAX_URL, ManifestDocument};
+use serde_json::Value;
+
+const FIXTURE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0"
+);
+
+/// A server with a bucket, and a folder for firmwares.
+struct Bench {
+    server: DevServer,
+    client: Client,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(access: Access) -> Self {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let server = DevServer::start(Options {
+            listen,
+            access,
+            ..Options::default()
+        })
+        .await
+        .unwrap();
+        let roots = TrustStore::empty().with_pem_certificate(server.ca_pem());
+        let tls = TlsContext::builder()
+            .with_trust_store(roots)
+            .build()
+            .unwrap();
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::rustls(CryptoMode::Ring))
+            .tls_context(tls);
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http.build_https())
+            .endpoint_url(server.endpoint_url())
+            .force_path_style(true)
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new(
+                "s3ota",
+                "s3ota-secret",
+                None,
+                None,
+                "test",
+            ));
+        let client = Client::from_conf(config.build());
+        client
+            .create_bucket()
+            .bucket("firmware")
+            .send()
+            .await
+            .unwrap();
+        Self {
+            server,
+            client,
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Writes a firmware file; `payload` makes it another one of the same version.
+    fn firmware(&self, chip: Chip, version: &str, payload: &[u8]) -> PathBuf {
+        let image = ImageBuilder::new(chip, version)
+            .project_name("lamp")
+            .payload(payload)
+            .build();
+        let path = self
+            .dir
+            .path()
+            .join(format!("{chip}-{version}-{}.bin", payload.len()));
+        std::fs::write(&path, image).unwrap();
+        path
+    }
+
+    /// Runs `s3ota --json publish FIRMWARE s3://firmware/lamp` with further arguments.
+    fn publish(&self, firmware: &Path, args: &[&str]) -> Run {
+        self.publish_to(firmware, "s3://firmware/lamp", args)
+    }
+
+    fn publish_to(&self, firmware: &Path, destination: &str, args: &[&str]) -> Run {
+        let mut command = self.command();
+        command
+            .arg("--json")
+            .arg("publish")
+            .arg(firmware)
+            .arg(destination)
+            .args(args);
+        Run::of(command.output().unwrap())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = s3ota();
+        command
+            .env("AWS_ACCESS_KEY_ID", "s3ota")
+            .env("AWS_SECRET_ACCESS_KEY", "s3ota-secret");
+        command
+            .env("AWS_ENDPOINT_URL", self.server.endpoint_url())
+            .env("AWS_CA_BUNDLE", self.server.ca_path());
+        command
+    }
+
+    async fn read(&self, key: &str) -> (String, String, Vec<u8>) {
+        let object = self
+            .client
+            .get_object()
+            .bucket("firmware")
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+        let header = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let (content_type, cache_control) = (
+            header(object.content_type()),
+            header(object.cache_control()),
+        );
+        (
+            content_type,
+            cache_control,
+            object.body.collect().await.unwrap().to_vec(),
+        )
+    }
+
+    async fn manifest(&self, key: &str) -> ManifestDocument {
+        ManifestDocument::parse(&self.read(key).await.2).unwrap()
+    }
+
+    async fn keys(&self) -> Vec<String> {
+        let list = self
+            .client
+            .list_objects_v2()
+            .bucket("firmware")
+            .send()
+            .await
+            .unwrap();
+        list.contents()
+            .iter()
+            .map(|object| object.key().unwrap_or_default().to_owned())
+            .collect()
+    }
+}
+
+/// The command, in an environment that names no AWS account.
+fn s3ota() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s3ota"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    command
+        .env("AWS_CONFIG_FILE", "/nonexistent")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+    command
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env_remove("RUST_LOG");
+    command
+}
+
+/// What a run printed: only JSON objects on stdout.
+struct Run {
+    status: i32,
+    events: Vec<Value>,
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let events = stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect();
+        Self {
+            status: output.status.code().unwrap(),
+            events,
+        }
+    }
+
+    fn all(&self, name: &str) -> Vec<&Value> {
+        self.events
+            .iter()
+            .filter(|event| event["event"] == name)
+            .collect()
+    }
+
+    /// The last event of a run that succeeded.
+    fn published(&self) -> &Value {
+        assert_eq!(self.status, 0, "{:?}", self.events);
+        let last = self.events.last().unwrap();
+        assert_eq!(last["event"], "published");
+        last
+    }
+
+    /// The code of a run that failed.
+    fn error(&self) -> &str {
+        assert_eq!(self.status, 1, "{:?}", self.events);
+        let last = self.events.last().unwrap();
+        assert_eq!(last["event"], "error");
+        assert!(!last["message"].as_str().unwrap().is_empty());
+        last["code"].as_str().unwrap()
+    }
+
+    fn warnings(&self) -> Vec<&str> {
+        self.all("warning")
+            .iter()
+            .map(|warning| warning["code"].as_str().unwrap())
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_three_objects_with_the_right_headers() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"first");
+    let run = bench.publish(
+        &firmware,
+        &[
+            "--notes",
+            "the first one",
+            "--board",
+            "lamp-2",
+            "--rollout",
+            "12.5%",
+        ],
+    );
+    let published = run.published();
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+
+    let image = std::fs::read(&firmware).unwrap();
+    let sha256 = published["sha256"].as_str().unwrap().to_owned();
+    let image_key = format!("lamp/images/1.0.0-{}.bin", &sha256[..12]);
+    assert_eq!(
+        bench.keys().await,
+        [
+            image_key.as_str(),
+            "lamp/releases/1.0.0.json",
+            "lamp/stable.json"
+        ]
+    );
+    let uploaded: Vec<_> = run
+        .all("uploaded")
+        .iter()
+        .map(|event| event["object"].clone())
+        .collect();
+    assert_eq!(
+        uploaded,
+        ["image", "record", "manifest"],
+        "the manifest comes last"
+    );
+
+    let (content_type, cache_control, bytes) = bench.read(&image_key).await;
+    assert_eq!(
+        (content_type.as_str(), cache_control.as_str()),
+        (
+            "application/octet-stream",
+            "public, max-age=31536000, immutable"
+        )
+    );
+    assert_eq!(bytes, image);
+    let (content_type, cache_control, record) = bench.read("lamp/releases/1.0.0.json").await;
+    assert_eq!(
+        (content_type.as_str(), cache_control.as_str()),
+        ("application/json", "public, max-age=31536000, immutable")
+    );
+    let (content_type, cache_control, manifest) = bench.read("lamp/stable.json").await;
+    assert_eq!(
+        (content_type.as_str(), cache_control.as_str()),
+        ("application/json", "public, max-age=60")
+    );
+    assert_eq!(record, manifest);
+
+    let manifest = ManifestDocument::parse(&manifest).unwrap();
+    let base = format!("{}/firmware", bench.server.endpoint_url());
+    assert_eq!(manifest.version, "1.0.0");
+    assert_eq!(manifest.url, format!("{base}/{image_key}"));
+    assert_eq!(manifest.size, Some(image.len() as u32));
+    assert_eq!(manifest.sha256.unwrap().to_string(), sha256);
+    assert_eq!(manifest.chip.as_deref(), Some("esp32c3"));
+    assert_eq!(manifest.board.as_deref(), Some("lamp-2"));
+    assert_eq!(manifest.rollout.unwrap().to_string(), "12.5");
+    assert_eq!(manifest.notes.as_deref(), Some("the first one"));
+    assert!(manifest.date.is_some());
+    assert_eq!(
+        published["manifest_url"],
+        format!("{base}/lamp/stable.json")
+    );
+    assert_eq!(published["chip"], "esp32c3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_the_manifests_url_on_a_line_of_its_own() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let output = bench
+        .command()
+        .arg("publish")
+        .arg(&firmware)
+        .arg("s3://firmware/")
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        stdout.lines().last(),
+        Some(format!("{}/firmware/stable.json", bench.server.endpoint_url()).as_str())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elf_is_published_as_the_image_espflash_makes_of_it() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let run = bench.publish(Path::new(&format!("{FIXTURE}.elf")), &[]);
+    let key = format!(
+        "lamp/images/1.1.0-{}.bin",
+        &run.published()["sha256"].as_str().unwrap()[..12]
+    );
+    assert!(bench.read(&key).await.2 == std::fs::read(format!("{FIXTURE}.bin")).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_the_same_again_changes_nothing_but_the_date() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    bench.publish(&firmware, &[]).published();
+    let record = bench.read("lamp/releases/1.0.0.json").await;
+    let again = bench.publish(&firmware, &[]);
+    again.published();
+    let existed: Vec<_> = again
+        .all("uploaded")
+        .iter()
+        .map(|event| event["existed"].clone())
+        .collect();
+    assert_eq!(existed, [true, true, false]);
+    assert_eq!(bench.read("lamp/releases/1.0.0.json").await, record);
+    assert_eq!(bench.keys().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_never_given_to_two_images() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b"one"), &[])
+        .published();
+    let before = bench.read("lamp/stable.json").await;
+    let other = bench.firmware(Chip::Esp32C3, "1.0.0", b"another");
+    assert_eq!(bench.publish(&other, &[]).error(), "publish.exists");
+    assert_eq!(
+        bench.publish(&other, &["--channel", "beta"]).error(),
+        "publish.exists"
+    );
+    assert_eq!(bench.read("lamp/stable.json").await, before);
+    assert_eq!(bench.keys().await.len(), 3, "nothing was uploaded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_or_another_chip_on_a_channel_is_warned_of() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.10.0", b""), &[])
+        .published();
+    for (chip, version, warning) in [
+        (Chip::Esp32C3, "1.9.0", "publish.downgrade"),
+        (Chip::Esp32C6, "1.11.0", "publish.chip"),
+    ] {
+        let run = bench.publish(&bench.firmware(chip, version, b""), &[]);
+        assert_eq!(run.warnings(), [warning]);
+        run.published();
+        assert_eq!(bench.manifest("lamp/stable.json").await.version, version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_contradicts_the_image_is_refused() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = bench.publish(&firmware, &["--version", "2.0.0"]);
+    assert_eq!(run.error(), "publish.version");
+    let message = run.events.last().unwrap()["message"].as_str().unwrap();
+    assert!(
+        message.contains("2.0.0") && message.contains("1.0.0"),
+        "{message}"
+    );
+    assert!(bench.keys().await.is_empty());
+    bench.publish(&firmware, &["--version", "v1.0"]).published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arduino_build_is_published_under_the_version_that_is_given() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let path = bench.dir.path().join("sketch.bin");
+    std::fs::write(
+        &path,
+        ImageBuilder::new(Chip::Esp32, "v5.5.1")
+            .project_name("arduino-lib-builder")
+            .build(),
+    )
+    .unwrap();
+    assert_eq!(bench.publish(&path, &[]).error(), "publish.version");
+    assert_eq!(
+        bench.publish(&path, &["--version", "1.4"]).published()["version"],
+        "1.4.0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn presigned_urls_open_a_private_bucket_to_anyone() {
+    let bench = Bench::new(Access::Policy).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = bench.publish(&firmware, &["--presign", "7d"]);
+    let published = run.published();
+    // The publisher itself read both by these URLs, without credentials.
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    for url in [&published["manifest_url"], &published["image_url"]] {
+        let url = url.as_str().unwrap();
+        assert!(
+            url.contains("X-Amz-Expires=604800") && url.len() <= MAX_URL,
+            "{url}"
+        );
+    }
+    assert_eq!(
+        bench.manifest("lamp/stable.json").await.url,
+        published["image_url"].as_str().unwrap()
+    );
+    let record = bench.manifest("lamp/releases/1.0.0.json").await;
+    assert!(
+        !record.url.contains('?'),
+        "the history holds nothing that ends: {}",
+        record.url
+    );
+
+    assert_eq!(
+        bench.publish(&firmware, &["--presign", "8d"]).error(),
+        "publish.presign"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_bucket_is_warned_of_with_the_policy_that_opens_it() {
+    let bench = Bench::new(Access::Policy).await;
+    let run = bench.publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b""), &[]);
+    run.published();
+    assert_eq!(run.warnings(), ["publish.private"]);
+    let hint = run.all("warning")[0]["hint"].as_str().unwrap().to_owned();
+
+    // The policy of the hint does what it says.
+    let policy = hint.split('\'').nth(1).unwrap();
+    bench
+        .client
+        .put_bucket_policy()
+        .bucket("firmware")
+        .policy(policy)
+        .send()
+        .await
+        .unwrap();
+    let run = bench.publish(&bench.firmware(Chip::Esp32C3, "1.1.0", b""), &[]);
+    run.published();
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_url_stands_for_the_bucket() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0+b7", b"");
+    // The same server by another name of its certificate.
+    let base = format!(
+        "https://127.0.0.1:{}/firmware/",
+        bench.server.local_addr().port()
+    );
+    let run = bench.publish(&firmware, &["--public-url", &base]);
+    assert_eq!(
+        run.published()["manifest_url"],
+        format!("{base}lamp/stable.json")
+    );
+    assert_eq!(
+        run.warnings(),
+        Vec::<&str>::new(),
+        "a `+` in a key survives the way through a URL"
+    );
+    assert!(
+        bench
+            .manifest("lamp/stable.json")
+            .await
+            .url
+            .starts_with(&format!("{base}lamp/images/1.0.0%2Bb7-"))
+    );
+    for wrong in [
+        "http://cdn.example.com",
+        "cdn.example.com",
+        "https://cdn.example.com/?a=b",
+    ] {
+        assert_eq!(
+            bench.publish(&firmware, &["--public-url", wrong]).error(),
+            "publish.url",
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_work_is_said_with_a_code_and_a_hint() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let text = bench.dir.path().join("text.bin");
+    std::fs::write(&text, "hello").unwrap();
+    let cases: [(&Path, &str, &[&str], &str); 8] = [
+        (&firmware, "s3://nowhere/lamp", &[], "s3.bucket"),
+        (&firmware, "firmware/lamp", &[], "s3.url"),
+        (
+            &firmware,
+            "s3://firmware/lamp",
+            &["--channel", "a/b"],
+            "publish.channel",
+        ),
+        (
+            &firmware,
+            "s3://firmware/lamp",
+            &["--rollout", "200"],
+            "publish.rollout",
+        ),
+        (
+            &firmware,
+            "s3://firmware/lamp",
+            &["--endpoint-url", "https://127.0.0.1:1"],
+            "s3.connect",
+        ),
+        (
+            &firmware,
+            "s3://firmware/lamp",
+            &["--endpoint-url", "localhost:9443"],
+            "s3.endpoint",
+        ),
+        (&text, "s3://firmware/lamp", &[], "image.invalid"),
+        (
+            Path::new("nowhere.bin"),
+            "s3://firmware/lamp",
+            &[],
+            "file.io",
+        ),
+    ];
+    for (firmware, destination, args, code) in cases {
+        let run = bench.publish_to(firmware, destination, args);
+        assert_eq!(
+            run.error(),
+            code,
+            "{destination} {args:?}: {:?}",
+            run.events
+        );
+    }
+    assert!(bench.keys().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_looked_for_and_tried() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = |command: &mut Command| {
+        command
+            .arg("--json")
+            .arg("publish")
+            .arg(&firmware)
+            .arg("s3://firmware/lamp");
+        command
+            .args(["--endpoint-url", &bench.server.endpoint_url(), "--ca"])
+            .arg(bench.server.ca_path());
+        Run::of(command.output().unwrap())
+    };
+    assert_eq!(run(&mut s3ota()).error(), "s3.credentials");
+    assert_eq!(
+        run(bench.command().env("AWS_SECRET_ACCESS_KEY", "wrong")).error(),
+        "s3.credentials"
+    );
+
+    let profiles = bench.dir.path().join("credentials");
+    std::fs::write(
+        &profiles,
+        "[lab]\naws_access_key_id = s3ota\naws_secret_access_key = s3ota-secret\n",
+    )
+    .unwrap();
+    run(s3ota()
+        .env("AWS_SHARED_CREDENTIALS_FILE", &profiles)
+        .env("AWS_PROFILE", "lab"))
+    .published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_an_unknown_ca_gets_nothing() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let mut command = bench.command();
+    let output = command
+        .env_remove("AWS_CA_BUNDLE")
+        .arg("--json")
+        .arg("publish")
+        .arg(&firmware)
+        .arg("s3://firmware/lamp");
+    let run = Run::of(output.output().unwrap());
+    assert_eq!(run.error(), "s3.connect");
+    assert!(
+        run.events.last().unwrap()["hint"]
+            .as_str()
+            .unwrap()
+            .contains("--ca")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn urls_of_temporary_credentials_are_warned_of_and_must_fit_the_device() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let presign = |token: String| {
+        let mut command = bench.command();
+        command
+            .env("AWS_SESSION_TOKEN", token)
+            .arg("--json")
+            .arg("publish")
+            .arg(&firmware);
+        Run::of(
+            command
+                .args(["s3://firmware/lamp", "--presign", "1h"])
+                .output()
+                .unwrap(),
+        )
+    };
+    assert_eq!(presign("t".repeat(MAX_URL)).error(), "publish.presign");
+    assert!(bench.keys().await.is_empty(), "nothing was uploaded");
+    let run = presign("t".repeat(1000));
+    run.published();
+    assert_eq!(run.warnings(), ["publish.presign"]);
+}
