@@ -553,9 +553,11 @@ impl Hooks for Log {
     }
 }
 
+type Script = Box<dyn Fn(&Request, u16) -> Reply + Send + Sync>;
+
 #[tokio::test]
 async fn hooks_are_called_in_order() {
-    let run = async |script: Box<dyn Fn(&Request, u16) -> Reply + Send + Sync>, veto| {
+    let run = async |script: Script, veto| {
         let server = Server::start(script).await;
         let mut device = device("1.0.0");
         let running = device.power_on().unwrap();
