@@ -53,7 +53,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
             _ = tokio::signal::ctrl_c() => break,
             request = requests.recv() => match request {
                 Ok(request) => {
-                    let agent = request.user_agent.as_deref().unwrap_or("-");
+                    let agent = short(request.user_agent.as_deref().unwrap_or("-"));
                     out.say(format_args!(
                         "{} {:>3} {:>9} {} {}  {agent}",
                         clock(), request.status, request.bytes, request.method, request.path
@@ -71,6 +71,15 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
     out.say("stopped");
     server.stop().await;
     Ok(())
+}
+
+/// A device's User-Agent whole, of others the product: an SDK's goes on and on.
+fn short(agent: &str) -> &str {
+    if agent.starts_with("s3ota/") {
+        agent
+    } else {
+        agent.split(' ').next().unwrap_or(agent)
+    }
 }
 
 /// The time of day in UTC.

@@ -94,7 +94,11 @@ where
 
     /// The time until the next check, with its random part.
     fn until_next(&mut self) -> Duration {
-        let most = self.schedule.every * u32::from(self.schedule.jitter_percent) / 100;
+        let most = self
+            .schedule
+            .every
+            .saturating_mul(u32::from(self.schedule.jitter_percent))
+            / 100;
         self.schedule
             .every
             .saturating_add(share(most, &mut self.updater.device().rng))

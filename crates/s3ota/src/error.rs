@@ -25,7 +25,9 @@ pub type Host = String<96>;
 pub enum Error {
     /// The configured version is not one.
     Config(s3ota_manifest::VersionError),
-    /// The manifest, or a URL, cannot be used.
+    /// The configured URL of the manifest is not one a device fetches.
+    ManifestUrl(UrlError),
+    /// The manifest cannot be used.
     Manifest(ManifestError),
     /// A redirect leads where a device does not go.
     Redirect(UrlError),
@@ -134,6 +136,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Config(_) => "config.version",
+            Self::ManifestUrl(_) => "manifest.url",
             Self::Manifest(error) => error.code(),
             Self::Redirect(_) => "http.redirect",
             Self::Release(ReleaseError::Downgrade { .. }) => "release.downgrade",
@@ -202,6 +205,7 @@ impl fmt::Display for Error {
                 f,
                 "the running firmware's version cannot be compared: {error}"
             ),
+            Self::ManifestUrl(error) => write!(f, "the manifest cannot be fetched: {error}"),
             Self::Manifest(error) => write!(f, "{error}"),
             Self::Redirect(error) => write!(
                 f,
@@ -317,12 +321,6 @@ impl core::error::Error for FirmwareError {}
 impl From<ManifestError> for Error {
     fn from(error: ManifestError) -> Self {
         Self::Manifest(error)
-    }
-}
-
-impl From<UrlError> for Error {
-    fn from(error: UrlError) -> Self {
-        Self::Manifest(error.into())
     }
 }
 

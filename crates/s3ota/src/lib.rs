@@ -19,7 +19,7 @@
 //! // Once the network is up:
 //! let url = "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json";
 //! let config = Config::new(url, env!("CARGO_PKG_VERSION"), Chip::Esp32C3, mac);
-//! let mut workspace = Workspace::new(); // 31 KB: a static, on a chip
+//! let mut workspace = Workspace::new(); // 35 KB: a static, on a chip
 //! let updater = Updater::new(config, device, &mut workspace);
 //!
 //! Agent::new(updater, Schedule::default()).run(&mut (), core::future::pending).await;

@@ -4,7 +4,7 @@ use edge_nal::{Dns, TcpConnect};
 use embedded_io_async::{Read, Write};
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
-use s3ota_manifest::{HttpsUrl, MAX_URL};
+use s3ota_manifest::{HttpsUrl, MAX_URL, UrlError};
 use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
 
 use crate::error::cut;
@@ -26,13 +26,14 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(url: &HttpsUrl<'_>) -> Result<Self, Error> {
-        let url = String::try_from(url.as_str())
-            .map_err(|_| Error::Manifest(s3ota_manifest::UrlError::TooLong.into()))?;
+        let url =
+            String::try_from(url.as_str()).map_err(|_| Error::ManifestUrl(UrlError::TooLong))?;
         Ok(Self { url, redirects: 0 })
     }
 
     pub(crate) fn url(&self) -> Result<HttpsUrl<'_>, Error> {
-        Ok(HttpsUrl::parse(&self.url)?)
+        // It was parsed before it was kept.
+        HttpsUrl::parse(&self.url).map_err(Error::ManifestUrl)
     }
 
     /// Follows a redirect to `location`, an absolute https URL or a reference relative to the present one.

@@ -27,7 +27,7 @@ use crate::session::{Answer, NetSession, Opener, SessionBuffers, Target};
 use crate::slot::{BLOCK, SlotWriter, Verified};
 use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, trial};
 
-/// The memory an [`Updater`] works in, about 31 KB: TLS records, HTTP heads, the manifest, one flash sector.
+/// The memory an [`Updater`] works in, about 35 KB: TLS records, HTTP heads, the manifest, one flash sector.
 ///
 /// It is the program's to place, usually in a `static`: the library allocates nothing.
 pub struct Workspace {
@@ -337,7 +337,8 @@ where
         };
 
         // The manifest.
-        let mut target = Target::new(&HttpsUrl::parse(config.manifest_url)?)?;
+        let mut target =
+            Target::new(&HttpsUrl::parse(config.manifest_url).map_err(Error::ManifestUrl)?)?;
         let mut session = opener.open(&target, buffers).await?;
         let (mut session, head) = loop {
             match session.get(&mut target, identity, etag.as_deref()).await? {
@@ -387,7 +388,7 @@ where
         hooks.on_start(&manifest);
 
         // The image.
-        let mut target = Target::new(&manifest.url)?;
+        target = Target::new(&manifest.url)?;
         if !session.serves(&target) {
             drop(session);
             session = opener.open(&target, buffers).await?;
