@@ -10,11 +10,11 @@ use s3ota::manifest::Version;
 use s3ota::{Chip, Patience};
 use s3ota_devserver::{DevServer, Options};
 use s3ota_image::app::{Descriptor, ImageBuilder};
-use s3ota_sim::{Flash, Setup, VirtualDevice};
+use s3ota_sim::{Flash, Setup};
 use serde_json::json;
 
 use crate::cli::{DemoArgs, S3Args};
-use crate::device::Station;
+use crate::device::{Settings, Station};
 use crate::error::CliError;
 use crate::firmware::Firmware;
 use crate::output::{self, Output};
@@ -58,18 +58,16 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     let flash = server.dir().join("flash.bin");
     fs::write(&flash, Setup::default().flash(&cast.old.bytes)?)
         .map_err(|error| CliError::file(&flash, &error))?;
-    let mut station = Station {
-        device: VirtualDevice::new(
-            Flash::open(&flash).map_err(|error| CliError::file(&flash, &error))?,
-        ),
+    let settings = Settings {
         manifest_url: String::new(),
         roots: vec![server.ca_der().to_vec()],
         device_id: "demo".to_owned(),
         board: None,
         firmware_version: None,
         patience: Patience::default(),
-        out: *out,
     };
+    let flash = Flash::open(&flash).map_err(|error| CliError::file(&flash, &error))?;
+    let mut station = Station::new(flash, settings, *out);
     let running = station.power_on()?;
 
     out.heading(format_args!(
@@ -78,7 +76,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     ));
     let options = ReleaseOptions::channel("stable");
     let published = publish(&cast.new, &options, &store, &location, out).await?;
-    station.manifest_url = published.manifest_url;
+    station.settings.manifest_url = published.manifest_url;
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
     }
@@ -94,23 +92,23 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
     }
-    let broken = station.restart()?.app.slot;
+    let broken = station.restart()?.slot();
     let running = loop {
         out.say("device    hangs before it confirms itself; its watchdog bites");
         let running = station.restart()?;
-        if running.app.slot != broken {
+        if running.slot() != broken {
             break running;
         }
     };
     station.update(&running).await?;
 
     out.heading("5. What the flash holds now");
-    let report = inspect::flash_report(station.device.flash().bytes())?;
+    let report = inspect::flash_report(station.flash())?;
     out.say(&report);
     out.event("flash", report.to_json());
 
     server.stop().await;
-    if running.version() != cast.new.version() {
+    if running.version != cast.new.version() {
         return Err(unexpected("the device does not run the firmware it should"));
     }
     let size = output::bytes(cast.new.bytes.len() as u64);

@@ -12,7 +12,9 @@ use s3ota::{
     Patience, Schedule, Workspace,
 };
 use s3ota_image::app::Descriptor;
-use s3ota_sim::{Flash, PowerOnError, RunningFirmware, Setup, SetupError, VirtualDevice};
+use s3ota_sim::{
+    Flash, PowerOnError, RunningFirmware, Setup, SetupError, VirtualDevice, VirtualUpdater,
+};
 use serde_json::json;
 
 use crate::cli::{DeviceNewArgs, DeviceRunArgs};
@@ -71,24 +73,23 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         None => Vec::new(),
     };
     let flash = Flash::open(&args.flash).map_err(|error| CliError::file(&args.flash, &error))?;
-    let device_id = match &args.device_id {
-        Some(id) => id.clone(),
+    let device_id = match args.device_id {
+        Some(id) => id,
         None => id_of(&args.flash)?,
     };
-    let mut station = Station {
-        device: VirtualDevice::new(flash),
-        manifest_url: args.manifest_url.clone(),
+    let settings = Settings {
+        manifest_url: args.manifest_url,
         roots,
         device_id,
-        board: args.board.clone(),
-        firmware_version: args.firmware_version.clone(),
+        board: args.board,
+        firmware_version: args.firmware_version,
         patience: Patience {
             attempts: args.attempts.max(1),
             deadline: args.deadline,
             ..Patience::default()
         },
-        out: *out,
     };
+    let mut station = Station::new(flash, settings, *out);
     if args.once {
         station.once(!args.no_confirm).await
     } else {
@@ -96,11 +97,9 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
     }
 }
 
-/// A virtual device and what it is run with.
-pub struct Station {
-    /// The device.
-    pub device: VirtualDevice,
-    /// Where its manifest lies.
+/// What the firmware of a virtual device is configured with.
+pub struct Settings {
+    /// Where the manifest lies.
     pub manifest_url: String,
     /// Roots to trust besides Amazon's, as DER.
     pub roots: Vec<Vec<u8>>,
@@ -112,20 +111,90 @@ pub struct Station {
     pub firmware_version: Option<String>,
     /// How patient it is.
     pub patience: Patience,
-    /// Where to tell what happens.
-    pub out: Output,
+}
+
+impl Settings {
+    fn config<'a>(&'a self, running: &'a Running) -> Result<Config<'a>, CliError> {
+        let chip = running.firmware.chip().ok_or_else(|| {
+            let message = "the running firmware is for a chip this version of s3ota does not know";
+            CliError::new("image.chip", message)
+        })?;
+        let mut roots = Roots::amazon();
+        for der in &self.roots {
+            let wrong = |error| CliError::new("tls.root", format!("the CA certificate: {error}"));
+            roots.add_der(der).map_err(wrong)?;
+        }
+        Ok(Config {
+            board: self.board.as_deref(),
+            patience: self.patience,
+            roots,
+            ..Config::new(&self.manifest_url, &running.version, chip, &self.device_id)
+        })
+    }
+
+    /// The version the firmware would tell the library: its descriptor's, where that is one.
+    fn version_of(&self, running: &RunningFirmware) -> String {
+        if let Some(version) = &self.firmware_version {
+            return version.clone();
+        }
+        let comparable = |descriptor: &&Descriptor| {
+            !descriptor.is_arduino() && Version::parse(descriptor.version()).is_ok()
+        };
+        let descriptor = running.app.image.descriptor.as_ref().filter(comparable);
+        descriptor.map_or("0.0.0", Descriptor::version).to_owned()
+    }
+}
+
+/// A firmware that runs, and the version it takes itself for.
+pub struct Running {
+    /// What was booted, and how.
+    pub firmware: RunningFirmware,
+    /// Its version.
+    pub version: String,
+}
+
+impl Running {
+    /// The name of the partition it runs from.
+    pub fn slot(&self) -> String {
+        let slot = self.firmware.app.slot;
+        slot.map_or_else(|| "factory".to_owned(), |slot| format!("ota_{slot}"))
+    }
+}
+
+/// A virtual device on the bench, and someone who tells what it does.
+pub struct Station {
+    device: VirtualDevice,
+    /// What its firmware is configured with.
+    pub settings: Settings,
+    workspace: Box<Workspace>,
+    out: Output,
 }
 
 impl Station {
+    /// Puts a device with this flash on the bench.
+    pub fn new(flash: Flash, settings: Settings, out: Output) -> Self {
+        let workspace = Box::new(Workspace::new());
+        Self {
+            device: VirtualDevice::new(flash),
+            settings,
+            workspace,
+            out,
+        }
+    }
+
+    /// What the device's flash holds.
+    pub fn flash(&self) -> &[u8] {
+        self.device.flash().bytes()
+    }
+
     /// Boots, checks once, and if something was installed restarts into it and confirms it.
     async fn once(&mut self, confirm: bool) -> Result<(), CliError> {
         let running = self.power_on()?;
-        if let Boot::Trial { .. } = running.boot
-            && confirm
-        {
+        if let Boot::Trial { .. } = running.firmware.boot {
+            if !confirm {
+                return self.look(&running).await;
+            }
             self.confirm(&running).await?;
-        } else if let Boot::Trial { .. } = running.boot {
-            return self.look(&running).await;
         }
         if self.update(&running).await? {
             let running = self.restart()?;
@@ -142,63 +211,50 @@ impl Station {
 
     /// Boots and runs the agent, again and again.
     async fn forever(&mut self, every: Duration, confirm: bool) -> Result<(), CliError> {
+        let confirm = if confirm {
+            Confirm::WhenServerReached
+        } else {
+            Confirm::ByApplication
+        };
+        let schedule = Schedule {
+            first: Duration::ZERO,
+            every,
+            confirm,
+            ..Schedule::default()
+        };
         let mut running = self.power_on()?;
         loop {
-            let confirm = if confirm {
-                Confirm::WhenServerReached
-            } else {
-                Confirm::ByApplication
-            };
-            let schedule = Schedule {
-                first: Duration::ZERO,
-                every,
-                confirm,
-                ..Schedule::default()
-            };
-            let mut teller = Teller::new(&self.out);
-            let mut workspace = Box::new(Workspace::new());
-            let version = self.version_of(&running);
-            let config = config(
-                &self.manifest_url,
-                &self.device_id,
-                &self.board,
-                self.patience,
-                &self.roots,
-                &running,
-                &version,
-            )?;
-            let updater = self.device.updater(&running, config, &mut workspace);
+            let out = self.out;
+            let updater = self.updater(&running)?;
             Agent::new(updater, schedule)
-                .run(&mut teller, std::future::pending)
+                .run(&mut Teller::new(&out), std::future::pending)
                 .await;
             running = self.restart()?;
         }
     }
 
     /// Switches the device on and tells what came up.
-    pub fn power_on(&mut self) -> Result<RunningFirmware, CliError> {
-        let running = self.device.power_on()?;
-        let version = self.version_of(&running);
-        let slot = running
-            .app
-            .slot
-            .map_or_else(|| "factory".to_owned(), |slot| format!("ota_{slot}"));
-        let (state, human) = match running.boot {
+    pub fn power_on(&mut self) -> Result<Running, CliError> {
+        let firmware = self.device.power_on()?;
+        let version = self.settings.version_of(&firmware);
+        let running = Running { firmware, version };
+        let (state, human) = match running.firmware.boot {
             Boot::Trial { boot, of } => ("trial", format!(", on trial: boot {boot} of {of}")),
             Boot::FellBack => (
                 "fell_back",
                 ": the bootloader refused the new image".to_owned(),
             ),
-            _ if running.restarts > 0 => (
+            _ if running.firmware.restarts > 0 => (
                 "rolled_back",
                 ": the firmware on trial was given up".to_owned(),
             ),
             _ => ("confirmed", String::new()),
         };
+        let (version, slot) = (&running.version, running.slot());
         self.out
             .say(format_args!("device    boots {version} from {slot}{human}"));
         let mut event = json!({ "version": version, "slot": slot, "state": state });
-        if let Boot::Trial { boot, of } = running.boot {
+        if let Boot::Trial { boot, of } = running.firmware.boot {
             event["boot"] = json!(boot);
             event["of"] = json!(of);
         }
@@ -207,51 +263,26 @@ impl Station {
     }
 
     /// Restarts the device.
-    pub fn restart(&mut self) -> Result<RunningFirmware, CliError> {
+    pub fn restart(&mut self) -> Result<Running, CliError> {
         self.out.say("device    restarts");
         self.out.event("restart", json!({}));
         self.power_on()
     }
 
     /// Looks for an update and installs it; whether one was installed.
-    pub async fn update(&mut self, running: &RunningFirmware) -> Result<bool, CliError> {
+    pub async fn update(&mut self, running: &Running) -> Result<bool, CliError> {
         let out = self.out;
-        let mut workspace = Box::new(Workspace::new());
-        let version = self.version_of(running);
-        let config = config(
-            &self.manifest_url,
-            &self.device_id,
-            &self.board,
-            self.patience,
-            &self.roots,
-            running,
-            &version,
-        )?;
-        let mut updater = self.device.updater(running, config, &mut workspace);
-        let outcome = updater.install(&mut Teller::new(&out)).await?;
+        let outcome = self
+            .updater(running)?
+            .install(&mut Teller::new(&out))
+            .await?;
         Ok(matches!(outcome, Outcome::Installed(_)))
     }
 
     /// Looks for an update that cannot be installed now.
-    async fn look(&mut self, running: &RunningFirmware) -> Result<(), CliError> {
+    async fn look(&mut self, running: &Running) -> Result<(), CliError> {
         let out = self.out;
-        let mut workspace = Box::new(Workspace::new());
-        let version = self.version_of(running);
-        let config = config(
-            &self.manifest_url,
-            &self.device_id,
-            &self.board,
-            self.patience,
-            &self.roots,
-            running,
-            &version,
-        )?;
-        match self
-            .device
-            .updater(running, config, &mut workspace)
-            .check()
-            .await?
-        {
+        match self.updater(running)?.check().await? {
             Checked::Available(release) => {
                 out.say(format_args!(
                     "device    sees {}, but must be confirmed first",
@@ -265,71 +296,22 @@ impl Station {
     }
 
     /// Confirms the running firmware.
-    pub async fn confirm(&mut self, running: &RunningFirmware) -> Result<(), CliError> {
-        let mut workspace = Box::new(Workspace::new());
-        let version = self.version_of(running);
-        let config = config(
-            &self.manifest_url,
-            &self.device_id,
-            &self.board,
-            self.patience,
-            &self.roots,
-            running,
-            &version,
-        )?;
-        if self
-            .device
-            .updater(running, config, &mut workspace)
-            .confirm()
-            .await?
-        {
+    pub async fn confirm(&mut self, running: &Running) -> Result<(), CliError> {
+        if self.updater(running)?.confirm().await? {
+            let version = &running.version;
             self.out.say(format_args!("device    confirms {version}"));
             self.out.event("confirmed", json!({ "version": version }));
         }
         Ok(())
     }
 
-    /// The version the firmware would tell the library: its descriptor's, where that is one.
-    fn version_of(&self, running: &RunningFirmware) -> String {
-        if let Some(version) = &self.firmware_version {
-            return version.clone();
-        }
-        let comparable = |descriptor: &&Descriptor| {
-            !descriptor.is_arduino() && Version::parse(descriptor.version()).is_ok()
-        };
-        let descriptor = running.app.image.descriptor.as_ref().filter(comparable);
-        descriptor.map_or("0.0.0", Descriptor::version).to_owned()
+    /// The updater of the running firmware.
+    fn updater<'a>(&'a mut self, running: &'a Running) -> Result<VirtualUpdater<'a>, CliError> {
+        let config = self.settings.config(running)?;
+        Ok(self
+            .device
+            .updater(&running.firmware, config, &mut self.workspace))
     }
-}
-
-/// What the firmware of a virtual device is configured with.
-fn config<'a>(
-    manifest_url: &'a str,
-    device_id: &'a str,
-    board: &'a Option<String>,
-    patience: Patience,
-    ders: &'a [Vec<u8>],
-    running: &RunningFirmware,
-    version: &'a str,
-) -> Result<Config<'a>, CliError> {
-    let chip = running.chip().ok_or_else(|| {
-        CliError::new(
-            "image.chip",
-            "the running firmware is for a chip this version of s3ota does not know",
-        )
-    })?;
-    let mut roots = Roots::amazon();
-    for der in ders {
-        roots
-            .add_der(der)
-            .map_err(|error| CliError::new("tls.root", format!("the CA certificate: {error}")))?;
-    }
-    Ok(Config {
-        board: board.as_deref(),
-        patience,
-        roots,
-        ..Config::new(manifest_url, version, chip, device_id)
-    })
 }
 
 /// A stable id for the device in this file.

@@ -8,6 +8,9 @@ use crate::bootloader::{App, BootError, Bootloader};
 use crate::flash::Flash;
 use crate::host::{HostClock, HostNetwork, OsRng};
 
+/// The updater of a virtual device's firmware.
+pub type VirtualUpdater<'a> = Updater<'a, &'a mut Flash, HostNetwork, HostClock, OsRng>;
+
 /// A virtual ESP32.
 ///
 /// Its firmware is what lies in its slots: [`power_on`](VirtualDevice::power_on) boots it by the bootloader's rules and
@@ -129,7 +132,7 @@ impl VirtualDevice {
         running: &RunningFirmware,
         config: Config<'a>,
         workspace: &'a mut Workspace,
-    ) -> Updater<'a, &'a mut Flash, HostNetwork, HostClock, OsRng> {
+    ) -> VirtualUpdater<'a> {
         let device = Device {
             flash: &mut self.flash,
             running: running.app.partition.offset,

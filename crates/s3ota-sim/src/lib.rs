@@ -27,6 +27,6 @@ pub mod host;
 mod setup;
 
 pub use bootloader::{App, BootError, Bootloader};
-pub use device::{PowerOnError, RunningFirmware, VirtualDevice};
+pub use device::{PowerOnError, RunningFirmware, VirtualDevice, VirtualUpdater};
 pub use flash::{Flash, FlashError, Wear};
 pub use setup::{Setup, SetupError};
