@@ -86,14 +86,14 @@ impl Moto {
             url: format!("https://localhost:{port}"),
             dir,
         };
-        for _ in 0..600 {
+        for _ in 0..1200 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 moto.aws(&["s3", "mb", "s3://firmware"]);
                 return Some(moto);
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("moto_server does not listen within a minute");
+        panic!("moto_server does not listen within two minutes");
     }
 
     fn path(&self, name: &str) -> PathBuf {
