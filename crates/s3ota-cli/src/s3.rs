@@ -124,7 +124,7 @@ impl Store {
             if let Some(region) = store.bucket_region(&location.bucket).await?
                 && region != store.region
             {
-                log::info!("the bucket {} lies in {region}", location.bucket);
+                tracing::info!("the bucket {} lies in {region}", location.bucket);
                 store.client =
                     Client::from_conf(config.region(Region::new(region.clone())).build());
                 store.region = region;

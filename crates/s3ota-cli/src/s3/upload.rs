@@ -97,7 +97,7 @@ impl Store {
                 Err(error)
                     if *condition != Condition::None && error.code() == Some("NotImplemented") =>
                 {
-                    log::info!("the service knows no conditional writes");
+                    tracing::info!("the service knows no conditional writes");
                     condition = &Condition::None;
                 }
                 Err(error) => {
