@@ -12,6 +12,8 @@ pub struct CliError {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// Whether the command line is to blame: nothing was tried.
+    pub is_usage: bool,
 }
 
 impl CliError {
@@ -21,6 +23,7 @@ impl CliError {
             code,
             message: message.into(),
             hint: None,
+            is_usage: false,
         }
     }
 
@@ -28,6 +31,14 @@ impl CliError {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// The same failure, blamed on the command line.
+    pub fn usage(self) -> Self {
+        Self {
+            is_usage: true,
             ..self
         }
     }

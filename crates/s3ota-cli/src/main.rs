@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out.error(&error);
-            ExitCode::FAILURE
+            ExitCode::from(if error.is_usage { 2 } else { 1 })
         }
     }
 }

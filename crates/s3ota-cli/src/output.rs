@@ -80,7 +80,7 @@ impl Output {
 
     /// A command line that cannot be understood.
     pub fn usage_error(&self, message: &str) {
-        self.error(&CliError::new("usage", message));
+        self.error(&CliError::new("cli.usage", message));
     }
 
     /// Tells how far something called `label` is on its way to `total` bytes: a bar on a terminal, a line each quarter

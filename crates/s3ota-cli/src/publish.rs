@@ -86,6 +86,8 @@ impl ReleaseOptions {
             return Err(error
                 .hint("say --presign 7d, and publish the same file again before they are over"));
         }
+        layout::channel_key("", &self.channel)
+            .map_err(|error| CliError::new("publish.channel", error.to_string()))?;
         if let Some(url) = &self.public_url {
             let problem = match HttpsUrl::parse(url) {
                 Err(error) => Some(error.to_string()),
@@ -124,9 +126,9 @@ pub struct Published {
 
 /// Publishes what the command line says.
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
-    let location: Location = args.destination.parse()?;
-    let options = ReleaseOptions::from_args(&args)?;
-    options.check()?;
+    let location: Location = args.destination.parse().map_err(CliError::usage)?;
+    let options = ReleaseOptions::from_args(&args).map_err(CliError::usage)?;
+    options.check().map_err(CliError::usage)?;
     let firmware = firmware::read(&args.firmware)?;
     // What is wrong with the firmware is said before anyone is asked for credentials.
     Release::of(&firmware, options.version.as_deref())?;
@@ -220,10 +222,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, CliError> {
         let prefix = &location.prefix;
         let version = release.version();
-        let named = |error: layout::LayoutError| match error {
-            layout::LayoutError::Channel => CliError::new("publish.channel", error.to_string()),
-            error => CliError::new("s3.url", error.to_string()),
-        };
+        let named = |error: layout::LayoutError| CliError::new("s3.url", error.to_string());
         let channel_key = layout::channel_key(prefix, &options.channel).map_err(named)?;
         let record_key = layout::release_key(prefix, &version).map_err(named)?;
         let image_key = layout::image_key(prefix, &version, &release.sha256).map_err(named)?;

@@ -381,7 +381,7 @@ fn a_flash_file_is_not_overwritten_by_accident() {
 fn wrong_usage_exits_with_2_and_help_with_0() {
     let wrong = s3ota(&["device", "run", "--json"]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert_eq!(events(&wrong)[0]["code"], "usage");
+    assert_eq!(events(&wrong)[0]["code"], "cli.usage");
     assert_eq!(s3ota(&["frobnicate"]).status.code(), Some(2));
     for help in [
         &["--help"][..],

@@ -202,6 +202,16 @@ impl Run {
     /// The code of a run that failed.
     fn error(&self) -> &str {
         assert_eq!(self.status, 1, "{:?}", self.events);
+        self.code()
+    }
+
+    /// The code of a run that could not begin.
+    fn usage_error(&self) -> &str {
+        assert_eq!(self.status, 2, "{:?}", self.events);
+        self.code()
+    }
+
+    fn code(&self) -> &str {
         let last = self.events.last().unwrap();
         assert_eq!(last["event"], "error");
         assert!(!last["message"].as_str().unwrap().is_empty());
@@ -441,7 +451,7 @@ async fn presigned_urls_open_a_private_bucket_to_anyone() {
     );
 
     assert_eq!(
-        bench.publish(&firmware, &["--presign", "8d"]).error(),
+        bench.publish(&firmware, &["--presign", "8d"]).usage_error(),
         "publish.presign"
     );
 }
@@ -501,7 +511,9 @@ async fn a_public_url_stands_for_the_bucket() {
         "https://cdn.example.com/?a=b",
     ] {
         assert_eq!(
-            bench.publish(&firmware, &["--public-url", wrong]).error(),
+            bench
+                .publish(&firmware, &["--public-url", wrong])
+                .usage_error(),
             "publish.url",
             "{wrong}"
         );
@@ -514,49 +526,35 @@ async fn what_cannot_work_is_said_with_a_code_and_a_hint() {
     let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
     let text = bench.dir.path().join("text.bin");
     std::fs::write(&text, "hello").unwrap();
-    let cases: [(&Path, &str, &[&str], &str); 8] = [
-        (&firmware, "s3://nowhere/lamp", &[], "s3.bucket"),
-        (&firmware, "firmware/lamp", &[], "s3.url"),
+    let prefix = "s3://firmware/lamp";
+    let nowhere = Path::new("nowhere.bin");
+    let unreachable: &[&str] = &["--endpoint-url", "https://127.0.0.1:1"];
+    let no_scheme: &[&str] = &["--endpoint-url", "localhost:9443"];
+    for (firmware, destination, args, code) in [
         (
-            &firmware,
-            "s3://firmware/lamp",
-            &["--channel", "a/b"],
-            "publish.channel",
+            firmware.as_path(),
+            "s3://nowhere/lamp",
+            &[][..],
+            "s3.bucket",
         ),
-        (
-            &firmware,
-            "s3://firmware/lamp",
-            &["--rollout", "200"],
-            "publish.rollout",
-        ),
-        (
-            &firmware,
-            "s3://firmware/lamp",
-            &["--endpoint-url", "https://127.0.0.1:1"],
-            "s3.connect",
-        ),
-        (
-            &firmware,
-            "s3://firmware/lamp",
-            &["--endpoint-url", "localhost:9443"],
-            "s3.endpoint",
-        ),
-        (&text, "s3://firmware/lamp", &[], "image.invalid"),
-        (
-            Path::new("nowhere.bin"),
-            "s3://firmware/lamp",
-            &[],
-            "file.io",
-        ),
-    ];
-    for (firmware, destination, args, code) in cases {
+        (&firmware, prefix, unreachable, "s3.connect"),
+        (&firmware, prefix, no_scheme, "s3.endpoint"),
+        (&text, prefix, &[], "image.invalid"),
+        (nowhere, prefix, &[], "file.io"),
+    ] {
         let run = bench.publish_to(firmware, destination, args);
-        assert_eq!(
-            run.error(),
-            code,
-            "{destination} {args:?}: {:?}",
-            run.events
-        );
+        assert_eq!(run.error(), code, "{destination} {args:?}");
+    }
+    for (destination, args, code) in [
+        ("firmware/lamp", &[][..], "s3.url"),
+        (prefix, &["--channel", "a/b"], "publish.channel"),
+        (prefix, &["--rollout", "200"], "publish.rollout"),
+        (prefix, &["--presign", "8d"], "publish.presign"),
+        (prefix, &["--presign", "soon"], "cli.usage"),
+        (prefix, &["--frobnicate"], "cli.usage"),
+    ] {
+        let run = bench.publish_to(&firmware, destination, args);
+        assert_eq!(run.usage_error(), code, "{destination} {args:?}");
     }
     assert!(bench.keys().await.is_empty());
 }
