@@ -406,6 +406,12 @@ impl Hooks for Teller<'_> {
         }
     }
 
+    fn on_confirm(&mut self) {
+        self.out
+            .say("device    confirms its firmware: the server can be reached");
+        self.out.event("confirmed", json!({}));
+    }
+
     fn on_complete(&mut self, installed: &Installed) {
         if let Some(bar) = self.progress.take() {
             bar.finish();

@@ -332,6 +332,14 @@ async fn a_partition_table_without_slots_is_an_error_that_says_so() {
     assert!(device.power_on().is_err());
 }
 
+struct Confirmations(u32);
+
+impl s3ota::Hooks for Confirmations {
+    fn on_confirm(&mut self) {
+        self.0 += 1;
+    }
+}
+
 #[tokio::test]
 async fn the_agent_confirms_once_the_server_is_reached_and_installs_what_comes_next() {
     let mut device = device("1.0.0");
@@ -351,29 +359,27 @@ async fn the_agent_confirms_once_the_server_is_reached_and_installs_what_comes_n
             ..Schedule::default()
         };
         let mut agent = Agent::new(updater, schedule);
-        tokio::time::timeout(limit, agent.run(&mut (), std::future::pending))
-            .await
-            .ok()
+        let mut hooks = Confirmations(0);
+        let installed =
+            tokio::time::timeout(limit, agent.run(&mut hooks, std::future::pending)).await;
+        (installed.ok(), hooks.0)
     };
     let long = Duration::from_secs(20);
+    let (installed, confirmations) = run(&mut device, &server, long).await;
     assert_eq!(
-        run(&mut device, &server, long).await.unwrap().version,
-        "1.1.0"
+        (installed.unwrap().version.as_str(), confirmations),
+        ("1.1.0", 0)
     );
-    // The new firmware runs its own agent, which finds nothing newer but confirms it.
-    assert_eq!(
-        run(&mut device, &server, Duration::from_secs(2)).await,
-        None
-    );
+    // The new firmware runs its own agent, which finds nothing newer but confirms it, once.
+    let two_seconds = run(&mut device, &server, Duration::from_secs(2)).await;
+    assert_eq!(two_seconds, (None, 1));
     assert!(server.requests().len() > 5, "it goes on looking");
     for _ in 0..5 {
         assert_eq!(device.power_on().unwrap().version(), "1.1.0");
     }
     let newer = Server::start(releasing("1.2.0")).await;
-    assert_eq!(
-        run(&mut device, &newer, long).await.unwrap().version,
-        "1.2.0"
-    );
+    let (installed, _) = run(&mut device, &newer, long).await;
+    assert_eq!(installed.unwrap().version, "1.2.0");
 }
 
 #[tokio::test]

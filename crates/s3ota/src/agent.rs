@@ -53,7 +53,7 @@ where
 
     /// One check, and what follows from it.
     async fn turn<H: Hooks>(&mut self, hooks: &mut H) -> Option<Installed> {
-        match self.settle_trial().await {
+        match self.settle_trial(hooks).await {
             // Still on trial: nothing can be installed.
             Ok(true) => return None,
             Ok(false) => {}
@@ -72,7 +72,7 @@ where
 
     /// Confirms a firmware on trial if that is the agent's to do and it has shown what it must. `true` if it is still
     /// on trial.
-    async fn settle_trial(&mut self) -> Result<bool, Error> {
+    async fn settle_trial<H: Hooks>(&mut self, hooks: &mut H) -> Result<bool, Error> {
         if !self.updater.is_on_trial().await? {
             return Ok(false);
         }
@@ -85,6 +85,7 @@ where
             Ok(Checked::Available(_) | Checked::NoUpdate(_))
             | Err(Error::Release(_) | Error::Image(_)) => {
                 self.updater.confirm().await?;
+                hooks.on_confirm();
                 log::info!("confirmed: the server can be reached");
                 Ok(false)
             }

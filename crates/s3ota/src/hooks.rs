@@ -37,6 +37,9 @@ pub trait Hooks {
         let _ = (error, retry_in);
     }
 
+    /// The trial of the running firmware is over: the [`Agent`](crate::Agent) has confirmed it.
+    fn on_confirm(&mut self) {}
+
     /// The new firmware is checked, on flash and selected: the next restart boots it.
     fn on_complete(&mut self, installed: &Installed) {
         let _ = installed;
