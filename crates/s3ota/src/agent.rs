@@ -40,7 +40,7 @@ where
     /// button or a message: `|| SIGNAL.wait()` with a signal of `embassy-sync`, or [`core::future::pending`] for none.
     ///
     /// Failures are reported to `hooks` and logged; the next check comes at its time.
-    pub async fn run<H: Hooks>(&mut self, hooks: &mut H, mut now: impl AsyncFnMut()) -> Installed {
+    pub async fn run(&mut self, hooks: &mut dyn Hooks, mut now: impl AsyncFnMut()) -> Installed {
         let mut pause = self.schedule.first;
         loop {
             select(self.updater.device().clock.sleep(pause), now()).await;
@@ -52,7 +52,7 @@ where
     }
 
     /// One check, and what follows from it.
-    async fn turn<H: Hooks>(&mut self, hooks: &mut H) -> Option<Installed> {
+    async fn turn(&mut self, hooks: &mut dyn Hooks) -> Option<Installed> {
         match self.settle_trial(hooks).await {
             // Still on trial: nothing can be installed.
             Ok(true) => return None,
@@ -72,7 +72,7 @@ where
 
     /// Confirms a firmware on trial if that is the agent's to do and it has shown what it must. `true` if it is still
     /// on trial.
-    async fn settle_trial<H: Hooks>(&mut self, hooks: &mut H) -> Result<bool, Error> {
+    async fn settle_trial(&mut self, hooks: &mut dyn Hooks) -> Result<bool, Error> {
         if !self.updater.is_on_trial().await? {
             return Ok(false);
         }

@@ -30,10 +30,12 @@ use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, trial}
 /// The memory an [`Updater`] works in, about 35 KB: TLS records, HTTP heads, the manifest, one flash sector.
 ///
 /// It is the program's to place, usually in a `static`: the library allocates nothing.
+// The block comes first and aligned: flash drivers copy what is not in whole words.
+#[repr(C, align(4))]
 pub struct Workspace {
+    block: [u8; BLOCK],
     session: SessionBuffers,
     document: [u8; MAX_DOCUMENT],
-    block: [u8; BLOCK],
 }
 
 impl Workspace {
@@ -181,7 +183,7 @@ where
     /// # Errors
     ///
     /// The [`Error`] of the last attempt. The running firmware stays the one that boots.
-    pub async fn install<H: Hooks>(&mut self, hooks: &mut H) -> Result<Outcome, Error> {
+    pub async fn install(&mut self, hooks: &mut dyn Hooks) -> Result<Outcome, Error> {
         let patience = self.config.patience;
         let began = self.device.clock.uptime();
         let mut attempt = 1;
@@ -292,9 +294,9 @@ where
     }
 
     /// One attempt: the manifest, the decision, the image, the switch; over one connection where one server has both.
-    async fn attempt<H: Hooks>(
+    async fn attempt(
         &mut self,
-        hooks: &mut H,
+        hooks: &mut dyn Hooks,
         look_only: bool,
         time: Duration,
     ) -> Result<Attempt, Error> {
@@ -407,7 +409,7 @@ where
             slot,
         };
         let verified =
-            download::<F, N, C, H>(&mut session, &head, flash, block, &expected, hooks).await?;
+            download::<F, N, C>(&mut session, &head, flash, block, &expected, hooks).await?;
         drop(session);
 
         // The switch.
@@ -434,12 +436,12 @@ enum Attempt {
 }
 
 /// Hooks that remember whether the update had started.
-struct Guarded<'h, H> {
-    hooks: &'h mut H,
+struct Guarded<'h> {
+    hooks: &'h mut dyn Hooks,
     started: bool,
 }
 
-impl<H: Hooks> Hooks for Guarded<'_, H> {
+impl Hooks for Guarded<'_> {
     fn may_start(&mut self, release: &Manifest<'_>) -> bool {
         self.hooks.may_start(release)
     }
@@ -557,19 +559,18 @@ impl Expected<'_> {
 }
 
 /// Downloads the image of the response with this head into the slot and checks all of it.
-async fn download<'b, F, N, C, H>(
+async fn download<'b, F, N, C>(
     session: &mut NetSession<'b, '_, N, C>,
     head: &Head,
     flash: &mut F,
     block: &mut [u8; BLOCK],
     expected: &Expected<'_>,
-    hooks: &mut H,
+    hooks: &mut dyn Hooks,
 ) -> Result<Verified, Error>
 where
     F: NorFlash,
     N: TcpConnect,
     C: Clock,
-    H: Hooks,
 {
     let announced = match head.framing {
         Framing::Length(length) => {
@@ -609,18 +610,17 @@ where
 }
 
 /// Streams the body to flash, looking at the first bytes before anything is erased.
-async fn receive<IO, F, H>(
+async fn receive<IO, F>(
     body: &mut Body<'_, IO>,
     writer: &mut SlotWriter<'_, F>,
     expected: &Expected<'_>,
     total: Option<u32>,
-    hooks: &mut H,
+    hooks: &mut dyn Hooks,
 ) -> Result<(), Error>
 where
     IO: embedded_io_async::Read,
     Error: From<IO::Error>,
     F: NorFlash,
-    H: Hooks,
 {
     let mut prefix_checked = false;
     loop {
