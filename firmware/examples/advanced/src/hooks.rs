@@ -1,0 +1,62 @@
+//! The application's say in an update.
+
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use esp_hal::gpio::Output;
+use s3ota::manifest::Manifest;
+use s3ota::{Error, Hooks, Installed, NoUpdate, Progress};
+
+use crate::BUSY;
+
+/// Holds updates back while the device works, and shows them on an LED.
+pub struct AppHooks {
+    /// Blinks while a download goes on, stays on when it is done. Lit when high.
+    pub led: Output<'static>,
+}
+
+impl Hooks for AppHooks {
+    fn may_start(&mut self, release: &Manifest<'_>) -> bool {
+        let busy = BUSY.load(Ordering::Relaxed);
+        if busy {
+            log::info!("{} has to wait: the device is busy", release.version);
+        }
+        !busy
+    }
+
+    fn on_start(&mut self, release: &Manifest<'_>) {
+        log::info!("downloading {}", release.version);
+        self.led.set_high();
+    }
+
+    fn on_progress(&mut self, progress: Progress) {
+        self.led.toggle();
+        // Every 64 KiB is often enough for a person.
+        if progress.written.is_multiple_of(64 * 1024) {
+            match progress.percent() {
+                Some(percent) => log::info!("{percent} %"),
+                None => log::info!("{} bytes", progress.written),
+            }
+        }
+    }
+
+    fn on_no_update(&mut self, reason: NoUpdate) {
+        log::info!("no update: {reason:?}");
+    }
+
+    fn on_error(&mut self, error: &Error, retry_in: Option<Duration>) {
+        match retry_in {
+            Some(pause) => log::warn!("{error}; again in {} s", pause.as_secs()),
+            None => log::error!("{error} [{}]", error.code()),
+        }
+    }
+
+    fn on_complete(&mut self, installed: &Installed) {
+        log::info!("{} is installed, restarting", installed.version);
+        self.led.set_high();
+    }
+
+    fn on_resume(&mut self) {
+        self.led.set_low();
+    }
+}

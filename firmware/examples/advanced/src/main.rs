@@ -1,0 +1,150 @@
+//! A firmware with a say in its own updates.
+//!
+//! - The board's button looks for an update now.
+//! - An LED blinks while a download goes on.
+//! - While the device works, an update waits for the next look.
+//! - A new firmware is confirmed only after a test of its own, and left at once if it fails.
+//! - A line on serial tells twice a minute how it stands.
+
+#![no_std]
+#![no_main]
+
+mod hooks;
+mod self_test;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+use embassy_executor::Spawner;
+use embassy_net::Stack;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::signal::Signal;
+use embassy_time::Timer;
+use esp_hal::clock::CpuClock;
+use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
+use esp_hal::{Config, ram, timer::timg::TimerGroup};
+use s3ota::{Boot, Clock as _, Confirm, Schedule, Updater, Workspace};
+use s3ota_esp::{Clock, Entropy, sntp, wifi};
+use static_cell::ConstStaticCell;
+
+use hooks::AppHooks;
+
+esp_bootloader_esp_idf::esp_app_desc!();
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The certificate of your own server's authority, if `ROOT_CA` is set. Amazon's are built in.
+const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
+
+static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::new());
+/// Someone wants an update now.
+static NOW: Signal<CriticalSectionRawMutex, ()> = Signal::new();
+/// The device does something that must not be interrupted.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// The pin of the button that every board has: BOOT, which pulls it low.
+macro_rules! button {
+    ($chip:ident) => {{
+        #[cfg(any(feature = "esp32", feature = "esp32s2", feature = "esp32s3"))]
+        let pin = $chip.GPIO0;
+        #[cfg(any(feature = "esp32c2", feature = "esp32c3", feature = "esp32c6"))]
+        let pin = $chip.GPIO9;
+        #[cfg(feature = "esp32c5")]
+        let pin = $chip.GPIO28;
+        pin
+    }};
+}
+
+#[esp_hal::main]
+async fn main(spawner: Spawner) -> ! {
+    let chip = esp_hal::init(Config::default().with_cpu_clock(CpuClock::max()));
+    esp_println::logger::init_logger(log::LevelFilter::Info);
+
+    // First of all: a firmware that fails its trial is left for the one before.
+    let board = s3ota_esp::boot_guard(chip.FLASH, chip.RTC_TIMER);
+    let (boot, clock) = (board.boot, board.clock);
+    log::info!("advanced {VERSION}, {boot:?}");
+
+    // The network. Wi-Fi needs the heap, and so does TLS: 11 KB.
+    esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
+    esp_alloc::heap_allocator!(size: 36 * 1024);
+    esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
+    let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
+    let stack = wifi::join(spawner, chip.WIFI, ssid, password).expect("Wi-Fi");
+
+    // The application: its work goes on with or without a network.
+    let pull_up = InputConfig::default().with_pull(Pull::Up);
+    let button = Input::new(button!(chip), pull_up);
+    let led = Output::new(chip.GPIO2, Level::Low, OutputConfig::default());
+    spawner.spawn(watch_button(button).expect("one such task"));
+    spawner.spawn(work().expect("one such task"));
+    spawner.spawn(keep_time(clock, stack).expect("one such task"));
+    spawner.spawn(status(clock, stack).expect("one such task"));
+    stack.wait_config_up().await;
+
+    // The updates.
+    let id = s3ota_esp::device_id();
+    let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
+    if !ROOT_CA.is_empty() {
+        config.roots.add_der(ROOT_CA).expect("ROOT_CA");
+    }
+    let device = board.device(stack).expect("a board with two OTA slots");
+    let mut updater = Updater::new(config, device, WORKSPACE.take());
+
+    if matches!(boot, Boot::Trial { .. }) {
+        self_test::pass_or_go_back(&mut updater).await;
+    }
+    let schedule = Schedule {
+        every: Duration::from_secs(6 * 60 * 60),
+        confirm: Confirm::ByApplication,
+        ..Schedule::default()
+    };
+    let mut hooks = AppHooks { led };
+    s3ota_esp::run(updater, schedule, &mut hooks, || NOW.wait()).await
+}
+
+/// Pressed for a moment: an update now.
+#[embassy_executor::task]
+async fn watch_button(mut button: Input<'static>) {
+    loop {
+        button.wait_for_falling_edge().await;
+        // Contacts bounce.
+        Timer::after_millis(50).await;
+        if button.is_low() {
+            log::info!("button: looking for an update");
+            NOW.signal(());
+        }
+    }
+}
+
+/// What the device is there for: here, five seconds of work twice a minute.
+#[embassy_executor::task]
+async fn work() {
+    loop {
+        BUSY.store(true, Ordering::Relaxed);
+        Timer::after_secs(5).await;
+        BUSY.store(false, Ordering::Relaxed);
+        Timer::after_secs(25).await;
+    }
+}
+
+/// A line for whoever watches.
+#[embassy_executor::task]
+async fn status(clock: &'static Clock, stack: Stack<'static>) {
+    loop {
+        log::info!(
+            "status: {VERSION}, up {} s, date {:?}, address {:?}, heap free {} B{}",
+            clock.uptime().as_secs(),
+            clock.unix_time(),
+            stack.config_v4().map(|config| config.address),
+            esp_alloc::HEAP.free(),
+            if clock.is_trial() { ", on trial" } else { "" },
+        );
+        Timer::after_secs(30).await;
+    }
+}
+
+#[embassy_executor::task]
+async fn keep_time(clock: &'static Clock, stack: Stack<'static>) {
+    let rng = Entropy::new().expect("Wi-Fi is on");
+    sntp::keep_time(clock, stack, sntp::POOL, rng).await
+}

@@ -1,0 +1,7 @@
+//! Runs, on the desk, the tests of those parts of s3ota-esp that need no chip.
+//!
+//! s3ota-esp itself builds for Espressif's chips only, as esp-hal does; here its files are compiled once more.
+
+#[cfg(test)]
+#[path = "../../s3ota-esp/src/sntp/message.rs"]
+mod sntp_message;

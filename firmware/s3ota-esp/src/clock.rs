@@ -1,0 +1,114 @@
+//! Time: how long the device has been up, and the date.
+
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+
+use embassy_time::{Instant, Timer};
+use esp_hal::rtc_cntl::{Rtc, RwdtStage};
+
+/// When this crate was compiled, in seconds since the Unix epoch: the least the date can be.
+///
+/// `SOURCE_DATE_EPOCH` at build time sets it.
+pub const BUILT_AT: u64 = parse(env!("S3OTA_BUILT_AT"));
+
+/// The longest a firmware is expected to be in use: 30 years. A date beyond is not believed.
+const LIFETIME: u64 = 30 * 365 * 24 * 60 * 60;
+
+/// The longest the watchdog is set to: 4 hours. It counts 32 bits of a clock of about 150 kHz (ESP32), or 136 kHz.
+const LONGEST_WATCH: u64 = 4 * 60 * 60 * 1_000_000;
+
+/// The device's clock.
+///
+/// The date is kept in the chip's RTC, which runs on through a restart: a new firmware on its trial boot knows the time
+/// at once. After a power cut, or a reset by the watchdog, the RTC begins at 1970; whatever is not between [`BUILT_AT`]
+/// and 30 years later counts as unknown. [`sntp`](crate::sntp) sets it. Between two settings it is off by as much as
+/// the RTC's oscillator: up to some minutes an hour with the internal one, next to nothing with a 32 kHz crystal.
+///
+/// The RTC's watchdog belongs to it too: it limits the time of a firmware on trial.
+pub struct Clock {
+    rtc: RefCell<Rtc<'static>>,
+    trial: Cell<bool>,
+}
+
+impl Clock {
+    pub(crate) fn new(rtc: Rtc<'static>) -> Self {
+        Self {
+            rtc: RefCell::new(rtc),
+            trial: Cell::new(false),
+        }
+    }
+
+    /// Sets the date, in seconds since the Unix epoch. `false` if it cannot be right, and was left as it is.
+    pub fn set_unix_time(&self, seconds: u64) -> bool {
+        let believed = is_believable(seconds);
+        if believed {
+            self.rtc
+                .borrow()
+                .set_current_time_us(seconds.saturating_mul(1_000_000));
+        }
+        believed
+    }
+
+    /// Whether the trial of the running firmware goes on, and with it the watchdog's time.
+    pub fn is_trial(&self) -> bool {
+        self.trial.get()
+    }
+
+    /// Switches the watchdog off: the trial is over. [`run`](crate::run) and [`confirm`](crate::confirm) call it.
+    pub fn end_trial(&self) {
+        self.trial.set(false);
+        self.rtc.borrow_mut().rwdt.disable();
+    }
+
+    /// Restarts the chip unless [`Clock::end_trial`] is called within `time`.
+    pub(crate) fn begin_trial(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let micros = micros.clamp(1_000_000, LONGEST_WATCH);
+        self.trial.set(true);
+        let watchdog = &mut self.rtc.borrow_mut().rwdt;
+        watchdog.enable();
+        watchdog.set_timeout(
+            RwdtStage::Stage0,
+            esp_hal::time::Duration::from_micros(micros),
+        );
+        watchdog.feed();
+    }
+}
+
+impl s3ota::Clock for Clock {
+    fn uptime(&self) -> Duration {
+        Duration::from_micros(Instant::now().as_micros())
+    }
+
+    fn unix_time(&self) -> Option<u64> {
+        Some(self.rtc.borrow().current_time_us() / 1_000_000)
+            .filter(|&seconds| is_believable(seconds))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        // embassy-time adds without a check: a wait of more than a century is as good as one of a century.
+        Timer::after_micros(micros.min(100 * 365 * 24 * 60 * 60 * 1_000_000)).await;
+    }
+}
+
+impl core::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Clock")
+            .field("unix_time", &s3ota::Clock::unix_time(self))
+            .finish()
+    }
+}
+
+/// Whether a date lies between the building of this firmware and the end of its use.
+pub(crate) fn is_believable(seconds: u64) -> bool {
+    (BUILT_AT..BUILT_AT.saturating_add(LIFETIME)).contains(&seconds)
+}
+
+/// Reads the build script's number at compile time.
+const fn parse(text: &str) -> u64 {
+    match u64::from_str_radix(text, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("S3OTA_BUILT_AT is no number"),
+    }
+}

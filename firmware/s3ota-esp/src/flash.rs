@@ -1,0 +1,138 @@
+//! The flash chip, behind the trait the library asks for.
+
+use core::fmt;
+
+use embassy_futures::yield_now;
+use embedded_storage_async::nor_flash::{
+    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
+};
+use esp_hal::peripherals::FLASH;
+use esp_storage::{FlashStorage, FlashStorageError};
+
+/// What is written at once: four pages, about 2 ms.
+const WRITE_STEP: usize = 1024;
+
+/// What is read at once.
+const READ_STEP: usize = 4096;
+
+/// The whole flash chip: offset 0 is the chip's.
+///
+/// Interrupts are off while the chip is busy, since code runs from it too. The work is therefore done in steps, and
+/// between two of them other tasks run: 4 KiB are read, 1 KiB is written (about 2 ms), 4 KiB are erased (about 45 ms), or 64
+/// KiB where all of an aligned block goes (about 150 ms, and five times as fast per byte). The times are typical ones
+/// of flash chips' datasheets. On chips with two cores the other one is parked during a step.
+#[derive(Debug)]
+pub struct Flash {
+    storage: FlashStorage<'static>,
+}
+
+impl Flash {
+    /// The flash chip.
+    pub fn new(peripheral: FLASH<'static>) -> Self {
+        let storage = FlashStorage::new(peripheral);
+        #[cfg(any(feature = "esp32", feature = "esp32s3"))]
+        let storage = storage.multicore_auto_park();
+        Self { storage }
+    }
+
+    /// The driver underneath, for partitions of your own. Mind what the library keeps: otadata and the slots.
+    pub fn storage(&mut self) -> &mut FlashStorage<'static> {
+        &mut self.storage
+    }
+}
+
+impl ErrorType for Flash {
+    type Error = FlashError;
+}
+
+impl ReadNorFlash for Flash {
+    const READ_SIZE: usize = FlashStorage::READ_SIZE;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        let mut at = offset;
+        for chunk in bytes.chunks_mut(READ_STEP) {
+            self.storage.read_nor(at, chunk)?;
+            at = after(at, chunk.len())?;
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.storage.capacity()
+    }
+}
+
+impl NorFlash for Flash {
+    const WRITE_SIZE: usize = FlashStorage::WRITE_SIZE;
+    const ERASE_SIZE: usize = FlashStorage::ERASE_SIZE;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        let sector = FlashStorage::SECTOR_SIZE;
+        let block = FlashStorage::BLOCK_SIZE;
+        if to < from {
+            return Err(FlashStorageError::OutOfBounds.into());
+        }
+        if !from.is_multiple_of(sector) || !to.is_multiple_of(sector) {
+            return Err(FlashStorageError::NotAligned.into());
+        }
+        if usize::try_from(to).map_or(true, |to| to > self.storage.capacity()) {
+            return Err(FlashStorageError::OutOfBounds.into());
+        }
+        let mut at = from;
+        while at < to {
+            // esp-storage erases an aligned 64 KiB by the ROM's block erase (`FlashStorage::erase`).
+            let whole_block = at.is_multiple_of(block) && to - at >= block;
+            let end = at.saturating_add(if whole_block { block } else { sector });
+            self.storage.erase(at, end)?;
+            at = end;
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        let mut at = offset;
+        for chunk in bytes.chunks(WRITE_STEP) {
+            self.storage.write_nor(at, chunk)?;
+            at = after(at, chunk.len())?;
+            yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+fn after(at: u32, length: usize) -> Result<u32, FlashError> {
+    u32::try_from(length)
+        .ok()
+        .and_then(|length| at.checked_add(length))
+        .ok_or(FlashError(FlashStorageError::OutOfBounds))
+}
+
+/// What esp-storage says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlashError(pub FlashStorageError);
+
+impl From<FlashStorageError> for FlashError {
+    fn from(error: FlashStorageError) -> Self {
+        Self(error)
+    }
+}
+
+impl NorFlashError for FlashError {
+    fn kind(&self) -> NorFlashErrorKind {
+        match self.0 {
+            FlashStorageError::NotAligned => NorFlashErrorKind::NotAligned,
+            FlashStorageError::OutOfBounds => NorFlashErrorKind::OutOfBounds,
+            _ => NorFlashErrorKind::Other,
+        }
+    }
+}
+
+impl fmt::Display for FlashError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the flash chip cannot be read or written ({:?})", self.0)
+    }
+}
+
+impl core::error::Error for FlashError {}

@@ -1,0 +1,144 @@
+//! The date from the network: a small SNTP client (RFC 4330).
+//!
+//! It is strict about answers (they must be to our question, from a server that has the time) and believes no date before
+//! this firmware was built. SNTP proves nothing about who answers: someone on the network's path can set the date
+//! within these bounds. That can make certificates look expired, or expired ones good again; it cannot forge one.
+
+mod message;
+
+use core::fmt;
+
+use embassy_net::dns::DnsQueryType;
+use embassy_net::udp::{PacketMetadata, UdpSocket};
+use embassy_net::{IpEndpoint, Stack};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
+use rand_core::RngCore;
+
+use self::message::{LENGTH, is_answer_to, request, seconds_of};
+use crate::Clock;
+use crate::clock::is_believable;
+
+/// A server for makers: the NTP pool. Products should have their own name in it (ntppool.org, "vendor zone"), or a
+/// server of their own.
+pub const POOL: &str = "pool.ntp.org";
+
+/// The NTP port.
+const PORT: u16 = 123;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The time between two questions while all is well.
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The first pause after a failure; it doubles up to [`INTERVAL`]. RFC 4330 section 10 asks for at least 15 seconds.
+const FIRST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Sets `clock` by `server` whenever the network is up: at once, then every hour. Run it as a task of its own.
+pub async fn keep_time(clock: &Clock, stack: Stack<'_>, server: &str, mut rng: impl RngCore) -> ! {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        stack.wait_config_up().await;
+        match ask(stack, server, &mut rng).await {
+            Ok(seconds) => {
+                clock.set_unix_time(seconds);
+                log::debug!("the time is {seconds} s, by {server}");
+                pause = FIRST_PAUSE;
+                Timer::after(INTERVAL).await;
+            }
+            Err(error) => {
+                log::warn!(
+                    "no time from {server}, again in {} s: {error}",
+                    pause.as_secs()
+                );
+                Timer::after(pause).await;
+                pause = (pause * 2).min(INTERVAL);
+            }
+        }
+    }
+}
+
+/// Asks `server` once. Seconds since the Unix epoch.
+///
+/// # Errors
+///
+/// [`SntpError`].
+pub async fn ask(stack: Stack<'_>, server: &str, rng: &mut impl RngCore) -> Result<u64, SntpError> {
+    let began = Instant::now();
+    let addresses = with_timeout(PATIENCE, stack.dns_query(server, DnsQueryType::A))
+        .await
+        .map_err(|_| SntpError::Name)?
+        .map_err(|_| SntpError::Name)?;
+    let server = IpEndpoint::new(*addresses.first().ok_or(SntpError::Name)?, PORT);
+
+    let (mut receive_meta, mut send_meta) = ([PacketMetadata::EMPTY; 2], [PacketMetadata::EMPTY]);
+    let (mut receive, mut send) = ([0; 2 * LENGTH], [0; LENGTH]);
+    let mut socket = UdpSocket::new(
+        stack,
+        &mut receive_meta,
+        &mut receive,
+        &mut send_meta,
+        &mut send,
+    );
+    // A port and a nonce nobody off the path can guess.
+    let port = 49_152 | (rng.next_u32() as u16 >> 2);
+    socket.bind(port).map_err(|_| SntpError::Network)?;
+    let nonce = rng.next_u64().to_be_bytes();
+    socket
+        .send_to(&request(nonce), server)
+        .await
+        .map_err(|_| SntpError::Network)?;
+
+    let deadline = PATIENCE * 2;
+    with_timeout(deadline - began.elapsed().min(deadline), async {
+        loop {
+            let mut answer = [0; LENGTH];
+            // A longer message (with extensions) is none we asked for: it does not fit and is an error here.
+            let Ok((length, from)) = socket.recv_from(&mut answer).await else {
+                continue;
+            };
+            // What comes from elsewhere, or answers another question, is not ours: wait on.
+            if from.endpoint != server || length != LENGTH || !is_answer_to(&answer, nonce) {
+                continue;
+            }
+            return seconds_of(&answer)
+                .ok_or(SntpError::NotSynchronised)?
+                .into_iter()
+                .find(|&seconds| is_believable(seconds))
+                .ok_or(SntpError::Unbelievable);
+        }
+    })
+    .await
+    .map_err(|_| SntpError::Silence)?
+}
+
+/// Why there is no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SntpError {
+    /// The server's name has no address.
+    Name,
+    /// The question could not be sent.
+    Network,
+    /// No answer came in time.
+    Silence,
+    /// The server itself has no time, or wants to be asked no more.
+    NotSynchronised,
+    /// The answer lies before this firmware was built, or more than 30 years after.
+    Unbelievable,
+}
+
+impl fmt::Display for SntpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "its name has no address: check that the network has DNS",
+            Self::Network => "the question cannot be sent",
+            Self::Silence => "no answer: check that the network lets UDP port 123 through",
+            Self::NotSynchronised => "it has not got the time itself, or refuses to tell it",
+            Self::Unbelievable => {
+                "its answer cannot be right: it lies before this firmware was built"
+            }
+        })
+    }
+}
+
+impl core::error::Error for SntpError {}

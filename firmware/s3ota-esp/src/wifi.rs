@@ -1,0 +1,85 @@
+//! Wi-Fi as most devices have it: one network, joined again whenever it is lost, an address by DHCP.
+
+use embassy_executor::Spawner;
+use embassy_net::{Runner, Stack, StackResources};
+use embassy_time::{Duration, Timer};
+use esp_hal::peripherals::WIFI;
+use esp_hal::rng::Rng;
+use esp_radio::wifi::sta::StationConfig;
+use esp_radio::wifi::{
+    AuthenticationMethodConfig, Config, ControllerConfig, Interface, WifiController, WifiError,
+};
+use static_cell::StaticCell;
+
+/// Sockets of the stack: DHCP, DNS, SNTP, the updater's TCP connection, and four for the application.
+const SOCKETS: usize = 8;
+
+/// The pause before the network is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Starts the radio and joins the network `ssid`, open where `password` is empty. Returns at once; wait with
+/// `stack.wait_config_up()` where an address is needed.
+///
+/// Needs a heap of about 100 KB (esp-alloc), a started esp-rtos, and is called once.
+///
+/// # Errors
+///
+/// What esp-radio says, such as a name or password that is too long.
+pub fn join(
+    spawner: Spawner,
+    radio: WIFI<'static>,
+    ssid: &str,
+    password: &str,
+) -> Result<Stack<'static>, WifiError> {
+    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+
+    let authentication = if password.is_empty() {
+        AuthenticationMethodConfig::Open
+    } else {
+        AuthenticationMethodConfig::Wpa2Personal(password.try_into()?)
+    };
+    let station = StationConfig::default()
+        .with_ssid(ssid.try_into()?)
+        .with_authentication(authentication);
+    let interface = Interface::station();
+    let controller = WifiController::new(
+        radio,
+        ControllerConfig::default().with_initial_config(Config::Station(station)),
+    )?;
+
+    let rng = Rng::new();
+    let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
+    let (stack, runner) = embassy_net::new(
+        interface,
+        embassy_net::Config::dhcpv4(embassy_net::DhcpConfig::default()),
+        RESOURCES.init(StackResources::new()),
+        seed,
+    );
+    // Cannot fail: both run once, since the radio exists once.
+    if let (Ok(keep_joined), Ok(run_stack)) = (keep_joined(controller), run_stack(runner)) {
+        spawner.spawn(keep_joined);
+        spawner.spawn(run_stack);
+    }
+    Ok(stack)
+}
+
+/// Joins again whenever the network is lost. Owns the controller: the radio stays on.
+#[embassy_executor::task]
+async fn keep_joined(mut controller: WifiController<'static>) {
+    loop {
+        match controller.connect_async().await {
+            Ok(_) => {
+                log::info!("Wi-Fi joined");
+                let _ = controller.wait_for_disconnect_async().await;
+                log::warn!("Wi-Fi lost");
+            }
+            Err(error) => log::warn!("Wi-Fi cannot be joined: {error:?}"),
+        }
+        Timer::after(PAUSE).await;
+    }
+}
+
+#[embassy_executor::task]
+async fn run_stack(mut runner: Runner<'static, Interface>) {
+    runner.run().await
+}
