@@ -30,6 +30,7 @@
 //! - [`Entropy`]: the hardware's random numbers, where they are random.
 //! - [`Network`]: TCP and DNS over embassy-net.
 //! - `wifi::join`, with the feature `wifi`: Wi-Fi for those who have no wiring of their own yet.
+//! - `qemu::join`, with the feature `qemu`: the emulator's network instead.
 //! - [`run`]: the agent, the end of the trial, the restart.
 //! - With the feature `panic-handler`: a panic prints and restarts, so that a broken firmware uses up its trial.
 //!
@@ -50,6 +51,8 @@ mod identity;
 mod network;
 #[cfg(feature = "panic-handler")]
 mod panic;
+#[cfg(feature = "qemu")]
+pub mod qemu;
 mod running;
 pub mod sntp;
 #[cfg(feature = "wifi")]

@@ -24,7 +24,7 @@ use esp_hal::clock::CpuClock;
 use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
 use esp_hal::{Config, ram, timer::timg::TimerGroup};
 use s3ota::{Boot, Clock as _, Confirm, Schedule, Updater, Workspace};
-use s3ota_esp::{Clock, Entropy, sntp, wifi};
+use s3ota_esp::{Clock, Entropy, sntp};
 use static_cell::ConstStaticCell;
 
 use hooks::AppHooks;
@@ -68,8 +68,13 @@ async fn main(spawner: Spawner) -> ! {
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: 36 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
-    let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
-    let stack = wifi::join(spawner, chip.WIFI, ssid, password).expect("Wi-Fi");
+    #[cfg(not(feature = "qemu"))]
+    let stack = {
+        let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
+        s3ota_esp::wifi::join(spawner, chip.WIFI, ssid, password).expect("Wi-Fi")
+    };
+    #[cfg(feature = "qemu")]
+    let stack = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1).expect("the emulator");
 
     // The application: its work goes on with or without a network.
     let pull_up = InputConfig::default().with_pull(Pull::Up);

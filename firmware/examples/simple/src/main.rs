@@ -9,7 +9,7 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use esp_hal::{Config, clock::CpuClock, ram, timer::timg::TimerGroup};
 use s3ota::{Schedule, Updater, Workspace};
-use s3ota_esp::{Clock, Entropy, sntp, wifi};
+use s3ota_esp::{Clock, Entropy, sntp};
 use static_cell::ConstStaticCell;
 
 esp_bootloader_esp_idf::esp_app_desc!();
@@ -33,8 +33,13 @@ async fn main(spawner: Spawner) -> ! {
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: 36 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
-    let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
-    let stack = wifi::join(spawner, chip.WIFI, ssid, password).expect("Wi-Fi");
+    #[cfg(not(feature = "qemu"))]
+    let stack = {
+        let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
+        s3ota_esp::wifi::join(spawner, chip.WIFI, ssid, password).expect("Wi-Fi")
+    };
+    #[cfg(feature = "qemu")]
+    let stack = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1).expect("the emulator");
     spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
     stack.wait_config_up().await;
 
