@@ -136,6 +136,10 @@ pub struct ServeArgs {
     #[arg(long, default_value = "s3ota-data")]
     pub dir: PathBuf,
 
+    /// A bucket to make, if it is not there yet
+    #[arg(long = "bucket", value_name = "NAME")]
+    pub buckets: Vec<String>,
+
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1:9443")]
     pub listen: SocketAddr,

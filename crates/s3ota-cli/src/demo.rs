@@ -13,13 +13,14 @@ use s3ota_image::app::{Descriptor, ImageBuilder};
 use s3ota_sim::{Flash, Setup};
 use serde_json::json;
 
-use crate::cli::{DemoArgs, S3Args};
+use crate::cli::DemoArgs;
 use crate::device::{Settings, Station};
 use crate::error::CliError;
 use crate::firmware::Firmware;
 use crate::output::{self, Output};
 use crate::publish::{ReleaseOptions, publish};
-use crate::s3::{Credentials, Location, Store};
+use crate::s3::{Credentials, Location};
+use crate::serve::bucket_on;
 use crate::{firmware, inspect};
 
 /// The size of the made-up firmwares: that of a small Wi-Fi program.
@@ -40,15 +41,8 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     };
     let server = DevServer::start(options).await?;
     let endpoint = server.endpoint_url();
-    let s3 = S3Args {
-        endpoint_url: Some(endpoint.clone()),
-        region: Some("us-east-1".to_owned()),
-        ca: Some(server.ca_path().to_owned()),
-        ..S3Args::default()
-    };
     let location: Location = "s3://firmware/lamp".parse()?;
-    let store = Store::connect(&s3, &location, Some(credentials)).await?;
-    store.create_bucket().await?;
+    let store = bucket_on(&server, &credentials, &location).await?;
     out.say(format_args!(
         "server    an S3 server listens on {endpoint}, with a certificate from its own CA"
     ));

@@ -4,9 +4,10 @@ use s3ota_devserver::{Access, DevServer, DevServerError, Options};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::cli::ServeArgs;
+use crate::cli::{S3Args, ServeArgs};
 use crate::error::CliError;
 use crate::output::Output;
+use crate::s3::{Credentials, Location, Store};
 
 /// Serves until Ctrl-C.
 pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
@@ -21,24 +22,34 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
         },
         ..Options::default()
     };
-    let Options {
+    let credentials = Credentials {
+        access_key: options.access_key.clone(),
+        secret_key: options.secret_key.clone(),
+    };
+    let server = DevServer::start(options).await?;
+    for bucket in &args.buckets {
+        bucket_on(&server, &credentials, &format!("s3://{bucket}").parse()?).await?;
+    }
+    let Credentials {
         access_key,
         secret_key,
-        ..
-    } = options.clone();
-    let server = DevServer::start(options).await?;
+    } = credentials;
     let mut requests = server.requests();
     let url = server.endpoint_url();
     let ca = server.ca_path().display().to_string();
+    let bucket = args.buckets.first().map_or("firmware", String::as_str);
+    let make_it = match args.buckets.first() {
+        Some(_) => String::new(),
+        None => format!("\n  aws s3 mb s3://{bucket}    # or: s3ota serve --bucket {bucket}"),
+    };
     out.say(format_args!(
         "An S3 server for development listens on {url}\n\
          \n  buckets      {}\n  CA           {ca}\n  access key   {access_key}\n  secret key   {secret_key}\n\
          \nIn another terminal:\n\
          \n  export AWS_ENDPOINT_URL={url} AWS_CA_BUNDLE={ca}\
-         \n  export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION=us-east-1\
-         \n  aws s3 mb s3://firmware\
-         \n  s3ota publish lamp.bin s3://firmware/lamp\
-         \n  s3ota device run flash.bin --ca {ca} --manifest-url {url}/firmware/lamp/stable.json\n",
+         \n  export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION=us-east-1{make_it}\
+         \n  s3ota publish lamp.bin s3://{bucket}/lamp\
+         \n  s3ota device run flash.bin --ca {ca} --manifest-url {url}/{bucket}/lamp/stable.json\n",
         server.dir().display(),
     ));
     out.event(
@@ -71,6 +82,23 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
     out.say("stopped");
     server.stop().await;
     Ok(())
+}
+
+/// The location's bucket on a development server. It is made if it is not there.
+pub async fn bucket_on(
+    server: &DevServer,
+    credentials: &Credentials,
+    location: &Location,
+) -> Result<Store, CliError> {
+    let s3 = S3Args {
+        endpoint_url: Some(server.endpoint_url()),
+        region: Some("us-east-1".to_owned()),
+        ca: Some(server.ca_path().to_owned()),
+        ..S3Args::default()
+    };
+    let store = Store::connect(&s3, location, Some(credentials.clone())).await?;
+    store.create_bucket().await?;
+    Ok(store)
 }
 
 /// A device's User-Agent whole, of others the product: an SDK's goes on and on.
