@@ -342,9 +342,16 @@ async fn a_process_killed_in_mid_update_is_a_power_cut_and_the_next_run_updates(
         .spawn()
         .unwrap();
     let written = |bytes: &[u8]| bytes[0x20_0000..0x21_0000].iter().any(|&byte| byte != 0xff);
-    while !written(&bench.flash()) {
+    for _ in 0..3000 {
+        if written(&bench.flash()) {
+            break;
+        }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+    assert!(
+        written(&bench.flash()),
+        "the device has not begun to write within a minute"
+    );
     device.kill().unwrap();
     device.wait().unwrap();
 

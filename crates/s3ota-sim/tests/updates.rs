@@ -502,7 +502,7 @@ async fn a_slow_drip_does_not_outlast_the_deadline() {
 async fn silence_is_given_up_and_tried_again() {
     let server = Server::start(|_, _| Reply::Send(Vec::new())).await;
     let patience = Patience {
-        idle: Duration::from_millis(100),
+        idle: Duration::from_secs(1),
         attempts: 2,
         ..IMPATIENT
     };

@@ -211,10 +211,10 @@ pub fn releasing(version: &'static str) -> impl Fn(&Request, u16) -> Reply + Sen
     }
 }
 
-/// Quick to give up.
+/// One attempt, and patience enough for a machine that does other things beside.
 pub const IMPATIENT: Patience = Patience {
-    idle: Duration::from_millis(500),
-    deadline: Duration::from_secs(10),
+    idle: Duration::from_secs(10),
+    deadline: Duration::from_secs(60),
     attempts: 1,
     first_pause: Duration::from_millis(10),
     longest_pause: Duration::from_millis(50),
