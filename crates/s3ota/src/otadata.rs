@@ -148,6 +148,20 @@ impl Otadata {
         Ok(())
     }
 
+    /// Gives up what `record`, which lies in `sector`, selects: the same record, as Aborted, in its place.
+    pub(crate) async fn abort<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        sector: usize,
+        record: Record,
+    ) -> Result<(), Error> {
+        let aborted = Record {
+            state: State::Aborted,
+            ..record
+        };
+        self.write(flash, sector, aborted).await
+    }
+
     /// How many boots the log behind a record has counted. An entry that was torn counts.
     pub(crate) async fn boots<F: NorFlash>(
         &self,

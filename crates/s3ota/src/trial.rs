@@ -12,7 +12,7 @@
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::Verifier;
-use s3ota_image::otadata::State;
+use s3ota_image::otadata::{Record, State};
 
 use crate::error::flash as flash_error;
 use crate::layout::{Layout, Running, Slot};
@@ -83,7 +83,7 @@ pub async fn boot_guard<F: NorFlash>(
 }
 
 /// What a record selects.
-fn selected(layout: &Layout, record: &s3ota_image::otadata::Record) -> Option<Running> {
+fn selected(layout: &Layout, record: &Record) -> Option<Running> {
     layout
         .slot(record.slot(layout.slot_count())?)
         .map(Running::Slot)
@@ -144,11 +144,7 @@ async fn ensure_way_back<F: NorFlash>(
         // Without a valid record the bootloader boots the factory app.
         Running::Factory => {
             if let Some((sector, record)) = in_force {
-                let record = s3ota_image::otadata::Record {
-                    state: State::Aborted,
-                    ..record
-                };
-                otadata.write(flash, sector, record).await?;
+                otadata.abort(flash, sector, record).await?;
             }
         }
     }
@@ -168,11 +164,7 @@ async fn give_up<F: NorFlash>(flash: &mut F, otadata: &mut Otadata) -> Result<()
     {
         otadata.add_failure(flash, otadata.spare(), release).await?;
     }
-    let aborted = s3ota_image::otadata::Record {
-        state: State::Aborted,
-        ..record
-    };
-    otadata.write(flash, sector, aborted).await
+    otadata.abort(flash, sector, record).await
 }
 
 /// Ends the running firmware's trial: from now on it is the one to go back to. `false` if it was not on trial.
@@ -238,11 +230,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
                     .copied()
                     .ok_or(LayoutError::NoOtadata)?;
                 if record.is_idf_valid() {
-                    let record = s3ota_image::otadata::Record {
-                        state: State::Aborted,
-                        ..record
-                    };
-                    otadata.write(flash, sector, record).await?;
+                    otadata.abort(flash, sector, record).await?;
                 }
             }
             Ok(())
