@@ -110,7 +110,9 @@ async fn the_first_bytes_of_an_image_are_written_last_and_then_one_record() {
     let end = [
         Operation::Program(SLOT_1, 32),
         Operation::Erase(sector, sector + 0x1000),
-        Operation::Program(sector, 32),
+        // The sequence last of all: without it the record does not count.
+        Operation::Program(sector + 4, 28),
+        Operation::Program(sector, 4),
     ];
     let (before, last) = log.split_at(log.len() - end.len());
     assert_eq!(last, end);

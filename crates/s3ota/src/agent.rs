@@ -41,13 +41,14 @@ where
     ///
     /// Failures are reported to `hooks` and logged; the next check comes at its time.
     pub async fn run(&mut self, hooks: &mut dyn Hooks, mut now: impl AsyncFnMut()) -> Installed {
-        let mut pause = self.schedule.first;
+        // A power failure ends for all devices of a town at once.
+        let mut pause = self.spread(self.schedule.first, 100);
         loop {
             select(self.updater.device().clock.sleep(pause), now()).await;
             if let Some(installed) = self.turn(hooks).await {
                 return installed;
             }
-            pause = self.until_next();
+            pause = self.spread(self.schedule.every, self.schedule.jitter_percent);
         }
     }
 
@@ -93,15 +94,9 @@ where
         }
     }
 
-    /// The time until the next check, with its random part.
-    fn until_next(&mut self) -> Duration {
-        let most = self
-            .schedule
-            .every
-            .saturating_mul(u32::from(self.schedule.jitter_percent))
-            / 100;
-        self.schedule
-            .every
-            .saturating_add(share(most, &mut self.updater.device().rng))
+    /// A time, and up to so many percent of it at random.
+    fn spread(&mut self, time: Duration, percent: u8) -> Duration {
+        let most = time.saturating_mul(u32::from(percent)) / 100;
+        time.saturating_add(share(most, &mut self.updater.device().rng))
     }
 }

@@ -61,10 +61,13 @@ pub struct Patience {
     /// device for ever.
     pub deadline: Duration,
     /// How many attempts an update gets where the failure may pass (a lost connection, a busy server). 5 by default.
+    ///
+    /// They are counted anew whenever one got further than those before.
     pub attempts: u8,
     /// The longest pause before the second attempt; it doubles with each further one. 2 seconds by default.
     pub first_pause: Duration,
-    /// The longest pause of all. 2 minutes by default. A server's `Retry-After` is kept up to this.
+    /// The longest pause of all. 2 minutes by default. A server's `Retry-After` is waited for up to this, and the
+    /// pause added to it.
     pub longest_pause: Duration,
 }
 
@@ -83,7 +86,8 @@ impl Default for Patience {
 /// When an [`Agent`](crate::Agent) looks for an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
-    /// The pause between the start of the agent and its first check. 10 seconds by default.
+    /// The least time between the start of the agent and its first check; up to as much again is added at random. 10
+    /// seconds by default.
     pub first: Duration,
     /// The time between checks. One hour by default.
     pub every: Duration,

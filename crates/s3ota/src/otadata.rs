@@ -2,12 +2,12 @@
 //! log behind each.
 //!
 //! A sector of otadata holds one 32-byte record, which the bootloader reads, and 4,064 bytes nobody reads. Behind the
-//! record, from offset 64 on, this library keeps a log of 32-byte entries that are only ever appended:
+//! record, from offset 64 on, this library keeps a [log](crate::flash_log) that is only ever appended to:
 //!
 //! ```text
-//! 0x000  record           sequence, label (our mark and the release's id), state, CRC
-//! 0x040  entry            "a boot of the image on trial" or "this release has failed"
-//! 0x060  entry            …
+//! 0x000  record           sequence, label (our mark, what for, the way back, the release), state, CRC
+//! 0x040  log entry        "a boot of the image on trial" or "this release has failed"
+//! 0x060  log entry        …
 //! ```
 //!
 //! So counting the boots of a trial needs no erase: the record in force is never put at risk by a boot. A new record,
@@ -18,26 +18,47 @@ use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_
 
 use crate::Error;
 use crate::error::flash as flash_error;
+use crate::flash_log::{Kind, Log, value};
 use crate::layout::Layout;
 use crate::release::ReleaseId;
 
 /// What begins the label of a record this library wrote, with the version of this format.
-const MARK: [u8; 8] = *b"s3ota\x01\xff\xff";
+///
+/// Behind it: the [`Purpose`], the slot to go back to, the [`ReleaseId`].
+const MARK: [u8; 6] = *b"s3ota\x01";
+
+/// What a record of this library is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Purpose {
+    /// The image is on trial.
+    Trial = b'T',
+    /// The image has been confirmed.
+    Confirmed = b'C',
+}
+
+/// No slot: the factory app, or not known.
+const NO_SLOT: u8 = 0xff;
+
+/// The label of records that say nothing but which slot to boot, as cables and other tools write them.
+pub(crate) const PLAIN: [u8; 20] = [0xff; 20];
 
 /// Where the log begins in a sector.
 const LOG_START: u32 = 64;
-/// The length of a log entry, in bytes. Flash encryption writes in such units.
-const ENTRY_LEN: usize = 32;
-/// Entries in one log.
-const ENTRIES: u32 = (SECTOR_SIZE - LOG_START) / ENTRY_LEN as u32;
 
-const BOOTED: [u8; 8] = *b"booted\xff\xff";
-const FAILED: [u8; 8] = *b"failed\xff\xff";
+/// A record begins with its sequence.
+const SEQUENCE_LEN: usize = 4;
 
-/// The label of a record for `release`.
-pub(crate) fn label(release: ReleaseId) -> [u8; 20] {
-    let mut label = [0xff; 20];
-    let parts = MARK.iter().chain(release.as_bytes());
+/// A boot of the image on trial.
+const BOOTED: Kind = *b"boot";
+/// A release that was tried and given up; its value is the release's id.
+const FAILED: Kind = *b"fail";
+
+/// The label of a record for `release`, and the slot that is left for it.
+pub(crate) fn label(purpose: Purpose, back: Option<u8>, release: ReleaseId) -> [u8; 20] {
+    let mut label = PLAIN;
+    let middle = [purpose as u8, back.unwrap_or(NO_SLOT)];
+    let parts = MARK.iter().chain(&middle).chain(release.as_bytes());
     label
         .iter_mut()
         .zip(parts)
@@ -45,23 +66,42 @@ pub(crate) fn label(release: ReleaseId) -> [u8; 20] {
     label
 }
 
+/// Purpose, slot to go back to, and release.
+type Parts = (u8, u8, ReleaseId);
+
+/// What a record's label says, if this library wrote it.
+fn parts(record: &Record) -> Option<Parts> {
+    let &[purpose, back, ref release @ ..] =
+        record.label.strip_prefix(&MARK)?.first_chunk::<14>()?;
+    Some((purpose, back, ReleaseId::from_bytes(*release)))
+}
+
 /// The release a record was written for, if this library wrote it.
 pub(crate) fn release_of(record: &Record) -> Option<ReleaseId> {
-    let release = record.label.strip_prefix(&MARK)?;
-    Some(ReleaseId::from_bytes(*release.first_chunk()?))
+    parts(record).map(|(_, _, release)| release)
+}
+
+/// The slot that was left for the one this record selects, if this library wrote it and it was a slot.
+pub(crate) fn back_from(record: &Record) -> Option<u8> {
+    parts(record)
+        .map(|(_, back, _)| back)
+        .filter(|&back| back != NO_SLOT)
 }
 
 /// Whether the image a record selects is on trial.
 ///
-/// `PendingVerify` is what a bootloader with app rollback makes of New. A state that is none, or none yet, in a record
-/// that is not blank behind its sequence is one of ours that was torn while it was written: a trial too.
+/// What counts is the label: the state of a record that was being erased when the power failed may read as anything.
+/// Only a record that says twice that it is confirmed is, or one that says nothing: a cable's.
+/// `PendingVerify` is what a bootloader with app rollback makes of New.
 pub(crate) fn is_trial(record: &Record) -> bool {
-    let ours = record.label != [0xff; 20];
-    match record.state {
-        State::Valid | State::Invalid | State::Aborted => false,
-        State::PendingVerify => true,
-        State::New | State::Undefined | State::Other(_) => ours,
+    if record.is_idf_invalid() {
+        return false;
     }
+    let confirmed = match parts(record) {
+        Some((purpose, ..)) => purpose == Purpose::Confirmed as u8 && record.state == State::Valid,
+        None => record.label == PLAIN && record.state != State::PendingVerify,
+    };
+    !confirmed
 }
 
 /// Both records, as they were read.
@@ -124,6 +164,9 @@ impl Otadata {
     }
 
     /// Writes one whole record: erase, program, read back.
+    ///
+    /// The sequence is programmed last, because the record's CRC covers nothing else: no record is in force before its
+    /// state and label are complete. (Encrypted flash takes all of it at once, and a torn block deciphers to noise.)
     pub(crate) async fn write<F: NorFlash>(
         &mut self,
         flash: &mut F,
@@ -136,7 +179,14 @@ impl Otadata {
             .erase(at, at + SECTOR_SIZE)
             .await
             .map_err(flash_error)?;
-        flash.write(at, &bytes).await.map_err(flash_error)?;
+        let (sequence, rest) = if F::WRITE_SIZE <= SEQUENCE_LEN {
+            bytes.split_at(SEQUENCE_LEN)
+        } else {
+            bytes.split_at(0)
+        };
+        let behind = at + sequence.len() as u32;
+        flash.write(behind, rest).await.map_err(flash_error)?;
+        flash.write(at, sequence).await.map_err(flash_error)?;
         let mut back = [0; RECORD_LEN];
         flash.read(at, &mut back).await.map_err(flash_error)?;
         if back != bytes {
@@ -168,15 +218,7 @@ impl Otadata {
         flash: &mut F,
         sector: usize,
     ) -> Result<u32, Error> {
-        let mut boots = 0;
-        for index in 0..ENTRIES {
-            match self.entry(flash, sector, index).await? {
-                None => break,
-                Some(entry) if entry.starts_with(&FAILED) => {}
-                Some(_) => boots += 1,
-            }
-        }
-        Ok(boots)
+        self.log(sector).count(flash, BOOTED).await
     }
 
     /// Counts a boot.
@@ -209,16 +251,9 @@ impl Otadata {
             if record.is_idf_invalid() && release_of(record) == Some(release) {
                 return Ok(true);
             }
-            for index in 0..ENTRIES {
-                match self.entry(flash, sector, index).await? {
-                    None => break,
-                    Some(entry) => {
-                        let noted = entry.strip_prefix(&FAILED);
-                        if noted.is_some_and(|noted| noted.starts_with(release.as_bytes())) {
-                            return Ok(true);
-                        }
-                    }
-                }
+            let noted = value(release.as_bytes());
+            if self.log(sector).contains(flash, FAILED, noted).await? {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -228,36 +263,18 @@ impl Otadata {
         &self,
         flash: &mut F,
         sector: usize,
-        kind: [u8; 8],
-        value: &[u8],
+        kind: Kind,
+        bytes: &[u8],
     ) -> Result<(), Error> {
-        let mut entry = [0xff; ENTRY_LEN];
-        entry
-            .iter_mut()
-            .zip(kind.iter().chain(value))
-            .for_each(|(to, from)| *to = *from);
-        for index in 0..ENTRIES {
-            if self.entry(flash, sector, index).await?.is_none() {
-                let at = self.sector(sector) + LOG_START + index * ENTRY_LEN as u32;
-                return flash.write(at, &entry).await.map_err(flash_error);
-            }
+        if !self.log(sector).append(flash, kind, value(bytes)).await? {
+            // A full log is no reason to stop: what it would have said only spares a second try.
+            log::warn!("the log behind otadata record {sector} is full");
         }
-        // A full log is no reason to stop: what it would have said only spares a second try.
-        log::warn!("the log behind otadata record {sector} is full");
         Ok(())
     }
 
-    /// The entry with this index, `None` if it is blank.
-    async fn entry<F: NorFlash>(
-        &self,
-        flash: &mut F,
-        sector: usize,
-        index: u32,
-    ) -> Result<Option<[u8; ENTRY_LEN]>, Error> {
-        let mut entry = [0; ENTRY_LEN];
-        let at = self.sector(sector) + LOG_START + index * ENTRY_LEN as u32;
-        flash.read(at, &mut entry).await.map_err(flash_error)?;
-        Ok((entry != [0xff; ENTRY_LEN]).then_some(entry))
+    fn log(&self, sector: usize) -> Log {
+        Log::new(self.sector(sector) + LOG_START, SECTOR_SIZE - LOG_START)
     }
 
     fn sector(&self, sector: usize) -> u32 {

@@ -8,7 +8,7 @@ use s3ota_manifest::{HttpsUrl, MAX_URL, UrlError};
 use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
 
 use crate::error::cut;
-use crate::http::{Body, Head, HttpError, Identity, MAX_HEAD, Request};
+use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_HEAD, Part, Request, Want};
 use crate::link::{self, ConnectError, Deadline, Link};
 use crate::{Clock, Error};
 
@@ -141,6 +141,24 @@ where
     }
 }
 
+/// Whether a response holds exactly the part that was asked for, and of the same document.
+fn is_the_part(head: &Head, part: &Part<'_>) -> bool {
+    let Some(range) = head.content_range.filter(|_| head.status == 206) else {
+        return false;
+    };
+    let length = range.last - range.first + 1;
+    let total = range.total.unwrap_or(range.last + 1);
+    range.first == u64::from(part.from)
+        && range.last + 1 == total
+        && part
+            .total
+            .is_none_or(|expected| u64::from(expected) == total)
+        && !matches!(head.framing, Framing::Length(announced) if announced != length)
+        && part
+            .etag
+            .is_none_or(|tag| head.etag.as_deref() == Some(tag))
+}
+
 /// What a request came to.
 #[expect(
     clippy::large_enum_variant,
@@ -156,6 +174,9 @@ where
     Elsewhere,
     /// The server had closed a connection that was kept open: a new one is needed.
     Stale,
+    /// The part that was asked for is not to be had: the server has another document now, or does not do parts well.
+    /// All of it must be fetched, over a new connection.
+    NoSuchPart,
 }
 
 impl<'b, S> Session<'b, S>
@@ -172,23 +193,31 @@ where
 
     /// Requests `target` and follows redirects as long as they stay on this server.
     ///
-    /// The answer's status is 200, 206 or, if `if_none_match` was sent, 304; any other is an error.
+    /// The answer's status is 200 for all of it, 206 for exactly the part that was asked for, or 304 for no change;
+    /// any other is an error.
     pub(crate) async fn get(
         mut self,
         target: &mut Target,
         identity: Identity<'_>,
-        if_none_match: Option<&str>,
+        want: Want<'_>,
     ) -> Result<Answer<'b, S>, Error> {
         loop {
-            let head = match self.exchange(target, identity, if_none_match).await {
+            let head = match self.exchange(target, identity, want).await {
                 Err(error) if self.requests > 1 && error.is_connection_loss() => {
                     return Ok(Answer::Stale);
                 }
                 other => other?,
             };
             match head.status {
-                200 | 206 => return Ok(Answer::Here(self, head)),
-                304 if if_none_match.is_some() => return Ok(Answer::Here(self, head)),
+                200 => return Ok(Answer::Here(self, head)),
+                304 if matches!(want, Want::Changed(_)) => return Ok(Answer::Here(self, head)),
+                206 | 416 if let Want::Rest(part) = want => {
+                    return Ok(if is_the_part(&head, &part) {
+                        Answer::Here(self, head)
+                    } else {
+                        Answer::NoSuchPart
+                    });
+                }
                 301 | 302 | 303 | 307 | 308 => {
                     let (start, end) = head.location.ok_or(HttpError::NoLocation)?;
                     target.follow(self.head.get(start..end).unwrap_or_default())?;
@@ -215,13 +244,13 @@ where
         &mut self,
         target: &Target,
         identity: Identity<'_>,
-        if_none_match: Option<&str>,
+        want: Want<'_>,
     ) -> Result<Head, Error> {
         self.requests = self.requests.saturating_add(1);
         Request {
             url: target.url()?,
             identity,
-            if_none_match,
+            want,
         }
         .send(&mut self.stream)
         .await?;

@@ -3,19 +3,26 @@
 //! The first bytes of the image, with the magic number the bootloader looks for, are held back in RAM. Everything else
 //! is written as it comes, checked, and read back; only then are the first bytes added. Whatever happens before, the
 //! bootloader takes the slot for empty.
+//!
+//! How far the image has come is kept in the slot's [journal](crate::journal), so that an update which was cut off goes
+//! on where it was.
 
 use embedded_storage_async::nor_flash::NorFlash;
+use heapless::String;
 use s3ota_image::app::{Image, Verifier};
 use s3ota_image::otadata::SECTOR_SIZE;
 use sha2::{Digest, Sha256};
 
 use crate::error::flash as flash_error;
+use crate::flash_log::is_blank;
+use crate::http::{MAX_ETAG, Part};
+use crate::journal::{Goal, Journal, Mark, ShortDigest, journal_offset, step};
 use crate::layout::Slot;
 use crate::release::ReleaseId;
 use crate::{Error, FirmwareError};
 
 /// Bytes held back: no flash on these chips is written in larger units than this (with flash encryption).
-const WITHHELD: usize = 32;
+pub(crate) const WITHHELD: usize = 32;
 
 /// Bytes gathered before they are written: one sector.
 pub(crate) const BLOCK: usize = SECTOR_SIZE as usize;
@@ -35,8 +42,12 @@ pub(crate) struct SlotWriter<'f, F> {
     written: u32,
     /// The flash is erased up to here, an offset in the slot.
     erased: u32,
+    /// All of the image is on flash: an update before this one was cut off between its last byte and the switch.
+    complete: bool,
     withheld: [u8; WITHHELD],
     verifier: Verifier,
+    goal: Goal,
+    journal: Journal,
 }
 
 /// An image that is whole, checked and read back from flash, but cannot be booted yet: its first bytes are missing.
@@ -58,18 +69,110 @@ pub(crate) struct Bootable {
 }
 
 impl<'f, F: NorFlash> SlotWriter<'f, F> {
-    /// Begins at the start of `slot`. Nothing is erased before the first block is full.
-    pub(crate) fn new(flash: &'f mut F, slot: Slot, block: &'f mut [u8; BLOCK]) -> Self {
-        let withheld = [0xff; WITHHELD];
-        Self {
+    /// Takes the image of `release` up where an update before this one was cut off, or begins it.
+    ///
+    /// Nothing is erased before the first block is full.
+    pub(crate) async fn take_up(
+        flash: &'f mut F,
+        slot: Slot,
+        block: &'f mut [u8; BLOCK],
+        release: ReleaseId,
+    ) -> Result<Self, Error> {
+        let goal = Goal {
+            release,
+            total: None,
+            etag: None,
+        };
+        let mut writer = Self {
             flash,
             slot,
             block,
             gathered: 0,
             written: 0,
             erased: 0,
-            withheld,
+            complete: false,
+            withheld: [0xff; WITHHELD],
             verifier: Verifier::new(),
+            goal,
+            journal: Journal::of(slot),
+        };
+        if let Some(found) = writer.journal.read(writer.flash, release).await? {
+            writer.goal = found.goal;
+            writer.withheld = found.head;
+            if !writer.recover(found.mark).await? {
+                writer.begin_again();
+            }
+        }
+        Ok(writer)
+    }
+
+    /// Looks whether what a mark says is on flash is really there, and goes on from it.
+    async fn recover(&mut self, mark: Mark) -> Result<bool, Error> {
+        if mark.length > self.slot.size {
+            return Ok(false);
+        }
+        let mut first = [0; WITHHELD];
+        self.flash
+            .read(self.slot.offset, &mut first)
+            .await
+            .map_err(flash_error)?;
+        // An image that has its first bytes was verified; what is not done must not have them.
+        if !mark.done && first == self.withheld {
+            return Ok(false);
+        }
+        self.written = mark.length;
+        // Where an image shows that it is broken the digests differ, too.
+        self.read_image(|verifier, bytes| {
+            let _ = verifier.update(bytes);
+        })
+        .await?;
+        self.erased = self.written.next_multiple_of(SECTOR_SIZE);
+        self.complete = mark.done;
+        Ok(short(self.verifier.digest()) == mark.digest)
+    }
+
+    /// Forgets what is on flash: the image is fetched from its start.
+    pub(crate) fn begin_again(&mut self) {
+        self.gathered = 0;
+        self.written = 0;
+        self.erased = 0;
+        self.complete = false;
+        self.withheld = [0xff; WITHHELD];
+        self.verifier = Verifier::new();
+        self.goal.total = None;
+        self.goal.etag = None;
+        self.journal = Journal::of(self.slot);
+    }
+
+    /// Whether all of the image is on flash already.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The part that is missing, `None` if it is all of it.
+    pub(crate) fn missing(&self) -> Option<Part<'_>> {
+        (self.written > 0).then_some(Part {
+            from: self.written,
+            total: self.goal.total,
+            etag: self.goal.etag.as_deref(),
+        })
+    }
+
+    /// What the server says of the image as a whole: its size, and a tag to know it by.
+    ///
+    /// A weak tag (RFC 9110 section 8.8.1) does not promise the same bytes, so it is none here.
+    pub(crate) fn expect(&mut self, total: Option<u32>, etag: Option<String<MAX_ETAG>>) {
+        self.goal.total = total.or(self.goal.total);
+        if self.written == 0 {
+            self.goal.etag = etag.filter(|tag| tag.starts_with('"'));
+        }
+    }
+
+    /// Nothing in the manifest tells this image's bytes from another's: without a tag of the server's it cannot be
+    /// taken up after a cut.
+    pub(crate) fn rely_on_etag(&mut self) {
+        if self.goal.etag.is_none() {
+            self.journal.close();
         }
     }
 
@@ -126,6 +229,10 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             .get_mut(self.gathered..end)
             .unwrap_or_default()
             .fill(0xff);
+        if self.written == 0 {
+            // What it says of another image must be gone before the first byte of that image is.
+            self.journal.clear(self.flash).await?;
+        }
         self.erase_up_to(self.written.saturating_add(end as u32))
             .await?;
 
@@ -143,14 +250,36 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         self.flash.write(at, bytes).await.map_err(flash_error)?;
         self.written = self.written.saturating_add(self.gathered as u32);
         self.gathered = 0;
+        if self
+            .written
+            .is_multiple_of(step(self.goal.total.unwrap_or(self.slot.size)))
+        {
+            self.note(self.verifier.digest(), false).await?;
+        }
         Ok(())
     }
 
-    /// Erases as far as needed, in large blocks where they fit into the slot.
+    /// Notes in the journal how much is on flash, and its SHA-256.
+    async fn note(&mut self, digest: [u8; 32], done: bool) -> Result<(), Error> {
+        let mark = Mark {
+            length: self.written,
+            digest: short(digest),
+            done,
+        };
+        self.journal
+            .note(self.flash, &self.goal, &self.withheld, mark)
+            .await
+    }
+
+    /// Erases as far as needed, in large blocks where they fit into the slot and leave the journal alone.
     async fn erase_up_to(&mut self, end: u32) -> Result<(), Error> {
+        let journal = journal_offset(self.slot);
         while self.erased < end {
             let at = self.slot.offset + self.erased;
-            let left = self.slot.size - self.erased;
+            let left = journal.saturating_sub(self.erased);
+            if left == 0 {
+                self.journal.close();
+            }
             let length = if at.is_multiple_of(ERASE_BLOCK) && left >= ERASE_BLOCK {
                 ERASE_BLOCK
             } else {
@@ -171,6 +300,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if self.erased == 0 {
             return Ok(());
         }
+        self.journal.clear(self.flash).await?;
         self.flash
             .erase(offset, offset + self.erased)
             .await
@@ -193,7 +323,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             }
             .into());
         }
-        let read_back = self.hash_from_flash().await?;
+        let mut hash = Sha256::new();
+        self.read_image(|_, bytes| hash.update(bytes)).await?;
+        let read_back: [u8; 32] = hash.finalize().into();
         let image = match core::mem::take(&mut self.verifier).finish() {
             Ok(image) => image,
             // Where the manifest's hash does not match either, what the bytes say of themselves does not matter.
@@ -208,6 +340,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if image.sha256 != read_back {
             return Err(FirmwareError::ReadBack.into());
         }
+        if !self.complete {
+            self.note(read_back, true).await?;
+        }
         Ok(Verified {
             slot: self.slot,
             withheld: self.withheld,
@@ -215,25 +350,30 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         })
     }
 
-    /// The SHA-256 of the image as it lies on flash, with the bytes held back in their place.
-    async fn hash_from_flash(&mut self) -> Result<[u8; 32], Error> {
-        let mut hash = Sha256::new();
-        let head = self.withheld.len().min(self.written as usize);
-        hash.update(self.withheld.get(..head).unwrap_or_default());
-        let mut at = head as u32;
-        let unit = F::READ_SIZE.max(1) as u32;
-        while at < self.written {
-            let length = (self.written - at).min(BLOCK as u32);
-            let padded = length.next_multiple_of(unit).min(BLOCK as u32);
-            let block = self.block.get_mut(..padded as usize).unwrap_or_default();
+    /// Reads the image as far as it lies on flash, with the bytes held back in their place.
+    async fn read_image(
+        &mut self,
+        mut each: impl FnMut(&mut Verifier, &[u8]),
+    ) -> Result<(), Error> {
+        let unit = F::READ_SIZE.max(1);
+        for at in (0..self.written).step_by(BLOCK) {
+            let length = (self.written - at).min(BLOCK as u32) as usize;
+            let padded = length.next_multiple_of(unit).min(BLOCK);
+            let block = self.block.get_mut(..padded).unwrap_or_default();
             self.flash
                 .read(self.slot.offset + at, block)
                 .await
                 .map_err(flash_error)?;
-            hash.update(block.get(..length as usize).unwrap_or_default());
-            at += length;
+            if at == 0 {
+                block
+                    .iter_mut()
+                    .zip(self.withheld)
+                    .for_each(|(to, from)| *to = from);
+            }
+            let bytes = block.get(..length).unwrap_or_default();
+            each(&mut self.verifier, bytes);
         }
-        Ok(hash.finalize().into())
+        Ok(())
     }
 }
 
@@ -242,6 +382,7 @@ impl Verified {
     pub(crate) async fn complete<F: NorFlash>(
         self,
         flash: &mut F,
+        block: &mut [u8; BLOCK],
         release: ReleaseId,
     ) -> Result<Bootable, Error> {
         let Self {
@@ -249,15 +390,27 @@ impl Verified {
             withheld,
             image,
         } = self;
-        flash
-            .write(slot.offset, &withheld)
-            .await
-            .map_err(flash_error)?;
+        let at = slot.offset;
         let mut back = [0; WITHHELD];
-        flash
-            .read(slot.offset, &mut back)
-            .await
-            .map_err(flash_error)?;
+        flash.read(at, &mut back).await.map_err(flash_error)?;
+        // They are there, or torn, if an update before this one was cut off just here.
+        if back != withheld {
+            if !is_blank::<F>(&back) {
+                let sector = at..at + SECTOR_SIZE;
+                flash.read(at, block).await.map_err(flash_error)?;
+                flash
+                    .erase(sector.start, sector.end)
+                    .await
+                    .map_err(flash_error)?;
+                let rest = block.get(WITHHELD..).unwrap_or_default();
+                flash
+                    .write(at + WITHHELD as u32, rest)
+                    .await
+                    .map_err(flash_error)?;
+            }
+            flash.write(at, &withheld).await.map_err(flash_error)?;
+            flash.read(at, &mut back).await.map_err(flash_error)?;
+        }
         if back != withheld {
             return Err(FirmwareError::ReadBack.into());
         }
@@ -267,4 +420,14 @@ impl Verified {
             image,
         })
     }
+}
+
+/// As much of a digest as the journal keeps.
+fn short(digest: [u8; 32]) -> ShortDigest {
+    let mut short = ShortDigest::default();
+    short
+        .iter_mut()
+        .zip(digest)
+        .for_each(|(to, from)| *to = from);
+    short
 }

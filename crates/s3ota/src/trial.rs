@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each arrow is one record written whole. Before it is written the old state is in force, after it the new one, and a
-//! record torn on the way counts as none: the old image boots.
+//! record torn on the way counts as none: the other one decides.
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::Verifier;
@@ -16,7 +16,7 @@ use s3ota_image::otadata::{Record, State};
 
 use crate::error::flash as flash_error;
 use crate::layout::{Layout, Running, Slot};
-use crate::otadata::{Otadata, is_trial, label, release_of};
+use crate::otadata::{Otadata, PLAIN, Purpose, back_from, is_trial, label, release_of};
 use crate::release::ReleaseId;
 use crate::slot::{BLOCK, Bootable};
 use crate::{Error, layout::LayoutError};
@@ -67,14 +67,14 @@ pub async fn boot_guard<F: NorFlash>(
     };
     if selected(&layout, &record) != Some(running) {
         log::warn!("the bootloader refused the new image: going on with this one");
-        give_up(flash, &mut otadata).await?;
+        give_up(flash, &layout, &mut otadata, Some(running)).await?;
         return Ok(Boot::FellBack);
     }
     let boot = otadata.boots(flash, sector).await?.saturating_add(1);
     let of = trial_boots.max(1);
     if boot > u32::from(of) {
         log::error!("not confirmed in {of} boots: going back to the old firmware");
-        give_up(flash, &mut otadata).await?;
+        give_up(flash, &layout, &mut otadata, None).await?;
         return Ok(Boot::GivenUp);
     }
     otadata.add_boot(flash, sector).await?;
@@ -115,7 +115,12 @@ pub(crate) async fn switch<F: NorFlash>(
 ) -> Result<Slot, Error> {
     let mut otadata = Otadata::read(flash, layout).await?;
     ensure_way_back(flash, layout, running, &mut otadata).await?;
-    let record = otadata.successor(image.slot.index, State::New, label(image.release))?;
+    let back = match running {
+        Running::Slot(slot) => Some(slot.index),
+        Running::Factory => None,
+    };
+    let label = label(Purpose::Trial, back, image.release);
+    let record = otadata.successor(image.slot.index, State::New, label)?;
     otadata.write(flash, otadata.spare(), record).await?;
     Ok(image.slot)
 }
@@ -137,7 +142,7 @@ async fn ensure_way_back<F: NorFlash>(
             let leads_back =
                 in_force.is_some_and(|(_, record)| selected(layout, &record) == Some(running));
             if !leads_back {
-                let record = otadata.successor(slot.index, State::Valid, [0xff; 20])?;
+                let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
                 otadata.write(flash, otadata.spare(), record).await?;
             }
         }
@@ -151,20 +156,46 @@ async fn ensure_way_back<F: NorFlash>(
     Ok(())
 }
 
-/// Gives the image on trial up: the record in force becomes Aborted, and the release is noted as failed.
+/// Gives the image on trial up and goes back to `to`, or to what the trial's record names as left for it.
 ///
-/// The note comes first, behind the record that stays: should power fail while the record is rewritten, the release is
-/// still known to have failed.
-async fn give_up<F: NorFlash>(flash: &mut F, otadata: &mut Otadata) -> Result<(), Error> {
+/// Usually the other record selects that slot, and it is enough to make the one in force Aborted; should power fail
+/// meanwhile, a torn record decides nothing and the other does. Where a confirmation that was cut off has erased the
+/// other record, it is written anew, as a successor, and the one in force need not be touched.
+async fn give_up<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    otadata: &mut Otadata,
+    to: Option<Running>,
+) -> Result<(), Error> {
     let Some((sector, record)) = otadata.in_force() else {
         return Ok(());
     };
+    let back = match to {
+        Some(Running::Slot(slot)) => Some(slot),
+        Some(Running::Factory) => None,
+        None => back_from(&record).and_then(|back| layout.slot(back.into())),
+    };
+    let spare = otadata.spare();
+    let other = otadata
+        .records
+        .get(spare)
+        .filter(|other| other.is_idf_valid());
+    let leads_back = other.and_then(|other| selected(layout, other)) == back.map(Running::Slot);
+    // The note comes first, behind the record that stays: should power fail while the other is rewritten, the release
+    // is still known to have failed.
+    let stays = if leads_back { spare } else { sector };
     if let Some(release) = release_of(&record)
         && !otadata.has_failed(flash, release).await?
     {
-        otadata.add_failure(flash, otadata.spare(), release).await?;
+        otadata.add_failure(flash, stays, release).await?;
     }
-    otadata.abort(flash, sector, record).await
+    match back {
+        Some(slot) if !leads_back => {
+            let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
+            otadata.write(flash, spare, record).await
+        }
+        _ => otadata.abort(flash, sector, record).await,
+    }
 }
 
 /// Ends the running firmware's trial: from now on it is the one to go back to. `false` if it was not on trial.
@@ -177,12 +208,27 @@ pub(crate) async fn confirm<F: NorFlash>(
     if !on_trial(layout, running, &otadata) {
         return Ok(false);
     }
-    let (Some((_, trial)), Running::Slot(slot)) = (otadata.in_force(), running) else {
+    let (Some((sector, trial)), Running::Slot(slot)) = (otadata.in_force(), running) else {
         return Ok(false);
     };
-    // Into the other sector, with a higher sequence: until it is whole, the trial goes on.
-    let record = otadata.successor(slot.index, State::Valid, trial.label)?;
-    otadata.write(flash, otadata.spare(), record).await?;
+    let label = match release_of(&trial) {
+        Some(release) => label(Purpose::Confirmed, back_from(&trial), release),
+        None => PLAIN,
+    };
+    if trial.state == State::PendingVerify {
+        // This bootloader aborts what is pending at the next boot: the other record must stay, for it decides if
+        // power fails now.
+        let record = Record {
+            state: State::Valid,
+            label,
+            ..trial
+        };
+        otadata.write(flash, sector, record).await?;
+    } else {
+        // Into the other sector, with a higher sequence: until it is whole, the trial goes on.
+        let record = otadata.successor(slot.index, State::Valid, label)?;
+        otadata.write(flash, otadata.spare(), record).await?;
+    }
     Ok(true)
 }
 
@@ -195,7 +241,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
 ) -> Result<(), Error> {
     let mut otadata = Otadata::read(flash, layout).await?;
     if on_trial(layout, running, &otadata) {
-        return give_up(flash, &mut otadata).await;
+        return give_up(flash, layout, &mut otadata, None).await;
     }
     let Running::Slot(current) = running else {
         return Err(Error::NothingToGoBackTo);
@@ -218,7 +264,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
     }
     match previous {
         Some(slot) => {
-            let record = otadata.successor(slot.index, State::Valid, [0xff; 20])?;
+            let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
             otadata.write(flash, otadata.spare(), record).await
         }
         None if layout.factory.is_some() => {

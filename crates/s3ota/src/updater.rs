@@ -9,6 +9,7 @@
 use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
+use embedded_io_async::{Read, Write};
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
@@ -18,13 +19,13 @@ use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Version};
 use s3ota_tls::CertTime;
 
 use crate::error::{Name, cut};
-use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG};
+use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG, Want};
 use crate::layout::{Layout, Running, Slot};
 use crate::link::Deadline;
 use crate::otadata::Otadata;
 use crate::release::{Facts, ReleaseId, decide, show};
-use crate::session::{Answer, NetSession, Opener, SessionBuffers, Target};
-use crate::slot::{BLOCK, SlotWriter, Verified};
+use crate::session::{Answer, Opener, Session, SessionBuffers, Target};
+use crate::slot::{BLOCK, SlotWriter};
 use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, trial};
 
 /// The memory an [`Updater`] works in, about 35 KB: TLS records, HTTP heads, the manifest, one flash sector.
@@ -162,7 +163,11 @@ where
     /// Every [`Error`] up to the decision: the connection, the manifest, a release that is refused. One attempt only.
     pub async fn check(&mut self) -> Result<Checked, Error> {
         let result = self
-            .attempt(&mut (), true, self.config.patience.deadline)
+            .attempt(
+                &mut Watched::new(&mut ()),
+                true,
+                self.config.patience.deadline,
+            )
             .await?;
         Ok(match result {
             Attempt::Found(available) => Checked::Available(available),
@@ -187,15 +192,20 @@ where
         let patience = self.config.patience;
         let began = self.device.clock.uptime();
         let mut attempt = 1;
+        let mut reached = 0;
         loop {
             let spent = self.device.clock.uptime().saturating_sub(began);
             let left = patience.deadline.saturating_sub(spent);
-            let mut guarded = Guarded {
-                hooks: &mut *hooks,
-                started: false,
-            };
-            let result = self.attempt(&mut guarded, false, left).await;
-            let started = guarded.started;
+            let mut watched = Watched::new(&mut *hooks);
+            let result = self.attempt(&mut watched, false, left).await;
+            let Watched {
+                started, taken_up, ..
+            } = watched;
+            // Attempts are counted while nothing gets better: a line that breaks after every 100 KB does in the end.
+            if taken_up > reached {
+                reached = taken_up;
+                attempt = 1;
+            }
             let error = match result {
                 Ok(Attempt::Installed(installed)) => {
                     hooks.on_complete(&installed);
@@ -278,7 +288,8 @@ where
     }
 
     /// The pause after attempt number `attempt`: random up to a bound that doubles, so that devices which lost the same
-    /// server do not come back together; at least half of it, and at least what the server asked for.
+    /// server do not come back together; at least half of it. What the server asked for comes before it, because it
+    /// asks all of them for the same.
     fn pause(&mut self, attempt: u8, retry_after: Option<Duration>) -> Duration {
         let patience = self.config.patience;
         let doubled = 1u32
@@ -290,13 +301,14 @@ where
             .min(patience.longest_pause);
         let half = bound / 2;
         let pause = half.saturating_add(share(half, &mut self.device.rng));
-        pause.max(retry_after.unwrap_or_default().min(patience.longest_pause))
+        let asked = retry_after.unwrap_or_default().min(patience.longest_pause);
+        asked.saturating_add(pause)
     }
 
     /// One attempt: the manifest, the decision, the image, the switch; over one connection where one server has both.
     async fn attempt(
         &mut self,
-        hooks: &mut dyn Hooks,
+        hooks: &mut Watched<'_>,
         look_only: bool,
         time: Duration,
     ) -> Result<Attempt, Error> {
@@ -343,9 +355,10 @@ where
             Target::new(&HttpsUrl::parse(config.manifest_url).map_err(Error::ManifestUrl)?)?;
         let mut session = opener.open(&target, buffers).await?;
         let (mut session, head) = loop {
-            match session.get(&mut target, identity, etag.as_deref()).await? {
+            let want = etag.as_deref().map_or(Want::All, Want::Changed);
+            match session.get(&mut target, identity, want).await? {
                 Answer::Here(session, head) => break (session, head),
-                Answer::Elsewhere | Answer::Stale => {
+                Answer::Elsewhere | Answer::Stale | Answer::NoSuchPart => {
                     session = opener.open(&target, buffers).await?
                 }
             }
@@ -389,31 +402,66 @@ where
         }
         hooks.on_start(&manifest);
 
-        // The image.
-        target = Target::new(&manifest.url)?;
-        if !session.serves(&target) {
-            drop(session);
-            session = opener.open(&target, buffers).await?;
-        }
-        let (mut session, head) = loop {
-            match session.get(&mut target, identity, None).await? {
-                Answer::Here(session, head) => break (session, head),
-                Answer::Elsewhere | Answer::Stale => {
-                    session = opener.open(&target, buffers).await?
-                }
-            }
-        };
+        // The image: what is missing of it, and then the whole of it checked.
         let expected = Expected {
             manifest: &manifest,
             config,
             slot,
         };
-        let verified =
-            download::<F, N, C>(&mut session, &head, flash, block, &expected, hooks).await?;
-        drop(session);
+        let mut writer = SlotWriter::take_up(flash, slot, block, release).await?;
+        hooks.taken_up(writer.written(), manifest.size);
+        let fetched = if writer.is_complete() {
+            drop(session);
+            expected.check_prefix(&writer).map_err(Error::from)
+        } else {
+            target = Target::new(&manifest.url)?;
+            if !session.serves(&target) {
+                drop(session);
+                session = opener.open(&target, buffers).await?;
+            }
+            let (session, head) = loop {
+                let want = writer.missing().map_or(Want::All, Want::Rest);
+                match session.get(&mut target, identity, want).await? {
+                    Answer::Here(session, head) => break (session, head),
+                    Answer::Elsewhere | Answer::Stale => {}
+                    Answer::NoSuchPart => {
+                        log::warn!(
+                            "the server does not give the rest of the image: all of it then"
+                        );
+                        writer.begin_again();
+                    }
+                }
+                session = opener.open(&target, buffers).await?;
+            };
+            download(session, &head, &mut writer, &expected, hooks).await
+        };
+        let verified = match fetched {
+            Ok(()) => {
+                let sha256 = manifest.sha256.map(Into::into);
+                writer.verify(manifest.size, sha256).await
+            }
+            Err(error) => Err(error),
+        };
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(Error::Image(error)) => {
+                log::warn!("the image is refused, what was written of it is erased: {error}");
+                // It could not be booted anyway: a flash that cannot be erased changes nothing about the refusal.
+                if let Err(error) = writer.wipe().await {
+                    log::error!("{error}");
+                }
+                return Err(error.into());
+            }
+            // A connection that broke says nothing against what has arrived.
+            Err(error) => return Err(error),
+        };
+        hooks.on_progress(Progress {
+            written: writer.written(),
+            total: Some(writer.written()),
+        });
 
         // The switch.
-        let image = verified.complete(flash, release).await?;
+        let image = verified.complete(flash, block, release).await?;
         let size = image.image.length;
         let slot = trial::switch(flash, &layout, running, image).await?;
         log::info!(
@@ -435,13 +483,35 @@ enum Attempt {
     Installed(Installed),
 }
 
-/// Hooks that remember whether the update had started.
-struct Guarded<'h> {
+/// The application's hooks, and what happened in an attempt.
+struct Watched<'h> {
     hooks: &'h mut dyn Hooks,
+    /// The application was told of the start.
     started: bool,
+    /// Bytes of the image that were on flash before.
+    taken_up: u32,
 }
 
-impl Hooks for Guarded<'_> {
+impl<'h> Watched<'h> {
+    fn new(hooks: &'h mut dyn Hooks) -> Self {
+        Self {
+            hooks,
+            started: false,
+            taken_up: 0,
+        }
+    }
+
+    /// So much of the image is on flash from an attempt before.
+    fn taken_up(&mut self, written: u32, total: Option<u32>) {
+        self.taken_up = written;
+        if written > 0 {
+            log::info!("going on after {written} bytes that are on flash already");
+            self.hooks.on_progress(Progress { written, total });
+        }
+    }
+}
+
+impl Hooks for Watched<'_> {
     fn may_start(&mut self, release: &Manifest<'_>) -> bool {
         self.hooks.may_start(release)
     }
@@ -469,7 +539,7 @@ async fn read_document<'d, IO>(
     buffer: &'d mut [u8; MAX_DOCUMENT],
 ) -> Result<&'d mut [u8], Error>
 where
-    IO: embedded_io_async::Read,
+    IO: Read,
     Error: From<IO::Error>,
 {
     let too_long = || {
@@ -558,55 +628,34 @@ impl Expected<'_> {
     }
 }
 
-/// Downloads the image of the response with this head into the slot and checks all of it.
-async fn download<'b, F, N, C>(
-    session: &mut NetSession<'b, '_, N, C>,
+/// Downloads the image, or the rest of it, of the response with this head into the slot.
+async fn download<F: NorFlash>(
+    mut session: Session<'_, impl Read + Write>,
     head: &Head,
-    flash: &mut F,
-    block: &mut [u8; BLOCK],
+    writer: &mut SlotWriter<'_, F>,
     expected: &Expected<'_>,
     hooks: &mut dyn Hooks,
-) -> Result<Verified, Error>
-where
-    F: NorFlash,
-    N: TcpConnect,
-    C: Clock,
-{
-    let announced = match head.framing {
-        Framing::Length(length) => {
-            expected.check_length(length)?;
-            u32::try_from(length).ok()
-        }
-        Framing::Chunked | Framing::Close => None,
-    };
-    let total = expected.manifest.size.or(announced);
-    let mut body = session.body(head);
-    let mut writer = SlotWriter::new(flash, expected.slot, block);
-    let received = receive(&mut body, &mut writer, expected, total, hooks).await;
-    let result = match received {
-        Ok(()) => {
-            writer
-                .verify(total, expected.manifest.sha256.map(Into::into))
-                .await
-        }
-        Err(error) => Err(error),
-    };
-    match &result {
-        Ok(_) => hooks.on_progress(Progress {
-            written: writer.written(),
-            total,
-        }),
-        Err(Error::Image(error)) => {
-            log::warn!("the image is refused, what was written of it is erased: {error}");
-            // It could not be booted anyway: a flash that cannot be erased changes nothing about the refusal.
-            if let Err(error) = writer.wipe().await {
-                log::error!("{error}");
-            }
-        }
-        // A connection that broke says nothing against what has arrived.
-        Err(_) => {}
+) -> Result<(), Error> {
+    if head.status == 200 {
+        // All of it, be it that the server knows no ranges or has another image by now.
+        writer.begin_again();
     }
-    result
+    let announced = match (head.content_range, head.framing) {
+        (Some(range), _) if head.status == 206 => Some(range.last.saturating_add(1)),
+        (_, Framing::Length(length)) => Some(length),
+        (_, Framing::Chunked | Framing::Close) => None,
+    };
+    if let Some(length) = announced {
+        expected.check_length(length)?;
+    }
+    let announced = announced.and_then(|length| u32::try_from(length).ok());
+    let total = expected.manifest.size.or(announced);
+    writer.expect(total, head.etag.clone());
+    if expected.manifest.sha256.is_none() {
+        writer.rely_on_etag();
+    }
+    let mut body = session.body(head);
+    receive(&mut body, writer, expected, total, hooks).await
 }
 
 /// Streams the body to flash, looking at the first bytes before anything is erased.
@@ -618,11 +667,15 @@ async fn receive<IO, F>(
     hooks: &mut dyn Hooks,
 ) -> Result<(), Error>
 where
-    IO: embedded_io_async::Read,
+    IO: Read,
     Error: From<IO::Error>,
     F: NorFlash,
 {
-    let mut prefix_checked = false;
+    // What was taken up is checked again: this may be another manifest than the one it was begun under.
+    let mut prefix_checked = writer.received() >= PREFIX_LEN as u32;
+    if prefix_checked {
+        expected.check_prefix(writer)?;
+    }
     loop {
         let n = body.read(writer.room()).await?;
         if n == 0 {

@@ -167,6 +167,11 @@ impl Verifier {
         self.position
     }
 
+    /// The SHA-256 of the bytes taken so far.
+    pub fn digest(&self) -> [u8; DIGEST_LEN] {
+        self.hasher.clone().finalize().into()
+    }
+
     /// The proof that the image is whole and intact.
     ///
     /// # Errors

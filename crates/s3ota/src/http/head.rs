@@ -22,6 +22,17 @@ pub enum Framing {
     Close,
 }
 
+/// Which bytes of a document a body holds (RFC 9110 section 14.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentRange {
+    /// The first byte.
+    pub first: u64,
+    /// The last byte, itself included.
+    pub last: u64,
+    /// Bytes of the whole document, if the server knows.
+    pub total: Option<u64>,
+}
+
 /// What a response's head says, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -33,12 +44,35 @@ pub struct Head {
     pub keep_alive: bool,
     /// The entity tag, with its quotes, if it is one short enough to be remembered.
     pub etag: Option<String<MAX_ETAG>>,
+    /// Which part of the document the body is. `None` where the server did not say, or not clearly.
+    pub content_range: Option<ContentRange>,
     /// How long the server asks to wait. Only the form in seconds is understood.
     pub retry_after: Option<Duration>,
     /// The range of the head's buffer that holds the Location field's value.
     pub(crate) location: Option<(usize, usize)>,
     /// The range of the head's buffer that holds the first bytes of the body.
     pub(crate) body: (usize, usize),
+}
+
+impl ContentRange {
+    /// Parses `bytes 0-499/1234` or `bytes 0-499/*`.
+    fn parse(value: &str) -> Option<Self> {
+        let (range, total) = value.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let total = match total {
+            "*" => None,
+            number => Some(decimal(number)?),
+        };
+        let (first, last) = (decimal(first)?, decimal(last)?);
+        let sound = first <= last && last < total.unwrap_or(u64::MAX);
+        sound.then_some(Self { first, last, total })
+    }
+}
+
+/// A number in digits only: no sign, no spaces.
+fn decimal(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 impl Head {
@@ -91,6 +125,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
     let mut chunked = false;
     let mut keep_alive = http_1_1;
     let mut etag = None;
+    let mut content_range = None;
     let mut retry_after = None;
     let mut location = None;
     for field in response.headers.iter() {
@@ -100,12 +135,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("content-length") {
             // A sign, a list or a second and different number could make two readers see two bodies.
-            let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-            let number = value
-                .parse::<u64>()
-                .ok()
-                .filter(|_| digits)
-                .ok_or(HttpError::Framing)?;
+            let number = decimal(value).ok_or(HttpError::Framing)?;
             if length.is_some_and(|earlier| earlier != number) {
                 return Err(HttpError::Framing);
             }
@@ -129,6 +159,8 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
             }
         } else if is("etag") {
             etag = String::try_from(value).ok().filter(|tag| !tag.is_empty());
+        } else if is("content-range") {
+            content_range = ContentRange::parse(value);
         } else if is("retry-after") {
             retry_after = value
                 .parse::<u32>()
@@ -158,6 +190,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
         framing,
         keep_alive: keep_alive && framing != Framing::Close,
         etag,
+        content_range,
         retry_after,
         location,
         body: (start_of_body, bytes.len()),
@@ -226,6 +259,33 @@ mod tests {
         let head =
             head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n").unwrap();
         assert_eq!(head.framing, Framing::Length(5));
+    }
+
+    #[test]
+    fn a_content_range_is_understood_or_none() {
+        let range = |value: &str| {
+            head(&format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Range: {value}\r\nContent-Length: 5\r\n\r\n"
+            ))
+            .unwrap()
+            .content_range
+        };
+        let of = |first, last, total| Some(ContentRange { first, last, total });
+        assert_eq!(range("bytes 5-9/10"), of(5, 9, Some(10)));
+        assert_eq!(range("bytes 5-9/*"), of(5, 9, None));
+        for value in [
+            "bytes */10",
+            "bytes 9-5/10",
+            "bytes 5-10/10",
+            "bytes 5-9",
+            "bytes=5-9/10",
+            "bytes +5-9/10",
+            "items 5-9/10",
+            "bytes 5-99999999999999999999/*",
+            "",
+        ] {
+            assert_eq!(range(value), None, "{value:?}");
+        }
     }
 
     #[test]

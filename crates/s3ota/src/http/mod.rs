@@ -8,8 +8,8 @@ mod head;
 mod request;
 
 pub use body::Body;
-pub use head::{Framing, Head};
-pub use request::{Identity, Request};
+pub use head::{ContentRange, Framing, Head};
+pub use request::{Identity, Part, Request, Want};
 
 use core::fmt;
 use core::time::Duration;

@@ -28,8 +28,30 @@ pub struct Request<'a> {
     pub url: HttpsUrl<'a>,
     /// Who asks.
     pub identity: Identity<'a>,
-    /// The entity tag of what the device knows already.
-    pub if_none_match: Option<&'a str>,
+    /// What is asked for.
+    pub want: Want<'a>,
+}
+
+/// How much of a document is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Want<'a> {
+    /// All of it.
+    All,
+    /// All of it, unless it is still the one with this entity tag.
+    Changed(&'a str),
+    /// What is missing of it.
+    Rest(Part<'a>),
+}
+
+/// The end of a document, from some byte on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// The first byte wanted.
+    pub from: u32,
+    /// How many bytes the document has in all, if known.
+    pub total: Option<u32>,
+    /// The strong entity tag of the document the bytes before came from.
+    pub etag: Option<&'a str>,
 }
 
 impl Request<'_> {
@@ -47,17 +69,37 @@ impl Request<'_> {
         ] {
             io.write_all(part.as_bytes()).await?;
         }
-        io.write_all(b"\r\nAccept-Encoding: identity\r\nUser-Agent: ")
-            .await?;
-        io.write_all(self.identity.user_agent().as_bytes()).await?;
-        if let Some(tag) = self.if_none_match {
-            io.write_all(b"\r\nIf-None-Match: ").await?;
-            io.write_all(tag.as_bytes()).await?;
+        field(io, "Accept-Encoding", "identity").await?;
+        field(io, "User-Agent", &self.identity.user_agent()).await?;
+        match self.want {
+            Want::All => {}
+            Want::Changed(tag) => field(io, "If-None-Match", tag).await?,
+            Want::Rest(part) => {
+                let mut range: String<20> = String::new();
+                // "bytes=", ten digits and a dash.
+                let _ = write!(range, "bytes={}-", part.from);
+                field(io, "Range", &range).await?;
+                if let Some(tag) = part.etag {
+                    field(io, "If-Range", tag).await?;
+                }
+            }
         }
         io.write_all(b"\r\n\r\n").await?;
         io.flush().await?;
         Ok(())
     }
+}
+
+/// A header field, with the line break that ends the line before.
+async fn field<IO>(io: &mut IO, name: &str, value: &str) -> Result<(), Error>
+where
+    IO: Write,
+    Error: From<IO::Error>,
+{
+    for part in ["\r\n", name, ": ", value] {
+        io.write_all(part.as_bytes()).await?;
+    }
+    Ok(())
 }
 
 impl Identity<'_> {

@@ -1,0 +1,211 @@
+//! An append-only log of 32-byte entries in erased flash.
+//!
+//! ```text
+//! 0   kind      4 bytes of ASCII
+//! 4   value    24 bytes, filled up with 0xFF
+//! 28  check     4 bytes: the first of the SHA-256 of the 28 before
+//! ```
+//!
+//! An entry is one program operation of flash and needs no erase. One that was torn by a power cut fails its check and
+//! is passed over.
+
+use embedded_storage_async::nor_flash::NorFlash;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+use crate::error::flash as flash_error;
+
+/// The length of an entry, in bytes: flash encryption writes in units of 16 or 32.
+const ENTRY_LEN: usize = 32;
+const KIND_LEN: usize = 4;
+const CHECK_LEN: usize = 4;
+
+/// Bytes of a value.
+pub(crate) const VALUE_LEN: usize = ENTRY_LEN - KIND_LEN - CHECK_LEN;
+
+/// What an entry is.
+pub(crate) type Kind = [u8; KIND_LEN];
+
+/// What an entry says.
+pub(crate) type Value = [u8; VALUE_LEN];
+
+/// What lies in the place of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Nothing was written here yet.
+    Blank,
+    /// Something that fails its check: written while the power failed.
+    Torn,
+    /// An entry.
+    Whole(Kind, Value),
+}
+
+/// A log in a region of flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Log {
+    start: u32,
+    entries: u32,
+}
+
+/// Whether erased flash shows as 0xFF.
+///
+/// Where flash is encrypted it does not, it is deciphered noise. Such a driver is known by its write unit: 16 or 32
+/// bytes, the cipher's.
+const fn shows_blank<F: NorFlash>() -> bool {
+    F::WRITE_SIZE < 16
+}
+
+/// Whether these bytes of flash are known to be erased.
+pub(crate) fn is_blank<F: NorFlash>(bytes: &[u8]) -> bool {
+    shows_blank::<F>() && bytes.iter().all(|&byte| byte == 0xff)
+}
+
+/// A value that begins with these bytes.
+pub(crate) fn value<'b>(bytes: impl IntoIterator<Item = &'b u8>) -> Value {
+    let mut value = [0xff; VALUE_LEN];
+    value
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = *from);
+    value
+}
+
+impl Log {
+    /// The log in the `length` bytes of flash from `start` on.
+    pub(crate) const fn new(start: u32, length: u32) -> Self {
+        let entries = length / ENTRY_LEN as u32;
+        Self { start, entries }
+    }
+
+    /// How many entries there is room for.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.entries
+    }
+
+    /// The entry with this index.
+    pub(crate) async fn get<F: NorFlash>(&self, flash: &mut F, index: u32) -> Result<Entry, Error> {
+        if index >= self.entries {
+            return Ok(Entry::Torn);
+        }
+        let mut bytes = [0; ENTRY_LEN];
+        flash
+            .read(self.at(index), &mut bytes)
+            .await
+            .map_err(flash_error)?;
+        Ok(if is_blank::<F>(&bytes) {
+            Entry::Blank
+        } else {
+            parse(&bytes).unwrap_or(Entry::Torn)
+        })
+    }
+
+    /// Writes the entry with this index, whose place must be blank. Whether it reads back as written.
+    pub(crate) async fn put<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        index: u32,
+        kind: Kind,
+        value: Value,
+    ) -> Result<bool, Error> {
+        if index >= self.entries {
+            return Ok(false);
+        }
+        let bytes = emit(kind, value);
+        flash
+            .write(self.at(index), &bytes)
+            .await
+            .map_err(flash_error)?;
+        Ok(self.get(flash, index).await? == Entry::Whole(kind, value))
+    }
+
+    /// The index behind the last entry. Torn ones count where they can be told from erased flash.
+    pub(crate) async fn end<F: NorFlash>(&self, flash: &mut F) -> Result<u32, Error> {
+        let mut end = 0;
+        for index in 0..self.entries {
+            match self.get(flash, index).await? {
+                Entry::Blank => break,
+                Entry::Torn if !shows_blank::<F>() => {}
+                Entry::Torn | Entry::Whole(..) => end = index + 1,
+            }
+        }
+        Ok(end)
+    }
+
+    /// Appends an entry. `false` if there is no room for it.
+    pub(crate) async fn append<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        kind: Kind,
+        value: Value,
+    ) -> Result<bool, Error> {
+        let end = self.end(flash).await?;
+        for index in end..self.entries {
+            // A place that looked blank and does not take the entry was torn, or is worn: the next one.
+            if self.put(flash, index, kind, value).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many entries there are of a kind, torn ones of unknown kind included where they can be told from erased flash.
+    pub(crate) async fn count<F: NorFlash>(&self, flash: &mut F, kind: Kind) -> Result<u32, Error> {
+        let mut count = 0;
+        for index in 0..self.entries {
+            match self.get(flash, index).await? {
+                Entry::Blank => break,
+                Entry::Torn if shows_blank::<F>() => count += 1,
+                Entry::Whole(found, _) if found == kind => count += 1,
+                Entry::Torn | Entry::Whole(..) => {}
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether there is such an entry.
+    pub(crate) async fn contains<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        kind: Kind,
+        value: Value,
+    ) -> Result<bool, Error> {
+        for index in 0..self.entries {
+            match self.get(flash, index).await? {
+                Entry::Blank => break,
+                entry if entry == Entry::Whole(kind, value) => return Ok(true),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn at(&self, index: u32) -> u32 {
+        self.start + index * ENTRY_LEN as u32
+    }
+}
+
+fn check(kind: &Kind, value: &Value) -> [u8; CHECK_LEN] {
+    let mut hash = Sha256::new();
+    hash.update(kind);
+    hash.update(value);
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, ..] = digest;
+    [a, b, c, d]
+}
+
+fn emit(kind: Kind, value: Value) -> [u8; ENTRY_LEN] {
+    let check = check(&kind, &value);
+    let mut bytes = [0; ENTRY_LEN];
+    let parts = kind.iter().chain(&value).chain(&check);
+    bytes
+        .iter_mut()
+        .zip(parts)
+        .for_each(|(to, from)| *to = *from);
+    bytes
+}
+
+fn parse(bytes: &[u8; ENTRY_LEN]) -> Option<Entry> {
+    let (kind, rest) = bytes.split_first_chunk::<KIND_LEN>()?;
+    let (value, stored) = rest.split_first_chunk::<VALUE_LEN>()?;
+    (stored == check(kind, value)).then_some(Entry::Whole(*kind, *value))
+}
