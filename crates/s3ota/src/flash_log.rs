@@ -16,7 +16,7 @@ use crate::Error;
 use crate::error::flash as flash_error;
 
 /// The length of an entry, in bytes: flash encryption writes in units of 16 or 32.
-const ENTRY_LEN: usize = 32;
+pub(crate) const ENTRY_LEN: usize = 32;
 const KIND_LEN: usize = 4;
 const CHECK_LEN: usize = 4;
 
@@ -75,11 +75,6 @@ impl Log {
     pub(crate) const fn new(start: u32, length: u32) -> Self {
         let entries = length / ENTRY_LEN as u32;
         Self { start, entries }
-    }
-
-    /// How many entries there is room for.
-    pub(crate) fn capacity(&self) -> u32 {
-        self.entries
     }
 
     /// The entry with this index.

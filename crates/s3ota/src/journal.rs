@@ -1,17 +1,20 @@
 //! How far an image has come: a journal in the last sector of the slot it is being written to.
 //!
 //! ```text
-//! 0x000  "goal"    the release's id (12 bytes), the image's size in bytes or 0xFFFFFFFF (4)
-//! 0x020  "etag" 3× the entity tag the server gave the image, 72 bytes in all, filled up with 0xFF
-//! 0x080  "head" 2× the first 32 bytes of the image, which are written to their place last
-//! 0x0c0  "have"    so many bytes are on flash (4), the first 20 bytes of their SHA-256
-//! 0x0e0  "have"    …
-//!        "done"    the same, of the whole image: it passed every check
+//! 0x000  "goal"     the release's id (12 bytes), the image's size in bytes or 0xFFFFFFFF (4)
+//! 0x020  "etag" 3×  the entity tag the server gave the image, 72 bytes in all, filled up with 0xFF
+//! 0x080  "head" 2×  the first 32 bytes of the image, which are written to their place last
+//! 0x0c0  marks      of 4 bytes (as many as flash writes at once, if more): mark n says that the first n + 1 steps are
+//!                   on flash, by the first bytes of their SHA-256
+//! 0xfe0  "done"     the whole image passed every check: its length (4), the first 20 bytes of its SHA-256
 //! ```
 //!
-//! It is a [log](crate::flash_log): nothing in it is ever rewritten. An update that was cut off, by the network or by
-//! the power, goes on from the last entry whose hash is that of what lies on flash. The sector is erased before the
-//! first byte of another image is written, and where the image needs it itself, which is the last thing it needs.
+//! All but the marks are entries of a [log](crate::flash_log). Nothing is ever rewritten. A step is one sector, or more
+//! where the image has more sectors than there is room for marks: 968 without flash encryption, 3.8 MiB.
+//!
+//! An update that was cut off, by the network or by the power, goes on from the last mark that is the hash of what
+//! lies on flash. The sector is erased before the first byte of another image is written, and where the image needs it
+//! itself, which is the last thing it needs.
 
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
@@ -19,7 +22,7 @@ use s3ota_image::otadata::SECTOR_SIZE;
 
 use crate::Error;
 use crate::error::flash as flash_error;
-use crate::flash_log::{Entry, Kind, Log, VALUE_LEN, Value, is_blank, value};
+use crate::flash_log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, value};
 use crate::http::MAX_ETAG;
 use crate::layout::Slot;
 use crate::release::ReleaseId;
@@ -28,28 +31,28 @@ use crate::slot::{BLOCK, WITHHELD};
 const GOAL: Kind = *b"goal";
 const ETAG: Kind = *b"etag";
 const HEAD: Kind = *b"head";
-const HAVE: Kind = *b"have";
 const DONE: Kind = *b"done";
 
 const ETAG_AT: u32 = 1;
 const ETAG_PARTS: usize = MAX_ETAG / VALUE_LEN;
 const HEAD_AT: u32 = ETAG_AT + ETAG_PARTS as u32;
 const HEAD_PARTS: usize = WITHHELD.div_ceil(VALUE_LEN);
-const MARKS_AT: u32 = HEAD_AT + HEAD_PARTS as u32;
+const DONE_AT: u32 = SECTOR_SIZE / ENTRY_LEN as u32 - 1;
+
+/// The marks lie between the entries.
+const MARKS_START: u32 = (HEAD_AT + HEAD_PARTS as u32) * ENTRY_LEN as u32;
+const MARKS_END: u32 = DONE_AT * ENTRY_LEN as u32;
 
 const _: () = assert!(
     ETAG_PARTS * VALUE_LEN == MAX_ETAG,
     "an entity tag fills its entries"
 );
 
-/// How many marks an image without cuts leaves at most. The rest of the sector is for those that were torn.
-const MARKS: u32 = 100;
-
 /// A size nobody knows.
 const UNKNOWN: u32 = u32::MAX;
 
 /// The first bytes of a SHA-256, as many as an entry has room for.
-pub(crate) type ShortDigest = [u8; VALUE_LEN - 4];
+type ShortDigest = [u8; VALUE_LEN - 4];
 
 /// What is being fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,15 +64,19 @@ pub(crate) struct Goal {
     pub(crate) etag: Option<String<MAX_ETAG>>,
 }
 
-/// How much of an image lies on flash.
+/// A whole image on flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    /// Bytes from its start on.
+pub(crate) struct Done {
+    /// Its length in bytes.
     pub(crate) length: u32,
-    /// Of the SHA-256 of these bytes.
-    pub(crate) digest: ShortDigest,
-    /// Whether it is all of it.
-    pub(crate) done: bool,
+    digest: ShortDigest,
+}
+
+impl Done {
+    pub(crate) fn new(length: u32, sha256: &[u8; 32]) -> Self {
+        let (digest, _) = split(sha256);
+        Self { length, digest }
+    }
 }
 
 /// What a journal says.
@@ -77,7 +84,8 @@ pub(crate) struct Mark {
 pub(crate) struct Found {
     pub(crate) goal: Goal,
     pub(crate) head: [u8; WITHHELD],
-    pub(crate) mark: Mark,
+    /// Set once all of the image is on flash.
+    pub(crate) done: Option<Done>,
 }
 
 /// The journal of one slot.
@@ -94,7 +102,7 @@ enum State {
     Empty,
     /// The goal is written, and marks may follow.
     Open,
-    /// Nothing more is written: the sector is worn, full or needed.
+    /// Nothing more is written: the sector is worn or needed.
     Closed,
 }
 
@@ -135,21 +143,23 @@ impl Journal {
         {
             return Ok(None);
         }
-        let mut mark = None;
-        for index in MARKS_AT..log.capacity() {
-            match log.get(flash, index).await? {
-                Entry::Blank => break,
-                Entry::Whole(HAVE, value) => mark = Some(parse_mark(&value, false)),
-                Entry::Whole(DONE, value) => mark = Some(parse_mark(&value, true)),
-                Entry::Whole(..) | Entry::Torn => {}
+        let done = match log.get(flash, DONE_AT).await? {
+            Entry::Whole(DONE, value) => {
+                let (length, rest) = split(&value);
+                let (digest, _) = split(rest);
+                Some(Done {
+                    length: u32::from_le_bytes(length),
+                    digest,
+                })
             }
-        }
+            _ => None,
+        };
         let (release, rest) = split(&goal);
         let (total, _) = split(rest);
         let total = u32::from_le_bytes(total);
         let etag = etag.split(|&byte| byte == 0xff).next().unwrap_or_default();
         let (head, _) = split(&head);
-        Ok(mark.map(|mark| Found {
+        Ok(Some(Found {
             goal: Goal {
                 release: ReleaseId::from_bytes(release),
                 total: Some(total).filter(|&total| total != UNKNOWN),
@@ -159,7 +169,7 @@ impl Journal {
                     .filter(|tag| !tag.is_empty()),
             },
             head,
-            mark,
+            done,
         }))
     }
 
@@ -181,16 +191,97 @@ impl Journal {
         self.state = State::Closed;
     }
 
-    /// Appends a mark, and before the first one what is being fetched.
+    /// Notes that the first `steps` steps of the image are on flash, and their SHA-256; before that, once, what is
+    /// being fetched.
     ///
     /// A journal that takes no more is no reason to stop: it only spares fetching something twice.
-    pub(crate) async fn note<F: NorFlash>(
+    pub(crate) async fn mark<F: NorFlash>(
         &mut self,
         flash: &mut F,
         goal: &Goal,
         head: &[u8; WITHHELD],
-        mark: Mark,
+        steps: u32,
+        sha256: &[u8; 32],
     ) -> Result<(), Error> {
+        if !self.is_open(flash, goal, head).await? || steps == 0 || steps > marks::<F>() {
+            return Ok(());
+        }
+        let (at, unit) = (self.mark_at::<F>(steps), mark_len::<F>());
+        let mut before = [0; ENTRY_LEN];
+        let before = before.get_mut(..unit).unwrap_or_default();
+        flash.read(at, before).await.map_err(flash_error)?;
+        // One that was torn stays so: the next one says all that it would have said.
+        if is_blank::<F>(before) || F::WRITE_SIZE >= 16 {
+            let mark = sha256.get(..unit).unwrap_or_default();
+            flash.write(at, mark).await.map_err(flash_error)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that all of the image is on flash and passed every check.
+    pub(crate) async fn finish<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        goal: &Goal,
+        head: &[u8; WITHHELD],
+        done: Done,
+    ) -> Result<(), Error> {
+        if self.is_open(flash, goal, head).await? {
+            let length = done.length.to_le_bytes();
+            let value = value(length.iter().chain(&done.digest));
+            self.log().put(flash, DONE_AT, DONE, value).await?;
+        }
+        Ok(())
+    }
+
+    /// How many steps may be on flash at most: up to the last mark that is not blank.
+    pub(crate) async fn steps<F: NorFlash>(&self, flash: &mut F) -> Result<u32, Error> {
+        let mut steps = 0;
+        let mut bytes = [0; ENTRY_LEN];
+        for at in (MARKS_START..MARKS_END).step_by(ENTRY_LEN) {
+            flash
+                .read(self.start + at, &mut bytes)
+                .await
+                .map_err(flash_error)?;
+            if is_blank::<F>(&bytes) {
+                break;
+            }
+            let unit = mark_len::<F>();
+            let marked = bytes.chunks(unit).rposition(|mark| !is_blank::<F>(mark));
+            let before = (at - MARKS_START) / unit as u32;
+            steps = before + marked.map_or(0, |last| last as u32 + 1);
+        }
+        Ok(steps)
+    }
+
+    /// Whether the mark for the first `steps` steps is of this SHA-256.
+    pub(crate) async fn has<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        steps: u32,
+        sha256: &[u8; 32],
+    ) -> Result<bool, Error> {
+        let mut mark = [0; ENTRY_LEN];
+        let mark = mark.get_mut(..mark_len::<F>()).unwrap_or_default();
+        flash
+            .read(self.mark_at::<F>(steps), mark)
+            .await
+            .map_err(flash_error)?;
+        Ok(sha256.starts_with(mark))
+    }
+
+    fn mark_at<F: NorFlash>(&self, steps: u32) -> u32 {
+        let index = steps.clamp(1, marks::<F>()) - 1;
+        self.start + MARKS_START + index * mark_len::<F>() as u32
+    }
+
+    /// Whether the goal is written, now if it was not before.
+    async fn is_open<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        goal: &Goal,
+        head: &[u8; WITHHELD],
+    ) -> Result<bool, Error> {
         if self.state == State::Empty {
             self.state = if self.open(flash, goal, head).await? {
                 State::Open
@@ -198,15 +289,7 @@ impl Journal {
                 State::Closed
             };
         }
-        if self.state == State::Open {
-            let kind = if mark.done { DONE } else { HAVE };
-            let length = mark.length.to_le_bytes();
-            let value = value(length.iter().chain(&mark.digest));
-            if !self.log().append(flash, kind, value).await? {
-                self.close();
-            }
-        }
-        Ok(())
+        Ok(self.state == State::Open)
     }
 
     async fn open<F: NorFlash>(
@@ -234,23 +317,23 @@ pub(crate) fn journal_offset(slot: Slot) -> u32 {
     slot.size.saturating_sub(SECTOR_SIZE)
 }
 
-/// How many bytes of an image of `total` bytes lie between two marks: as few sectors as leave room for all marks.
-pub(crate) fn step(total: u32) -> u32 {
+/// Bytes of a mark.
+fn mark_len<F: NorFlash>() -> usize {
+    F::WRITE_SIZE.clamp(4, ENTRY_LEN)
+}
+
+/// How many marks there is room for.
+fn marks<F: NorFlash>() -> u32 {
+    (MARKS_END - MARKS_START) / mark_len::<F>() as u32
+}
+
+/// How many bytes of an image of `total` bytes lie between two marks: as few sectors as there is room for.
+pub(crate) fn step<F: NorFlash>(total: u32) -> u32 {
     let mut step = BLOCK as u32;
-    while total / step > MARKS {
+    while total / step > marks::<F>() {
         step = step.saturating_mul(2);
     }
     step
-}
-
-fn parse_mark(value: &Value, done: bool) -> Mark {
-    let (length, rest) = split(value);
-    let (digest, _) = split(rest);
-    Mark {
-        length: u32::from_le_bytes(length),
-        digest,
-        done,
-    }
 }
 
 /// The first `N` bytes and the rest. Bytes that are missing are 0xFF.

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::error::flash as flash_error;
 use crate::flash_log::is_blank;
 use crate::http::{MAX_ETAG, Part};
-use crate::journal::{Goal, Journal, Mark, ShortDigest, journal_offset, step};
+use crate::journal::{Done, Goal, Journal, journal_offset, step};
 use crate::layout::Slot;
 use crate::release::ReleaseId;
 use crate::{Error, FirmwareError};
@@ -99,36 +99,84 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if let Some(found) = writer.journal.read(writer.flash, release).await? {
             writer.goal = found.goal;
             writer.withheld = found.head;
-            if !writer.recover(found.mark).await? {
+            let recovered = match found.done {
+                Some(done) => writer.recover_all(done).await?,
+                None => writer.recover_steps().await?,
+            };
+            if !recovered {
                 writer.begin_again();
             }
         }
         Ok(writer)
     }
 
-    /// Looks whether what a mark says is on flash is really there, and goes on from it.
-    async fn recover(&mut self, mark: Mark) -> Result<bool, Error> {
-        if mark.length > self.slot.size {
+    /// Looks whether all of the image is on flash, as the journal says.
+    async fn recover_all(&mut self, done: Done) -> Result<bool, Error> {
+        if done.length > self.slot.size {
             return Ok(false);
         }
+        self.read_back(done.length).await?;
+        self.complete = done == Done::new(done.length, &self.verifier.digest());
+        Ok(self.complete)
+    }
+
+    /// Looks how many steps of the image are on flash, and goes on behind them.
+    async fn recover_steps(&mut self) -> Result<bool, Error> {
         let mut first = [0; WITHHELD];
         self.flash
             .read(self.slot.offset, &mut first)
             .await
             .map_err(flash_error)?;
-        // An image that has its first bytes was verified; what is not done must not have them.
-        if !mark.done && first == self.withheld {
+        // Only an image that was verified has its first bytes.
+        if first == self.withheld {
             return Ok(false);
         }
-        self.written = mark.length;
+        let steps = self.journal.steps(self.flash).await?;
+        let sound = self.sound_steps(steps).await?;
+        // The last mark may be torn: then the verifier has seen more than is sound, and looks again.
+        Ok(sound > 0 && (sound == steps || self.sound_steps(sound).await? == sound))
+    }
+
+    /// Reads back so many steps of the image and says how many of them the marks confirm.
+    async fn sound_steps(&mut self, steps: u32) -> Result<u32, Error> {
+        let step = self.step();
+        let mut sound = 0;
+        self.read_back(0).await?;
+        for n in 1..=steps.min(journal_offset(self.slot) / step) {
+            self.read_further(n * step).await?;
+            if self
+                .journal
+                .has(self.flash, n, &self.verifier.digest())
+                .await?
+            {
+                sound = n;
+            }
+        }
+        Ok(sound)
+    }
+
+    /// Bytes between two marks in the journal.
+    fn step(&self) -> u32 {
+        step::<F>(self.goal.total.unwrap_or(self.slot.size))
+    }
+
+    /// Takes the first `length` bytes of the image from flash.
+    async fn read_back(&mut self, length: u32) -> Result<(), Error> {
+        self.verifier = Verifier::new();
+        self.written = 0;
+        self.read_further(length).await
+    }
+
+    /// Takes what is on flash of the image up to byte `end`, from where it was taken to before.
+    async fn read_further(&mut self, end: u32) -> Result<(), Error> {
         // Where an image shows that it is broken the digests differ, too.
-        self.read_image(|verifier, bytes| {
+        self.read_image(self.written, end, |verifier, bytes| {
             let _ = verifier.update(bytes);
         })
         .await?;
-        self.erased = self.written.next_multiple_of(SECTOR_SIZE);
-        self.complete = mark.done;
-        Ok(short(self.verifier.digest()) == mark.digest)
+        self.written = end;
+        self.erased = end.next_multiple_of(SECTOR_SIZE);
+        Ok(())
     }
 
     /// Forgets what is on flash: the image is fetched from its start.
@@ -250,25 +298,14 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         self.flash.write(at, bytes).await.map_err(flash_error)?;
         self.written = self.written.saturating_add(self.gathered as u32);
         self.gathered = 0;
-        if self
-            .written
-            .is_multiple_of(step(self.goal.total.unwrap_or(self.slot.size)))
-        {
-            self.note(self.verifier.digest(), false).await?;
+        if self.written.is_multiple_of(self.step()) {
+            let steps = self.written / self.step();
+            let sha256 = self.verifier.digest();
+            self.journal
+                .mark(self.flash, &self.goal, &self.withheld, steps, &sha256)
+                .await?;
         }
         Ok(())
-    }
-
-    /// Notes in the journal how much is on flash, and its SHA-256.
-    async fn note(&mut self, digest: [u8; 32], done: bool) -> Result<(), Error> {
-        let mark = Mark {
-            length: self.written,
-            digest: short(digest),
-            done,
-        };
-        self.journal
-            .note(self.flash, &self.goal, &self.withheld, mark)
-            .await
     }
 
     /// Erases as far as needed, in large blocks where they fit into the slot and leave the journal alone.
@@ -324,7 +361,8 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             .into());
         }
         let mut hash = Sha256::new();
-        self.read_image(|_, bytes| hash.update(bytes)).await?;
+        self.read_image(0, self.written, |_, bytes| hash.update(bytes))
+            .await?;
         let read_back: [u8; 32] = hash.finalize().into();
         let image = match core::mem::take(&mut self.verifier).finish() {
             Ok(image) => image,
@@ -341,7 +379,10 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             return Err(FirmwareError::ReadBack.into());
         }
         if !self.complete {
-            self.note(read_back, true).await?;
+            let done = Done::new(self.written, &read_back);
+            self.journal
+                .finish(self.flash, &self.goal, &self.withheld, done)
+                .await?;
         }
         Ok(Verified {
             slot: self.slot,
@@ -350,14 +391,16 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         })
     }
 
-    /// Reads the image as far as it lies on flash, with the bytes held back in their place.
+    /// Reads the image from byte `start` to `end` as it lies on flash, with the bytes held back in their place.
     async fn read_image(
         &mut self,
+        start: u32,
+        end: u32,
         mut each: impl FnMut(&mut Verifier, &[u8]),
     ) -> Result<(), Error> {
         let unit = F::READ_SIZE.max(1);
-        for at in (0..self.written).step_by(BLOCK) {
-            let length = (self.written - at).min(BLOCK as u32) as usize;
+        for at in (start..end).step_by(BLOCK) {
+            let length = (end - at).min(BLOCK as u32) as usize;
             let padded = length.next_multiple_of(unit).min(BLOCK);
             let block = self.block.get_mut(..padded).unwrap_or_default();
             self.flash
@@ -420,14 +463,4 @@ impl Verified {
             image,
         })
     }
-}
-
-/// As much of a digest as the journal keeps.
-fn short(digest: [u8; 32]) -> ShortDigest {
-    let mut short = ShortDigest::default();
-    short
-        .iter_mut()
-        .zip(digest)
-        .for_each(|(to, from)| *to = from);
-    short
 }

@@ -228,7 +228,9 @@ where
                 error
             };
             let pause = self.pause(attempt, error.retry_after());
-            let again = error.is_transient() && attempt < patience.attempts && pause < left;
+            let again = is_worth_another_attempt(&error, started, taken_up)
+                && attempt < patience.attempts
+                && pause < left;
             hooks.on_error(&error, again.then_some(pause));
             if started {
                 hooks.on_resume();
@@ -481,6 +483,17 @@ enum Attempt {
     NoUpdate(NoUpdate),
     Found(Available),
     Installed(Installed),
+}
+
+/// Whether an update that failed so may do better from the manifest on.
+fn is_worth_another_attempt(error: &Error, started: bool, taken_up: u32) -> bool {
+    match error {
+        // The manifest was good, so the image's URL may have been signed for a time that is over.
+        Error::Http(HttpError::Status { status: 403, .. }) => started,
+        // What came before the cut may be what is wrong with it. It is erased by now.
+        Error::Image(_) => taken_up > 0,
+        error => error.is_transient(),
+    }
 }
 
 /// The application's hooks, and what happened in an attempt.
