@@ -17,6 +17,13 @@ pub struct Agent<'a, F, N, C, R> {
     schedule: Schedule,
 }
 
+/// What a turn came to.
+enum Turn {
+    Installed(Installed),
+    Checked,
+    OnTrial,
+}
+
 impl<'a, F, N, C, R> Agent<'a, F, N, C, R>
 where
     F: NorFlash,
@@ -45,29 +52,34 @@ where
         let mut pause = self.spread(self.schedule.first, 100);
         loop {
             select(self.updater.device().clock.sleep(pause), now()).await;
-            if let Some(installed) = self.turn(hooks).await {
-                return installed;
-            }
-            pause = self.spread(self.schedule.every, self.schedule.jitter_percent);
+            pause = match self.turn(hooks).await {
+                Turn::Installed(installed) => return installed,
+                Turn::Checked => self.spread(self.schedule.every, self.schedule.jitter_percent),
+                // Trials end after minutes, not hours: one failed connection must not be the only one tried.
+                Turn::OnTrial => {
+                    let pause = self.updater.config().patience.longest_pause;
+                    self.spread(pause.min(self.schedule.every), 100)
+                }
+            };
         }
     }
 
     /// One check, and what follows from it.
-    async fn turn(&mut self, hooks: &mut dyn Hooks) -> Option<Installed> {
+    async fn turn(&mut self, hooks: &mut dyn Hooks) -> Turn {
         match self.settle_trial(hooks).await {
-            // Still on trial: nothing can be installed.
-            Ok(true) => return None,
+            // Nothing can be installed.
+            Ok(true) => return Turn::OnTrial,
             Ok(false) => {}
             Err(error) => {
                 hooks.on_error(&error, None);
                 log::error!("the trial cannot be settled: {error}");
-                return None;
+                return Turn::OnTrial;
             }
         }
         match self.updater.install(hooks).await {
-            Ok(Outcome::Installed(installed)) => Some(installed),
+            Ok(Outcome::Installed(installed)) => Turn::Installed(installed),
             // Errors were reported by the updater.
-            Ok(Outcome::NoUpdate(_)) | Err(_) => None,
+            Ok(Outcome::NoUpdate(_)) | Err(_) => Turn::Checked,
         }
     }
 

@@ -64,7 +64,10 @@ pub struct Patience {
     ///
     /// They are counted anew whenever one got further than those before.
     pub attempts: u8,
-    /// The longest pause before the second attempt; it doubles with each further one. 2 seconds by default.
+    /// The longest pause before the second attempt; it doubles with each further one. 30 seconds by default.
+    ///
+    /// The pause is anything between none and this, so this is also the time over which a fleet that lost its server
+    /// at the same moment comes back.
     pub first_pause: Duration,
     /// The longest pause of all. 2 minutes by default. A server's `Retry-After` is waited for up to this, and the
     /// pause added to it.
@@ -77,7 +80,7 @@ impl Default for Patience {
             idle: Duration::from_secs(20),
             deadline: Duration::from_secs(30 * 60),
             attempts: 5,
-            first_pause: Duration::from_secs(2),
+            first_pause: Duration::from_secs(30),
             longest_pause: Duration::from_secs(120),
         }
     }

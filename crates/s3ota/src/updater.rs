@@ -289,9 +289,9 @@ where
         Ok((layout, running))
     }
 
-    /// The pause after attempt number `attempt`: random up to a bound that doubles, so that devices which lost the same
-    /// server do not come back together; at least half of it. What the server asked for comes before it, because it
-    /// asks all of them for the same.
+    /// The pause after attempt number `attempt`: random, up to a bound that doubles, so that devices which lost the same
+    /// server do not come back together. What the server asked for comes before it, because it asks all of them for the
+    /// same.
     fn pause(&mut self, attempt: u8, retry_after: Option<Duration>) -> Duration {
         let patience = self.config.patience;
         let doubled = 1u32
@@ -301,10 +301,8 @@ where
             .first_pause
             .saturating_mul(doubled)
             .min(patience.longest_pause);
-        let half = bound / 2;
-        let pause = half.saturating_add(share(half, &mut self.device.rng));
         let asked = retry_after.unwrap_or_default().min(patience.longest_pause);
-        asked.saturating_add(pause)
+        asked.saturating_add(share(bound, &mut self.device.rng))
     }
 
     /// One attempt: the manifest, the decision, the image, the switch; over one connection where one server has both.
