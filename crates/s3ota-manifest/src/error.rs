@@ -62,6 +62,10 @@ pub enum ManifestError {
     },
     /// `version` is not a version.
     Version(VersionError),
+    /// `min_version` is not a version.
+    MinVersion(VersionError),
+    /// `serial` is not a whole number from 0 to 18,446,744,073,709,551,615.
+    Serial,
     /// `url` is not an https URL that can be used.
     Url(UrlError),
     /// `size` is not a whole number of bytes from 1 to 4,294,967,295.
@@ -142,6 +146,14 @@ impl fmt::Display for ManifestError {
                 write!(f, "the manifest's `{field}` {problem}")
             }
             ManifestError::Version(error) => write!(f, "the manifest's `version`: {error}"),
+            ManifestError::MinVersion(error) => {
+                write!(f, "the manifest's `min_version`: {error}")
+            }
+            ManifestError::Serial => write!(
+                f,
+                "the manifest's `serial` must be a whole number from 0 to {}",
+                u64::MAX
+            ),
             ManifestError::Url(error) => write!(f, "the manifest's `url`: {error}"),
             ManifestError::Size => write!(
                 f,

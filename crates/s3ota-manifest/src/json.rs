@@ -29,7 +29,7 @@ pub(crate) enum Token<'a> {
     String(&'a str),
     /// The text of a number, of RFC 8259's grammar.
     Number(&'a str),
-    Bool,
+    Bool(bool),
     Null,
     /// The document is complete, and nothing follows it.
     End,
@@ -131,8 +131,8 @@ impl<'a> Reader<'a> {
             Some(b'[') => return self.open(Container::Array),
             Some(b'"') => Token::String(self.string()?),
             Some(b'-' | b'0'..=b'9') => Token::Number(self.number()?),
-            Some(b't') => self.literal("true", Token::Bool)?,
-            Some(b'f') => self.literal("false", Token::Bool)?,
+            Some(b't') => self.literal("true", Token::Bool(true))?,
+            Some(b'f') => self.literal("false", Token::Bool(false))?,
             Some(b'n') => self.literal("null", Token::Null)?,
             _ => return Err(self.expected("a JSON value")),
         };
@@ -428,7 +428,7 @@ mod tests {
                 Token::Key(key) => format!("{key:?}:"),
                 Token::String(string) => format!("{string:?}"),
                 Token::Number(number) => number.into(),
-                Token::Bool => "bool".into(),
+                Token::Bool(value) => format!("{value}"),
                 Token::Null => "null".into(),
             });
         }
@@ -445,7 +445,7 @@ mod tests {
             (" [ ] ", "[ ]"),
             (
                 "\t{\n\"a\" :\r1 , \"b\":[true,false,null]}\n",
-                r#"{ "a": 1 "b": [ bool bool null ] }"#,
+                r#"{ "a": 1 "b": [ true false null ] }"#,
             ),
             (
                 r#"[{},[],{"":{"":[[]]}}]"#,

@@ -25,6 +25,7 @@
 //! - [`Rollout`] and [`Place`]: which devices a staged release reaches.
 //! - [`Timestamp`]: when a manifest stops being believed.
 //! - [`Manifest::write_statement`]: the *release statement*, the bytes that a [`Signature`] signs.
+//! - [`Manifest::verify`] and [`ReleaseKey`]: who signed it.
 //! - `ManifestDocument` and `layout` (feature `alloc`): the publisher's side, writing manifests and
 //!   naming the objects in the bucket.
 //!
@@ -49,6 +50,7 @@ mod error;
 mod json;
 mod manifest;
 mod rollout;
+mod signature;
 mod statement;
 mod timestamp;
 mod url;
@@ -63,9 +65,10 @@ pub use digest::{Sha256Digest, Sha256Error};
 pub use error::{ManifestError, TextProblem};
 pub use json::MAX_DEPTH;
 pub use manifest::{
-    MAX_BOARD, MAX_CHIP, MAX_DOCUMENT, MAX_KEYID, MAX_SIGNATURE, Manifest, Signature,
+    MAX_BOARD, MAX_CHANNEL, MAX_CHIP, MAX_DOCUMENT, MAX_KEYID, MAX_SIGNATURE, Manifest, Signature,
 };
 pub use rollout::{Place, Rollout, RolloutError};
+pub use signature::{KeyId, ReleaseKey, SignatureError};
 pub use statement::STATEMENT_HEADER;
 pub use timestamp::{Timestamp, TimestampError};
 pub use url::{HttpsUrl, MAX_URL, UrlError};

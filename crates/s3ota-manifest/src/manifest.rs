@@ -9,7 +9,9 @@ pub const MAX_DOCUMENT: usize = 8192;
 pub const MAX_CHIP: usize = 32;
 /// How long `board` may be, in bytes of UTF-8.
 pub const MAX_BOARD: usize = 64;
-/// How long `signature.keyid` may be, in bytes of UTF-8: room for the ARN of a KMS key.
+/// How long `channel` may be, in bytes of UTF-8.
+pub const MAX_CHANNEL: usize = 64;
+/// How long `signature.keyid` may be, in bytes of UTF-8.
 pub const MAX_KEYID: usize = 128;
 /// How long `signature.sig` may be, in bytes. An ECDSA P-256 signature has at most 72 bytes in DER,
 /// which are 96 characters in base64.
@@ -39,8 +41,18 @@ pub struct Manifest<'a> {
     /// The product's own name of the hardware that the image is for. Not empty, at most
     /// [`MAX_BOARD`] bytes.
     pub board: Option<&'a str>,
+    /// The channel that the release was put on. Not empty, at most [`MAX_CHANNEL`] bytes.
+    pub channel: Option<&'a str>,
     /// How many of the devices shall install the release; all of them where it is absent.
     pub rollout: Option<Rollout>,
+    /// No device that has seen this release goes back below this version any more, whoever asks it to: what came before
+    /// has a hole.
+    pub min_version: Option<Version<'a>>,
+    /// Whether devices that run a newer version shall go back to this one. It must be signed, and expire.
+    pub downgrade: bool,
+    /// Counts the manifests of a channel: each has a higher number than those before, so that an old one cannot come
+    /// back. `s3ota` takes the second of publishing.
+    pub serial: Option<u64>,
     /// When to stop believing this manifest. A device that knows the time refuses it from this
     /// moment on: an attacker must not be able to serve an old manifest forever.
     pub expires: Option<Timestamp>,
@@ -48,11 +60,12 @@ pub struct Manifest<'a> {
     pub signature: Option<Signature<'a>>,
 }
 
-/// A signature of the [release statement](Manifest::write_statement). Reading it verifies nothing.
+/// A signature of the [release statement](Manifest::write_statement). Reading it verifies nothing:
+/// [`Manifest::verify`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Signature<'a> {
-    /// The name of the key, to find the public key by. At most [`MAX_KEYID`] bytes.
+    /// The name of the key, to find the public key by: a [`KeyId`](crate::KeyId) in hex. At most [`MAX_KEYID`] bytes.
     pub keyid: &'a str,
     /// The ECDSA P-256 signature with SHA-256, DER in base64. At most [`MAX_SIGNATURE`] bytes; that it
     /// *is* base64 is for the verifier to find out.
@@ -86,7 +99,11 @@ impl<'a> Manifest<'a> {
         let mut sha256 = None;
         let mut chip = None;
         let mut board = None;
+        let mut channel = None;
         let mut rollout = None;
+        let mut min_version = None;
+        let mut downgrade = None;
+        let mut serial = None;
         let mut expires = None;
         let mut signature = None;
         while let Token::Key(key) = reader.next()? {
@@ -112,6 +129,21 @@ impl<'a> Manifest<'a> {
                         .parse()
                         .map_err(ManifestError::Rollout)
                 })?,
+                "channel" => once("channel", &mut channel, || {
+                    text("channel", MAX_CHANNEL, &mut reader)
+                })?,
+                "min_version" => once("min_version", &mut min_version, || {
+                    Version::parse(string("min_version", &mut reader)?)
+                        .map_err(ManifestError::MinVersion)
+                })?,
+                "downgrade" => once("downgrade", &mut downgrade, || {
+                    boolean("downgrade", &mut reader)
+                })?,
+                "serial" => once("serial", &mut serial, || {
+                    number("serial", "a whole number", &mut reader)?
+                        .parse()
+                        .map_err(|_| ManifestError::Serial)
+                })?,
                 "expires" => once("expires", &mut expires, || {
                     Timestamp::parse(string("expires", &mut reader)?)
                         .map_err(ManifestError::Expires)
@@ -130,7 +162,11 @@ impl<'a> Manifest<'a> {
             sha256,
             chip,
             board,
+            channel,
             rollout,
+            min_version,
+            downgrade: downgrade.unwrap_or(false),
+            serial,
             expires,
             signature,
         })
@@ -201,6 +237,16 @@ fn number<'a>(
     match reader.next()? {
         Token::Number(number) => Ok(number),
         _ => Err(ManifestError::WrongType { field, expected }),
+    }
+}
+
+fn boolean(field: &'static str, reader: &mut Reader<'_>) -> Result<bool, ManifestError> {
+    match reader.next()? {
+        Token::Bool(value) => Ok(value),
+        _ => Err(ManifestError::WrongType {
+            field,
+            expected: "true or false",
+        }),
     }
 }
 

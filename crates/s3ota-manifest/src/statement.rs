@@ -24,7 +24,11 @@ impl Manifest<'_> {
     /// sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     /// chip=esp32c3
     /// board=greenhouse-2
+    /// channel=stable
     /// rollout=12.5
+    /// min_version=1.1.4
+    /// downgrade=true
+    /// serial=1795500000
     /// expires=2027-01-31T12:00:00Z
     /// ```
     ///
@@ -32,8 +36,8 @@ impl Manifest<'_> {
     /// absent field has no line, so absence is signed as well: a field cannot be added or taken
     /// away later. Values are in canonical form, so the spelling in the manifest does not matter: the
     /// version as [`Version`](crate::Version) displays it (build metadata included), `size` in decimal,
-    /// `sha256` in lower-case hex, `rollout` as the shortest decimal number, `expires` in UTC with `Z`.
-    /// `chip` and `board` stand as they are, in UTF-8. No value can hold a line end, so two
+    /// `sha256` in lower-case hex, `rollout` as the shortest decimal number, `expires` in UTC with `Z`,
+    /// `serial` in decimal; `downgrade` has a line only where it is true. `chip`, `board` and `channel` stand as they are, in UTF-8. No value can hold a line end, so two
     /// different releases never have the same statement.
     ///
     /// What is signed, and why:
@@ -44,14 +48,15 @@ impl Manifest<'_> {
     /// | `size` | yes | a device can refuse an endless download before the hash is known |
     /// | `sha256` | yes | it says *what* runs, to the last bit |
     /// | `chip`, `board` | yes | an image must not be offered to hardware that it was not made for |
+    /// | `channel` | yes | a beta must not be offered to everyone |
     /// | `rollout` | yes | a release for one percent must not reach everyone by a stranger's hand |
+    /// | `min_version`, `downgrade` | yes | they decide which way a device may go back |
+    /// | `serial` | yes | an older manifest must not come back |
     /// | `expires` | yes | otherwise the date that ends a freeze attack could be moved |
     /// | `url` | no | it only says where to fetch, the hash says what. A job without the key can refresh pre-signed URLs |
     /// | `date`, `notes`, `uploader`, unknown fields | no | they are for people, nothing depends on them |
     ///
-    /// A statement without a `sha256` line vouches for no image at all: a device that asks for a
-    /// signature must ask for the `sha256` too. The channel is not in the statement: whoever can write to the
-    /// bucket can offer a signed beta release on the stable channel.
+    /// A statement without `size` and `sha256` vouches for no image at all: [`Manifest::verify`] asks for both.
     ///
     /// # Errors
     ///
@@ -71,8 +76,20 @@ impl Manifest<'_> {
         if let Some(board) = self.board {
             writeln!(out, "board={board}")?;
         }
+        if let Some(channel) = self.channel {
+            writeln!(out, "channel={channel}")?;
+        }
         if let Some(rollout) = self.rollout {
             writeln!(out, "rollout={rollout}")?;
+        }
+        if let Some(version) = self.min_version {
+            writeln!(out, "min_version={version}")?;
+        }
+        if self.downgrade {
+            writeln!(out, "downgrade=true")?;
+        }
+        if let Some(serial) = self.serial {
+            writeln!(out, "serial={serial}")?;
         }
         if let Some(expires) = self.expires {
             writeln!(out, "expires={expires}")?;

@@ -10,14 +10,18 @@ use crate::{
 };
 
 /// The fields that devices read, in the order they are written.
-const DEVICE_FIELDS: [&str; 9] = [
+const DEVICE_FIELDS: [&str; 13] = [
     "version",
     "url",
     "size",
     "sha256",
     "chip",
     "board",
+    "channel",
     "rollout",
+    "min_version",
+    "downgrade",
+    "serial",
     "expires",
     "signature",
 ];
@@ -60,8 +64,16 @@ pub struct ManifestDocument {
     pub chip: Option<String>,
     /// The hardware that the image is for; see [`Manifest::board`].
     pub board: Option<String>,
+    /// The channel it is on; see [`Manifest::channel`].
+    pub channel: Option<String>,
     /// How many of the devices shall install it; see [`Manifest::rollout`].
     pub rollout: Option<Rollout>,
+    /// Below what no device goes back; see [`Manifest::min_version`].
+    pub min_version: Option<String>,
+    /// Whether devices shall go back to it; see [`Manifest::downgrade`].
+    pub downgrade: bool,
+    /// The manifest's number; see [`Manifest::serial`].
+    pub serial: Option<u64>,
     /// When to stop believing the manifest; see [`Manifest::expires`].
     pub expires: Option<Timestamp>,
     /// The owner's signature; see [`Manifest::signature`].
@@ -96,7 +108,11 @@ impl ManifestDocument {
             sha256: None,
             chip: None,
             board: None,
+            channel: None,
             rollout: None,
+            min_version: None,
+            downgrade: false,
+            serial: None,
             expires: None,
             signature: None,
             date: None,
@@ -124,7 +140,11 @@ impl ManifestDocument {
             sha256: manifest.sha256,
             chip: manifest.chip.map(String::from),
             board: manifest.board.map(String::from),
+            channel: manifest.channel.map(String::from),
             rollout: manifest.rollout,
+            min_version: manifest.min_version.map(|version| version.to_string()),
+            downgrade: manifest.downgrade,
+            serial: manifest.serial,
             expires: manifest.expires,
             signature: manifest.signature.map(SignatureDocument::from),
             date: None,
@@ -180,8 +200,20 @@ impl ManifestDocument {
         if let Some(board) = &self.board {
             member("board", quoted(board));
         }
+        if let Some(channel) = &self.channel {
+            member("channel", quoted(channel));
+        }
         if let Some(rollout) = self.rollout {
             member("rollout", rollout.to_string());
+        }
+        if let Some(version) = &self.min_version {
+            member("min_version", quoted(version));
+        }
+        if self.downgrade {
+            member("downgrade", "true".into());
+        }
+        if let Some(serial) = self.serial {
+            member("serial", serial.to_string());
         }
         if let Some(expires) = self.expires {
             member("expires", quoted(&expires.to_string()));

@@ -33,6 +33,10 @@ fn a_release_with_every_field() {
     assert_statement(
         r#"{
             "signature": {"keyid": "k", "sig": "MEUCIQ=="},
+            "serial": 1795500000,
+            "downgrade": true,
+            "min_version": "1.1",
+            "channel": "stable",
             "expires": "2027-01-31T13:30:00.25+01:30",
             "rollout": 1.250e1,
             "board": "Gew\u00e4chshaus 2",
@@ -49,9 +53,13 @@ fn a_release_with_every_field() {
          sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n\
          chip=esp32c3\n\
          board=Gewächshaus 2\n\
+         channel=stable\n\
          rollout=12.5\n\
+         min_version=1.1.0\n\
+         downgrade=true\n\
+         serial=1795500000\n\
          expires=2027-01-31T12:00:00Z\n",
-        "b9114f70e900d2d0de0dc338818b2147e5270b29b59d0704a624265c9b67ccdb",
+        "1a0010bb3aaef3d1bc5fab20f39151a1c384a80bf09afc968ae7dc51b70fc0a7",
     );
 }
 
@@ -87,7 +95,8 @@ fn digest(document: &str) -> [u8; 32] {
 
 const FULL: &str = r#"{"version":"1.2.0","url":"https://example.com/app.bin","size":7,
     "sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","chip":"esp32",
-    "board":"b","rollout":5,"expires":"2027-01-31T12:00:00Z","notes":"old",
+    "board":"b","channel":"c","rollout":5,"min_version":"1.0.0","downgrade":true,"serial":9,
+    "expires":"2027-01-31T12:00:00Z","notes":"old",
     "signature":{"keyid":"k","sig":"s"}}"#;
 
 #[test]
@@ -96,7 +105,7 @@ fn what_only_says_where_to_fetch_or_is_for_people_is_not_signed() {
         ("example.com/app.bin", "example.org/a?X-Amz-Signature=1"),
         ("old", "new"),
         (r#""keyid":"k""#, r#""keyid":"other""#),
-        (r#""notes""#, r#""date":"today","channel":1,"notes""#),
+        (r#""notes""#, r#""date":"today","product":1,"notes""#),
     ] {
         assert!(FULL.contains(from));
         assert_eq!(digest(&FULL.replace(from, to)), digest(FULL), "{to}");
@@ -112,14 +121,22 @@ fn every_field_that_decides_what_runs_is_signed() {
         ("e3b0", "e3b1"),
         ("esp32", "esp32s3"),
         (r#""board":"b""#, r#""board":"B""#),
+        (r#""channel":"c""#, r#""channel":"beta""#),
         (r#""rollout":5"#, r#""rollout":100"#),
+        (r#""min_version":"1.0.0""#, r#""min_version":"0.9.0""#),
+        (r#""downgrade":true"#, r#""downgrade":false"#),
+        (r#""serial":9"#, r#""serial":10"#),
         ("2027-01-31T12:00:00Z", "2027-01-31T12:00:01Z"),
         // Taking a field away, by giving it a name that nobody knows.
         ("size", "x"),
         ("sha256", "x"),
         ("chip", "x"),
         ("board", "x"),
+        ("channel", "x"),
         ("rollout", "x"),
+        ("min_version", "x"),
+        ("downgrade", "x"),
+        ("serial", "x"),
         ("expires", "x"),
     ] {
         assert!(FULL.contains(from));

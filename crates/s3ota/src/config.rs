@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use s3ota_image::Chip;
+use s3ota_manifest::ReleaseKey;
 use s3ota_tls::Roots;
 
 /// Everything an [`Updater`](crate::Updater) is told; [`Config::new`] fills in all but the four essentials.
@@ -14,8 +15,18 @@ pub struct Config<'a> {
     pub version: &'a str,
     /// The chip this firmware runs on. Manifests and images for another are refused.
     pub chip: Chip,
-    /// The product's own hardware name. Where set, a manifest naming another board is refused.
+    /// The product's own hardware name. Where set, a manifest naming another board is refused; and so is, where there
+    /// are [`release_keys`](Config::release_keys), one that names none.
     pub board: Option<&'a str>,
+    /// Who may release. Where there is a key, a manifest that none of them signed is refused before anything of its
+    /// image is fetched. None by default.
+    ///
+    /// Two keys at a time are how one is replaced by another; see `SECURITY.md`.
+    pub release_keys: &'a [ReleaseKey],
+    /// The channel this device follows. A signed manifest of another one is refused.
+    ///
+    /// By default it is taken from the manifest's URL, where that ends as the publisher's do: in `<channel>.json`.
+    pub channel: Option<&'a str>,
     /// What tells this device from its siblings: a MAC address, a serial number.
     ///
     /// It decides the device's place in a staged rollout. An empty id gives all such devices the same place.
@@ -40,6 +51,8 @@ impl<'a> Config<'a> {
             version,
             chip,
             board: None,
+            release_keys: &[],
+            channel: None,
             device_id,
             send_device_id: true,
             roots: Roots::amazon(),
@@ -47,6 +60,15 @@ impl<'a> Config<'a> {
             patience: Patience::default(),
             trial_boots: crate::DEFAULT_TRIAL_BOOTS,
         }
+    }
+
+    /// The channel this device follows, as far as it knows.
+    pub(crate) fn channel(&self) -> Option<&'a str> {
+        let from_url = || {
+            let path = self.manifest_url.split(['?', '#']).next()?;
+            path.rsplit('/').next()?.strip_suffix(".json")
+        };
+        self.channel.or_else(from_url)
     }
 }
 

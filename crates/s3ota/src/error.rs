@@ -7,7 +7,7 @@ use embedded_io_async::ErrorKind;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use heapless::String;
 use s3ota_image::{Chip, ImageError};
-use s3ota_manifest::{ManifestError, UrlError};
+use s3ota_manifest::{ManifestError, SignatureError, UrlError};
 use s3ota_tls::TlsError;
 
 use crate::http::HttpError;
@@ -87,6 +87,24 @@ pub enum ReleaseError {
     },
     /// The manifest has expired: someone may be holding back a newer one.
     Expired,
+    /// Nobody who may release has signed it.
+    Signature(SignatureError),
+    /// The release is signed for another channel.
+    Channel {
+        /// This device's.
+        expected: Name,
+        /// The manifest's.
+        found: Name,
+    },
+    /// A newer manifest by the same key was seen before: this one was brought back.
+    Replayed,
+    /// The release is older than the oldest version this device may still run.
+    BelowFloor {
+        /// That version.
+        floor: Name,
+        /// The manifest's.
+        offered: Name,
+    },
 }
 
 /// Why an image is not installed.
@@ -142,6 +160,10 @@ impl Error {
             Self::Release(ReleaseError::Downgrade { .. }) => "release.downgrade",
             Self::Release(ReleaseError::Board { .. }) => "release.board",
             Self::Release(ReleaseError::Expired) => "release.expired",
+            Self::Release(ReleaseError::Signature(_)) => "release.signature",
+            Self::Release(ReleaseError::Channel { .. }) => "release.channel",
+            Self::Release(ReleaseError::Replayed) => "release.replayed",
+            Self::Release(ReleaseError::BelowFloor { .. }) => "release.floor",
             Self::Image(FirmwareError::Chip { .. }) => "image.chip",
             Self::Image(FirmwareError::TooLarge { .. } | FirmwareError::Size { .. }) => {
                 "image.size"
@@ -266,6 +288,19 @@ impl fmt::Display for ReleaseError {
             Self::Expired => write!(
                 f,
                 "the manifest has expired: publish the release again, with a later expiry"
+            ),
+            Self::Signature(error) => write!(f, "{error}"),
+            Self::Channel { expected, found } => write!(
+                f,
+                "the release is signed for the channel {found}, this device follows {expected}"
+            ),
+            Self::Replayed => write!(
+                f,
+                "the manifest is older than one this device has seen: publish the release again"
+            ),
+            Self::BelowFloor { floor, offered } => write!(
+                f,
+                "the manifest offers {offered}, but no version before {floor} may run on this device any more"
             ),
         }
     }

@@ -157,6 +157,22 @@ impl Log {
         Ok(count)
     }
 
+    /// Calls `each` with every entry.
+    pub(crate) async fn for_each<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        mut each: impl FnMut(Kind, &Value),
+    ) -> Result<(), Error> {
+        for index in 0..self.entries {
+            match self.get(flash, index).await? {
+                Entry::Blank => break,
+                Entry::Torn => {}
+                Entry::Whole(kind, value) => each(kind, &value),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there is such an entry.
     pub(crate) async fn contains<F: NorFlash>(
         &self,
@@ -164,14 +180,10 @@ impl Log {
         kind: Kind,
         value: Value,
     ) -> Result<bool, Error> {
-        for index in 0..self.entries {
-            match self.get(flash, index).await? {
-                Entry::Blank => break,
-                entry if entry == Entry::Whole(kind, value) => return Ok(true),
-                _ => {}
-            }
-        }
-        Ok(false)
+        let mut found = false;
+        self.for_each(flash, |k, v| found |= (k, *v) == (kind, value))
+            .await?;
+        Ok(found)
     }
 
     fn at(&self, index: u32) -> u32 {

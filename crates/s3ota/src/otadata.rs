@@ -11,14 +11,17 @@
 //! ```
 //!
 //! So counting the boots of a trial needs no erase: the record in force is never put at risk by a boot. A new record,
-//! and the bootloader's own changes, erase the sector and with it the log.
+//! and the bootloader's own changes, erase the sector and with it the log. What must outlive that, the [`Memory`], is
+//! kept in both logs.
 
 use embedded_storage_async::nor_flash::NorFlash;
+use heapless::Vec;
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_sequence};
+use s3ota_manifest::{KeyId, Version};
 
 use crate::Error;
 use crate::error::flash as flash_error;
-use crate::flash_log::{Kind, Log, value};
+use crate::flash_log::{Kind, Log, Value, value};
 use crate::layout::Layout;
 use crate::release::ReleaseId;
 
@@ -53,6 +56,10 @@ const SEQUENCE_LEN: usize = 4;
 const BOOTED: Kind = *b"boot";
 /// A release that was tried and given up; its value is the release's id.
 const FAILED: Kind = *b"fail";
+/// The newest manifest a key has signed, as far as this device saw: the key's id, the serial.
+const SEEN: Kind = *b"seen";
+/// The version below which this device does not go back: major, minor, patch.
+const FLOOR: Kind = *b"base";
 
 /// The label of a record for `release`, and the slot that is left for it.
 pub(crate) fn label(purpose: Purpose, back: Option<u8>, release: ReleaseId) -> [u8; 20] {
@@ -102,6 +109,67 @@ pub(crate) fn is_trial(record: &Record) -> bool {
         None => record.label == PLAIN && record.state != State::PendingVerify,
     };
     !confirmed
+}
+
+/// What a device remembers for good, whatever image runs: it lies in both sectors, and is written anew with a record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// The newest serial of each key.
+    seen: Vec<([u8; 8], u64), MAX_KEYS>,
+    /// Major, minor and patch of the least version.
+    floor: Option<[u64; 3]>,
+}
+
+/// Keys whose newest serial is remembered.
+const MAX_KEYS: usize = 4;
+
+impl Memory {
+    /// The newest serial `key` has signed.
+    pub(crate) fn newest(&self, key: KeyId) -> u64 {
+        let seen = self.seen.iter().find(|(id, _)| id == key.as_bytes());
+        seen.map_or(0, |(_, serial)| *serial)
+    }
+
+    /// The version below which this device does not go back.
+    pub(crate) fn floor(&self) -> Option<Version<'static>> {
+        let [major, minor, patch] = self.floor?;
+        Some(Version::new(major, minor, patch))
+    }
+
+    fn take(&mut self, kind: Kind, value: &Value) {
+        let word = |at: usize| {
+            let bytes = value.get(at..).and_then(<[u8]>::first_chunk);
+            u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
+        };
+        match kind {
+            SEEN => {
+                let id = word(0).to_le_bytes();
+                if let Some(seen) = self.seen.iter_mut().find(|(known, _)| *known == id) {
+                    seen.1 = seen.1.max(word(8));
+                } else {
+                    if self.seen.is_full() {
+                        self.seen.remove(0);
+                    }
+                    let _ = self.seen.push((id, word(8)));
+                }
+            }
+            FLOOR => self.floor = self.floor.max(Some([word(0), word(8), word(16)])),
+            _ => {}
+        }
+    }
+
+    /// The entries that say all this.
+    fn entries(&self) -> impl Iterator<Item = (Kind, Value)> {
+        let seen = self
+            .seen
+            .iter()
+            .map(|(id, serial)| (SEEN, value(id.iter().chain(&serial.to_le_bytes()))));
+        let floor = self.floor.map(|floor| {
+            let [a, b, c] = floor.map(u64::to_le_bytes);
+            (FLOOR, value(a.iter().chain(&b).chain(&c)))
+        });
+        seen.chain(floor)
+    }
 }
 
 /// Both records, as they were read.
@@ -175,10 +243,14 @@ impl Otadata {
     ) -> Result<(), Error> {
         let at = self.sector(sector);
         let bytes = record.emit();
+        let memory = self.memory(flash).await?;
         flash
             .erase(at, at + SECTOR_SIZE)
             .await
             .map_err(flash_error)?;
+        for (kind, value) in memory.entries() {
+            self.log(sector).append(flash, kind, value).await?;
+        }
         let (sequence, rest) = if F::WRITE_SIZE <= SEQUENCE_LEN {
             bytes.split_at(SEQUENCE_LEN)
         } else {
@@ -257,6 +329,45 @@ impl Otadata {
             }
         }
         Ok(false)
+    }
+
+    /// What this device remembers.
+    pub(crate) async fn memory<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
+        let mut memory = Memory::default();
+        for sector in [0, 1] {
+            self.log(sector)
+                .for_each(flash, |kind, value| memory.take(kind, value))
+                .await?;
+        }
+        Ok(memory)
+    }
+
+    /// Remembers that `key` signed a manifest with this serial, and that this device does not go below `floor`.
+    ///
+    /// It is written to both sectors, so that it outlives the erase of either.
+    pub(crate) async fn remember<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        memory: &Memory,
+        key: KeyId,
+        serial: u64,
+        floor: Option<&Version<'_>>,
+    ) -> Result<(), Error> {
+        let mut news = Memory::default();
+        if serial > memory.newest(key) {
+            let _ = news.seen.push((*key.as_bytes(), serial));
+        }
+        news.floor = floor
+            .map(|floor| [floor.major(), floor.minor(), floor.patch()])
+            .filter(|&floor| Some(floor) > memory.floor);
+        for (kind, value) in news.entries() {
+            for sector in [0, 1] {
+                if !self.log(sector).append(flash, kind, value).await? {
+                    log::warn!("the log behind otadata record {sector} is full");
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn append<F: NorFlash>(

@@ -67,6 +67,17 @@ pub(crate) struct Facts {
     pub(crate) now: Option<u64>,
     /// Where the image would go.
     pub(crate) target: Slot,
+    /// Who signed the manifest, if this device asks for that.
+    pub(crate) signer: Option<Signer>,
+}
+
+/// A trusted key that signed the manifest, and what the device remembers of what was signed before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signer {
+    /// The newest serial this key has signed.
+    pub(crate) newest: u64,
+    /// The version below which this device does not go back.
+    pub(crate) floor: Option<Version<'static>>,
 }
 
 /// Decides about a manifest: `Ok(None)` is to install it, `Ok(Some(_))` why there is nothing to do, and an error why
@@ -86,7 +97,8 @@ pub(crate) fn decide(
         }
         .into());
     }
-    if let (Some(expected), Some(found)) = (config.board, manifest.board)
+    if let Some(expected) = config.board
+        && let Some(found) = manifest.board.or(facts.signer.map(|_| "none"))
         && expected != found
     {
         return Err(ReleaseError::Board {
@@ -95,14 +107,20 @@ pub(crate) fn decide(
         }
         .into());
     }
-    if let (Some(expires), Some(now)) = (manifest.expires, facts.now)
-        && expires.unix_seconds() <= now
+    // A device without a clock knows at least that it is not earlier than it was built.
+    let time = facts.now.unwrap_or(config.built_at);
+    if let Some(expires) = manifest.expires
+        && expires.unix_seconds() <= time
     {
         return Err(ReleaseError::Expired.into());
+    }
+    if let Some(signer) = &facts.signer {
+        check_signed(manifest, config, signer)?;
     }
     let running = Version::parse(config.version).map_err(Error::Config)?;
     match manifest.version.cmp(&running) {
         Ordering::Equal => return Ok(Some(NoUpdate::UpToDate)),
+        Ordering::Less if may_downgrade(manifest, facts) => {}
         Ordering::Less => {
             let error = ReleaseError::Downgrade {
                 running: show(&running),
@@ -136,6 +154,43 @@ pub(crate) fn decide(
     Ok(None)
 }
 
+/// What only a signed manifest can be held to.
+fn check_signed(
+    manifest: &Manifest<'_>,
+    config: &Config<'_>,
+    signer: &Signer,
+) -> Result<(), ReleaseError> {
+    let offered = manifest.channel.or(config.channel.map(|_| "none"));
+    if let (Some(expected), Some(found)) = (config.channel(), offered)
+        && expected != found
+    {
+        return Err(ReleaseError::Channel {
+            expected: cut(expected),
+            found: cut(found),
+        });
+    }
+    if manifest.serial.unwrap_or(0) < signer.newest {
+        return Err(ReleaseError::Replayed);
+    }
+    if let Some(floor) = &signer.floor
+        && manifest.version < *floor
+    {
+        return Err(ReleaseError::BelowFloor {
+            floor: show(floor),
+            offered: show(&manifest.version),
+        });
+    }
+    Ok(())
+}
+
+/// Whether an older release is one to go back to: its owner signed that, for a time that is known not to be over.
+fn may_downgrade(manifest: &Manifest<'_>, facts: &Facts) -> bool {
+    facts.signer.is_some()
+        && manifest.downgrade
+        && manifest.expires.is_some()
+        && facts.now.is_some()
+}
+
 /// A version in its canonical form, cut where an error message has no room for more.
 pub(crate) fn show(version: &Version<'_>) -> Name {
     let mut text = Name::new();
@@ -161,6 +216,7 @@ mod tests {
             offset: 0x20_0000,
             size: 1000,
         },
+        signer: None,
     };
 
     /// Decides about a manifest with these fields besides version 1.1.0 and a URL, on a device that runs 1.0.0.

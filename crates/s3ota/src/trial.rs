@@ -11,8 +11,9 @@
 //! record torn on the way counts as none: the other one decides.
 
 use embedded_storage_async::nor_flash::NorFlash;
-use s3ota_image::app::Verifier;
+use s3ota_image::app::{Image, Verifier};
 use s3ota_image::otadata::{Record, State};
+use s3ota_manifest::Version;
 
 use crate::error::flash as flash_error;
 use crate::layout::{Layout, Running, Slot};
@@ -233,6 +234,9 @@ pub(crate) async fn confirm<F: NorFlash>(
 }
 
 /// Gives the running firmware up, on trial or not, and selects the one before. The caller restarts.
+///
+/// A firmware that was confirmed is not left for one below the floor a signed release has set. On trial nothing stands in
+/// the way: a device that does not work is no safer.
 pub(crate) async fn roll_back<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
@@ -240,7 +244,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
     let mut otadata = Otadata::read(flash, layout).await?;
-    if on_trial(layout, running, &otadata) {
+    if on_trial(layout, running, &otadata) && leads_somewhere(layout, &otadata) {
         return give_up(flash, layout, &mut otadata, None).await;
     }
     let Running::Slot(current) = running else {
@@ -251,9 +255,12 @@ pub(crate) async fn roll_back<F: NorFlash>(
         .iter()
         .rev()
         .filter(|slot| slot.index != current.index);
+    let floor = otadata.memory(flash).await?.floor();
     let mut previous = None;
     for slot in others.by_ref() {
-        if holds_an_image(flash, *slot, block).await? {
+        if let Some(image) = image_in(flash, *slot, block).await?
+            && is_at_least(&image, floor.as_ref())
+        {
             previous = Some(*slot);
             break;
         }
@@ -267,7 +274,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
             let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
             otadata.write(flash, otadata.spare(), record).await
         }
-        None if layout.factory.is_some() => {
+        None if layout.factory.is_some() && floor.is_none() => {
             // With both records aborted the bootloader boots the factory app.
             for sector in [otadata.spare(), 1 - otadata.spare()] {
                 let record = otadata
@@ -285,21 +292,42 @@ pub(crate) async fn roll_back<F: NorFlash>(
     }
 }
 
-/// Whether a slot holds a whole image that passes its own checks.
-async fn holds_an_image<F: NorFlash>(
+/// Whether anything says what boots without the record in force: itself, the other one, or a factory app.
+fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
+    let in_force = otadata.in_force();
+    let spare = otadata.records.get(otadata.spare());
+    layout.factory.is_some()
+        || in_force.is_some_and(|(_, record)| back_from(&record).is_some())
+        || spare.is_some_and(Record::is_idf_valid)
+}
+
+/// Whether an image's own version is no lower than `floor`.
+fn is_at_least(image: &Image, floor: Option<&Version<'_>>) -> bool {
+    let Some(floor) = floor else { return true };
+    let version = image
+        .descriptor
+        .as_ref()
+        .filter(|descriptor| !descriptor.is_arduino());
+    version.is_some_and(|descriptor| {
+        Version::parse(descriptor.version()).is_ok_and(|version| version >= *floor)
+    })
+}
+
+/// The image in a slot, if it is whole and passes its own checks.
+async fn image_in<F: NorFlash>(
     flash: &mut F,
     slot: Slot,
     block: &mut [u8; BLOCK],
-) -> Result<bool, Error> {
+) -> Result<Option<Image>, Error> {
     let mut verifier = Verifier::in_slot();
     for at in (slot.offset..slot.offset.saturating_add(slot.size)).step_by(BLOCK) {
         flash.read(at, block).await.map_err(flash_error)?;
         if verifier.update(block).is_err() {
-            return Ok(false);
+            return Ok(None);
         }
         if verifier.is_complete() {
             break;
         }
     }
-    Ok(verifier.finish().is_ok())
+    Ok(verifier.finish().ok())
 }

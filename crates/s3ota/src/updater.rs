@@ -23,10 +23,10 @@ use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG, Want};
 use crate::layout::{Layout, Running, Slot};
 use crate::link::Deadline;
 use crate::otadata::Otadata;
-use crate::release::{Facts, ReleaseId, decide, show};
+use crate::release::{Facts, ReleaseId, Signer, decide, show};
 use crate::session::{Answer, Opener, Session, SessionBuffers, Target};
 use crate::slot::{BLOCK, SlotWriter};
-use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, trial};
+use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError, trial};
 
 /// The memory an [`Updater`] works in, about 35 KB: TLS records, HTTP heads, the manifest, one flash sector.
 ///
@@ -372,20 +372,38 @@ where
         session.finished(&head, at_end);
         let manifest = Manifest::parse(document)?;
 
-        // The decision.
+        // The decision. What nobody signed is not even looked at.
+        let key = if config.release_keys.is_empty() {
+            None
+        } else {
+            let key = manifest.verify(config.release_keys);
+            Some(key.map_err(ReleaseError::Signature)?)
+        };
+        let memory = otadata.memory(flash).await?;
         let release = ReleaseId::of(&manifest);
         let facts = Facts {
             running: trial::running_release(&layout, running, &otadata),
             has_failed: otadata.has_failed(flash, release).await?,
             now,
             target: slot,
+            signer: key.map(|key| Signer {
+                newest: memory.newest(key),
+                floor: memory.floor(),
+            }),
         };
         log::info!(
             "the manifest offers {}, running is {}",
             manifest.version,
             config.version
         );
-        if let Some(reason) = decide(&manifest, release, config, &facts)? {
+        let decision = decide(&manifest, release, config, &facts)?;
+        if let Some(key) = key.filter(|_| !look_only) {
+            let (serial, floor) = (manifest.serial.unwrap_or(0), manifest.min_version.as_ref());
+            // A release does not forbid itself.
+            let floor = floor.map(|floor| floor.min(&manifest.version));
+            otadata.remember(flash, &memory, key, serial, floor).await?;
+        }
+        if let Some(reason) = decision {
             *etag = head.etag;
             return Ok(Attempt::NoUpdate(reason));
         }

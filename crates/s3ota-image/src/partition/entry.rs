@@ -242,7 +242,7 @@ pub(super) const SUBTYPES: [(&str, Kind); 37] = [
 ];
 
 /// A partition's name: up to 16 bytes of UTF-8, NUL-terminated where shorter.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct Label([u8; Label::LEN]);
 
 impl Label {
@@ -257,6 +257,25 @@ impl Label {
     /// The name. Empty where it is not UTF-8.
     pub fn as_str(&self) -> &str {
         c_str(&self.0)
+    }
+
+    /// The bytes before the NUL: what ESP-IDF compares.
+    fn text(&self) -> &[u8] {
+        self.0.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+}
+
+impl PartialEq for Label {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Label {}
+
+impl core::hash::Hash for Label {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
     }
 }
 
@@ -311,5 +330,7 @@ mod tests {
         );
         assert_eq!(Label::new("seventeen_letters"), None);
         assert_eq!(Label::new("a\0b"), None);
+        // What lies behind the NUL is nobody's name.
+        assert_eq!(Label(*b"app\0fill fill fi"), Label::new("app").unwrap());
     }
 }

@@ -1,0 +1,166 @@
+//! Who may release: public keys, and what their signatures say.
+//!
+//! A release is signed with ECDSA on P-256 over the SHA-256 of its [statement](Manifest::write_statement) (FIPS 186-5
+//! section 6; `ES256` elsewhere). Keys of this kind fit into KMS, smart cards and `openssl`, and the code that verifies
+//! them is in every firmware that speaks TLS.
+
+use core::fmt;
+
+use base64ct::{Base64, Encoding};
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
+use p256::ecdsa::{DerSignature, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+use crate::{MAX_SIGNATURE, Manifest};
+
+/// The start of every P-256 key's SubjectPublicKeyInfo (RFC 5480): all of it but the point.
+const SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// Bytes of an uncompressed P-256 point (SEC 1 section 2.3.3): 4, x, y.
+const POINT_LEN: usize = 65;
+
+/// A public key whose owner may release firmware. `s3ota keygen` prints one as Rust source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ReleaseKey([u8; POINT_LEN]);
+
+impl ReleaseKey {
+    /// The key with this uncompressed point: 4, then x and y, 32 bytes each, most significant first.
+    ///
+    /// Whether it is a point of the curve shows when it verifies: a key that is not accepts nothing.
+    pub const fn from_point(point: [u8; POINT_LEN]) -> Self {
+        Self(point)
+    }
+
+    /// The key in a SubjectPublicKeyInfo in DER: what stands in a `PUBLIC KEY` PEM file. `None` if it is none on P-256.
+    pub fn from_spki(der: &[u8]) -> Option<Self> {
+        let point: [u8; POINT_LEN] = der.strip_prefix(&SPKI_PREFIX)?.try_into().ok()?;
+        VerifyingKey::from_sec1_bytes(&point)
+            .is_ok()
+            .then_some(Self(point))
+    }
+
+    /// The SubjectPublicKeyInfo of the key, in DER.
+    pub fn to_spki(&self) -> [u8; SPKI_PREFIX.len() + POINT_LEN] {
+        let mut der = [0; SPKI_PREFIX.len() + POINT_LEN];
+        der.iter_mut()
+            .zip(SPKI_PREFIX.iter().chain(&self.0))
+            .for_each(|(to, from)| *to = *from);
+        der
+    }
+
+    /// The uncompressed point.
+    pub fn point(&self) -> &[u8; POINT_LEN] {
+        &self.0
+    }
+
+    /// The name of the key.
+    pub fn id(&self) -> KeyId {
+        let digest: [u8; 32] = Sha256::digest(self.to_spki()).into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        KeyId([a, b, c, d, e, f, g, h])
+    }
+
+    /// Whether `signature`, in DER, is this key's over a message with this SHA-256.
+    pub fn verifies(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
+        let key = VerifyingKey::from_sec1_bytes(&self.0);
+        let signature = DerSignature::from_bytes(signature);
+        matches!((key, signature), (Ok(key), Ok(signature)) if key.verify_prehash(digest, &signature).is_ok())
+    }
+}
+
+impl fmt::Debug for ReleaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReleaseKey({})", self.id())
+    }
+}
+
+/// The name of a key: the first 8 bytes of the SHA-256 of its SubjectPublicKeyInfo, 16 digits in hex.
+///
+/// `openssl pkey -pubin -in release.pub -outform DER | sha256sum | cut -c1-16` prints the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId([u8; 8]);
+
+impl KeyId {
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+
+    /// Whether `text` is this name, in lower-case hex.
+    pub fn is(&self, text: &str) -> bool {
+        let digit = |byte: u8, shift: u32| char::from_digit(u32::from(byte >> shift & 0xf), 16);
+        let digits = self
+            .0
+            .iter()
+            .flat_map(|&byte| [digit(byte, 4), digit(byte, 0)]);
+        text.chars().map(Some).eq(digits)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why a manifest's signature does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureError {
+    /// There is none.
+    Missing,
+    /// It is by a key that is not trusted.
+    UnknownKey,
+    /// It is not a signature of this statement by that key.
+    Wrong,
+    /// The statement vouches for no image: `size` or `sha256` is missing.
+    NoImage,
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => {
+                "the manifest is not signed, and this device takes signed releases only: publish with --key"
+            }
+            Self::UnknownKey => {
+                "the manifest is signed with a key that this device does not trust: sign with one that was built into its firmware"
+            }
+            Self::Wrong => {
+                "the manifest's signature is not of this release: it was changed after it was signed, sign it again"
+            }
+            Self::NoImage => {
+                "the signed manifest has no size or no sha256, so it vouches for no image: publish it again"
+            }
+        })
+    }
+}
+
+impl core::error::Error for SignatureError {}
+
+impl Manifest<'_> {
+    /// Makes sure that one of `keys` signed this release, and says which.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`]. Nothing of the manifest may then be believed, not even that it is of this release.
+    pub fn verify(&self, keys: &[ReleaseKey]) -> Result<KeyId, SignatureError> {
+        let signature = self.signature.ok_or(SignatureError::Missing)?;
+        let (id, key) = keys
+            .iter()
+            .map(|key| (key.id(), key))
+            .find(|(id, _)| id.is(signature.keyid))
+            .ok_or(SignatureError::UnknownKey)?;
+        let mut der = [0; MAX_SIGNATURE];
+        let der = Base64::decode(signature.sig, &mut der).or(Err(SignatureError::Wrong))?;
+        if !key.verifies(&self.statement_digest(), der) {
+            return Err(SignatureError::Wrong);
+        }
+        if self.size.is_none() || self.sha256.is_none() {
+            return Err(SignatureError::NoImage);
+        }
+        Ok(id)
+    }
+}
