@@ -2,7 +2,8 @@
 //!
 //! What is simulated is the hardware around the library, and nothing else:
 //!
-//! - [`Flash`]: NOR flash in memory or in a file. Erasing sets bits, programming clears them, alignment is enforced.
+//! - [`Flash`]: NOR flash in memory or in a file. Erasing sets bits, programming clears them, alignment is enforced, and
+//!   power can fail inside an operation.
 //! - [`Bootloader`]: which image an ESP-IDF bootloader would boot from that flash, and what it would write itself.
 //! - [`host`]: the host's sockets, clocks and entropy behind the traits the library asks for.
 //! - [`VirtualDevice`]: all of it together: power on, boot guard, update, restart.
@@ -28,5 +29,5 @@ mod setup;
 
 pub use bootloader::{App, BootError, Bootloader};
 pub use device::{PowerOnError, RunningFirmware, VirtualDevice, VirtualUpdater};
-pub use flash::{Flash, FlashError, Wear};
+pub use flash::{Flash, FlashError, InUnits, Mix, Operation, PowerCut, Tear, Wear};
 pub use setup::{Setup, SetupError};

@@ -94,7 +94,7 @@ impl Log {
         })
     }
 
-    /// Writes the entry with this index, whose place must be blank. Whether it reads back as written.
+    /// Writes the entry with this index, if its place is blank. Whether it reads back as written.
     pub(crate) async fn put<F: NorFlash>(
         &self,
         flash: &mut F,
@@ -102,7 +102,9 @@ impl Log {
         kind: Kind,
         value: Value,
     ) -> Result<bool, Error> {
-        if index >= self.entries {
+        if index >= self.entries
+            || shows_blank::<F>() && self.get(flash, index).await? != Entry::Blank
+        {
             return Ok(false);
         }
         let bytes = emit(kind, value);

@@ -58,6 +58,9 @@ mod config;
 pub mod device;
 mod error;
 mod flash_log;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hooks;
 pub mod http;
 mod journal;
@@ -82,4 +85,5 @@ pub use updater::{Available, Checked, Installed, NoUpdate, Outcome, Updater, Wor
 
 pub use s3ota_image::Chip;
 pub use s3ota_manifest as manifest;
+pub use s3ota_manifest::ReleaseKey;
 pub use s3ota_tls as tls;

@@ -97,15 +97,16 @@ pub(crate) fn back_from(record: &Record) -> Option<u8> {
 
 /// Whether the image a record selects is on trial.
 ///
-/// What counts is the label: the state of a record that was being erased when the power failed may read as anything.
-/// Only a record that says twice that it is confirmed is, or one that says nothing: a cable's.
-/// `PendingVerify` is what a bootloader with app rollback makes of New.
+/// What counts is the label: the state of a record that was being erased when the power failed may read as anything. A
+/// label is complete wherever the sequence is, and no bits that erasing sets make a confirmation out of a trial. A
+/// label that says nothing is a cable's, or another tool's: there `PendingVerify` is what a bootloader with app
+/// rollback makes of New.
 pub(crate) fn is_trial(record: &Record) -> bool {
     if record.is_idf_invalid() {
         return false;
     }
     let confirmed = match parts(record) {
-        Some((purpose, ..)) => purpose == Purpose::Confirmed as u8 && record.state == State::Valid,
+        Some((purpose, ..)) => purpose == Purpose::Confirmed as u8,
         None => record.label == PLAIN && record.state != State::PendingVerify,
     };
     !confirmed
@@ -224,6 +225,8 @@ impl Otadata {
             .iter()
             .filter(|record| record.crc_matches())
             .map(|record| record.sequence)
+            // An erased one, should the CRC behind it be right for it.
+            .filter(|&sequence| sequence != u32::MAX)
             .max();
         // 2^32 updates are not made; a sequence that high was written by no one in their right mind.
         let sequence = next_sequence(newest.unwrap_or(0), slot.into(), self.slot_count)
@@ -320,7 +323,9 @@ impl Otadata {
         release: ReleaseId,
     ) -> Result<bool, Error> {
         for (sector, record) in self.records.iter().enumerate() {
-            if record.is_idf_invalid() && release_of(record) == Some(release) {
+            // A sequence that is missing says nothing: the record was torn before it was in force.
+            let given_up = matches!(record.state, State::Invalid | State::Aborted);
+            if given_up && record.crc_matches() && release_of(record) == Some(release) {
                 return Ok(true);
             }
             let noted = value(release.as_bytes());

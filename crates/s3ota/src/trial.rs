@@ -90,6 +90,12 @@ fn selected(layout: &Layout, record: &Record) -> Option<Running> {
         .map(Running::Slot)
 }
 
+/// The slot that was left for the one a record selects, as far as it says so.
+fn way_back(layout: &Layout, record: &Record) -> Option<Slot> {
+    let slot = layout.slot(back_from(record)?.into())?;
+    Some(slot).filter(|slot| selected(layout, record) != Some(Running::Slot(*slot)))
+}
+
 /// Whether the running firmware is on trial.
 pub(crate) fn on_trial(layout: &Layout, running: Running, otadata: &Otadata) -> bool {
     otadata
@@ -174,13 +180,13 @@ async fn give_up<F: NorFlash>(
     let back = match to {
         Some(Running::Slot(slot)) => Some(slot),
         Some(Running::Factory) => None,
-        None => back_from(&record).and_then(|back| layout.slot(back.into())),
+        None => way_back(layout, &record),
     };
     let spare = otadata.spare();
     let other = otadata
         .records
         .get(spare)
-        .filter(|other| other.is_idf_valid());
+        .filter(|other| other.is_idf_valid() && !is_trial(other));
     let leads_back = other.and_then(|other| selected(layout, other)) == back.map(Running::Slot);
     // The note comes first, behind the record that stays: should power fail while the other is rewritten, the release
     // is still known to have failed.
@@ -297,7 +303,7 @@ fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
     let in_force = otadata.in_force();
     let spare = otadata.records.get(otadata.spare());
     layout.factory.is_some()
-        || in_force.is_some_and(|(_, record)| back_from(&record).is_some())
+        || in_force.is_some_and(|(_, record)| way_back(layout, &record).is_some())
         || spare.is_some_and(Record::is_idf_valid)
 }
 

@@ -212,6 +212,7 @@ where
                     return Ok(Outcome::Installed(installed));
                 }
                 Ok(Attempt::NoUpdate(reason)) => {
+                    log::info!("no update: {reason:?}");
                     hooks.on_no_update(reason);
                     return Ok(Outcome::NoUpdate(reason));
                 }

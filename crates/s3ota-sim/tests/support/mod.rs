@@ -1,155 +1,18 @@
 //! A scripted HTTPS server and a device that updates from it.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
-use std::sync::{Arc, Mutex};
+pub mod server;
+
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use s3ota::tls::Roots;
 use s3ota::{Chip, Config, Error, Hooks, Outcome, Patience, Workspace};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Flash, RunningFirmware, Setup, VirtualDevice};
+use server::Script;
+pub use server::{Reply, Request, Server};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio_rustls::rustls::{ServerConfig, crypto::ring};
-
-/// A request, as the script sees it.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Which connection it came over, counted from 0.
-    pub connection: usize,
-    /// Path and query.
-    pub path: String,
-    /// The whole head.
-    pub head: String,
-}
-
-/// What the script answers.
-pub enum Reply {
-    /// These bytes; the connection stays open.
-    Send(Vec<u8>),
-    /// These bytes, and then the end of the connection, with or without a close_notify.
-    SendAndClose(Vec<u8>, bool),
-    /// These bytes one at a time, a pause before each.
-    Drip(Vec<u8>, Duration),
-}
-
-/// An HTTPS server on the loopback address that answers by a script.
-pub struct Server {
-    pub port: u16,
-    pub ca: Vec<u8>,
-    pub requests: Arc<Mutex<Vec<Request>>>,
-}
-
-impl Server {
-    /// Starts a server. The script is called with its own port in hand.
-    pub async fn start(script: impl Fn(&Request, u16) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_as(|_| {}, script).await
-    }
-
-    /// Starts a server whose certificate is not as it should be.
-    pub async fn start_as(
-        change: impl FnOnce(&mut CertificateParams),
-        script: impl Fn(&Request, u16) -> Reply + Send + Sync + 'static,
-    ) -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca_der = ca.self_signed(&ca_key).unwrap().der().to_vec();
-        let issuer = Issuer::new(ca, ca_key);
-        let key = KeyPair::generate().unwrap();
-        let names = ["localhost", "127.0.0.1"].map(String::from);
-        let mut leaf = CertificateParams::new(names).unwrap();
-        change(&mut leaf);
-        let leaf = leaf.signed_by(&key, &issuer).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            )
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let script = Arc::new(script);
-        let log = requests.clone();
-        tokio::spawn(async move {
-            for connection in 0.. {
-                let (socket, _) = listener.accept().await.unwrap();
-                let (acceptor, script, log) = (acceptor.clone(), script.clone(), log.clone());
-                tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(socket).await else {
-                        return;
-                    };
-                    loop {
-                        let mut head = Vec::new();
-                        while !head.ends_with(b"\r\n\r\n") {
-                            match stream.read_u8().await {
-                                Ok(byte) => head.push(byte),
-                                Err(_) => return,
-                            }
-                        }
-                        let head = String::from_utf8(head).unwrap();
-                        let path = head.split(' ').nth(1).unwrap().to_owned();
-                        let request = Request {
-                            connection,
-                            path,
-                            head,
-                        };
-                        log.lock().unwrap().push(request.clone());
-                        let sent = match script(&request, port) {
-                            Reply::Send(bytes) => stream.write_all(&bytes).await.is_ok(),
-                            Reply::SendAndClose(bytes, clean) => {
-                                let _ = stream.write_all(&bytes).await;
-                                let _ = stream.flush().await;
-                                if clean {
-                                    let _ = stream.shutdown().await;
-                                }
-                                false
-                            }
-                            Reply::Drip(bytes, pause) => {
-                                for byte in bytes {
-                                    tokio::time::sleep(pause).await;
-                                    if stream.write_all(&[byte]).await.is_err()
-                                        || stream.flush().await.is_err()
-                                    {
-                                        return;
-                                    }
-                                }
-                                true
-                            }
-                        };
-                        if !sent || stream.flush().await.is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        Self {
-            port,
-            ca: ca_der,
-            requests,
-        }
-    }
-
-    pub fn url(&self, path: &str) -> String {
-        format!("https://localhost:{}{path}", self.port)
-    }
-
-    /// The requests so far.
-    pub fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
-    }
-}
 
 /// A 200 with a length.
 pub fn ok(body: &[u8]) -> Vec<u8> {
@@ -190,10 +53,7 @@ pub fn full_manifest(version: &str, port: u16, image: &[u8]) -> Vec<u8> {
 }
 
 /// A script that serves a manifest and an image.
-pub fn serving(
-    version: &'static str,
-    image: Vec<u8>,
-) -> impl Fn(&Request, u16) -> Reply + Send + Sync {
+pub fn serving(version: &'static str, image: Vec<u8>) -> impl Script {
     move |request, port| match request.path.as_str() {
         "/manifest.json" => Reply::Send(ok(&manifest(version, port))),
         "/image.bin" => Reply::Send(ok(&image)),
@@ -202,7 +62,7 @@ pub fn serving(
 }
 
 /// A script that serves the firmware of this version, with its hash: the same release wherever it comes from.
-pub fn releasing(version: &'static str) -> impl Fn(&Request, u16) -> Reply + Send + Sync {
+pub fn releasing(version: &'static str) -> impl Script {
     let image = firmware(version);
     move |request, port| match request.path.as_str() {
         "/manifest.json" => Reply::Send(ok(&full_manifest(version, port, &image))),

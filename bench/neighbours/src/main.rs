@@ -1,0 +1,52 @@
+//! s3ota and its neighbours under the same power cuts, as a table.
+//!
+//! A device is brought to a state, its library is asked for something, and power fails before, inside and after each
+//! operation that changes otadata. Then: what does the bootloader boot, and can the library update again? The README
+//! says more.
+
+#[path = "../../../crates/s3ota-sim/tests/support/bucket.rs"]
+mod bucket;
+mod cuts;
+mod device;
+mod libraries;
+mod mmu;
+#[path = "../../../crates/s3ota-sim/tests/support/network.rs"]
+mod network;
+mod report;
+mod scenarios;
+#[path = "../../../crates/s3ota-sim/tests/support/mod.rs"]
+mod support;
+mod verdict;
+
+use std::process::ExitCode;
+use std::{io, panic, thread};
+
+use libraries::{EspBootloaderEspIdf, EspHalOta, S3ota};
+use mmu::Mmu;
+use scenarios::run;
+
+fn main() -> io::Result<ExitCode> {
+    let mmu = Mmu::map()?;
+    // A library that panics is counted, not shown.
+    panic::set_hook(Box::new(|_| {}));
+    let outcomes = thread::scope(|scope| {
+        // The neighbours read the MMU's table, of which there is one; s3ota is told where it runs.
+        let s3ota = scope.spawn(|| run(&S3ota::new()));
+        let neighbours = [
+            run(&EspHalOta { mmu }),
+            run(&EspBootloaderEspIdf { mmu, resets: true }),
+            run(&EspBootloaderEspIdf { mmu, resets: false }),
+        ];
+        s3ota.join().map(|s3ota| {
+            let [a, b, c] = neighbours;
+            [s3ota, a, b, c]
+        })
+    });
+    let outcomes = outcomes.map_err(|_| io::Error::other("a thread has panicked"))?;
+    report::print(&outcomes);
+    let [s3ota, ..] = outcomes;
+    Ok(match s3ota.total().harmed {
+        0 if s3ota.without_cuts.is_empty() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}

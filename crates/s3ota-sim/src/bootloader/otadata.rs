@@ -1,0 +1,93 @@
+//! What the bootloader reads from otadata, and what it writes to it.
+//!
+//! Every write is an erase and a program of the record's own sector, in place: power may fail between them, and in
+//! them.
+
+use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active};
+
+use super::{Apps, BootError, Bootloader};
+use crate::{Flash, FlashError};
+
+/// Where the bootloader begins to look for an app.
+pub(super) struct Start {
+    /// A slot, or the factory app.
+    pub(super) slot: Option<usize>,
+    /// Neither record was ever written, and there is no factory app (`ota_has_initial_contents`).
+    pub(super) otadata_is_initial: bool,
+}
+
+impl Start {
+    const FACTORY: Self = Self {
+        slot: None,
+        otadata_is_initial: false,
+    };
+}
+
+/// `bootloader_utility_get_selected_boot_partition`, with both settings of `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`.
+pub(super) fn select(
+    bootloader: Bootloader,
+    flash: &mut Flash,
+    apps: &Apps,
+) -> Result<Start, BootError> {
+    let Some(otadata) = apps.otadata else {
+        return Ok(Start::FACTORY);
+    };
+    if otadata.size < 2 * SECTOR_SIZE {
+        return Err(BootError::OtadataTooSmall);
+    }
+    let sectors = [otadata.offset, otadata.offset + SECTOR_SIZE];
+    let mut records = [Record::ERASED; 2];
+    for (record, at) in records.iter_mut().zip(sectors) {
+        let mut bytes = [0; RECORD_LEN];
+        flash.read_now(at, &mut bytes)?;
+        *record = Record::parse(&bytes);
+    }
+    if bootloader.app_rollback {
+        // In force or not, and whatever its CRC.
+        for (record, at) in records.iter_mut().zip(sectors) {
+            if record.state == State::PendingVerify {
+                record.state = State::Aborted;
+                write(flash, at, record)?;
+            }
+        }
+    }
+    if records.iter().all(Record::is_idf_invalid) || apps.slots.is_empty() {
+        if apps.factory.is_some() {
+            return Ok(Start::FACTORY);
+        }
+        let initial = |record: &Record| record.sequence == u32::MAX || !record.crc_matches();
+        return Ok(Start {
+            slot: Some(0),
+            otadata_is_initial: records.iter().all(initial),
+        });
+    }
+    // Torn records are neither valid nor invalid: then the factory app is tried first, and after it every slot.
+    let Some(in_force) = active(&records) else {
+        return Ok(Start::FACTORY);
+    };
+    let record = &mut records[in_force];
+    if bootloader.app_rollback && record.state == State::New {
+        record.state = State::PendingVerify;
+        write(flash, sectors[in_force], record)?;
+    }
+    let slot = record.slot(apps.slots.len() as u32);
+    Ok(Start {
+        slot: slot.map(|slot| slot as usize),
+        otadata_is_initial: false,
+    })
+}
+
+/// `set_actual_ota_seq`: the first record of all, for the slot that was found to boot.
+pub(super) fn write_first(flash: &mut Flash, apps: &Apps, slot: usize) -> Result<(), FlashError> {
+    let Some(otadata) = apps.otadata else {
+        return Ok(());
+    };
+    let record = Record::new(slot as u32 + 1, State::Valid, [0xff; 20]);
+    write(flash, otadata.offset, &record)
+}
+
+/// `write_otadata`: the bootloader erases the sector and writes the 32 bytes.
+fn write(flash: &mut Flash, at: u32, record: &Record) -> Result<(), FlashError> {
+    flash.erase_now(at, at + SECTOR_SIZE)?;
+    flash.program_now(at, &record.emit())
+}

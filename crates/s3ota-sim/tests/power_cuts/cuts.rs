@@ -1,0 +1,146 @@
+//! At which moments of an operation power fails.
+
+use s3ota_image::otadata::RECORD_LEN;
+use s3ota_sim::{Mix, Operation, Tear};
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// A sample spread over everything.
+    Sample,
+    /// Every byte of every operation on otadata and journal, a dense sample of the others.
+    Full,
+}
+
+/// A moment, and what it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Bits as they come.
+    Tear(Tear),
+    /// The worst case for an otadata record: everything about it is whole but its state, whose bits came out as another
+    /// state.
+    State(u32),
+}
+
+/// Where a record has its state.
+const STATE: usize = 24;
+
+impl Cut {
+    /// Does as much of an operation to a flash as is done before this moment.
+    pub fn apply(&self, operation: &Operation, flash: &mut [u8]) {
+        match *self {
+            Self::Tear(tear) => operation.tear(flash, tear),
+            Self::State(state) => {
+                if let Operation::Program { .. } = operation {
+                    operation.apply(flash);
+                }
+                let at = operation.range().start as usize + STATE;
+                flash[at..at + 4].copy_from_slice(&state.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// The moments tried of an operation. `delicate` is one on otadata or a journal.
+pub fn moments(
+    operation: &Operation,
+    flash: &[u8],
+    delicate: bool,
+    effort: Effort,
+    dice: &mut Dice,
+) -> Vec<Cut> {
+    let length = operation.length();
+    let (in_order, seeded) = match (effort, delicate) {
+        (Effort::Full, true) => (length, 64),
+        (Effort::Full, false) => (12, 12),
+        (Effort::Sample, true) => (2, 2),
+        (Effort::Sample, false) => (1, 1),
+    };
+    let mut cuts = vec![Tear {
+        reached: 0,
+        mix: Mix::InOrder,
+    }];
+    cuts.extend((0..in_order).map(|n| Tear {
+        reached: match in_order == length {
+            true => n,
+            false => dice.below(length),
+        },
+        mix: Mix::InOrder,
+    }));
+    cuts.extend((0..seeded).map(|_| Tear {
+        reached: dice.below(length),
+        mix: Mix::Seeded(dice.roll()),
+    }));
+    let cuts = cuts.into_iter().map(Cut::Tear);
+    cuts.chain(states(operation, flash)).collect()
+}
+
+/// The moments tried of an operation while a device recovers.
+pub fn moments_again(
+    operation: &Operation,
+    flash: &[u8],
+    delicate: bool,
+    effort: Effort,
+    dice: &mut Dice,
+) -> Vec<Cut> {
+    match effort {
+        Effort::Full => {
+            let mut cuts = moments(operation, flash, false, Effort::Full, dice);
+            cuts.truncate(if delicate { 25 } else { 8 });
+            cuts
+        }
+        Effort::Sample => {
+            let all = moments(operation, flash, delicate, Effort::Sample, dice);
+            vec![all[dice.below(all.len() as u32) as usize]]
+        }
+    }
+}
+
+/// What the state of an otadata record may come out as, the rest of it being whole. Only the numbers that mean something.
+fn states(operation: &Operation, flash: &[u8]) -> Vec<Cut> {
+    let range = operation.range();
+    if !(0x9000..0xb000).contains(&range.start) || !range.start.is_multiple_of(0x1000) {
+        return Vec::new();
+    }
+    let states = 0..=4u32;
+    match operation {
+        // What is programmed can only have lost fewer bits than it should.
+        Operation::Program { bytes, .. } if bytes.len() == RECORD_LEN => {
+            let new = u32::from_le_bytes(*bytes[STATE..].first_chunk().unwrap());
+            states
+                .filter(|state| state & new == new)
+                .map(Cut::State)
+                .collect()
+        }
+        Operation::Program { .. } => Vec::new(),
+        Operation::Erase { .. } => {
+            let held = &flash[range.start as usize..][..RECORD_LEN];
+            match held.iter().all(|&byte| byte == 0xff) {
+                true => Vec::new(),
+                false => states.map(Cut::State).collect(),
+            }
+        }
+    }
+}
+
+/// Chance that comes out the same in every run (xorshift64*, Vigna, "An experimental exploration of Marsaglia's xorshift
+/// generators, scrambled", 2016).
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, bound: u32) -> u32 {
+        (((self.roll() >> 32) * u64::from(bound)) >> 32) as u32
+    }
+}

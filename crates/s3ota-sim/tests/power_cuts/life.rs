@@ -1,0 +1,446 @@
+//! The life of one device, step by step, as its flash sees it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use s3ota::{Boot, Chip, Error, Outcome, Patience, Updater, Workspace};
+use s3ota_image::app::ImageBuilder;
+use s3ota_sim::{BootError, Bootloader, Flash, FlashError, Setup};
+use tokio::runtime::Runtime;
+
+use crate::bucket::Bucket;
+use crate::network::{Ending, Fault, Network, PORT, Way};
+
+/// How often a firmware may boot unconfirmed.
+pub const TRIAL_BOOTS: u8 = 3;
+
+/// Slots are as small as may be: what matters lies at their ends.
+const SLOT: u32 = 0x1_0000;
+
+/// A device without its flash's contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Board {
+    pub bootloader: Bootloader,
+    pub factory: bool,
+    pub slots: u8,
+    /// What runs at the beginning.
+    pub running: Start,
+}
+
+/// Where the old image lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Factory,
+    Slot(u8),
+}
+
+/// An image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Release {
+    /// What is flashed by cable.
+    First,
+    /// What is installed after it until the old image lies where a board wants it: the last of these is the old one.
+    Old(u8),
+    New,
+    /// As large as a slot.
+    Full,
+    Later,
+    /// Later than these: what shows that a device can still be updated.
+    Last,
+    /// Later still, where that was tried already.
+    Beyond,
+}
+
+/// What a server offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Offer {
+    pub release: Release,
+    hashed: bool,
+    damaged: bool,
+    lost_after: Option<usize>,
+}
+
+/// What a promise broken does to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// Nothing boots.
+    Bricked,
+    /// Something boots that is no whole image.
+    Torn,
+    /// It runs, but not what it should, or it cannot be updated.
+    Stuck,
+}
+
+/// What happens to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is switched on, or restarted.
+    Boot,
+    /// Its firmware looks for an update.
+    Update(Offer),
+    /// Its firmware is content.
+    Confirm,
+    /// Its firmware is not.
+    RollBack,
+}
+
+/// What runs after a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Running {
+    pub release: Release,
+    pub at: u32,
+    pub on_trial: bool,
+}
+
+/// Why a step did not end.
+#[derive(Debug)]
+pub enum Stopped {
+    /// Power failed.
+    NoPower,
+    /// It broke a promise.
+    Broken(Harm, String),
+}
+
+/// A promise is broken.
+pub fn broken<T>(harm: Harm, what: impl Into<String>) -> Result<T, Stopped> {
+    Err(Stopped::Broken(harm, what.into()))
+}
+
+/// A device of which all but the flash is here.
+pub struct Life {
+    pub board: Board,
+    runtime: Runtime,
+    images: RefCell<HashMap<Release, Vec<u8>>>,
+    /// How many updates were tried: they are what takes time.
+    pub updates: RefCell<usize>,
+}
+
+impl Board {
+    /// Both kinds of bootloader; with a factory app and without; two, three and four slots; the old image in each kind of
+    /// place.
+    pub fn all() -> Vec<Self> {
+        use Start::*;
+        let places = [
+            (false, 2, Slot(0)),
+            (false, 2, Slot(1)),
+            (true, 2, Factory),
+            (true, 2, Slot(0)),
+            (true, 2, Slot(1)),
+            (false, 3, Slot(1)),
+            (false, 3, Slot(2)),
+            (true, 4, Slot(2)),
+        ];
+        let bootloaders = [false, true].map(|app_rollback| Bootloader { app_rollback });
+        bootloaders
+            .into_iter()
+            .flat_map(|bootloader| {
+                places.map(|(factory, slots, running)| Self {
+                    bootloader,
+                    factory,
+                    slots,
+                    running,
+                })
+            })
+            .collect()
+    }
+
+    fn csv(&self) -> String {
+        let mut csv = String::from("otadata, data, ota, 0x9000, 0x2000\n");
+        let mut at = SLOT;
+        if self.factory {
+            csv += &format!("factory, app, factory, {at:#x}, {SLOT:#x}\n");
+            at += SLOT;
+        }
+        for slot in 0..self.slots {
+            csv += &format!("ota_{slot}, app, ota_{slot}, {at:#x}, {SLOT:#x}\n");
+            at += SLOT;
+        }
+        csv
+    }
+
+    /// Where an otadata sector or a slot's journal lies: there, power fails everywhere.
+    pub fn is_delicate(&self, at: u32) -> bool {
+        (0x9000..0xb000).contains(&at) || at >= SLOT && at % SLOT >= SLOT - 0x1000
+    }
+
+    /// Bytes of flash.
+    fn size(&self) -> usize {
+        (1 + usize::from(self.factory) + usize::from(self.slots)) * SLOT as usize
+    }
+
+    /// How many updates bring the old image to its place.
+    fn updates_before(&self) -> u8 {
+        match self.running {
+            Start::Factory => 0,
+            Start::Slot(slot) => slot + u8::from(self.factory),
+        }
+    }
+
+    /// The image that runs at the beginning.
+    pub fn old(&self) -> Release {
+        match self.updates_before() {
+            0 => Release::First,
+            n => Release::Old(n),
+        }
+    }
+}
+
+impl Release {
+    fn version(self) -> String {
+        match self {
+            Self::First => "1.0.0".into(),
+            Self::Old(n) => format!("1.{n}.0"),
+            Self::New => "2.0.0".into(),
+            Self::Full => "2.5.0".into(),
+            Self::Later => "3.0.0".into(),
+            Self::Last => "4.0.0".into(),
+            Self::Beyond => "5.0.0".into(),
+        }
+    }
+
+    fn of_version(version: &str) -> Option<Self> {
+        let known = [
+            Self::First,
+            Self::New,
+            Self::Full,
+            Self::Later,
+            Self::Last,
+            Self::Beyond,
+        ];
+        let mut all = known.into_iter().chain((1..6).map(Self::Old));
+        all.find(|release| release.version() == version)
+    }
+
+    fn length(self) -> usize {
+        match self {
+            Self::First | Self::Old(_) | Self::Last | Self::Beyond => 10_000,
+            Self::New => 22_000,
+            Self::Full => SLOT as usize,
+            Self::Later => 14_000,
+        }
+    }
+
+    fn image(self) -> Vec<u8> {
+        ImageBuilder::new(Chip::Esp32C3, &self.version())
+            .length(self.length())
+            .build()
+    }
+}
+
+impl Offer {
+    /// A release with its hash in the manifest.
+    pub const fn of(release: Release) -> Self {
+        Self {
+            release,
+            hashed: true,
+            damaged: false,
+            lost_after: None,
+        }
+    }
+
+    /// The manifest says nothing but version and URL.
+    pub const fn bare(self) -> Self {
+        Self {
+            hashed: false,
+            ..self
+        }
+    }
+
+    /// One byte of the image is wrong.
+    pub const fn damaged(self) -> Self {
+        Self {
+            damaged: true,
+            ..self
+        }
+    }
+
+    /// Whether it is all there, and right.
+    pub fn is_whole(&self) -> bool {
+        !self.damaged && self.lost_after.is_none()
+    }
+
+    /// The connection is lost after about so many bytes.
+    pub const fn lost_after(self, bytes: usize) -> Self {
+        Self {
+            lost_after: Some(bytes),
+            ..self
+        }
+    }
+}
+
+impl Life {
+    pub fn new(board: Board) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        Self {
+            board,
+            runtime,
+            images: RefCell::default(),
+            updates: RefCell::default(),
+        }
+    }
+
+    /// A flash on which the old image runs, confirmed.
+    pub fn flash(&self) -> Vec<u8> {
+        let setup = Setup::from_csv(&self.board.csv()).unwrap();
+        let mut bytes = setup.flash(&self.image(Release::First)).unwrap();
+        bytes.truncate(self.board.size());
+        let mut flash = Flash::in_memory(bytes);
+        for n in 1..=self.board.updates_before() {
+            let offer = Offer::of(Release::Old(n));
+            self.run(
+                &mut flash,
+                &[Step::Boot, Step::Update(offer), Step::Boot, Step::Confirm],
+            )
+            .unwrap();
+        }
+        let running = self.boot(&mut flash).unwrap();
+        assert_eq!(running.release, self.board.old(), "on {:?}", self.board);
+        flash.bytes().to_vec()
+    }
+
+    fn image(&self, release: Release) -> Vec<u8> {
+        let mut images = self.images.borrow_mut();
+        images
+            .entry(release)
+            .or_insert_with(|| release.image())
+            .clone()
+    }
+
+    /// Goes through these steps. What runs at the end.
+    ///
+    /// What an update comes to is not looked at: the steps after it show it.
+    pub fn run(&self, flash: &mut Flash, steps: &[Step]) -> Result<Option<Running>, Stopped> {
+        let mut running = None;
+        for step in steps {
+            match (step, running) {
+                (Step::Boot, _) => running = Some(self.boot(flash)?),
+                (Step::Update(offer), Some(now)) => drop(self.update(flash, now, *offer)?),
+                (Step::Confirm, Some(now)) => self.confirm(flash, now)?,
+                (Step::RollBack, Some(now)) => self.roll_back(flash, now)?,
+                (_, None) => panic!("nothing runs before a boot"),
+            }
+        }
+        Ok(running)
+    }
+
+    /// Bootloader and boot guard, with the restarts the guard asks for.
+    pub fn boot(&self, flash: &mut Flash) -> Result<Running, Stopped> {
+        for _ in 0..4 {
+            let app = match self.board.bootloader.boot(flash) {
+                Ok(app) => app,
+                Err(BootError::Flash(FlashError::NoPower)) => return Err(Stopped::NoPower),
+                Err(error) => return broken(Harm::Bricked, error.to_string()),
+            };
+            let version = app
+                .image
+                .descriptor
+                .as_ref()
+                .map(|descriptor| descriptor.version());
+            let release = version.and_then(Release::of_version);
+            let at = app.partition.offset;
+            let Some(release) = release.filter(|release| {
+                let image = self.image(*release);
+                flash.bytes()[at as usize..].starts_with(&image)
+            }) else {
+                return broken(Harm::Torn, format!("what boots calls itself {version:?}"));
+            };
+            let guard = s3ota::boot_guard(flash, at, TRIAL_BOOTS);
+            let boot = match embassy_futures::block_on(guard) {
+                _ if !flash.has_power() => return Err(Stopped::NoPower),
+                Ok(boot) => boot,
+                Err(error) => return broken(Harm::Stuck, format!("the boot guard: {error}")),
+            };
+            if boot != Boot::GivenUp {
+                return Ok(Running {
+                    release,
+                    at,
+                    on_trial: matches!(boot, Boot::Trial { .. }),
+                });
+            }
+        }
+        broken(Harm::Bricked, "it restarts again and again")
+    }
+
+    /// One attempt to update from a server with this offer.
+    pub fn update(
+        &self,
+        flash: &mut Flash,
+        running: Running,
+        offer: Offer,
+    ) -> Result<Result<Outcome, Error>, Stopped> {
+        *self.updates.borrow_mut() += 1;
+        let image = self.image(offer.release);
+        let version = offer.release.version();
+        let mut bucket = if offer.hashed {
+            Bucket::hashed(&version, image, PORT)
+        } else {
+            Bucket::bare(&version, image, PORT)
+        };
+        if offer.damaged {
+            let middle = bucket.image.len() / 2;
+            bucket.image[middle] ^= 1;
+        }
+        let network = Network::new(move |request, _| bucket.answer(request).into());
+        let network = network.with_faults(move |_| {
+            let after = offer.lost_after?;
+            Some(Fault::Cut(Way::ToDevice, after, Ending::Reset))
+        });
+        let patience = Patience {
+            attempts: 1,
+            ..Patience::default()
+        };
+        let running_version = running.release.version();
+        let result = self.runtime.block_on(network.install(
+            &mut *flash,
+            running.at,
+            &running_version,
+            patience,
+            &mut (),
+        ));
+        if flash.has_power() {
+            Ok(result)
+        } else {
+            Err(Stopped::NoPower)
+        }
+    }
+
+    pub fn confirm(&self, flash: &mut Flash, running: Running) -> Result<(), Stopped> {
+        self.with_updater(flash, running, async |updater| {
+            updater.confirm().await.map(drop)
+        })
+    }
+
+    fn roll_back(&self, flash: &mut Flash, running: Running) -> Result<(), Stopped> {
+        self.with_updater(flash, running, async |updater| updater.roll_back().await)
+    }
+
+    fn with_updater(
+        &self,
+        flash: &mut Flash,
+        running: Running,
+        act: impl AsyncFnOnce(&mut LocalUpdater<'_>) -> Result<(), Error>,
+    ) -> Result<(), Stopped> {
+        let network = Network::new(|_, _| unreachable!("no server is asked"));
+        let version = running.release.version();
+        let mut workspace = Box::new(Workspace::new());
+        let result = self.runtime.block_on(async {
+            let config = network.config(&version, Patience::default());
+            let device = network.device(&mut *flash, running.at);
+            let mut updater = Updater::new(config, device, &mut workspace);
+            act(&mut updater).await
+        });
+        match result {
+            _ if !flash.has_power() => Err(Stopped::NoPower),
+            Ok(()) => Ok(()),
+            Err(error) => broken(Harm::Stuck, error.to_string()),
+        }
+    }
+}
+
+/// The updater of a device here.
+type LocalUpdater<'a> =
+    Updater<'a, &'a mut Flash, &'a Network, s3ota_sim::host::HostClock, s3ota_sim::host::OsRng>;

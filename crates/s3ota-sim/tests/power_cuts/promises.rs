@@ -1,0 +1,275 @@
+//! What must hold after power has failed, whatever it failed in.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use s3ota::{Error, NoUpdate, Outcome, ReleaseError};
+use s3ota_sim::{Flash, Operation};
+use sha2::{Digest, Sha256};
+
+use crate::life::{Harm, Life, Offer, Release, Running, Step, Stopped, TRIAL_BOOTS, broken};
+use crate::{LATER, Scenario};
+
+/// What a state's flash holds, in short.
+pub type Key = [u8; 32];
+
+/// What is known of a device at the moment power fails.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Known {
+    /// What may boot: whole images that were selected, or may have been.
+    pub may_boot: Vec<Release>,
+    /// What may run without being on trial.
+    pub confirmed: Vec<Release>,
+    /// Whether a release may have been given up already, and is rightly refused.
+    pub may_have_failed: bool,
+}
+
+/// The promises, and what is known of them.
+pub struct Promises<'l> {
+    life: &'l Life,
+    next: Offer,
+    kept: RefCell<HashMap<(Key, Known), Verdict>>,
+}
+
+type Verdict = Result<(), (Harm, String)>;
+
+/// How a device recovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Its firmware is content with itself, and updates.
+    Attended,
+    /// Its firmware never confirms itself.
+    Unattended,
+}
+
+/// The last proof that a device is not stuck.
+const LAST: Offer = Offer::of(Release::Last);
+/// The very last one.
+const BEYOND: Offer = Offer::of(Release::Beyond);
+
+/// What is offered to a device that does not take this.
+fn later_than(offer: Offer) -> Offer {
+    match offer.release {
+        Release::Last => BEYOND,
+        Release::Later => LAST,
+        _ => LATER,
+    }
+}
+
+pub fn key(bytes: &[u8]) -> Key {
+    Sha256::digest(bytes).into()
+}
+
+impl Known {
+    /// What is known where power fails in a scenario.
+    pub fn of(scenario: &Scenario, old: Release) -> Self {
+        let steps = || scenario.before.iter().chain(scenario.then);
+        let installed = steps().filter_map(|step| match step {
+            Step::Update(offer) if offer.is_whole() => Some(offer.release),
+            _ => None,
+        });
+        let may_boot: Vec<_> = [old].into_iter().chain(installed).collect();
+        let tried = steps()
+            .skip_while(|step| !matches!(step, Step::Update(offer) if offer.is_whole()))
+            .any(|step| matches!(step, Step::Boot));
+        Self {
+            confirmed: match scenario.may_be_confirmed {
+                true => may_boot.clone(),
+                false => vec![old],
+            },
+            may_boot,
+            may_have_failed: tried,
+        }
+    }
+
+    /// What is known where power fails in the recovery.
+    pub fn after(&self, recovery: Recovery, next: Offer) -> Self {
+        let mut known = self.clone();
+        let more = match recovery {
+            Recovery::Attended => [next.release, Release::Later, Release::Last],
+            Recovery::Unattended => [Release::Last, Release::Last, Release::Beyond],
+        };
+        known.may_boot.extend(more);
+        known.confirmed = known.may_boot.clone();
+        known.may_have_failed = true;
+        known
+    }
+}
+
+impl<'l> Promises<'l> {
+    pub fn new(life: &'l Life, next: Offer) -> Self {
+        Self {
+            life,
+            next,
+            kept: RefCell::default(),
+        }
+    }
+
+    /// How many states were judged that differ.
+    pub fn states(&self) -> usize {
+        self.kept.borrow().len()
+    }
+
+    /// Whether they are kept from this state on. `true` if it was not seen before.
+    pub fn keep(&self, bytes: &[u8], known: &Known) -> (Verdict, bool) {
+        let key = (key(bytes), known.clone());
+        if let Some(verdict) = self.kept.borrow().get(&key) {
+            return (verdict.clone(), false);
+        }
+        let verdict = [Recovery::Attended, Recovery::Unattended]
+            .into_iter()
+            .try_for_each(|recovery| self.recover(bytes, known, recovery).map(drop));
+        self.kept.borrow_mut().insert(key, verdict.clone());
+        (verdict, true)
+    }
+
+    /// Recovers from a state. What that did to flash.
+    pub fn recover(
+        &self,
+        bytes: &[u8],
+        known: &Known,
+        recovery: Recovery,
+    ) -> Result<Vec<Operation>, (Harm, String)> {
+        let mut flash = Flash::in_memory(bytes.to_vec());
+        flash.record();
+        match self.recover_on(&mut flash, known, recovery) {
+            Ok(()) => Ok(flash.take_record()),
+            Err(Stopped::Broken(harm, what)) => Err((harm, format!("{recovery:?}: {what}"))),
+            Err(Stopped::NoPower) => unreachable!("power holds while a device recovers"),
+        }
+    }
+
+    /// Recovers on this flash, whatever it does.
+    pub fn recover_on(
+        &self,
+        flash: &mut Flash,
+        known: &Known,
+        recovery: Recovery,
+    ) -> Result<(), Stopped> {
+        match recovery {
+            Recovery::Attended => self.attended(flash, known),
+            Recovery::Unattended => self.unattended(flash, known),
+        }
+    }
+
+    /// A firmware that is content with itself confirms, updates to what is offered, and confirms again.
+    fn attended(&self, flash: &mut Flash, known: &Known) -> Result<(), Stopped> {
+        let mut known = known.clone();
+        let mut offer = self.next;
+        let mut running = self.boot(flash, &known)?;
+        for _ in 0..8 {
+            match self.life.update(flash, running, offer)? {
+                Ok(Outcome::Installed(_)) => {
+                    known.may_boot.push(offer.release);
+                    running = self.boot(flash, &known)?;
+                    if running.release != offer.release || !running.on_trial {
+                        return broken(
+                            Harm::Stuck,
+                            format!("{offer:?} installed, then {running:?}"),
+                        );
+                    }
+                }
+                Err(Error::OnTrial) => {
+                    self.life.confirm(flash, running)?;
+                    known.confirmed.push(running.release);
+                    let again = self.boot(flash, &known)?;
+                    if again.on_trial || again.release != running.release {
+                        return broken(
+                            Harm::Stuck,
+                            format!("{running:?} confirmed, then {again:?}"),
+                        );
+                    }
+                    running = again;
+                }
+                Ok(Outcome::NoUpdate(NoUpdate::UpToDate)) if running.release == offer.release => {
+                    for _ in 0..TRIAL_BOOTS + 2 {
+                        let again = self.boot(flash, &known)?;
+                        if again != running {
+                            return broken(
+                                Harm::Stuck,
+                                format!("{running:?} did not stay: {again:?}"),
+                            );
+                        }
+                    }
+                    return Ok(());
+                }
+                // A recovery that was cut off may have tried it already, or gone beyond it.
+                Ok(Outcome::NoUpdate(NoUpdate::FailedBefore))
+                | Err(Error::Release(ReleaseError::Downgrade { .. }))
+                    if known.may_have_failed && offer != BEYOND =>
+                {
+                    offer = later_than(offer);
+                }
+                other => {
+                    return broken(
+                        Harm::Stuck,
+                        format!("{running:?} was offered {offer:?}: {other:?}"),
+                    );
+                }
+            }
+        }
+        broken(Harm::Stuck, "it updates for ever")
+    }
+
+    /// A firmware that is never confirmed gives way to the one before; and that one can be updated.
+    fn unattended(&self, flash: &mut Flash, known: &Known) -> Result<(), Stopped> {
+        let first = self.boot(flash, known)?;
+        let mut last = first;
+        for _ in 0..TRIAL_BOOTS + 2 {
+            last = self.boot(flash, known)?;
+        }
+        let right = !last.on_trial
+            && match first.on_trial {
+                true => last.release != first.release && known.confirmed.contains(&last.release),
+                false => last.release == first.release,
+            };
+        if !right {
+            return broken(
+                Harm::Stuck,
+                format!("{first:?}, never confirmed, became {last:?}"),
+            );
+        }
+        let mut offer = LAST;
+        let mut outcome = self.life.update(flash, last, offer)?;
+        // A recovery that was cut off may have tried that one already.
+        if known.may_have_failed && outcome == Ok(Outcome::NoUpdate(NoUpdate::FailedBefore)) {
+            offer = BEYOND;
+            outcome = self.life.update(flash, last, offer)?;
+        }
+        match outcome {
+            Ok(Outcome::Installed(_)) => {}
+            Ok(Outcome::NoUpdate(_)) if last.release == Release::Last => return Ok(()),
+            other => {
+                return broken(
+                    Harm::Stuck,
+                    format!("{last:?} was offered {offer:?}: {other:?}"),
+                );
+            }
+        }
+        let mut known = known.clone();
+        known.may_boot.push(offer.release);
+        let running = self.boot(flash, &known)?;
+        if running.release != offer.release || !running.on_trial {
+            return broken(
+                Harm::Stuck,
+                format!("{offer:?} installed, then {running:?}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Boots, and looks whether what boots is what may.
+    fn boot(&self, flash: &mut Flash, known: &Known) -> Result<Running, Stopped> {
+        let running = self.life.boot(flash)?;
+        if !known.may_boot.contains(&running.release) {
+            return broken(Harm::Stuck, format!("neither old nor new: {running:?}"));
+        }
+        if !running.on_trial && !known.confirmed.contains(&running.release) {
+            return broken(
+                Harm::Stuck,
+                format!("not confirmed, and not on trial: {running:?}"),
+            );
+        }
+        Ok(running)
+    }
+}

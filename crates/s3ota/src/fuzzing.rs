@@ -1,0 +1,170 @@
+//! A narrow door to private parts, for the fuzz targets in `fuzz/` (feature `fuzzing`). No part of the public interface.
+
+use embedded_io_async::Read;
+use embedded_storage_async::nor_flash::NorFlash;
+use s3ota_image::otadata::SECTOR_SIZE;
+
+use crate::Error;
+use crate::http::{Body, Head, MAX_HEAD};
+use crate::layout::Layout;
+use crate::release::ReleaseId;
+use crate::slot::SlotWriter;
+use crate::trial;
+
+/// A response whose body is still to be read.
+#[derive(Debug)]
+pub struct Response<'b> {
+    /// What its head says.
+    pub head: Head,
+    /// The Location field's value.
+    pub location: Option<&'b str>,
+    /// The bytes of the body that arrived together with the head.
+    pub early: &'b [u8],
+}
+
+impl<'b> Response<'b> {
+    /// Reads the head of a response, as a session does.
+    ///
+    /// # Errors
+    ///
+    /// What the session would end with.
+    pub async fn read<IO>(io: &mut IO, buffer: &'b mut [u8; MAX_HEAD]) -> Result<Self, Error>
+    where
+        IO: Read,
+        Error: From<IO::Error>,
+    {
+        let head = Head::read(io, buffer).await?;
+        let buffer: &'b [u8] = buffer;
+        let part = |(start, end): (usize, usize)| buffer.get(start..end);
+        Ok(Self {
+            location: head
+                .location
+                .and_then(part)
+                .and_then(|value| core::str::from_utf8(value).ok()),
+            early: part(head.body).unwrap_or_default(),
+            head,
+        })
+    }
+
+    /// Reads the body in pieces that fit into `buffer`, and asks once more behind its end.
+    ///
+    /// # Errors
+    ///
+    /// What the session would end with.
+    pub async fn body<IO>(
+        &self,
+        io: &mut IO,
+        buffer: &mut [u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Error>
+    where
+        IO: Read,
+        Error: From<IO::Error>,
+    {
+        let mut body = Body::new(io, &self.head, self.early);
+        loop {
+            let n = body.read(buffer).await?;
+            each(buffer.get(..n).unwrap_or_default());
+            if n == 0 {
+                return body.read(buffer).await.map(|n| {
+                    debug_assert_eq!(n, 0, "bytes behind the end of a body");
+                });
+            }
+        }
+    }
+
+    /// Reads over a body of at most `most` bytes. Whether that was all of it.
+    ///
+    /// # Errors
+    ///
+    /// What the session would end with.
+    pub async fn drain<IO>(&self, io: &mut IO, most: usize) -> Result<bool, Error>
+    where
+        IO: Read,
+        Error: From<IO::Error>,
+    {
+        Body::new(io, &self.head, self.early).drain(most).await
+    }
+}
+
+/// An image that is to be installed.
+#[derive(Debug, Clone, Copy)]
+pub struct Release<'a> {
+    /// The release's id.
+    pub id: [u8; 12],
+    /// The image's bytes.
+    pub image: &'a [u8],
+    /// Their SHA-256.
+    pub sha256: [u8; 32],
+}
+
+impl Release<'_> {
+    /// Installs the release beside what runs from the offset `running`, from the partition table to the switch, as an
+    /// update does that gets every byte it asks for. Returns how many bytes were on flash already.
+    ///
+    /// # Errors
+    ///
+    /// What the update would end with; an image that is refused is erased.
+    pub async fn install<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        running: u32,
+        block: &mut [u8; SECTOR_SIZE as usize],
+    ) -> Result<u32, Error> {
+        let layout = Layout::read(flash).await?;
+        let running = layout.running(running)?;
+        let slot = layout.target(running)?;
+        let release = ReleaseId::from_bytes(self.id);
+        let size = u32::try_from(self.image.len()).unwrap_or(u32::MAX);
+
+        let mut writer = SlotWriter::take_up(flash, slot, block, release).await?;
+        if !writer.is_complete() {
+            // What a server says of a part that its image does not have.
+            let is_there =
+                |from, total: Option<u32>| from < size && total.is_none_or(|total| total == size);
+            if writer
+                .missing()
+                .is_some_and(|part| !is_there(part.from, part.total))
+            {
+                writer.begin_again();
+            }
+            writer.expect(Some(size), None);
+        }
+        let taken_up = writer.written();
+        let verified = match self.feed(&mut writer).await {
+            Ok(()) => writer.verify(Some(size), Some(self.sha256)).await,
+            Err(error) => Err(error),
+        };
+        let verified = match verified {
+            Err(error @ Error::Image(_)) => {
+                writer.wipe().await?;
+                return Err(error);
+            }
+            verified => verified?,
+        };
+        let image = verified.complete(flash, block, release).await?;
+        trial::switch(flash, &layout, running, image).await?;
+        Ok(taken_up)
+    }
+
+    async fn feed<F: NorFlash>(&self, writer: &mut SlotWriter<'_, F>) -> Result<(), Error> {
+        if writer.is_complete() {
+            return Ok(());
+        }
+        let mut rest = self
+            .image
+            .get(writer.written() as usize..)
+            .unwrap_or_default();
+        while !rest.is_empty() {
+            let room = writer.room();
+            let (now, later) = rest.split_at(room.len().min(rest.len()));
+            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            writer.received_more(now.len())?;
+            rest = later;
+            if writer.is_block_full() {
+                writer.write_block().await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! The tasks of this repository: `cargo xtask <task>`.
+//!
+//! | task | file | what it does |
+//! |---|---|---|
+//! | `qemu` | `qemu.rs` | runs the firmware under the real boot chain, in an emulator, through updates, failures and power cuts |
+//! | `sizes` | `sizes.rs` | measures the firmwares and writes `firmware/SIZES.md` |
+//!
+//! Where things are is in `paths.rs`, how firmware is compiled in `toolchain.rs`.
+
+mod paths;
+mod qemu;
+mod sizes;
+mod toolchain;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The tasks of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Qemu(qemu::Args),
+    Sizes(sizes::Args),
+    /// Joins stdin and stdout to a TCP connection: the emulator starts it for each connection of its guest
+    #[command(hide = true)]
+    Relay {
+        to: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Qemu(args) => qemu::run(&args),
+        Task::Sizes(args) => sizes::run(&args),
+        // The emulator connects its stderr to the guest as well: nothing may be printed.
+        Task::Relay { to } => return qemu::relay(to),
+    };
+    match done {
+        Ok(code) => code,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What went wrong, in a sentence for people.
+type Result<T, E = String> = std::result::Result<T, E>;

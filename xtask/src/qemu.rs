@@ -1,0 +1,197 @@
+//! `cargo xtask qemu`: the firmware under the real boot chain.
+//!
+//! An emulator of the ESP32-C3 runs the chip's own mask ROM, ESP-IDF's bootloader as espflash brings it, and the example
+//! `simple` as it is, but for its network: Ethernet in place of Wi-Fi. It updates itself from `s3ota serve` by what
+//! `s3ota publish` put there, through failures and power cuts.
+//!
+//! The firmwares are in `variants.rs`, what they go through in `scenarios.rs`, the chip in `emulator.rs`, the bucket in
+//! `server.rs`, and what all of them said in `transcript.rs`.
+
+mod emulator;
+mod scenarios;
+mod server;
+mod transcript;
+mod variants;
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs, thread};
+
+use self::scenarios::Bench;
+use self::transcript::Transcript;
+use self::variants::{Settings, Variant};
+use crate::{Result, paths, toolchain};
+
+/// Run the firmware in an emulator: updates, broken releases, power cuts
+///
+/// Needs a qemu-system-riscv32 that has an esp32c3 machine, in PATH or named by S3OTA_QEMU, and espflash. What was said is
+/// kept in target/emulator/transcript.txt.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Build all that would run, and run nothing
+    #[arg(long)]
+    build_only: bool,
+
+    /// How many times the power is cut in the middle of an update
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    cuts: u32,
+
+    /// Where the cuts fall: the same number, the same moments
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// How many emulators run at a time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+}
+
+/// Where the firmware finds the server: an address of the emulator's own network, behind which [`relay`] is.
+const SERVER: &str = "10.0.2.100";
+const PORT: u16 = 9443;
+
+/// Builds the firmwares and takes them through the scenarios.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let emulator = emulator::find()?;
+    let skipped = emulator.is_none() && !args.build_only;
+    if skipped {
+        println!(
+            "skipped: there is no qemu-system-riscv32 with an esp32c3 machine in PATH or S3OTA_QEMU; Espressif's comes \
+             with `python $IDF_PATH/tools/idf_tools.py install qemu-riscv32` or from github.com/espressif/qemu/releases"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let dir = paths::target()?.join("emulator");
+    let s3ota = build_s3ota()?;
+    let authority = server::authority(&s3ota, &dir.join("authority"))?;
+    let images = build_firmwares(&dir, &authority)?;
+    let flash = flash_image(&dir, &images[variants::FIRST.name])?;
+    println!(
+        "{} firmwares and a flash of 4 MB are in {}",
+        images.len(),
+        dir.display()
+    );
+    let Some(emulator) = emulator.filter(|_| !args.build_only) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+
+    let transcript = Transcript::create(&dir.join("transcript.txt"))?;
+    let bench = Bench {
+        emulator,
+        s3ota,
+        authority,
+        images,
+        flash,
+        transcript,
+    };
+    let all_held = scenarios::run(&bench, args.cuts, args.seed, args.jobs)?;
+    println!(
+        "\nall that was said is in {}",
+        dir.join("transcript.txt").display()
+    );
+    Ok(if all_held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Builds the command `s3ota` and says where it is.
+fn build_s3ota() -> Result<PathBuf> {
+    println!("building s3ota");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "s3ota-cli"])
+        .current_dir(paths::root())
+        .status()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if !status.success() {
+        return Err("s3ota cannot be compiled".into());
+    }
+    let this = env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
+    Ok(paths::target()?
+        .join("debug")
+        .join("s3ota")
+        .with_extension(this.extension().unwrap_or_default()))
+}
+
+/// Builds every variant: its ELF file by its name.
+fn build_firmwares(dir: &Path, authority: &Path) -> Result<HashMap<&'static str, PathBuf>> {
+    let manifest_url = format!("https://{SERVER}:{PORT}/{}/stable.json", server::PREFIX);
+    let settings = Settings {
+        manifest_url: &manifest_url,
+        root_ca: authority,
+    };
+    let build = |variant: Variant| {
+        println!("building {} {}", variants::PACKAGE, variant.name);
+        let elf = variant.build(&dir.join("firmware"), settings)?;
+        Ok((variant.name, elf))
+    };
+    variants::ALL.into_iter().map(build).collect()
+}
+
+/// Makes the flash as the cable leaves it: bootloader, partition table, and a firmware in the first slot.
+fn flash_image(dir: &Path, elf: &Path) -> Result<PathBuf> {
+    let espflash = toolchain::in_path("espflash").ok_or(
+        "espflash is missing: `cargo install --locked espflash --version 4.7.0 --no-default-features --features cli`",
+    )?;
+    let merged = dir.join("merged.bin");
+    let output = Command::new(espflash)
+        .args([
+            "save-image",
+            "--merge",
+            "--flash-size",
+            "4mb",
+            "--chip",
+            variants::CHIP,
+        ])
+        .arg("--partition-table")
+        .arg(paths::firmware().join("partitions/4mb.csv"))
+        .args([elf, &merged])
+        .output()
+        .map_err(|error| format!("espflash: {error}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "espflash: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    let mut bytes = fs::read(&merged).map_err(|error| paths::about(&merged, &error))?;
+    bytes.resize(4 << 20, 0xff);
+    let flash = dir.join("flash.bin");
+    fs::write(&flash, bytes).map_err(|error| paths::about(&flash, &error))?;
+    Ok(flash)
+}
+
+/// Joins stdin and stdout to a TCP connection until either side has enough.
+///
+/// The emulator starts this for each connection of its guest to [`SERVER`], so that the address that is compiled into the
+/// firmware need not be that of the server, which takes any free port.
+pub fn relay(to: SocketAddr) -> ExitCode {
+    let Ok(server) = TcpStream::connect(to) else {
+        return ExitCode::FAILURE;
+    };
+    let Ok(mut from_server) = server.try_clone() else {
+        return ExitCode::FAILURE;
+    };
+    // What comes from the server ends the process: the guest's side of a dead emulator may stay open.
+    thread::spawn(move || {
+        let mut server = server;
+        pass(&mut std::io::stdin(), &mut server);
+        let _ = server.shutdown(Shutdown::Write);
+    });
+    pass(&mut from_server, &mut std::io::stdout());
+    ExitCode::SUCCESS
+}
+
+/// Passes bytes on as they come.
+fn pass(from: &mut impl Read, to: &mut impl Write) {
+    let mut bytes = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut bytes) {
+        if to.write_all(&bytes[..n]).is_err() || to.flush().is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `cargo xtask sizes`: what the firmwares weigh, as a table in the repository.
+//!
+//! `firmware/size-baseline` is a firmware with Wi-Fi, DHCP, DNS and one TCP connection, and nothing of s3ota. What an example
+//! is larger by is what s3ota, and the example's own work, add to it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use object::{Object, ObjectSection, SectionFlags, elf};
+
+use crate::{Result, paths, toolchain};
+
+/// Measure the firmwares and write firmware/SIZES.md
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write nothing: fail if the table does not say what is measured, within 2 percent
+    #[arg(long)]
+    check: bool,
+}
+
+const CHIPS: [&str; 2] = ["esp32c3", "esp32c6"];
+const BASELINE: &str = "size-baseline";
+const EXAMPLES: [&str; 2] = ["simple", "advanced"];
+
+/// Bytes of one firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Weight {
+    /// Instructions that run from flash.
+    text: u64,
+    /// Constants.
+    rodata: u64,
+    /// What is copied from flash to RAM at the start: instructions and variables.
+    copied: u64,
+    /// Variables that begin as zero: they take RAM only.
+    bss: u64,
+}
+
+impl Weight {
+    fn flash(self) -> u64 {
+        self.text + self.rodata + self.copied
+    }
+
+    fn ram(self) -> u64 {
+        self.copied + self.bss
+    }
+
+    fn of(elf: &[u8]) -> Result<Self> {
+        let file = object::File::parse(elf).map_err(|error| format!("the ELF file: {error}"))?;
+        let mut weight = Self {
+            text: 0,
+            rodata: 0,
+            copied: 0,
+            bss: 0,
+        };
+        for section in file.sections() {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+                continue;
+            };
+            let name = section.name().unwrap_or_default();
+            // Reserved addresses, the stack, and what the bootloader leaves for the heap are no part of a firmware.
+            if sh_flags.0 & elf::SHF_ALLOC.0 == 0
+                || name.contains("dummy")
+                || name == ".stack"
+                || name.contains("reclaimed")
+            {
+                continue;
+            }
+            let is_zero = section.kind() == object::SectionKind::UninitializedData;
+            *match name {
+                _ if is_zero => &mut weight.bss,
+                ".text" => &mut weight.text,
+                ".rodata" | ".flash.appdesc" | ".rodata_desc" | ".rodata.wifi" => {
+                    &mut weight.rodata
+                }
+                _ => &mut weight.copied,
+            } += section.size();
+        }
+        Ok(weight)
+    }
+}
+
+/// Builds, measures, and writes or compares the table.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut rows = Vec::new();
+    for chip in CHIPS {
+        let baseline = measure(chip, BASELINE)?;
+        rows.push((chip, BASELINE, baseline, None));
+        for example in EXAMPLES {
+            rows.push((chip, example, measure(chip, example)?, Some(baseline)));
+        }
+    }
+    let table = table(&rows);
+    print!("{table}");
+    let path = paths::firmware().join("SIZES.md");
+    if !args.check {
+        fs::write(&path, &table).map_err(|error| paths::about(&path, &error))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let written = fs::read_to_string(&path).map_err(|error| paths::about(&path, &error))?;
+    let differ = differences(&written, &table);
+    for line in &differ {
+        println!("{} says otherwise: {line}", path.display());
+    }
+    if differ.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("`cargo xtask sizes` writes it anew");
+    Ok(ExitCode::FAILURE)
+}
+
+fn measure(chip: &str, package: &str) -> Result<Weight> {
+    eprintln!("building {package} for {chip}");
+    let status = toolchain::cargo_build(chip)?
+        .args(["--quiet", "--package", package, "--features", chip])
+        .current_dir(paths::firmware())
+        .env("WIFI_SSID", "network")
+        .env("WIFI_PASSWORD", "password")
+        .env(
+            "MANIFEST_URL",
+            "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json",
+        )
+        .env_remove("ROOT_CA")
+        .status()
+        .map_err(|error| format!("the compiler cannot be started: {error}"))?;
+    if !status.success() {
+        return Err(format!("{package} cannot be compiled for {chip}"));
+    }
+    let elf: PathBuf = toolchain::built(chip, package)?;
+    let bytes = fs::read(&elf).map_err(|error| paths::about(&elf, &error))?;
+    Weight::of(&bytes).map_err(|problem| format!("{}: {problem}", elf.display()))
+}
+
+type Row = (&'static str, &'static str, Weight, Option<Weight>);
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "# What the firmwares weigh\n\n\
+         Bytes, by `cargo xtask sizes`, with the release profile of this workspace (`opt-level = \"s\"`). `size-baseline` is\n\
+         the same firmware without s3ota: Wi-Fi, DHCP, DNS and one TCP connection. Flash is the first three columns; RAM is\n\
+         what is copied and what begins as zero, without heap and stack. RSA certificates take about 11 KB of heap more, in\n\
+         a TLS handshake only.\n\n\
+         | chip | firmware | text | rodata | copied to RAM | zeroed RAM | flash | RAM | flash added | RAM added |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for (chip, name, weight, baseline) in rows {
+        let Weight {
+            text: code,
+            rodata,
+            copied,
+            bss,
+        } = weight;
+        let added = |of: fn(Weight) -> u64| match baseline {
+            Some(baseline) => of(*weight).saturating_sub(of(*baseline)).to_string(),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "| {chip} | {name} | {code} | {rodata} | {copied} | {bss} | {} | {} | {} | {} |",
+            weight.flash(),
+            weight.ram(),
+            added(Weight::flash),
+            added(Weight::ram)
+        );
+    }
+    text
+}
+
+/// The lines of `measured` from which those of `written` differ by more than 2 percent in a number, or otherwise.
+fn differences<'m>(written: &str, measured: &'m str) -> Vec<&'m str> {
+    let mut written = written.lines();
+    let agree = |one: &str, other: &str| {
+        one == other
+            || match (one.parse::<f64>(), other.parse::<f64>()) {
+                (Ok(one), Ok(other)) => (one - other).abs() <= 0.02 * one.max(other),
+                _ => false,
+            }
+    };
+    measured
+        .lines()
+        .filter(|line| {
+            let other = written.next().unwrap_or_default();
+            let (cells, others): (Vec<_>, Vec<_>) = (
+                line.split('|').map(str::trim).collect(),
+                other.split('|').map(str::trim).collect(),
+            );
+            cells.len() != others.len() || !cells.iter().zip(&others).all(|(a, b)| agree(a, b))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Weight = Weight {
+        text: 400_000,
+        rodata: 60_000,
+        copied: 10_000,
+        bss: 50_000,
+    };
+
+    #[test]
+    fn the_table_says_what_an_example_adds() {
+        let two = Weight {
+            text: 500_000,
+            ..ONE
+        };
+        let table = table(&[
+            ("esp32c3", BASELINE, ONE, None),
+            ("esp32c3", "simple", two, Some(ONE)),
+        ]);
+        assert!(
+            table.ends_with("| 570000 | 60000 | 100000 | 0 |\n"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn a_table_that_is_off_by_more_than_two_percent_is_noticed() {
+        let table_of = |weight| table(&[("esp32c3", BASELINE, weight, None)]);
+        let written = table_of(ONE);
+        assert!(
+            differences(
+                &written,
+                &table_of(Weight {
+                    text: 404_000,
+                    ..ONE
+                })
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            differences(
+                &written,
+                &table_of(Weight {
+                    text: 420_000,
+                    ..ONE
+                })
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            differences("", &written).len(),
+            written.lines().filter(|line| !line.is_empty()).count()
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! How firmware is compiled: the one place that knows which compiler there is.
+//!
+//! Upstream Rust does it where the chip's target is installed (`rustup target add`). Otherwise Debian's packages do, which
+//! carry the sources of `core` and `alloc`; that is what CI has.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Result, paths};
+
+/// Debian's compiler (`rustc-web`, `cargo-web`, `rust-web-src`, `lld-22`).
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library";
+const DEBIAN_LINKER: &str = "/usr/bin/ld.lld-22";
+
+/// `cargo build --release` for a chip, by whichever compiler can. To be run in a workspace of firmware; packages and
+/// features are the caller's.
+///
+/// Everything is built into one directory, whichever workspace it is called in: what they share is built once.
+pub fn cargo_build(chip: &str) -> Result<Command> {
+    let target = target(chip)?;
+    let mut command = if has_upstream(target) {
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    } else if has_debian() {
+        let mut command = Command::new(DEBIAN_CARGO);
+        command
+            .env("PATH", path_led_by("/usr/bin")?)
+            .env("RUSTC", DEBIAN_RUSTC)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env(linker_variable(target), DEBIAN_LINKER);
+        command
+    } else {
+        return Err(format!(
+            "nothing here compiles for {target}: `rustup target add {target}`, or on Debian \
+             `apt-get install rustc-web cargo-web rust-web-src lld-22`"
+        ));
+    };
+    command.args(["build", "--release", "--target", target]);
+    if command.get_program() == DEBIAN_CARGO {
+        command.args(["-Z", "build-std=core,alloc"]);
+    }
+    command.arg("--target-dir").arg(target_dir());
+    Ok(command)
+}
+
+/// Where [`cargo_build`] leaves the ELF file of a package.
+pub fn built(chip: &str, package: &str) -> Result<PathBuf> {
+    Ok(target_dir()
+        .join(target(chip)?)
+        .join("release")
+        .join(package))
+}
+
+/// The compiler's target for a chip.
+fn target(chip: &str) -> Result<&'static str> {
+    match chip {
+        "esp32c2" | "esp32c3" => Ok("riscv32imc-unknown-none-elf"),
+        "esp32c5" | "esp32c6" | "esp32h2" => Ok("riscv32imac-unknown-none-elf"),
+        _ => Err(format!(
+            "{chip} takes Espressif's own compiler, see firmware/README.md"
+        )),
+    }
+}
+
+/// Where cargo would build when called in `firmware`.
+fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .and_then(|dir| std::path::absolute(dir).ok())
+        .unwrap_or_else(|| paths::firmware().join("target"))
+}
+
+/// Whether the compiler that cargo uses has the target's standard library.
+fn has_upstream(target: &str) -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(["--print", "sysroot"]).output();
+    output.is_ok_and(|output| {
+        let sysroot = String::from_utf8_lossy(&output.stdout);
+        let library = Path::new(sysroot.trim())
+            .join("lib/rustlib")
+            .join(target)
+            .join("lib");
+        output.status.success() && library.is_dir()
+    })
+}
+
+fn has_debian() -> bool {
+    [DEBIAN_RUSTC, DEBIAN_CARGO, DEBIAN_SOURCES, DEBIAN_LINKER]
+        .iter()
+        .all(|path| Path::new(path).exists())
+}
+
+/// `PATH` with `first` in front.
+fn path_led_by(first: &str) -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let others = env::split_paths(&path);
+    env::join_paths(std::iter::once(PathBuf::from(first)).chain(others))
+        .map_err(|error| format!("PATH: {error}"))
+}
+
+/// The variable by which cargo is told a target's linker.
+fn linker_variable(target: &str) -> String {
+    format!(
+        "CARGO_TARGET_{}_LINKER",
+        target.replace('-', "_").to_uppercase()
+    )
+}
+
+/// The program of this name in `PATH`.
+pub fn in_path(program: impl AsRef<OsStr>) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|dir| dir.join(program.as_ref()))
+        .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_risc_v_chip_has_its_target_and_the_others_are_refused() {
+        assert_eq!(target("esp32c3"), Ok("riscv32imc-unknown-none-elf"));
+        assert_eq!(target("esp32c6"), Ok("riscv32imac-unknown-none-elf"));
+        assert!(target("esp32s3").unwrap_err().contains("esp32s3"));
+    }
+
+    #[test]
+    fn the_linker_is_told_by_the_variable_cargo_reads() {
+        assert_eq!(
+            linker_variable("riscv32imc-unknown-none-elf"),
+            "CARGO_TARGET_RISCV32IMC_UNKNOWN_NONE_ELF_LINKER"
+        );
+    }
+
+    #[test]
+    fn programs_are_found_by_path_and_only_there() {
+        assert!(in_path("cargo").is_some_and(|path| path.is_absolute()));
+        assert_eq!(in_path("no-program-has-this-name"), None);
+    }
+}
