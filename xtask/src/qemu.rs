@@ -4,10 +4,11 @@
 //! `simple` as it is, but for its network: Ethernet in place of Wi-Fi. It updates itself from `s3ota serve` by what
 //! `s3ota publish` put there, through failures and power cuts.
 //!
-//! The firmwares are in `variants.rs`, what they go through in `scenarios.rs`, the chip in `emulator.rs`, the bucket in
+//! The firmwares are in `variants.rs`, what they go through in `scenarios.rs` and `otadata.rs`, the chip in `emulator.rs`, the bucket in
 //! `server.rs`, and what all of them said in `transcript.rs`.
 
 mod emulator;
+mod otadata;
 mod scenarios;
 mod server;
 mod transcript;

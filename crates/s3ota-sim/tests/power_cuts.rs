@@ -122,8 +122,8 @@ const SCENARIOS: &[Scenario] = &[
     ),
     Scenario::new(
         "giving up, then the same release again",
-        &[Boot, Update(NEW), Boot, Boot, Boot],
         &[Boot, Update(NEW)],
+        &[Boot, Boot, Boot, Boot, Update(NEW)],
     ),
     Scenario::new(
         "update after a release that failed",

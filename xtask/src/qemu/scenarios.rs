@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::emulator::Chip;
+use super::otadata;
 use super::server::Server;
 use super::transcript::{Part, Transcript, Who};
 use super::variants::{HANGS, NEVER_CONFIRMS, NEXT, PANICS, SECOND, Variant};
@@ -35,7 +36,7 @@ pub struct Bench {
 }
 
 /// How long to wait for one thing: the emulator is slow on a busy machine, and the first check comes after 20 seconds.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What the device says when the release on trial is the one to keep.
 const CONFIRMED: &str = "confirmed: the server can be reached";
@@ -50,6 +51,8 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64, jobs: u16) -> Result<bool> {
         update(bench),
     )];
     if rows.iter().all(|(_, outcome)| outcome.is_ok()) {
+        let name = "the bootloader does what s3ota-sim says it does".to_owned();
+        rows.push((name, otadata::compare(bench, &updated(bench))));
         let broken = [PANICS, HANGS, NEVER_CONFIRMS].map(Scenario::Broken);
         let cuts = cuts_of(cuts, seed).into_iter().map(Scenario::Cut);
         rows.extend(at_a_time(
@@ -387,7 +390,7 @@ impl<'b> Device<'b> {
     fn settled(&mut self, version: &str, slot: u64) -> Result<()> {
         // The confirmation is written before it is told.
         self.cut_power();
-        let flash = self.inspect()?;
+        let flash = inspect(self.bench, &self.flash)?;
         let in_force = flash["otadata"]
             .as_array()
             .and_then(|sectors| sectors.iter().find(|sector| sector["in_force"] == true))
@@ -409,23 +412,9 @@ impl<'b> Device<'b> {
 
     /// What the bootloader's rules say boots from the flash as it is. It must be something.
     fn boots(&mut self) -> Result<String> {
-        let flash = self.inspect()?;
+        let flash = inspect(self.bench, &self.flash)?;
         let version = flash["boots"]["version"].as_str().map(str::to_owned);
         version.ok_or_else(|| format!("nothing boots: {}", flash["problem"]))
-    }
-
-    fn inspect(&self) -> Result<Value> {
-        let output = Command::new(&self.bench.s3ota)
-            .args(["inspect", "--json"])
-            .arg(&self.flash)
-            .output()
-            .map_err(|error| paths::about(&self.bench.s3ota, &error))?;
-        serde_json::from_slice(&output.stdout).map_err(|_| {
-            format!(
-                "`s3ota inspect` says: {}",
-                String::from_utf8_lossy(&output.stdout)
-            )
-        })
     }
 
     /// Ends the scenario, and the transcript's part with it.
@@ -437,6 +426,21 @@ impl<'b> Device<'b> {
         self.part.end(outcome.is_err());
         outcome
     }
+}
+
+/// What `s3ota inspect` says of a flash.
+pub fn inspect(bench: &Bench, flash: &Path) -> Result<Value> {
+    let output = Command::new(&bench.s3ota)
+        .args(["inspect", "--json"])
+        .arg(flash)
+        .output()
+        .map_err(|error| paths::about(&bench.s3ota, &error))?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        format!(
+            "`s3ota inspect` says: {}",
+            String::from_utf8_lossy(&output.stdout)
+        )
+    })
 }
 
 #[cfg(test)]
