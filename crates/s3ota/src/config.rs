@@ -21,7 +21,7 @@ pub struct Config<'a> {
     /// Who may release. Where there is a key, a manifest that none of them signed is refused before anything of its
     /// image is fetched. None by default.
     ///
-    /// Two keys at a time are how one is replaced by another; see `SECURITY.md`.
+    /// Two keys at a time are how one is replaced by another: firmware that trusts both goes out first.
     pub release_keys: &'a [ReleaseKey],
     /// The channel this device follows. A signed manifest of another one is refused.
     ///
