@@ -5,7 +5,9 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
+use clap::Args;
 use s3ota::manifest::Version;
 use s3ota::{Chip, Patience};
 use s3ota_devserver::{DevServer, Options};
@@ -13,7 +15,6 @@ use s3ota_image::app::{Descriptor, ImageBuilder};
 use s3ota_sim::{Flash, Setup};
 use serde_json::json;
 
-use crate::cli::DemoArgs;
 use crate::device::{Settings, Station};
 use crate::error::CliError;
 use crate::firmware::Firmware;
@@ -22,6 +23,17 @@ use crate::publish::{ReleaseOptions, publish};
 use crate::s3::{Credentials, Location};
 use crate::serve::bucket_on;
 use crate::{firmware, inspect};
+
+/// See all of it in one terminal: no account, no board
+///
+/// A local S3 server, a virtual ESP32 with version 1.0.0, version 1.1.0 published and installed over real TLS; then a
+/// version 1.2.0 that never confirms itself and is rolled back.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Play it with two firmwares of your own, instead of made-up ones
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    pub firmware: Option<Vec<PathBuf>>,
+}
 
 /// The size of the made-up firmwares: that of a small Wi-Fi program.
 const FIRMWARE_SIZE: usize = 900_000;

@@ -1,5 +1,7 @@
 //! `s3ota device`: a virtual ESP32 on a flash file.
 
+mod args;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +19,7 @@ use s3ota_sim::{
 };
 use serde_json::json;
 
-use crate::cli::{DeviceNewArgs, DeviceRunArgs};
+pub use self::args::{DeviceCommand, DeviceNewArgs, DeviceRunArgs};
 use crate::error::CliError;
 use crate::output::{self, Output, Progress};
 use crate::{certificates, firmware};

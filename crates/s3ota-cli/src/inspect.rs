@@ -4,14 +4,26 @@ mod flash;
 mod image;
 
 use std::fs;
+use std::path::PathBuf;
 
-use crate::cli::InspectArgs;
+use clap::Args;
+
 use crate::error::CliError;
 use crate::firmware;
 use crate::output::Output;
 
 pub use self::flash::FlashReport;
 use self::image::ImageReport;
+
+/// Say what an app image or a flash dump holds
+///
+/// Of an app image: chip, version, size, digest, and whether it is intact. Of a flash dump: partition table, slots,
+/// versions, otadata, and which firmware would boot.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// An app image, an ELF file, or a dump of a whole flash
+    pub file: PathBuf,
+}
 
 /// Says what is in a file. It is an error if it is broken, or would not boot.
 pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {

@@ -26,7 +26,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, DeviceCommand};
+use crate::cli::{Cli, Command};
+use crate::device::DeviceCommand;
 use crate::error::CliError;
 use crate::output::Output;
 

@@ -3,6 +3,7 @@
 //! A release is decided on as a whole before anything is uploaded ([`Plan`]), and then becomes visible in one step: the
 //! image first, its record second, and the channel's manifest, which devices ask for, last.
 
+mod args;
 mod reach;
 mod release;
 
@@ -12,8 +13,8 @@ use bytes::Bytes;
 use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Timestamp, Version, layout};
 use serde_json::json;
 
+pub use self::args::PublishArgs;
 use self::release::Release;
-use crate::cli::PublishArgs;
 use crate::error::CliError;
 use crate::firmware::{self, Firmware};
 use crate::output::{self, Output};

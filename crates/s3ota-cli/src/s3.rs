@@ -1,5 +1,6 @@
 //! The S3 side of publishing: one bucket, seen with the ordinary AWS credentials.
 
+mod args;
 mod error;
 mod location;
 mod probe;
@@ -20,10 +21,10 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+pub use self::args::S3Args;
 pub use self::location::Location;
 pub use self::probe::Probe;
 pub use self::upload::{Condition, Upload};
-use crate::cli::S3Args;
 use crate::error::CliError;
 
 /// The region that is asked where a bucket is, and that services other than AWS are told.

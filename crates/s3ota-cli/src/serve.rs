@@ -1,13 +1,43 @@
 //! `s3ota serve`: the development server.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
 use s3ota_devserver::{Access, DevServer, DevServerError, Options};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::cli::{S3Args, ServeArgs};
 use crate::error::CliError;
 use crate::output::Output;
-use crate::s3::{Credentials, Location, Store};
+use crate::s3::{Credentials, Location, S3Args, Store};
+
+/// Run an S3 server over HTTPS for development
+///
+/// Buckets are folders in DIR. Anyone may read, writing needs the access key it prints. The certificate comes from a CA
+/// made on the first start and kept in DIR; give its file to clients and virtual devices with --ca.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where buckets, objects and the CA are kept
+    #[arg(long, default_value = "s3ota-data")]
+    pub dir: PathBuf,
+
+    /// A bucket to make, if it is not there yet
+    #[arg(long = "bucket", value_name = "NAME")]
+    pub buckets: Vec<String>,
+
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1:9443")]
+    pub listen: SocketAddr,
+
+    /// Only what a bucket policy opens may be read without a key, as on AWS
+    #[arg(long)]
+    pub private: bool,
+
+    /// A further name or address for the server's certificate
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+}
 
 /// Serves until Ctrl-C.
 pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {

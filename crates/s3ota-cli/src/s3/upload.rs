@@ -179,7 +179,7 @@ mod tests {
     use s3ota_devserver::{DevServer, Options};
 
     use super::*;
-    use crate::cli::S3Args;
+    use crate::s3::S3Args;
     use crate::s3::{Credentials, Location};
 
     #[tokio::test]

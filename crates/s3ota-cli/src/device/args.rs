@@ -1,0 +1,83 @@
+//! The command line of `s3ota device`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::parse_duration;
+
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    New(DeviceNewArgs),
+    Run(DeviceRunArgs),
+}
+
+/// Make a flash file with a partition table and a first firmware
+#[derive(Debug, Args)]
+pub struct DeviceNewArgs {
+    /// The flash file to make
+    pub flash: PathBuf,
+
+    /// The firmware the device has from the start: an app image or an ELF file
+    #[arg(long, value_name = "FIRMWARE")]
+    pub image: PathBuf,
+
+    /// The partition table as CSV; 4 MB with two OTA slots by default
+    #[arg(long, value_name = "CSV")]
+    pub partitions: Option<PathBuf>,
+
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Power a virtual device on and let it look for updates
+///
+/// It boots what the flash says, by the rules of the ESP-IDF bootloader, and runs the s3ota library as its firmware. The
+/// process may be killed at any moment, which is a power cut, and run again.
+#[derive(Debug, Args)]
+pub struct DeviceRunArgs {
+    /// The flash file, made by `s3ota device new` or read from a chip
+    pub flash: PathBuf,
+
+    /// The URL of the manifest
+    #[arg(long, value_name = "URL")]
+    pub manifest_url: String,
+
+    /// A root certificate to trust besides Amazon's, PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// Check once; if something was installed, restart into it, confirm it and exit
+    #[arg(long, conflicts_with = "every")]
+    pub once: bool,
+
+    /// The time between checks
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub every: Duration,
+
+    /// Leave a new firmware on trial instead of confirming it
+    #[arg(long)]
+    pub no_confirm: bool,
+
+    /// The device's id, which decides its place in a staged rollout
+    #[arg(long, value_name = "ID")]
+    pub device_id: Option<String>,
+
+    /// The device's board name
+    #[arg(long, value_name = "NAME")]
+    pub board: Option<String>,
+
+    /// The version of the running firmware, where its image does not say it (Arduino builds)
+    #[arg(long, value_name = "VERSION")]
+    pub firmware_version: Option<String>,
+
+    /// How many attempts an update gets
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub attempts: u8,
+
+    /// The longest time an update may take
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = parse_duration)]
+    pub deadline: Duration,
+}

@@ -1,0 +1,64 @@
+//! The command line of `s3ota publish`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::parse_duration;
+use crate::s3::S3Args;
+
+/// Put a firmware and its manifest into a bucket
+///
+/// The image is uploaded first and the channel's manifest last, so that a device never sees a release that is not whole.
+/// Version and chip are read from the image. Prints the manifest's URL, which is what a device is given.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota publish target/lamp.bin s3://my-bucket/lamp
+  s3ota publish target/riscv32imc-unknown-none-elf/release/lamp s3://my-bucket/lamp --channel beta
+  s3ota publish lamp.bin s3://my-bucket/lamp --presign 7d
+  s3ota publish lamp.bin s3://firmware/lamp --endpoint-url https://localhost:9443 --ca s3ota-data/ca.pem")]
+pub struct PublishArgs {
+    /// The firmware: an app image (.bin) or an ELF file
+    pub firmware: PathBuf,
+
+    /// Where to: s3://bucket/prefix, one prefix per product and kind of chip
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    pub destination: String,
+
+    /// The channel whose devices get the release
+    #[arg(long, default_value = "stable")]
+    pub channel: String,
+
+    /// The release's version; needed only where the image does not say it (Arduino builds)
+    #[arg(long)]
+    pub version: Option<String>,
+
+    /// Only devices of this board take the release
+    #[arg(long)]
+    pub board: Option<String>,
+
+    /// How many percent of the devices take the release
+    #[arg(long, value_name = "PERCENT")]
+    pub rollout: Option<String>,
+
+    /// Sign the URLs, for a private bucket; they are good for so long, at most 7d (12h, 30m…)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "public_read")]
+    pub presign: Option<Duration>,
+
+    /// Where devices reach the bucket, if not at the endpoint: the https URL that stands for s3://BUCKET, such as a CDN's
+    #[arg(long, value_name = "URL", conflicts_with = "presign")]
+    pub public_url: Option<String>,
+
+    /// Set the ACL public-read on each object, for buckets whose ACLs are enabled
+    #[arg(long)]
+    pub public_read: bool,
+
+    /// A note for people, kept in the manifest
+    #[arg(long)]
+    pub notes: Option<String>,
+
+    #[command(flatten)]
+    pub s3: S3Args,
+}
