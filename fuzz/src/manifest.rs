@@ -69,6 +69,7 @@ fn document(data: &[u8]) {
         manifest.sha256,
         text("sha256").map(|hash| hash.parse::<Sha256Digest>().expect("a hash"))
     );
+    assert_eq!(manifest.project, text("project"));
     assert_eq!(manifest.chip, text("chip"));
     assert_eq!(manifest.board, text("board"));
     assert_eq!(
@@ -197,6 +198,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let smallest = published.to_json().expect("a manifest");
     published.size = Some(76_848);
     published.sha256 = Some("6d".repeat(32).parse().expect("a hash"));
+    published.project = Some("lamp".into());
     published.chip = Some("esp32c3".into());
     published.board = Some("lamp \u{e9} v2".into());
     published.rollout = Rollout::from_percent(25).ok();
@@ -235,6 +237,7 @@ pub const TOKENS: &[&[u8]] = &[
     b"\"url\":",
     b"\"size\":",
     b"\"sha256\":",
+    b"\"project\":",
     b"\"chip\":",
     b"\"board\":",
     b"\"rollout\":",

@@ -65,7 +65,8 @@ pub use digest::{Sha256Digest, Sha256Error};
 pub use error::{ManifestError, TextProblem};
 pub use json::MAX_DEPTH;
 pub use manifest::{
-    MAX_BOARD, MAX_CHANNEL, MAX_CHIP, MAX_DOCUMENT, MAX_KEYID, MAX_SIGNATURE, Manifest, Signature,
+    MAX_BOARD, MAX_CHANNEL, MAX_CHIP, MAX_DOCUMENT, MAX_KEYID, MAX_PROJECT, MAX_SIGNATURE,
+    Manifest, Signature,
 };
 pub use rollout::{Place, Rollout, RolloutError};
 pub use signature::{KeyId, ReleaseKey, SignatureError};

@@ -9,6 +9,8 @@ pub const MAX_DOCUMENT: usize = 8192;
 pub const MAX_CHIP: usize = 32;
 /// How long `board` may be, in bytes of UTF-8.
 pub const MAX_BOARD: usize = 64;
+/// How long `project` may be, in bytes of UTF-8: as long as an app descriptor has room for.
+pub const MAX_PROJECT: usize = 32;
 /// How long `channel` may be, in bytes of UTF-8.
 pub const MAX_CHANNEL: usize = 64;
 /// How long `signature.keyid` may be, in bytes of UTF-8.
@@ -35,6 +37,9 @@ pub struct Manifest<'a> {
     pub size: Option<u32>,
     /// The SHA-256 of the whole image file.
     pub sha256: Option<Sha256Digest>,
+    /// The project that the image is built from, by the name in its app descriptor. Not empty, at most [`MAX_PROJECT`]
+    /// bytes. A device takes no release of another project.
+    pub project: Option<&'a str>,
     /// The chip that the image is for, in the spelling of esptool and espflash: `esp32c3`. Not empty,
     /// at most [`MAX_CHIP`] bytes.
     pub chip: Option<&'a str>,
@@ -46,9 +51,9 @@ pub struct Manifest<'a> {
     /// How many of the devices shall install the release; all of them where it is absent.
     pub rollout: Option<Rollout>,
     /// No device that has seen this release goes back below this version any more, whoever asks it to: what came before
-    /// has a hole.
+    /// has a hole. Its pre-release part does not count: `1.2.0-rc.1` is as good as `1.2.0`.
     pub min_version: Option<Version<'a>>,
-    /// Whether devices that run a newer version shall go back to this one. It must be signed, and expire.
+    /// Whether devices that run a newer version shall go back to this one. It must be signed, have a serial, and expire.
     pub downgrade: bool,
     /// Counts the manifests of a channel: each has a higher number than those before, so that an old one cannot come
     /// back. `s3ota` takes the second of publishing.
@@ -97,6 +102,7 @@ impl<'a> Manifest<'a> {
         let mut url = None;
         let mut size = None;
         let mut sha256 = None;
+        let mut project = None;
         let mut chip = None;
         let mut board = None;
         let mut channel = None;
@@ -119,6 +125,9 @@ impl<'a> Manifest<'a> {
                     string("sha256", &mut reader)?
                         .parse()
                         .map_err(|_| ManifestError::Sha256)
+                })?,
+                "project" => once("project", &mut project, || {
+                    text("project", MAX_PROJECT, &mut reader)
                 })?,
                 "chip" => once("chip", &mut chip, || text("chip", MAX_CHIP, &mut reader))?,
                 "board" => once("board", &mut board, || {
@@ -160,6 +169,7 @@ impl<'a> Manifest<'a> {
             url: url.ok_or(ManifestError::MissingField("url"))?,
             size,
             sha256,
+            project,
             chip,
             board,
             channel,

@@ -22,6 +22,7 @@ impl Manifest<'_> {
     /// version=1.2.0
     /// size=1048576
     /// sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    /// project=lamp
     /// chip=esp32c3
     /// board=greenhouse-2
     /// channel=stable
@@ -37,8 +38,9 @@ impl Manifest<'_> {
     /// away later. Values are in canonical form, so the spelling in the manifest does not matter: the
     /// version as [`Version`](crate::Version) displays it (build metadata included), `size` in decimal,
     /// `sha256` in lower-case hex, `rollout` as the shortest decimal number, `expires` in UTC with `Z`,
-    /// `serial` in decimal; `downgrade` has a line only where it is true. `chip`, `board` and `channel` stand as they are, in UTF-8. No value can hold a line end, so two
-    /// different releases never have the same statement.
+    /// `serial` in decimal; `downgrade` has a line only where it is true. `project`, `chip`, `board` and
+    /// `channel` stand as they are, in UTF-8. No value can hold a line end, so two different releases never have the same
+    /// statement.
     ///
     /// What is signed, and why:
     ///
@@ -47,6 +49,7 @@ impl Manifest<'_> {
     /// | `version` | yes | it decides what counts as newer: an old image must not come back under a high number |
     /// | `size` | yes | a device can refuse an endless download before the hash is known |
     /// | `sha256` | yes | it says *what* runs, to the last bit |
+    /// | `project` | yes | a key may release several products: none must be offered as another |
     /// | `chip`, `board` | yes | an image must not be offered to hardware that it was not made for |
     /// | `channel` | yes | a beta must not be offered to everyone |
     /// | `rollout` | yes | a release for one percent must not reach everyone by a stranger's hand |
@@ -69,6 +72,9 @@ impl Manifest<'_> {
         }
         if let Some(sha256) = self.sha256 {
             writeln!(out, "sha256={sha256}")?;
+        }
+        if let Some(project) = self.project {
+            writeln!(out, "project={project}")?;
         }
         if let Some(chip) = self.chip {
             writeln!(out, "chip={chip}")?;

@@ -10,11 +10,12 @@ use crate::{
 };
 
 /// The fields that devices read, in the order they are written.
-const DEVICE_FIELDS: [&str; 13] = [
+const DEVICE_FIELDS: [&str; 14] = [
     "version",
     "url",
     "size",
     "sha256",
+    "project",
     "chip",
     "board",
     "channel",
@@ -60,6 +61,8 @@ pub struct ManifestDocument {
     pub size: Option<u32>,
     /// The SHA-256 of the whole image file; see [`Manifest::sha256`].
     pub sha256: Option<Sha256Digest>,
+    /// The project that the image is built from; see [`Manifest::project`].
+    pub project: Option<String>,
     /// The chip that the image is for; see [`Manifest::chip`].
     pub chip: Option<String>,
     /// The hardware that the image is for; see [`Manifest::board`].
@@ -106,6 +109,7 @@ impl ManifestDocument {
             url: url.as_str().to_string(),
             size: None,
             sha256: None,
+            project: None,
             chip: None,
             board: None,
             channel: None,
@@ -138,6 +142,7 @@ impl ManifestDocument {
             url: manifest.url.as_str().to_string(),
             size: manifest.size,
             sha256: manifest.sha256,
+            project: manifest.project.map(String::from),
             chip: manifest.chip.map(String::from),
             board: manifest.board.map(String::from),
             channel: manifest.channel.map(String::from),
@@ -193,6 +198,9 @@ impl ManifestDocument {
         }
         if let Some(sha256) = self.sha256 {
             member("sha256", quoted(&sha256.to_string()));
+        }
+        if let Some(project) = &self.project {
+            member("project", quoted(project));
         }
         if let Some(chip) = &self.chip {
             member("chip", quoted(chip));

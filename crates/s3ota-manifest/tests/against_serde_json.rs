@@ -9,14 +9,19 @@ use s3ota_manifest::{HttpsUrl, Manifest, ManifestError, Sha256Digest, Timestamp,
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 14] = [
     "version",
     "url",
     "size",
     "sha256",
+    "project",
     "chip",
     "board",
+    "channel",
     "rollout",
+    "min_version",
+    "downgrade",
+    "serial",
     "expires",
     "signature",
 ];
@@ -122,8 +127,18 @@ fn compare(ours: &Manifest<'_>, oracle: &Members) {
     );
     let sha256 = string("sha256").map(|text| text.parse::<Sha256Digest>().unwrap());
     assert_eq!(ours.sha256, sha256);
+    assert_eq!(ours.project, string("project"));
     assert_eq!(ours.chip, string("chip"));
     assert_eq!(ours.board, string("board"));
+    assert_eq!(ours.channel, string("channel"));
+    let min_version = string("min_version").map(|text| Version::parse(text).unwrap());
+    assert_eq!(ours.min_version, min_version);
+    let downgrade = oracle
+        .get("downgrade")
+        .map(|value| value.as_bool().unwrap());
+    assert_eq!(ours.downgrade, downgrade.unwrap_or(false));
+    let serial = oracle.get("serial").map(|value| value.as_u64().unwrap());
+    assert_eq!(ours.serial, serial);
     let expires = string("expires").map(|text| Timestamp::parse(text).unwrap());
     assert_eq!(ours.expires, expires);
     match (ours.rollout, oracle.get("rollout")) {
@@ -201,7 +216,7 @@ fn write_any_value(random: &mut Random, depth: usize, out: &mut String) {
 
 fn write_known_value(random: &mut Random, field: &str, out: &mut String) {
     let texts: &[&str] = match field {
-        "version" => &["1.2.0", "v1.2", "1-rc.1", "0.0.1+b.7"],
+        "version" | "min_version" => &["1.2.0", "v1.2", "1-rc.1", "0.0.1+b.7"],
         "url" => &[
             "https://a.example/x",
             "HTTPS://[::1]:9443/?a=b&c=d#e",
@@ -209,8 +224,12 @@ fn write_known_value(random: &mut Random, field: &str, out: &mut String) {
         ],
         "sha256" => &["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
         "chip" => &["esp32", "esp32c3"],
-        "board" => &["b", "é \"2\" 😀 \\/"],
+        "project" | "board" | "channel" => &["b", "é \"2\" 😀 \\/"],
         "expires" => &["2027-01-31T12:00:00Z", "2027-01-31 12:00:00.5+01:00"],
+        "downgrade" => return out.push_str(random.pick(&["true", "false"])),
+        "serial" => {
+            return out.push_str(random.pick(&["0", "1795500000", "18446744073709551615"]));
+        }
         "size" => return out.push_str(random.pick(&["1", "1048576", "4294967295"])),
         "rollout" => {
             return out.push_str(random.pick(&["0", "100", "12.5", "1e-1", "33.333333333333336"]));

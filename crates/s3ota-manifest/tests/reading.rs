@@ -1,8 +1,9 @@
 //! What a device reads, and what it refuses to read.
 
 use s3ota_manifest::{
-    MAX_BOARD, MAX_CHIP, MAX_DOCUMENT, MAX_KEYID, MAX_SIGNATURE, MAX_URL, Manifest, ManifestError,
-    Rollout, RolloutError, TextProblem, Timestamp, TimestampError, UrlError, Version, VersionError,
+    MAX_BOARD, MAX_CHANNEL, MAX_CHIP, MAX_DOCUMENT, MAX_KEYID, MAX_PROJECT, MAX_SIGNATURE, MAX_URL,
+    Manifest, ManifestError, Rollout, RolloutError, TextProblem, Timestamp, TimestampError,
+    UrlError, Version, VersionError,
 };
 
 const MINIMAL: &str = r#"{"version":"1.2.0","url":"https://bucket.s3.amazonaws.com/app.bin"}"#;
@@ -12,9 +13,14 @@ const FULL: &str = r#"{
   "url": "https://bucket.s3.amazonaws.com/app.bin?X-Amz-Expires=60&X-Amz-Signature=f00",
   "size": 1048576,
   "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+  "project": "lamp",
   "chip": "esp32c3",
   "board": "Gewächshaus",
+  "channel": "stable",
   "rollout": 12.5,
+  "min_version": "1.1",
+  "downgrade": true,
+  "serial": 18446744073709551615,
   "expires": "2027-01-31T12:00:00Z",
   "signature": {"keyid": "release-2026", "sig": "MEUCIQ=="},
   "date": "2026-12-01T08:00:00Z",
@@ -56,9 +62,14 @@ fn assert_full(manifest: Manifest<'_>) {
         manifest.sha256.unwrap().to_string(),
         "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     );
+    assert_eq!(manifest.project, Some("lamp"));
     assert_eq!(manifest.chip, Some("esp32c3"));
     assert_eq!(manifest.board, Some("Gewächshaus"));
+    assert_eq!(manifest.channel, Some("stable"));
     assert_eq!(manifest.rollout, Some("12.5".parse().unwrap()));
+    assert_eq!(manifest.min_version, Some(Version::new(1, 1, 0)));
+    assert!(manifest.downgrade);
+    assert_eq!(manifest.serial, Some(u64::MAX));
     assert_eq!(
         manifest.expires,
         Timestamp::from_unix_seconds(1_801_396_800)
@@ -76,9 +87,14 @@ fn two_fields_are_a_manifest() {
         assert_eq!(manifest.url.path_and_query(), "/app.bin");
         assert_eq!(manifest.size, None);
         assert_eq!(manifest.sha256, None);
+        assert_eq!(manifest.project, None);
         assert_eq!(manifest.chip, None);
         assert_eq!(manifest.board, None);
+        assert_eq!(manifest.channel, None);
         assert_eq!(manifest.rollout, None);
+        assert_eq!(manifest.min_version, None);
+        assert!(!manifest.downgrade);
+        assert_eq!(manifest.serial, None);
         assert_eq!(manifest.expires, None);
         assert_eq!(manifest.signature, None);
     });
@@ -179,9 +195,14 @@ fn a_field_that_appears_twice_is_refused_even_with_the_same_value() {
         "url",
         "size",
         "sha256",
+        "project",
         "chip",
         "board",
+        "channel",
         "rollout",
+        "min_version",
+        "downgrade",
+        "serial",
         "expires",
         "signature",
     ] {
@@ -222,9 +243,14 @@ fn null_is_not_the_same_as_absent() {
         "url",
         "size",
         "sha256",
+        "project",
         "chip",
         "board",
+        "channel",
         "rollout",
+        "min_version",
+        "downgrade",
+        "serial",
         "expires",
         "signature",
     ] {
@@ -244,10 +270,16 @@ fn a_wrong_type_is_named() {
         ("url", "{}"),
         ("size", text),
         ("sha256", number),
+        ("project", number),
         ("chip", "true"),
         ("board", number),
         ("rollout", text),
         ("rollout", "false"),
+        ("channel", number),
+        ("min_version", number),
+        ("downgrade", text),
+        ("downgrade", "1"),
+        ("serial", text),
         ("expires", "1801396800"),
         ("signature", text),
         ("signature", "[]"),
@@ -329,7 +361,13 @@ fn a_value_that_makes_no_sense_is_named() {
 #[test]
 fn texts_are_bounded_and_hold_no_control_characters() {
     type Wrap = fn(&str) -> String;
-    let fields: [(&str, usize, Wrap); 4] = [
+    let fields: [(&str, usize, Wrap); 6] = [
+        ("project", MAX_PROJECT, |text| {
+            with(&format!(r#""project":"{text}""#))
+        }),
+        ("channel", MAX_CHANNEL, |text| {
+            with(&format!(r#""channel":"{text}""#))
+        }),
         ("chip", MAX_CHIP, |text| {
             with(&format!(r#""chip":"{text}""#))
         }),
@@ -482,5 +520,29 @@ fn errors_speak_to_people() {
         ),
     ] {
         assert_eq!(refusal(document).to_string(), sentence);
+    }
+}
+
+#[test]
+fn a_serial_is_a_whole_number_of_64_bits() {
+    for serial in ["-1", "1.0", "1e3", "18446744073709551616"] {
+        assert_eq!(
+            refusal(with(&format!(r#""serial":{serial}"#))),
+            ManifestError::Serial,
+            "{serial}"
+        );
+    }
+    read(&with(r#""serial":0"#), |manifest| {
+        assert_eq!(manifest.serial, Some(0));
+    });
+}
+
+#[test]
+fn a_least_version_is_a_version() {
+    for version in ["", "1.x", "1.02"] {
+        assert!(matches!(
+            refusal(with(&format!(r#""min_version":"{version}""#))),
+            ManifestError::MinVersion(_)
+        ));
     }
 }

@@ -41,6 +41,7 @@ fn a_release_with_every_field() {
             "rollout": 1.250e1,
             "board": "Gew\u00e4chshaus 2",
             "chip": "esp32c3",
+            "project": "lamp",
             "sha256": "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08",
             "size": 1048576,
             "url": "https://example.com/app.bin",
@@ -51,6 +52,7 @@ fn a_release_with_every_field() {
          version=1.2.0-rc.1+build.7\n\
          size=1048576\n\
          sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n\
+         project=lamp\n\
          chip=esp32c3\n\
          board=Gewächshaus 2\n\
          channel=stable\n\
@@ -59,7 +61,7 @@ fn a_release_with_every_field() {
          downgrade=true\n\
          serial=1795500000\n\
          expires=2027-01-31T12:00:00Z\n",
-        "1a0010bb3aaef3d1bc5fab20f39151a1c384a80bf09afc968ae7dc51b70fc0a7",
+        "fa2ff4e12351da8719e2f110c2c5e513b7a332fa4d79ce3d3f4c7db6b4e63bbe",
     );
 }
 
@@ -94,8 +96,8 @@ fn digest(document: &str) -> [u8; 32] {
 }
 
 const FULL: &str = r#"{"version":"1.2.0","url":"https://example.com/app.bin","size":7,
-    "sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","chip":"esp32",
-    "board":"b","channel":"c","rollout":5,"min_version":"1.0.0","downgrade":true,"serial":9,
+    "sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","project":"p",
+    "chip":"esp32",    "board":"b","channel":"c","rollout":5,"min_version":"1.0.0","downgrade":true,"serial":9,
     "expires":"2027-01-31T12:00:00Z","notes":"old",
     "signature":{"keyid":"k","sig":"s"}}"#;
 
@@ -119,6 +121,7 @@ fn every_field_that_decides_what_runs_is_signed() {
         ("1.2.0", "1.2.0+build"),
         (r#""size":7"#, r#""size":8"#),
         ("e3b0", "e3b1"),
+        (r#""project":"p""#, r#""project":"q""#),
         ("esp32", "esp32s3"),
         (r#""board":"b""#, r#""board":"B""#),
         (r#""channel":"c""#, r#""channel":"beta""#),
@@ -130,6 +133,7 @@ fn every_field_that_decides_what_runs_is_signed() {
         // Taking a field away, by giving it a name that nobody knows.
         ("size", "x"),
         ("sha256", "x"),
+        ("project", "x"),
         ("chip", "x"),
         ("board", "x"),
         ("channel", "x"),

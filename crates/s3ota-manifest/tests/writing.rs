@@ -15,7 +15,12 @@ fn full() -> ManifestDocument {
     let mut document = minimal();
     document.size = Some(1_048_576);
     document.sha256 = Some(Sha256Digest([0xab; 32]));
+    document.project = Some("lamp".into());
     document.chip = Some("esp32c3".into());
+    document.channel = Some("stable".into());
+    document.min_version = Some("1.1.0".into());
+    document.downgrade = true;
+    document.serial = Some(1_795_500_000);
     document.board = Some("Gewächshaus \"2\"".into());
     document.rollout = Some("0.000001".parse().unwrap());
     document.expires = Timestamp::from_unix_seconds(1_801_396_800);
@@ -38,9 +43,14 @@ const FULL: &str = r#"{
   "url": "https://example.com/app.bin?a=1&b=2",
   "size": 1048576,
   "sha256": "abababababababababababababababababababababababababababababababab",
+  "project": "lamp",
   "chip": "esp32c3",
   "board": "Gewächshaus \"2\"",
+  "channel": "stable",
   "rollout": 0.000001,
+  "min_version": "1.1.0",
+  "downgrade": true,
+  "serial": 1795500000,
   "expires": "2027-01-31T12:00:00Z",
   "signature": {
     "keyid": "release",

@@ -62,6 +62,7 @@ impl Release {
         let mut manifest = ManifestDocument::new(&version, &https);
         manifest.size = Some(self.size);
         manifest.sha256 = Some(self.sha256);
+        manifest.project = self.project.clone();
         manifest.chip = Some(self.chip.name().to_owned());
         manifest.board = options.board.clone();
         manifest.rollout = options.rollout;
