@@ -95,23 +95,11 @@ ecdsa!(EcdsaP384Sha384, p384, Sha384, ECDSA_P384, ECDSA_SHA384);
 
 #[cfg(feature = "rsa")]
 pub(crate) mod rsa_algorithms {
-    use core::ops::RangeInclusive;
-
-    use rsa::RsaPublicKey;
-    use rsa::pkcs1::DecodeRsaPublicKey;
-    use rsa::signature::Verifier;
-    use rsa::traits::PublicKeyParts;
-    use rsa::{pkcs1v15, pss};
-
     use super::*;
-
-    const KEY_BITS: RangeInclusive<usize> = 2048..=4096;
-    /// RSAPublicKey (RFC 8017 appendix A.1.1) with 4096 bits of modulus: 512 bytes, an exponent, and their headers.
-    const MAX_KEY_BYTES: usize = 540;
-    const MAX_SIGNATURE_BYTES: usize = 4096 / 8;
+    use crate::rsa::{Padding, digest_info, verify};
 
     macro_rules! rsa {
-        ($name:ident, $padding:ident, $hash:ident, $signature_id:ident) => {
+        ($name:ident, $padding:expr, $hash:ident, $signature_id:ident) => {
             #[derive(Debug)]
             pub(crate) struct $name;
 
@@ -130,36 +118,21 @@ pub(crate) mod rsa_algorithms {
                     message: &[u8],
                     signature: &[u8],
                 ) -> Result<(), InvalidSignature> {
-                    let key = public_key_from(public_key)?;
-                    if signature.len() > MAX_SIGNATURE_BYTES {
-                        return Err(InvalidSignature);
-                    }
-                    let signature =
-                        $padding::Signature::try_from(signature).or(Err(InvalidSignature))?;
-                    $padding::VerifyingKey::<sha2::$hash>::new(key)
-                        .verify(message, &signature)
-                        .or(Err(InvalidSignature))
+                    let mut hash = sha2::$hash::default();
+                    verify($padding, &mut hash, public_key, message, signature)
                 }
             }
         };
     }
 
-    rsa!(Pkcs1Sha256, pkcs1v15, Sha256, RSA_PKCS1_SHA256);
-    rsa!(Pkcs1Sha384, pkcs1v15, Sha384, RSA_PKCS1_SHA384);
-    rsa!(Pkcs1Sha512, pkcs1v15, Sha512, RSA_PKCS1_SHA512);
-    rsa!(PssSha256, pss, Sha256, RSA_PSS_SHA256);
-    rsa!(PssSha384, pss, Sha384, RSA_PSS_SHA384);
-    rsa!(PssSha512, pss, Sha512, RSA_PSS_SHA512);
+    const PKCS1_SHA256: Padding = Padding::Pkcs1(digest_info::SHA256);
+    const PKCS1_SHA384: Padding = Padding::Pkcs1(digest_info::SHA384);
+    const PKCS1_SHA512: Padding = Padding::Pkcs1(digest_info::SHA512);
 
-    fn public_key_from(der: &[u8]) -> Result<RsaPublicKey, InvalidSignature> {
-        if der.len() > MAX_KEY_BYTES {
-            return Err(InvalidSignature);
-        }
-        let key = RsaPublicKey::from_pkcs1_der(der).or(Err(InvalidSignature))?;
-        if KEY_BITS.contains(&key.n().bits()) {
-            Ok(key)
-        } else {
-            Err(InvalidSignature)
-        }
-    }
+    rsa!(Pkcs1Sha256, PKCS1_SHA256, Sha256, RSA_PKCS1_SHA256);
+    rsa!(Pkcs1Sha384, PKCS1_SHA384, Sha384, RSA_PKCS1_SHA384);
+    rsa!(Pkcs1Sha512, PKCS1_SHA512, Sha512, RSA_PKCS1_SHA512);
+    rsa!(PssSha256, Padding::Pss, Sha256, RSA_PSS_SHA256);
+    rsa!(PssSha384, Padding::Pss, Sha384, RSA_PSS_SHA384);
+    rsa!(PssSha512, Padding::Pss, Sha512, RSA_PSS_SHA512);
 }

@@ -34,7 +34,8 @@
 //! |---|---|
 //! | handshake, key schedule, records | [embedded-tls] 0.19, without its verifier |
 //! | certificate paths | [rustls-webpki] 0.103 |
-//! | AES-128-GCM, P-256, P-384, RSA, SHA-2 | RustCrypto |
+//! | AES-128-GCM, P-256, P-384, SHA-2, arithmetic of RSA | RustCrypto |
+//! | the paddings of RSA | `rsa.rs` |
 //! | the order of proof, the limits, the dates | `verifier.rs` |
 //! | which records may reach embedded-tls | `record_filter.rs`, from outside the encryption |
 //! | which contents may reach embedded-tls | `protection.rs`, from inside the encryption |
@@ -46,8 +47,7 @@
 //!
 //! # What it needs
 //!
-//! - **RAM**: 18,692 bytes of [`Buffers`], and some 14 KB of stack during the handshake. With the feature `rsa`, about
-//!   11 KB of heap, during the handshake only.
+//! - **RAM**: 18,692 bytes of [`Buffers`], and some 14 KB of stack during the handshake. Nothing is allocated.
 //! - **Random numbers** from hardware: the secrecy of the connection rests on them.
 //! - **Time**, or at least a floor for it: see [`CertTime`].
 //! - **A deadline around every call**: neither a handshake nor a read ends by itself while the server drips bytes.
@@ -55,13 +55,9 @@
 //!
 //! # Features
 //!
-//! - `rsa` (default): servers and authorities with RSA keys, 2048 to 4096 bits. S3's chains are RSA. Needs `alloc`.
-//!   (The advisory RUSTSEC-2023-0071 on the crate `rsa` is about private keys: here it only verifies.)
+//! - `rsa` (default): servers and authorities with RSA keys, 2048 to 4096 bits. S3's chains are RSA.
 //! - `p384`: keys on P-384, for about 126 KB more flash on an ESP32-C3. Amazon Root CA 4 needs it, S3 does not.
 //! - `defmt`: the errors implement `defmt::Format`.
-//!
-//! On chips without atomic compare-and-swap (ESP32-C2, C3, S2) `rsa` brings `portable-atomic` with its feature
-//! `unsafe-assume-single-core`: those chips have one core. `esp-hal` chooses the same.
 //!
 //! # Attacks, and why they fail
 //!
@@ -109,6 +105,8 @@ mod error;
 mod protection;
 mod record_filter;
 mod roots;
+#[cfg(feature = "rsa")]
+mod rsa;
 mod server_name;
 mod verifier;
 

@@ -37,7 +37,7 @@
 //! # Features
 //!
 //! One of `esp32`, `esp32s2`, `esp32s3`, `esp32c2`, `esp32c3`, `esp32c5`, `esp32c6`, `esp32h2`: the chip. `rsa`, on by
-//! default: RSA certificates, which S3 uses; the program then needs a heap (esp-alloc) with 11 KB free in a handshake.
+//! default: RSA certificates, which S3 uses.
 
 #![no_std]
 #![allow(async_fn_in_trait)]

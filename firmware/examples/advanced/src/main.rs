@@ -64,7 +64,7 @@ async fn main(spawner: Spawner) -> ! {
     let (boot, clock) = (board.boot, board.clock);
     log::info!("advanced {VERSION}, {boot:?}");
 
-    // The network. Wi-Fi needs the heap, and so does TLS: 11 KB.
+    // The network. Wi-Fi needs the heap.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: 36 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);

@@ -8,8 +8,8 @@ use s3ota_esp::{Clock, Entropy};
 /// How often the server may be unreachable before the firmware is blamed for it. A minute apart.
 const ATTEMPTS: u32 = 10;
 
-/// The heap a TLS handshake and Wi-Fi need to go on.
-const HEAP: usize = 20 * 1024;
+/// The heap Wi-Fi needs to go on.
+const HEAP: usize = 10 * 1024;
 
 /// Tests this firmware. If it passes it is confirmed; if not, the old one is selected and the chip restarts.
 pub async fn pass_or_go_back<F: NorFlash, N: TcpConnect + Dns>(

@@ -29,7 +29,7 @@ async fn main(spawner: Spawner) -> ! {
     let board = s3ota_esp::boot_guard(chip.FLASH, chip.RTC_TIMER);
     log::info!("simple {VERSION}, {:?}", board.boot);
 
-    // The network. Wi-Fi needs the heap, and so does TLS: 11 KB.
+    // The network. Wi-Fi needs the heap.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: 36 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
