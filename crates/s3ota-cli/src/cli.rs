@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::demo::DemoArgs;
 use crate::device::DeviceCommand;
 use crate::inspect::InspectArgs;
+use crate::keygen::{KeygenArgs, PubkeyArgs};
 use crate::output::Output;
 use crate::publish::PublishArgs;
 use crate::serve::ServeArgs;
@@ -35,6 +36,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Publish(Box<PublishArgs>),
+    Keygen(KeygenArgs),
+    Pubkey(PubkeyArgs),
     Inspect(InspectArgs),
     Serve(ServeArgs),
     /// A virtual ESP32: a flash file, booted and updated by the code that runs on the chip

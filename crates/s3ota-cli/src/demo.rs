@@ -81,7 +81,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         cast.new.version()
     ));
     let options = ReleaseOptions::channel("stable");
-    let published = publish(&cast.new, &options, &store, &location, out).await?;
+    let published = publish(&cast.new, &options, None, &store, &location, out).await?;
     station.settings.manifest_url = published.manifest_url;
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
@@ -94,7 +94,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         "4. {} is published, and never confirms itself",
         cast.broken.version()
     ));
-    publish(&cast.broken, &options, &store, &location, out).await?;
+    publish(&cast.broken, &options, None, &store, &location, out).await?;
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
     }

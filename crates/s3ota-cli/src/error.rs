@@ -57,6 +57,18 @@ impl fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
+impl From<s3ota_manifest::ManifestError> for CliError {
+    fn from(error: s3ota_manifest::ManifestError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<s3ota_manifest::SignatureError> for CliError {
+    fn from(error: s3ota_manifest::SignatureError) -> Self {
+        Self::new("release.signature", error.to_string())
+    }
+}
+
 impl From<s3ota::Error> for CliError {
     fn from(error: s3ota::Error) -> Self {
         Self::new(error.code(), error.to_string())

@@ -3,6 +3,7 @@
 //! | subcommand | file | what it does |
 //! |---|---|---|
 //! | `publish` | `publish.rs` | puts a firmware and its manifest into a bucket |
+//! | `keygen`, `pubkey` | `keygen.rs` | make a key that signs releases, print its public part |
 //! | `inspect` | `inspect.rs` | says what an image or a flash dump holds, and what would boot |
 //! | `serve` | `serve.rs` | an S3 server over HTTPS for development |
 //! | `device` | `device.rs` | a virtual ESP32 on a flash file |
@@ -17,9 +18,12 @@ mod device;
 mod error;
 mod firmware;
 mod inspect;
+mod keygen;
+mod keys;
 mod output;
 mod publish;
 mod s3;
+mod seal;
 mod serve;
 
 use std::process::ExitCode;
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
 async fn run(cli: Cli, out: &Output) -> Result<(), CliError> {
     match cli.command {
         Command::Publish(args) => publish::run(args, out).await,
+        Command::Keygen(args) => keygen::keygen(&args, out),
+        Command::Pubkey(args) => keygen::pubkey(args, out).await,
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Serve(args) => serve::run(args, out).await,
         Command::Device(DeviceCommand::New(args)) => device::new(&args, out),

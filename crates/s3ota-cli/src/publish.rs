@@ -7,18 +7,20 @@ mod args;
 mod reach;
 mod release;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Timestamp, Version, layout};
+use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
 pub use self::args::PublishArgs;
 use self::release::Release;
 use crate::error::CliError;
 use crate::firmware::{self, Firmware};
+use crate::keys::Signer;
 use crate::output::{self, Output};
 use crate::s3::{Condition, Location, MAX_PRESIGN, Object, Store, Upload};
+use crate::seal::{self, Lifetime, Present};
 
 /// How a firmware is to be released.
 #[derive(Debug, Clone)]
@@ -39,6 +41,14 @@ pub struct ReleaseOptions {
     pub public_read: bool,
     /// A note for people.
     pub notes: Option<String>,
+    /// How long the manifest is good for; `None` for the default.
+    pub expires: Option<Lifetime>,
+    /// The version below which devices do not go back any more.
+    pub min_version: Option<String>,
+    /// Whether devices shall go back to it.
+    pub downgrade: bool,
+    /// Whether it may go unsigned onto a channel whose releases are signed.
+    pub unsigned: bool,
 }
 
 impl ReleaseOptions {
@@ -53,6 +63,10 @@ impl ReleaseOptions {
             public_url: None,
             public_read: false,
             notes: None,
+            expires: None,
+            min_version: None,
+            downgrade: false,
+            unsigned: false,
         }
     }
 
@@ -74,11 +88,36 @@ impl ReleaseOptions {
             public_url: args.public_url.clone(),
             public_read: args.public_read,
             notes: args.notes.clone(),
+            expires: args.seal.expires,
+            min_version: args.min_version.clone(),
+            downgrade: args.allow_downgrade,
+            unsigned: args.unsigned,
         })
     }
 
     /// Refuses what cannot work, before anyone is asked for anything.
-    fn check(&self) -> Result<(), CliError> {
+    fn check(&self, is_signed: bool) -> Result<(), CliError> {
+        let only_signed = [
+            (self.downgrade, "--allow-downgrade"),
+            (self.min_version.is_some(), "--min-version"),
+        ];
+        if let Some((_, flag)) = only_signed
+            .into_iter()
+            .find(|(given, _)| *given && !is_signed)
+        {
+            let error = CliError::new(
+                "publish.unsigned",
+                format!("{flag} needs a signature: no device heeds it without"),
+            );
+            return Err(error.hint("sign the release with --key"));
+        }
+        if self.downgrade && self.expires == Some(Lifetime::Never) {
+            let error = CliError::new(
+                "publish.expires",
+                "a permission to go back has to end, and --expires says never",
+            );
+            return Err(error.hint("say how long devices may go back, such as --expires 7d"));
+        }
         if self.presign.is_some_and(|time| time > MAX_PRESIGN) {
             let error = CliError::new(
                 "publish.presign",
@@ -129,26 +168,32 @@ pub struct Published {
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     let location: Location = args.destination.parse().map_err(CliError::usage)?;
     let options = ReleaseOptions::from_args(&args).map_err(CliError::usage)?;
-    options.check().map_err(CliError::usage)?;
+    let is_signed = args.seal.key.source().is_some() && !args.unsigned;
+    options.check(is_signed).map_err(CliError::usage)?;
     let firmware = firmware::read(&args.firmware)?;
-    // What is wrong with the firmware is said before anyone is asked for credentials.
+    // What is wrong with the firmware is said before anyone is asked for a passphrase or credentials.
     Release::of(&firmware, options.version.as_deref())?;
+    let signer = match is_signed {
+        true => args.seal.key.open(&args.s3.aws).await?,
+        false => None,
+    };
     let store = Store::connect(&args.s3, &location, None).await?;
-    publish(&firmware, &options, &store, &location, out).await?;
+    publish(&firmware, &options, signer.as_ref(), &store, &location, out).await?;
     Ok(())
 }
 
-/// Publishes a firmware to a location in a store.
+/// Publishes a firmware to a location in a store, signed if there is a signer.
 pub async fn publish(
     firmware: &Firmware,
     options: &ReleaseOptions,
+    signer: Option<&Signer>,
     store: &Store,
     location: &Location,
     out: &Output,
 ) -> Result<Published, CliError> {
-    options.check()?;
+    options.check(signer.is_some())?;
     let release = Release::of(firmware, options.version.as_deref())?;
-    let plan = Plan::new(&release, options, store, location).await?;
+    let plan = Plan::new(&release, options, signer, store, location).await?;
 
     let project = release.project.as_deref().unwrap_or("firmware");
     let size = output::bytes(release.size.into());
@@ -156,8 +201,18 @@ pub async fn publish(
         "firmware  {project} {} for {}, {size}",
         release.version, release.chip
     ));
-    if let Some(warning) = &plan.warning {
+    for warning in &plan.warnings {
         out.warning(warning);
+    }
+    if let Some(signer) = signer {
+        let until = plan
+            .manifest
+            .expires
+            .map_or_else(|| "for ever".to_owned(), |end| format!("until {end}"));
+        out.say(format_args!(
+            "signed    with the key {}, good {until}",
+            signer.key_id()
+        ));
     }
     plan.upload_image(firmware, out).await?;
     plan.upload_record(&release, out).await?;
@@ -167,8 +222,8 @@ pub async fn publish(
     let published = Published {
         version: release.version.clone(),
         chip: release.chip.to_string(),
-        manifest_url: plan.manifest_url,
-        image_url: plan.manifest.url,
+        manifest_url: plan.manifest_url.clone(),
+        image_url: plan.manifest.url.clone(),
         size: release.size,
         sha256: release.sha256.to_string(),
     };
@@ -182,6 +237,10 @@ pub async fn publish(
             "sha256": published.sha256,
             "manifest_url": published.manifest_url,
             "image_url": published.image_url,
+            "keyid": plan.manifest.signature.as_ref().map(|signature| &signature.keyid),
+            "serial": plan.manifest.serial,
+            "expires": plan.manifest.expires.map(|end| end.to_string()),
+            "min_version": plan.manifest.min_version,
         }),
     );
     out.say(format_args!(
@@ -211,13 +270,14 @@ struct Plan<'a> {
     /// What the channel holds now.
     current: Option<Object>,
     /// What looks like a mistake.
-    warning: Option<CliError>,
+    warnings: Vec<CliError>,
 }
 
 impl<'a> Plan<'a> {
     async fn new(
         release: &Release,
         options: &ReleaseOptions,
+        signer: Option<&Signer>,
         store: &'a Store,
         location: &Location,
     ) -> Result<Self, CliError> {
@@ -229,10 +289,19 @@ impl<'a> Plan<'a> {
         let image_key = layout::image_key(prefix, &version, &release.sha256).map_err(named)?;
 
         let current = store.get(&channel_key).await?;
-        let warning = match &current {
-            Some(current) => release.may_follow(&current.bytes, &options.channel)?,
-            None => None,
-        };
+        let present = current
+            .as_ref()
+            .and_then(|current| Present::of(&current.bytes, signer));
+        let mut warnings = Vec::new();
+        if let Some(current) = &current {
+            warnings.extend(release.may_follow(&current.bytes, &options.channel)?);
+        }
+        if options.downgrade {
+            warnings.retain(|warning| warning.code != "publish.downgrade");
+        }
+        if let Some(present) = &present {
+            warnings.extend(may_be_signed_so(present, options, signer)?);
+        }
         let record = store.get(&record_key).await?;
         if let Some(record) = &record {
             release.is_recorded_as(&record.bytes)?;
@@ -241,28 +310,32 @@ impl<'a> Plan<'a> {
         let urls = Urls { store, options };
         let lasting = urls.lasting(&image_key).await?;
         let mut manifest = release.manifest(&lasting, options)?;
-        manifest.date = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .ok()
-            .and_then(|since| Timestamp::from_unix_seconds(since.as_secs()))
-            .map(|now| now.to_string());
-        let json = |manifest: &ManifestDocument| {
-            manifest
-                .to_json()
-                .map_err(|error| CliError::new(error.code(), error.to_string()))
-        };
-        let record_json = json(&manifest)?;
+        manifest.date = Some(seal::now().to_string());
+        match signer {
+            Some(signer) => {
+                seal::seal(
+                    &mut manifest,
+                    &options.channel,
+                    options.expires,
+                    present.as_ref(),
+                    signer,
+                )
+                .await?;
+            }
+            None => manifest.expires = options.expires.unwrap_or(Lifetime::Never).end()?,
+        }
+        let record_json = manifest.to_json()?;
         manifest.url = urls.for_devices(&image_key).await?;
         Ok(Self {
             store,
             public_read: options.public_read,
             manifest_url: urls.for_devices(&channel_key).await?,
-            manifest_json: json(&manifest)?,
+            manifest_json: manifest.to_json()?,
             manifest,
             record_json,
             recorded: record.is_some(),
             current,
-            warning,
+            warnings,
             channel: options.channel.clone(),
             image_key,
             record_key,
@@ -382,6 +455,45 @@ impl<'a> Plan<'a> {
         };
         out.say(format_args!("{object:<9} s3://{bucket}/{key}{note}"));
         out.event("uploaded", json!({ "object": object, "bucket": bucket, "key": key, "size": size, "existed": existed }));
+    }
+}
+
+/// Refuses to put an unsigned manifest where signed ones are; warns where another key signed them.
+fn may_be_signed_so(
+    present: &Present,
+    options: &ReleaseOptions,
+    signer: Option<&Signer>,
+) -> Result<Option<CliError>, CliError> {
+    let (Some(signature), channel) = (&present.manifest.signature, &options.channel) else {
+        return Ok(None);
+    };
+    let keyid = &signature.keyid;
+    match signer {
+        None if options.unsigned => Ok(None),
+        None => {
+            let message = format!(
+                "the release on the channel {channel} is signed with the key {keyid}: devices that trust keys would refuse this one"
+            );
+            Err(CliError::new("publish.unsigned", message)
+                .hint("sign it with --key; or say --unsigned if that is what you want"))
+        }
+        Some(signer) if !signer.key_id().is(keyid) => {
+            let message = format!(
+                "the release on the channel {channel} was signed with the key {keyid}, this one is with {}: devices that do not trust \
+                 both would refuse it",
+                signer.key_id()
+            );
+            Ok(Some(CliError::new("publish.key", message)
+                .hint("to replace a key, first publish a firmware that trusts both, signed with the old one")))
+        }
+        Some(_) if !present.is_ours => {
+            let message =
+                format!("the manifest on the channel {channel} was changed after it was signed");
+            Ok(Some(CliError::new("publish.key", message).hint(
+                "find out who writes to your bucket: s3ota verify says more",
+            )))
+        }
+        Some(_) => Ok(None),
     }
 }
 

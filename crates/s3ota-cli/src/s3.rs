@@ -1,5 +1,6 @@
 //! The S3 side of publishing: one bucket, seen with the ordinary AWS credentials.
 
+mod access;
 mod args;
 mod error;
 mod location;
@@ -9,26 +10,20 @@ mod upload;
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::provider_config::ProviderConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::Region;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Credentials as AwsCredentials, ProvideCredentials, SharedHttpClient};
+use aws_sdk_s3::config::Credentials as AwsCredentials;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
-pub use self::args::S3Args;
+use self::access::DEFAULT_REGION;
+pub use self::access::{Access, Credentials};
+pub use self::args::{AwsArgs, S3Args};
+pub use self::error::chain as error_chain;
 pub use self::location::Location;
 pub use self::probe::Probe;
 pub use self::upload::{Condition, Upload};
 use crate::error::CliError;
-
-/// The region that is asked where a bucket is, and that services other than AWS are told.
-const DEFAULT_REGION: &str = "us-east-1";
 
 /// The longest time a pre-signed URL can be good for
 /// ([Signature Version 4](https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html)).
@@ -36,15 +31,6 @@ pub const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The largest object that is read back: a manifest has at most 8 KiB.
 const MAX_READ: i64 = 1 << 20;
-
-/// An access key that is given, not looked for.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The access key id.
-    pub access_key: String,
-    /// Its secret.
-    pub secret_key: String,
-}
 
 /// A bucket.
 #[derive(Debug)]
@@ -78,41 +64,19 @@ impl Store {
         let endpoint_url = args.endpoint_url.as_deref().filter(|url| !url.is_empty());
         check_endpoint(endpoint_url)?;
         // A server whose key and CA are given is trusted by them alone.
-        let ca = args
-            .ca
-            .as_deref()
-            .filter(|path| !path.as_os_str().is_empty());
-        let tls = tls::trust(ca, credentials.is_none() || ca.is_none())?;
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::rustls(CryptoMode::Ring))
-            .tls_context(tls.clone())
-            .build_https();
-        let region = find_region(args).await;
-        let credentials = match credentials {
-            Some(given) => {
-                AwsCredentials::new(given.access_key, given.secret_key, None, None, "given")
-            }
-            None => find_credentials(args, region.clone(), http.clone()).await?,
-        };
-
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .credentials_provider(credentials.clone())
-            .region(Region::new(region.clone()));
-        if let Some(profile) = &args.profile {
-            loader = loader.profile_name(profile);
-        }
+        let system_roots = credentials.is_none() || !args.aws.names_ca();
+        let access = Access::of(&args.aws, credentials, system_roots).await?;
+        let mut config = aws_sdk_s3::config::Builder::from(&access.config);
         if let Some(url) = endpoint_url {
-            loader = loader.endpoint_url(url);
+            config = config.endpoint_url(url);
         }
-        let config = aws_sdk_s3::config::Builder::from(&loader.load().await);
 
         let mut store = Self {
             client: Client::from_conf(config.clone().build()),
-            probe: Probe::new(tls),
+            probe: Probe::new(access.tls),
             bucket: location.bucket.clone(),
-            region,
-            credentials,
+            region: access.region,
+            credentials: access.credentials,
             is_aws: false,
             is_https: true,
         };
@@ -331,38 +295,6 @@ impl Store {
     }
 }
 
-/// The region that the command line, the environment or the profile names. The instance's own is not asked for:
-/// anywhere but on AWS that takes seconds, and on AWS the bucket's region is found out anyway.
-async fn find_region(args: &S3Args) -> String {
-    let mut profile = ProfileFileRegionProvider::builder();
-    if let Some(name) = &args.profile {
-        profile = profile.profile_name(name);
-    }
-    let chain = RegionProviderChain::first_try(args.region.clone().map(Region::new))
-        .or_else(EnvironmentVariableRegionProvider::new())
-        .or_else(profile.build());
-    chain
-        .region()
-        .await
-        .map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.to_string())
-}
-
-async fn find_credentials(
-    args: &S3Args,
-    region: String,
-    http: SharedHttpClient,
-) -> Result<AwsCredentials, CliError> {
-    let config = ProviderConfig::default()
-        .with_region(Some(Region::new(region)))
-        .with_http_client(http);
-    let mut chain = DefaultCredentialsChain::builder().configure(config);
-    if let Some(profile) = &args.profile {
-        chain = chain.profile_name(profile);
-    }
-    let found = chain.build().await.provide_credentials().await;
-    found.map_err(|error| error::credentials(&error, args.profile.as_deref()))
-}
-
 fn check_endpoint(url: Option<&str>) -> Result<(), CliError> {
     let Some(url) = url else { return Ok(()) };
     let rest = url
@@ -391,6 +323,8 @@ fn is_aws_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aws_config::BehaviorVersion;
+
     use super::*;
 
     /// A bucket on AWS, which is not asked anything.

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::error::CliError;
 use crate::output::Output;
-use crate::s3::{Credentials, Location, S3Args, Store};
+use crate::s3::{AwsArgs, Credentials, Location, S3Args, Store};
 
 /// Run an S3 server over HTTPS for development
 ///
@@ -122,9 +122,11 @@ pub async fn bucket_on(
 ) -> Result<Store, CliError> {
     let s3 = S3Args {
         endpoint_url: Some(server.endpoint_url()),
-        region: Some("us-east-1".to_owned()),
-        ca: Some(server.ca_path().to_owned()),
-        ..S3Args::default()
+        aws: AwsArgs {
+            region: Some("us-east-1".to_owned()),
+            ca: Some(server.ca_path().to_owned()),
+            ..AwsArgs::default()
+        },
     };
     let store = Store::connect(&s3, location, Some(credentials.clone())).await?;
     store.create_bucket().await?;

@@ -7,17 +7,23 @@ use clap::Args;
 
 use crate::cli::parse_duration;
 use crate::s3::S3Args;
+use crate::seal::SealArgs;
 
 /// Put a firmware and its manifest into a bucket
 ///
 /// The image is uploaded first and the channel's manifest last, so that a device never sees a release that is not whole.
 /// Version and chip are read from the image. Prints the manifest's URL, which is what a device is given.
+///
+/// With --key the release is signed: devices whose firmware has the key's public part take no other. Everything that decides
+/// what they run is signed, the URLs are not. `s3ota keygen` makes a key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   s3ota publish target/lamp.bin s3://my-bucket/lamp
   s3ota publish target/riscv32imc-unknown-none-elf/release/lamp s3://my-bucket/lamp --channel beta
   s3ota publish lamp.bin s3://my-bucket/lamp --presign 7d
+  s3ota publish lamp.bin s3://my-bucket/lamp --key release.key --expires 90d
+  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd
   s3ota publish lamp.bin s3://firmware/lamp --endpoint-url https://localhost:9443 --ca s3ota-data/ca.pem")]
 pub struct PublishArgs {
     /// The firmware: an app image (.bin) or an ELF file
@@ -58,6 +64,22 @@ pub struct PublishArgs {
     /// A note for people, kept in the manifest
     #[arg(long)]
     pub notes: Option<String>,
+
+    #[command(flatten)]
+    pub seal: SealArgs,
+
+    /// No device that sees this release goes back below this version any more: what came before has a hole
+    #[arg(long, value_name = "VERSION")]
+    pub min_version: Option<String>,
+
+    /// Devices that run a newer version go back to this one, until --expires
+    #[arg(long, requires = "expires")]
+    pub allow_downgrade: bool,
+
+    /// Publish without a signature, even if S3OTA_KEY is set or the channel's releases are signed: devices with release keys
+    /// refuse it
+    #[arg(long)]
+    pub unsigned: bool,
 
     #[command(flatten)]
     pub s3: S3Args,

@@ -66,6 +66,8 @@ impl Release {
         manifest.chip = Some(self.chip.name().to_owned());
         manifest.board = options.board.clone();
         manifest.rollout = options.rollout;
+        manifest.min_version = options.min_version.clone();
+        manifest.downgrade = options.downgrade;
         manifest.notes = options.notes.clone();
         Ok(manifest)
     }

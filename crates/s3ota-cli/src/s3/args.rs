@@ -1,4 +1,4 @@
-//! The part of the command line that says which bucket is meant.
+//! The part of the command line that says which bucket is meant, and as whom AWS is asked.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,18 @@ pub struct S3Args {
     #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
     pub endpoint_url: Option<String>,
 
+    #[command(flatten)]
+    pub aws: AwsArgs,
+}
+
+/// As whom AWS is asked, and whom to believe that it is AWS.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AwsArgs {
     /// The profile of the AWS configuration to use
     #[arg(long)]
     pub profile: Option<String>,
 
-    /// The bucket's region
+    /// The region of the bucket, or of the KMS key
     #[arg(long)]
     pub region: Option<String>,
 

@@ -123,7 +123,7 @@ fn unreachable_server(problem: &str) -> CliError {
 }
 
 /// An error and its causes, each said once.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut causes: Vec<String> = Vec::new();
     let mut cause = Some(error);
     while let Some(error) = cause {

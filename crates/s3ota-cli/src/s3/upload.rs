@@ -179,8 +179,7 @@ mod tests {
     use s3ota_devserver::{DevServer, Options};
 
     use super::*;
-    use crate::s3::S3Args;
-    use crate::s3::{Credentials, Location};
+    use crate::s3::{AwsArgs, Credentials, Location, S3Args};
 
     #[tokio::test]
     async fn a_condition_that_does_not_hold_is_a_conflict_and_changes_nothing() {
@@ -195,8 +194,10 @@ mod tests {
         let server = DevServer::start(options).await.unwrap();
         let args = S3Args {
             endpoint_url: Some(server.endpoint_url()),
-            ca: Some(server.ca_path().to_owned()),
-            ..S3Args::default()
+            aws: AwsArgs {
+                ca: Some(server.ca_path().to_owned()),
+                ..AwsArgs::default()
+            },
         };
         let location: Location = "s3://firmware".parse().unwrap();
         let store = Store::connect(&args, &location, Some(credentials))

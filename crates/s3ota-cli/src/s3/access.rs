@@ -1,0 +1,113 @@
+//! As whom AWS services are asked: credentials and region by the ordinary chain, TLS by the trusted roots.
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials as AwsCredentials, ProvideCredentials, SharedHttpClient};
+use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
+
+use super::{AwsArgs, tls};
+use crate::error::CliError;
+
+/// The region that is asked where a bucket is, and that services other than AWS are told.
+pub(super) const DEFAULT_REGION: &str = "us-east-1";
+
+/// An access key that is given, not looked for.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+}
+
+/// What every client of an AWS service is made from.
+#[derive(Debug)]
+pub struct Access {
+    /// The SDK's configuration.
+    pub config: SdkConfig,
+    pub(super) credentials: AwsCredentials,
+    pub(super) region: String,
+    pub(super) tls: TlsContext,
+}
+
+impl Access {
+    /// Access with these credentials. Without, the AWS chain finds them: environment, profiles with SSO or a process, web
+    /// identity, container, instance.
+    pub async fn of(
+        args: &AwsArgs,
+        credentials: Option<Credentials>,
+        system_roots: bool,
+    ) -> Result<Self, CliError> {
+        let ca = args.ca.as_deref().filter(|_| args.names_ca());
+        let tls = tls::trust(ca, system_roots)?;
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::rustls(CryptoMode::Ring))
+            .tls_context(tls.clone())
+            .build_https();
+        let region = find_region(args).await;
+        let credentials = match credentials {
+            Some(given) => {
+                AwsCredentials::new(given.access_key, given.secret_key, None, None, "given")
+            }
+            None => find_credentials(args, region.clone(), http.clone()).await?,
+        };
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .credentials_provider(credentials.clone())
+            .region(Region::new(region.clone()));
+        if let Some(profile) = &args.profile {
+            loader = loader.profile_name(profile);
+        }
+        Ok(Self {
+            config: loader.load().await,
+            credentials,
+            region,
+            tls,
+        })
+    }
+}
+
+impl AwsArgs {
+    /// Whether there is a CA to trust; an empty variable names none.
+    pub(super) fn names_ca(&self) -> bool {
+        self.ca
+            .as_deref()
+            .is_some_and(|path| !path.as_os_str().is_empty())
+    }
+}
+
+/// The region that the command line, the environment or the profile names. The instance's own is not asked for:
+/// anywhere but on AWS that takes seconds, and on AWS the bucket's region is found out anyway.
+async fn find_region(args: &AwsArgs) -> String {
+    let mut profile = ProfileFileRegionProvider::builder();
+    if let Some(name) = &args.profile {
+        profile = profile.profile_name(name);
+    }
+    let chain = RegionProviderChain::first_try(args.region.clone().map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(profile.build());
+    chain
+        .region()
+        .await
+        .map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.to_string())
+}
+
+async fn find_credentials(
+    args: &AwsArgs,
+    region: String,
+    http: SharedHttpClient,
+) -> Result<AwsCredentials, CliError> {
+    let config = ProviderConfig::default()
+        .with_region(Some(Region::new(region)))
+        .with_http_client(http);
+    let mut chain = DefaultCredentialsChain::builder().configure(config);
+    if let Some(profile) = &args.profile {
+        chain = chain.profile_name(profile);
+    }
+    let found = chain.build().await.provide_credentials().await;
+    found.map_err(|error| super::error::credentials(&error, args.profile.as_deref()))
+}

@@ -1,0 +1,280 @@
+//! What makes a channel's manifest one that nobody else can write, and that no older one can take the place of: the
+//! channel's name, a serial, a date on which it expires, and a signature over all of it.
+
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use s3ota_manifest::{Manifest, ManifestDocument, Timestamp, Version};
+
+use crate::cli::parse_duration;
+use crate::error::CliError;
+use crate::keys::{KeyArgs, Signer};
+
+/// How long a signed manifest is good for, unless something else is said: a year.
+///
+/// Without an end, whoever owns the bucket could show devices the same manifest for ever. A short time asks of the owner
+/// to sign again and again.
+const DEFAULT_LIFETIME: Lifetime = Lifetime::For(Duration::from_secs(365 * 24 * 60 * 60));
+
+/// How a manifest is signed.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Signing")]
+pub struct SealArgs {
+    #[command(flatten)]
+    pub key: KeyArgs,
+
+    /// Devices that know the date refuse the manifest after so long (90d, 12h…), or `never`: an owner of the bucket who is
+    /// not you can hold newer releases back no longer. By default 365d if it is signed, `never` if not
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<Lifetime>,
+}
+
+/// How long a manifest is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// For so long from now.
+    For(Duration),
+    /// Without end.
+    Never,
+}
+
+impl FromStr for Lifetime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "never" => Ok(Self::Never),
+            text => parse_duration(text).map(Self::For),
+        }
+    }
+}
+
+impl Lifetime {
+    /// When it ends, if it begins now.
+    pub fn end(self) -> Result<Option<Timestamp>, CliError> {
+        let Self::For(time) = self else {
+            return Ok(None);
+        };
+        let end = now()
+            .unix_seconds()
+            .checked_add(time.as_secs())
+            .and_then(Timestamp::from_unix_seconds);
+        let too_far =
+            || CliError::new("publish.expires", "--expires: no date is so far away").usage();
+        end.map(Some).ok_or_else(too_far)
+    }
+}
+
+/// The time of this computer.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_seconds(since.as_secs()).unwrap_or(Timestamp::MAX)
+}
+
+/// A manifest that a channel holds, as far as it can be believed.
+#[derive(Debug)]
+pub struct Present {
+    /// What it says, whoever says it.
+    pub manifest: ManifestDocument,
+    /// Whether it is signed with the key that is at hand.
+    pub is_ours: bool,
+}
+
+impl Present {
+    /// Reads what a channel holds; `None` where no device could read it.
+    pub fn of(json: &[u8], signer: Option<&Signer>) -> Option<Self> {
+        let manifest = ManifestDocument::parse(json).ok()?;
+        let mut json = json.to_vec();
+        let parsed = Manifest::parse(&mut json).ok()?;
+        let is_ours = signer.is_some_and(|signer| parsed.verify(&[signer.key()]).is_ok());
+        Some(Self { manifest, is_ours })
+    }
+}
+
+/// Makes a manifest the next one of a channel, and signs it.
+///
+/// Its serial is this second, or one more than the present manifest's, if that is more. Nothing is taken over from a
+/// manifest that was not signed with this key: with a serial near the end of all numbers in it, its writer would
+/// have us sign one after which no other can come.
+///
+/// The version below which devices do not go back never goes down: the present manifest's stays unless this one's is higher.
+pub async fn seal(
+    manifest: &mut ManifestDocument,
+    channel: &str,
+    lifetime: Option<Lifetime>,
+    present: Option<&Present>,
+    signer: &Signer,
+) -> Result<(), CliError> {
+    let present = present
+        .filter(|present| present.is_ours)
+        .map(|present| &present.manifest);
+    let last = present.and_then(|present| present.serial).unwrap_or(0);
+    let next = last.checked_add(1).ok_or_else(|| {
+        CliError::new("publish.serial", format!("the channel {channel} has the last serial there is, {last}"))
+            .hint("devices that trust this key take nothing newer on it: sign with another one that they trust")
+    })?;
+    manifest.serial = Some(next.max(now().unix_seconds()));
+    manifest.channel = Some(channel.to_owned());
+    manifest.expires = lifetime.unwrap_or(DEFAULT_LIFETIME).end()?;
+    raise_floor(manifest, present)?;
+    signer.sign_manifest(manifest).await
+}
+
+/// Takes the present manifest's least version over if it is higher, and refuses a release that is below its own.
+fn raise_floor(
+    manifest: &mut ManifestDocument,
+    present: Option<&ManifestDocument>,
+) -> Result<(), CliError> {
+    let parse = |text: &str| {
+        let wrong =
+            |error| CliError::new("publish.min_version", format!("--min-version: {error}")).usage();
+        Version::parse(text)
+            .map(|version| version.to_string())
+            .map_err(wrong)
+    };
+    let mut floors = Vec::new();
+    for floor in [
+        manifest.min_version.as_deref(),
+        present.and_then(|present| present.min_version.as_deref()),
+    ] {
+        floors.extend(floor.map(parse).transpose()?);
+    }
+    let floor = floors
+        .into_iter()
+        .reduce(|a, b| match (Version::parse(&a), Version::parse(&b)) {
+            (Ok(first), Ok(second)) if first < second => b,
+            _ => a,
+        });
+    if let Some(floor) = &floor
+        && let (Ok(least), Ok(version)) = (Version::parse(floor), Version::parse(&manifest.version))
+        && version < least
+    {
+        let message = format!("devices do not go below {floor} any more, and this is {version}");
+        return Err(
+            CliError::new("publish.min_version", message).hint("raise the version of the firmware")
+        );
+    }
+    manifest.min_version = floor;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys;
+    use s3ota_manifest::{HttpsUrl, Sha256Digest};
+
+    fn manifest(version: &str) -> ManifestDocument {
+        let url = HttpsUrl::parse("https://example.com/app.bin").unwrap();
+        let mut manifest = ManifestDocument::new(&Version::parse(version).unwrap(), &url);
+        (manifest.size, manifest.sha256) = (Some(1000), Some(Sha256Digest([7; 32])));
+        manifest
+    }
+
+    fn signer() -> Signer {
+        Signer::from_key(keys::generate())
+    }
+
+    fn present(manifest: &ManifestDocument, signer: &Signer) -> Present {
+        Present::of(manifest.to_json().unwrap().as_bytes(), Some(signer)).unwrap()
+    }
+
+    #[test]
+    fn a_lifetime_is_a_time_or_never() {
+        assert_eq!(
+            "90d".parse(),
+            Ok(Lifetime::For(Duration::from_secs(90 * 86_400)))
+        );
+        assert_eq!("never".parse(), Ok(Lifetime::Never));
+        assert!("soon".parse::<Lifetime>().is_err());
+        let endless = Lifetime::For(Duration::from_secs(u64::MAX));
+        assert_eq!(endless.end().unwrap_err().code, "publish.expires");
+    }
+
+    #[tokio::test]
+    async fn serials_go_up_even_if_the_clock_is_behind() {
+        let signer = signer();
+        let mut old = manifest("1.0.0");
+        old.serial = Some(now().unix_seconds() + 1_000_000);
+        signer.sign_manifest(&mut old).await.unwrap();
+        let mut new = manifest("1.1.0");
+        seal(
+            &mut new,
+            "stable",
+            None,
+            Some(&present(&old, &signer)),
+            &signer,
+        )
+        .await
+        .unwrap();
+        assert_eq!(new.serial, old.serial.map(|serial| serial + 1));
+        assert_eq!(new.channel.as_deref(), Some("stable"));
+        let year = new.expires.unwrap().unix_seconds() - now().unix_seconds();
+        assert!((31_535_000..=31_536_000).contains(&year), "{year}");
+    }
+
+    #[tokio::test]
+    async fn a_strangers_manifest_does_not_carry_the_serial_or_the_floor_forward() {
+        let (signer, stranger) = (signer(), signer());
+        for signed in [false, true] {
+            let mut planted = manifest("1.0.0");
+            (planted.serial, planted.min_version) = (Some(u64::MAX - 1), Some("1.0.0".into()));
+            if signed {
+                stranger.sign_manifest(&mut planted).await.unwrap();
+            }
+            let mut new = manifest("0.9.0");
+            seal(
+                &mut new,
+                "stable",
+                None,
+                Some(&present(&planted, &signer)),
+                &signer,
+            )
+            .await
+            .unwrap();
+            assert!(
+                new.serial.unwrap() <= now().unix_seconds(),
+                "{:?}",
+                new.serial
+            );
+            assert_eq!(new.min_version, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_least_version_never_goes_down() {
+        let signer = signer();
+        let mut old = manifest("1.5.0");
+        old.min_version = Some("1.4.0".into());
+        signer.sign_manifest(&mut old).await.unwrap();
+        let present = present(&old, &signer);
+        for (given, floor) in [
+            (None, "1.4.0"),
+            (Some("1.3"), "1.4.0"),
+            (Some("1.6"), "1.6.0"),
+            (Some("1.10"), "1.10.0"),
+        ] {
+            let mut new = manifest("1.10.0");
+            new.min_version = given.map(str::to_owned);
+            seal(
+                &mut new,
+                "stable",
+                Some(Lifetime::Never),
+                Some(&present),
+                &signer,
+            )
+            .await
+            .unwrap();
+            assert_eq!(
+                (new.min_version.as_deref(), new.expires),
+                (Some(floor), None)
+            );
+        }
+        let mut below = manifest("1.3.9");
+        let refused = seal(&mut below, "stable", None, Some(&present), &signer).await;
+        assert_eq!(refused.unwrap_err().code, "publish.min_version");
+    }
+}
