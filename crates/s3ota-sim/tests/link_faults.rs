@@ -98,8 +98,7 @@ fn s3_error(status: &str) -> Response {
 
 /// Another image of the same version and size.
 fn other_image() -> Vec<u8> {
-    ImageBuilder::new(Chip::Esp32C3, NEW)
-        .project_name("other")
+    ImageBuilder::new(Chip::Esp32C3, "1.1.0+other")
         .length(firmware(NEW).len())
         .build()
 }

@@ -211,8 +211,7 @@ async fn with_a_hash_no_tag_is_needed() {
 async fn an_image_replaced_between_two_attempts_is_never_mixed_with_the_new_one() {
     // Same version, same URL, other bytes: what people do while they try things out.
     let old = firmware("1.1.0");
-    let new = ImageBuilder::new(Chip::Esp32C3, "1.1.0")
-        .project_name("another")
+    let new = ImageBuilder::new(Chip::Esp32C3, "1.1.0+another")
         .length(100_000)
         .build();
     assert_ne!(old, new);

@@ -248,6 +248,7 @@ async fn a_device_goes_back_only_where_its_owner_signed_that_for_a_time() {
         let mut bucket = release("1.1.0");
         bucket.manifest = owner.sign(&bucket.manifest, |document| {
             document.downgrade = downgrade;
+            document.serial = Some(1);
             document.expires = expires.map(|time| s3ota::manifest::Timestamp::parse(time).unwrap());
         });
         bucket

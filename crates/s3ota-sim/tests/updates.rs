@@ -339,8 +339,7 @@ async fn images_that_are_not_right_are_refused_and_leave_nothing_behind() {
         refused(with_hash(&good), ok(&flipped), "image.digest").await;
     }
     // Another image, whole and valid in itself, but not the one the manifest names.
-    let other = s3ota_image::app::ImageBuilder::new(s3ota::Chip::Esp32C3, "1.1.0")
-        .project_name("other")
+    let other = s3ota_image::app::ImageBuilder::new(s3ota::Chip::Esp32C3, "1.1.0+other")
         .length(100_000)
         .build();
     refused(with_hash(&good), ok(&other), "image.digest").await;
@@ -421,27 +420,32 @@ async fn a_rollout_of_nobody_reaches_nobody() {
 
 #[tokio::test]
 async fn an_arduino_image_that_does_not_know_its_version_is_installed_once() {
-    let image =
-        s3ota_image::app::ImageBuilder::new(s3ota::Chip::Esp32C3, "esp-idf: v4.4.6 3572900934")
+    let arduino = |version: &str| {
+        s3ota_image::app::ImageBuilder::new(s3ota::Chip::Esp32C3, version)
             .project_name("arduino-lib-builder")
             .length(100_000)
-            .build();
-    let server = Server::start(serving("1.1.0", image)).await;
-    let mut device = device("1.0.0");
-    installed(update(&mut device, &server, IMPATIENT).await);
-    let running = device.power_on().unwrap();
-    assert!(confirm(&mut device, &running, &server).await);
-    // It still takes itself for 1.0.0, and must not install the same release for ever.
-    let mut workspace = Box::new(Workspace::new());
-    let url = server.url("/manifest.json");
-    let config = s3ota::Config {
-        version: "1.0.0",
-        ..config(&url, &running, &server, IMPATIENT)
+            .build()
     };
-    let outcome = device
-        .updater(&running, config, &mut workspace)
-        .install(&mut ())
-        .await;
+    let server = Server::start(serving("1.1.0", arduino("esp-idf: v4.4.6 3572900934"))).await;
+    let old = arduino("esp-idf: v4.4.5 ac5d805d0e");
+    let flash = s3ota_sim::Setup::default().flash(&old).unwrap();
+    let mut device = s3ota_sim::VirtualDevice::new(s3ota_sim::Flash::in_memory(flash));
+    // Both take themselves for 1.0.0.
+    let look = async |device: &mut s3ota_sim::VirtualDevice| {
+        let running = device.power_on().unwrap();
+        confirm(device, &running, &server).await;
+        let mut workspace = Box::new(Workspace::new());
+        let url = server.url("/manifest.json");
+        let config = s3ota::Config {
+            version: "1.0.0",
+            ..config(&url, &running, &server, IMPATIENT)
+        };
+        let mut updater = device.updater(&running, config, &mut workspace);
+        updater.install(&mut ()).await
+    };
+    installed(look(&mut device).await);
+    // The same release must not be installed for ever.
+    let outcome = look(&mut device).await;
     assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::UpToDate)));
 }
 

@@ -9,7 +9,7 @@ use rand_core::{CryptoRng, RngCore};
 
 use crate::config::{Confirm, Schedule};
 use crate::updater::share;
-use crate::{Checked, Clock, Error, Hooks, Installed, Outcome, Updater};
+use crate::{Checked, Clock, Error, Hooks, Installed, Outcome, ReleaseError, Updater};
 
 /// Keeps a device up to date by an [`Updater`] and a [`Schedule`].
 pub struct Agent<'a, F, N, C, R> {
@@ -94,6 +94,8 @@ where
             return Ok(true);
         }
         match self.updater.check().await {
+            // A firmware that does not trust the key in use could never be replaced: better the one before.
+            Err(error @ Error::Release(ReleaseError::Signature(_))) => Err(error),
             // A release that is refused was read from a server that was reached, too.
             Ok(Checked::Available(_) | Checked::NoUpdate(_))
             | Err(Error::Release(_) | Error::Image(_)) => {

@@ -21,12 +21,18 @@ pub struct Config<'a> {
     /// Who may release. Where there is a key, a manifest that none of them signed is refused before anything of its
     /// image is fetched. None by default.
     ///
-    /// Two keys at a time are how one is replaced by another: firmware that trusts both goes out first.
+    /// Two keys at a time are how one is replaced by another: firmware that trusts both goes out first. **List the newest
+    /// first.** A manifest is held against the serials and least versions that its own key has signed, and the keys
+    /// before that: so a key that goes cannot bring back what its successor has replaced, and nothing that was done with
+    /// it binds its successor.
     pub release_keys: &'a [ReleaseKey],
     /// The channel this device follows. A signed manifest of another one is refused.
     ///
     /// By default it is taken from the manifest's URL, where that ends as the publisher's do: in `<channel>.json`.
     pub channel: Option<&'a str>,
+    /// Another name that the project goes by from some release on. Releases and images must name the project of the running
+    /// firmware, by its app descriptor, or this one. None by default.
+    pub renamed_to: Option<&'a str>,
     /// What tells this device from its siblings: a MAC address, a serial number.
     ///
     /// It decides the device's place in a staged rollout. An empty id gives all such devices the same place.
@@ -53,6 +59,7 @@ impl<'a> Config<'a> {
             board: None,
             release_keys: &[],
             channel: None,
+            renamed_to: None,
             device_id,
             send_device_id: true,
             roots: Roots::amazon(),
@@ -60,6 +67,11 @@ impl<'a> Config<'a> {
             patience: Patience::default(),
             trial_boots: crate::DEFAULT_TRIAL_BOOTS,
         }
+    }
+
+    /// Whether a device whose firmware is of the project `own` takes images of another, or of this one.
+    pub(crate) fn takes_project(&self, own: &str, other: &str) -> bool {
+        own == other || self.renamed_to == Some(other)
     }
 
     /// The channel this device follows, as far as it knows.
@@ -137,8 +149,8 @@ impl Default for Schedule {
 /// What makes a firmware on trial the confirmed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirm {
-    /// The agent confirms after the first check that reached the server and read a valid manifest: such a firmware
-    /// can at least be replaced by a better one.
+    /// The agent confirms after the first check that reached the server and read a valid manifest, signed by a key that the
+    /// firmware trusts if it has release keys: such a firmware can at least be replaced by a better one.
     WhenServerReached,
     /// The application calls [`Updater::confirm`](crate::Updater::confirm) itself, after its own tests. Until it has,
     /// the agent installs nothing.

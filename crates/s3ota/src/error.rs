@@ -85,6 +85,13 @@ pub enum ReleaseError {
         /// The manifest's.
         found: Name,
     },
+    /// The release is of another project.
+    Project {
+        /// The running firmware's.
+        expected: Name,
+        /// The manifest's.
+        found: Name,
+    },
     /// The manifest has expired: someone may be holding back a newer one.
     Expired,
     /// Nobody who may release has signed it.
@@ -141,6 +148,13 @@ pub enum FirmwareError {
         /// By the descriptor inside the image.
         found: Name,
     },
+    /// The image is of another project.
+    Project {
+        /// By the manifest, or else the running firmware's.
+        expected: Name,
+        /// By the descriptor inside the image.
+        found: Name,
+    },
     /// The image has no app descriptor. Newer bootloaders take what lies in its place for one.
     NoDescriptor,
     /// The image is broken.
@@ -159,6 +173,7 @@ impl Error {
             Self::Redirect(_) => "http.redirect",
             Self::Release(ReleaseError::Downgrade { .. }) => "release.downgrade",
             Self::Release(ReleaseError::Board { .. }) => "release.board",
+            Self::Release(ReleaseError::Project { .. }) => "release.project",
             Self::Release(ReleaseError::Expired) => "release.expired",
             Self::Release(ReleaseError::Signature(_)) => "release.signature",
             Self::Release(ReleaseError::Channel { .. }) => "release.channel",
@@ -170,6 +185,7 @@ impl Error {
             }
             Self::Image(FirmwareError::Sha256) => "image.digest",
             Self::Image(FirmwareError::Version { .. }) => "image.version",
+            Self::Image(FirmwareError::Project { .. }) => "image.project",
             Self::Image(FirmwareError::NoDescriptor) => "image.invalid",
             Self::Image(FirmwareError::Invalid(error)) => error.code(),
             Self::Image(FirmwareError::ReadBack) => "flash.readback",
@@ -285,6 +301,10 @@ impl fmt::Display for ReleaseError {
                     "the release is for the board {found}, this device is a {expected}"
                 )
             }
+            Self::Project { expected, found } => write!(
+                f,
+                "the release is of the project {found}, this device runs {expected}: give each product a prefix of its own, or set renamed_to in a release before"
+            ),
             Self::Expired => write!(
                 f,
                 "the manifest has expired: publish the release again, with a later expiry"
@@ -335,6 +355,10 @@ impl fmt::Display for FirmwareError {
             Self::Version { expected, found } => write!(
                 f,
                 "the manifest says {expected}, but the image calls itself {found}: publish the image that belongs to this version"
+            ),
+            Self::Project { expected, found } => write!(
+                f,
+                "the image is of the project {found}, not of {expected}: publish the right image, or set renamed_to in a release before"
             ),
             Self::NoDescriptor => write!(
                 f,

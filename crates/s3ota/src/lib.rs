@@ -66,6 +66,7 @@ pub mod http;
 mod journal;
 mod layout;
 mod link;
+mod memory;
 mod otadata;
 mod release;
 mod session;

@@ -11,18 +11,17 @@
 //! ```
 //!
 //! So counting the boots of a trial needs no erase: the record in force is never put at risk by a boot. A new record,
-//! and the bootloader's own changes, erase the sector and with it the log. What must outlive that, the [`Memory`], is
-//! kept in both logs.
+//! and the bootloader's own changes, erase the sector and with it the log. What must outlive that, the
+//! [`Memory`], is kept in both logs.
 
 use embedded_storage_async::nor_flash::NorFlash;
-use heapless::Vec;
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_sequence};
-use s3ota_manifest::{KeyId, Version};
 
 use crate::Error;
 use crate::error::flash as flash_error;
-use crate::flash_log::{Kind, Log, Value, value};
-use crate::layout::Layout;
+use crate::flash_log::{Kind, Log, value};
+use crate::layout::{Layout, LayoutError};
+use crate::memory::{Memory, Told};
 use crate::release::ReleaseId;
 
 /// What begins the label of a record this library wrote, with the version of this format.
@@ -56,10 +55,6 @@ const SEQUENCE_LEN: usize = 4;
 const BOOTED: Kind = *b"boot";
 /// A release that was tried and given up; its value is the release's id.
 const FAILED: Kind = *b"fail";
-/// The newest manifest a key has signed, as far as this device saw: the key's id, the serial.
-const SEEN: Kind = *b"seen";
-/// The version below which this device does not go back: major, minor, patch.
-const FLOOR: Kind = *b"base";
 
 /// The label of a record for `release`, and the slot that is left for it.
 pub(crate) fn label(purpose: Purpose, back: Option<u8>, release: ReleaseId) -> [u8; 20] {
@@ -110,67 +105,6 @@ pub(crate) fn is_trial(record: &Record) -> bool {
         None => record.label == PLAIN && record.state != State::PendingVerify,
     };
     !confirmed
-}
-
-/// What a device remembers for good, whatever image runs: it lies in both sectors, and is written anew with a record.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Memory {
-    /// The newest serial of each key.
-    seen: Vec<([u8; 8], u64), MAX_KEYS>,
-    /// Major, minor and patch of the least version.
-    floor: Option<[u64; 3]>,
-}
-
-/// Keys whose newest serial is remembered.
-const MAX_KEYS: usize = 4;
-
-impl Memory {
-    /// The newest serial `key` has signed.
-    pub(crate) fn newest(&self, key: KeyId) -> u64 {
-        let seen = self.seen.iter().find(|(id, _)| id == key.as_bytes());
-        seen.map_or(0, |(_, serial)| *serial)
-    }
-
-    /// The version below which this device does not go back.
-    pub(crate) fn floor(&self) -> Option<Version<'static>> {
-        let [major, minor, patch] = self.floor?;
-        Some(Version::new(major, minor, patch))
-    }
-
-    fn take(&mut self, kind: Kind, value: &Value) {
-        let word = |at: usize| {
-            let bytes = value.get(at..).and_then(<[u8]>::first_chunk);
-            u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
-        };
-        match kind {
-            SEEN => {
-                let id = word(0).to_le_bytes();
-                if let Some(seen) = self.seen.iter_mut().find(|(known, _)| *known == id) {
-                    seen.1 = seen.1.max(word(8));
-                } else {
-                    if self.seen.is_full() {
-                        self.seen.remove(0);
-                    }
-                    let _ = self.seen.push((id, word(8)));
-                }
-            }
-            FLOOR => self.floor = self.floor.max(Some([word(0), word(8), word(16)])),
-            _ => {}
-        }
-    }
-
-    /// The entries that say all this.
-    fn entries(&self) -> impl Iterator<Item = (Kind, Value)> {
-        let seen = self
-            .seen
-            .iter()
-            .map(|(id, serial)| (SEEN, value(id.iter().chain(&serial.to_le_bytes()))));
-        let floor = self.floor.map(|floor| {
-            let [a, b, c] = floor.map(u64::to_le_bytes);
-            (FLOOR, value(a.iter().chain(&b).chain(&c)))
-        });
-        seen.chain(floor)
-    }
 }
 
 /// Both records, as they were read.
@@ -230,7 +164,7 @@ impl Otadata {
             .max();
         // 2^32 updates are not made; a sequence that high was written by no one in their right mind.
         let sequence = next_sequence(newest.unwrap_or(0), slot.into(), self.slot_count)
-            .ok_or(Error::Layout(crate::layout::LayoutError::NoOtadata))?;
+            .ok_or(LayoutError::NoOtadata)?;
         Ok(Record::new(sequence, state, label))
     }
 
@@ -341,38 +275,51 @@ impl Otadata {
         let mut memory = Memory::default();
         for sector in [0, 1] {
             self.log(sector)
-                .for_each(flash, |kind, value| memory.take(kind, value))
+                .for_each(flash, |kind, value| {
+                    memory.take(kind, value);
+                })
                 .await?;
         }
         Ok(memory)
     }
 
-    /// Remembers that `key` signed a manifest with this serial, and that this device does not go below `floor`.
+    /// Remembers what it did not know yet.
     ///
-    /// It is written to both sectors, so that it outlives the erase of either.
+    /// It is written to both sectors, so that it outlives the erase of either; first to the one that the next record
+    /// leaves alone. Not to be called on trial.
     pub(crate) async fn remember<F: NorFlash>(
-        &self,
+        &mut self,
         flash: &mut F,
-        memory: &Memory,
-        key: KeyId,
-        serial: u64,
-        floor: Option<&Version<'_>>,
+        mut memory: Memory,
+        news: impl IntoIterator<Item = Told>,
     ) -> Result<(), Error> {
-        let mut news = Memory::default();
-        if serial > memory.newest(key) {
-            let _ = news.seen.push((*key.as_bytes(), serial));
-        }
-        news.floor = floor
-            .map(|floor| [floor.major(), floor.minor(), floor.patch()])
-            .filter(|&floor| Some(floor) > memory.floor);
-        for (kind, value) in news.entries() {
-            for sector in [0, 1] {
+        for (kind, value) in news.into_iter().map(|told| told.entry()) {
+            if !memory.take(kind, &value) {
+                continue;
+            }
+            let spare = self.spare();
+            for sector in [1 - spare, spare] {
                 if !self.log(sector).append(flash, kind, value).await? {
-                    log::warn!("the log behind otadata record {sector} is full");
+                    self.renew(flash, sector).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Makes room behind a record: writes it anew, or, as nothing is ever done to the one in force, its successor.
+    async fn renew<F: NorFlash>(&mut self, flash: &mut F, sector: usize) -> Result<(), Error> {
+        log::info!("the log behind otadata record {sector} is full: begun anew");
+        let record = *self.records.get(sector).ok_or(LayoutError::NoOtadata)?;
+        let in_force = self.in_force().is_some_and(|(at, _)| at == sector);
+        match record.slot(self.slot_count) {
+            Some(slot) if in_force => {
+                let slot = u8::try_from(slot).map_err(|_| LayoutError::NoOtadata)?;
+                let record = self.successor(slot, State::Valid, record.label)?;
+                self.write(flash, self.spare(), record).await
+            }
+            _ => self.write(flash, sector, record).await,
+        }
     }
 
     async fn append<F: NorFlash>(

@@ -2,11 +2,12 @@
 
 use core::cmp::Ordering;
 
-use s3ota_manifest::{Manifest, Place, Version};
+use s3ota_manifest::{Manifest, Place, Timestamp, Version};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Name, cut};
 use crate::layout::Slot;
+use crate::memory::Floor;
 use crate::{Config, Error, FirmwareError, NoUpdate, ReleaseError};
 
 /// What tells one release from another on a device's own flash: 12 bytes of a SHA-256.
@@ -58,7 +59,9 @@ impl core::fmt::Write for Absorb<'_> {
 
 /// What the device knows when it decides.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
+pub(crate) struct Facts<'f> {
+    /// The running firmware's project, if it has a name.
+    pub(crate) project: Option<&'f str>,
     /// The release that is running, as far as otadata knows.
     pub(crate) running: Option<ReleaseId>,
     /// Whether the release offered was tried before and given up.
@@ -71,13 +74,13 @@ pub(crate) struct Facts {
     pub(crate) signer: Option<Signer>,
 }
 
-/// A trusted key that signed the manifest, and what the device remembers of what was signed before.
+/// A trusted key that signed the manifest, in the shape of what was signed before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Signer {
-    /// The newest serial this key has signed.
+    /// The newest serial.
     pub(crate) newest: u64,
     /// The version below which this device does not go back.
-    pub(crate) floor: Option<Version<'static>>,
+    pub(crate) floor: Floor,
 }
 
 /// Decides about a manifest: `Ok(None)` is to install it, `Ok(Some(_))` why there is nothing to do, and an error why
@@ -86,8 +89,17 @@ pub(crate) fn decide(
     manifest: &Manifest<'_>,
     id: ReleaseId,
     config: &Config<'_>,
-    facts: &Facts,
+    facts: &Facts<'_>,
 ) -> Result<Option<NoUpdate>, Error> {
+    if let (Some(own), Some(found)) = (facts.project, manifest.project)
+        && !config.takes_project(own, found)
+    {
+        return Err(ReleaseError::Project {
+            expected: cut(own),
+            found: cut(found),
+        }
+        .into());
+    }
     if let Some(chip) = manifest.chip
         && chip != config.chip.name()
     {
@@ -107,11 +119,7 @@ pub(crate) fn decide(
         }
         .into());
     }
-    // A device without a clock knows at least that it is not earlier than it was built.
-    let time = facts.now.unwrap_or(config.built_at);
-    if let Some(expires) = manifest.expires
-        && expires.unix_seconds() <= time
-    {
+    if has_expired(manifest.expires, facts.now, config) {
         return Err(ReleaseError::Expired.into());
     }
     if let Some(signer) = &facts.signer {
@@ -172,21 +180,34 @@ fn check_signed(
     if manifest.serial.unwrap_or(0) < signer.newest {
         return Err(ReleaseError::Replayed);
     }
-    if let Some(floor) = &signer.floor
-        && manifest.version < *floor
-    {
+    if Floor::of(&manifest.version) < signer.floor {
         return Err(ReleaseError::BelowFloor {
-            floor: show(floor),
+            floor: show(&signer.floor.version()),
             offered: show(&manifest.version),
         });
     }
     Ok(())
 }
 
-/// Whether an older release is one to go back to: its owner signed that, for a time that is known not to be over.
-fn may_downgrade(manifest: &Manifest<'_>, facts: &Facts) -> bool {
+/// Whether the time is over that a manifest is good for, as far as the device knows.
+///
+/// Without a clock it knows at least that it is not earlier than its firmware was built. It never remembers a time: one that
+/// was forged must not outlive a restart. That an older manifest does not come back is up to the serial.
+pub(crate) fn has_expired(
+    expires: Option<Timestamp>,
+    now: Option<u64>,
+    config: &Config<'_>,
+) -> bool {
+    let time = now.unwrap_or(config.built_at);
+    expires.is_some_and(|expires| expires.unix_seconds() <= time)
+}
+
+/// Whether an older release is one to go back to: its owner signed that, for a time that is known not to be over, and in a
+/// manifest that the next one makes void.
+fn may_downgrade(manifest: &Manifest<'_>, facts: &Facts<'_>) -> bool {
     facts.signer.is_some()
         && manifest.downgrade
+        && manifest.serial.is_some()
         && manifest.expires.is_some()
         && facts.now.is_some()
 }
@@ -207,7 +228,8 @@ mod tests {
 
     use super::*;
 
-    const FACTS: Facts = Facts {
+    const FACTS: Facts<'_> = Facts {
+        project: Some("lamp"),
         running: None,
         has_failed: false,
         now: Some(1_800_000_000),
@@ -222,7 +244,7 @@ mod tests {
     /// Decides about a manifest with these fields besides version 1.1.0 and a URL, on a device that runs 1.0.0.
     fn decide_about(
         fields: &str,
-        change: impl FnOnce(&mut Config<'_>, &mut Facts),
+        change: impl FnOnce(&mut Config<'_>, &mut Facts<'_>),
     ) -> Result<Option<NoUpdate>, Error> {
         let mut document =
             format!(r#"{{"version":"1.1.0","url":"https://host/path?signature"{fields}}}"#)
@@ -252,10 +274,11 @@ mod tests {
 
     #[test]
     fn every_field_that_does_not_fit_has_its_own_refusal() {
-        let code = |fields, change: fn(&mut Config<'_>, &mut Facts)| {
+        let code = |fields, change: fn(&mut Config<'_>, &mut Facts<'_>)| {
             decide_about(fields, change).unwrap_err().code()
         };
         assert_eq!(code(r#","chip":"esp32""#, |_, _| {}), "image.chip");
+        assert_eq!(code(r#","project":"kettle""#, |_, _| {}), "release.project");
         assert_eq!(
             code(r#","board":"lamp""#, |config, _| config.board =
                 Some("kettle")),
@@ -277,6 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn a_project_may_be_renamed() {
+        let offered = |project, renamed_to| {
+            decide_about(project, |config, _| config.renamed_to = renamed_to).is_ok()
+        };
+        for project in [r#","project":"lamp""#, r#","project":"light""#] {
+            assert!(offered(project, Some("light")), "{project}");
+        }
+        assert!(!offered(r#","project":"kettle""#, Some("light")));
+    }
+
+    #[test]
     fn an_expiry_is_not_held_against_a_release_while_the_time_is_unknown() {
         assert_eq!(
             decide_about(r#","expires":"2026-01-01T00:00:00Z""#, |_, facts| facts
@@ -288,8 +322,9 @@ mod tests {
 
     #[test]
     fn there_is_nothing_to_do_for_a_reason() {
-        let reason =
-            |fields, change: fn(&mut Config<'_>, &mut Facts)| decide_about(fields, change).unwrap();
+        let reason = |fields, change: fn(&mut Config<'_>, &mut Facts<'_>)| {
+            decide_about(fields, change).unwrap()
+        };
         assert_eq!(
             reason("", |config, _| config.version = "v1.1"),
             Some(NoUpdate::UpToDate)

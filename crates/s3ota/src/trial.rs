@@ -13,10 +13,11 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{Image, Verifier};
 use s3ota_image::otadata::{Record, State};
-use s3ota_manifest::Version;
+use s3ota_manifest::{ReleaseKey, Version};
 
 use crate::error::flash as flash_error;
 use crate::layout::{Layout, Running, Slot};
+use crate::memory::Floor;
 use crate::otadata::{Otadata, PLAIN, Purpose, back_from, is_trial, label, release_of};
 use crate::release::ReleaseId;
 use crate::slot::{BLOCK, Bootable};
@@ -241,12 +242,13 @@ pub(crate) async fn confirm<F: NorFlash>(
 
 /// Gives the running firmware up, on trial or not, and selects the one before. The caller restarts.
 ///
-/// A firmware that was confirmed is not left for one below the floor a signed release has set. On trial nothing stands in
+/// A firmware that was confirmed is not left for one below the floor that one of `keys` has set. On trial nothing stands in
 /// the way: a device that does not work is no safer.
 pub(crate) async fn roll_back<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
     running: Running,
+    keys: &[ReleaseKey],
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
     let mut otadata = Otadata::read(flash, layout).await?;
@@ -261,11 +263,11 @@ pub(crate) async fn roll_back<F: NorFlash>(
         .iter()
         .rev()
         .filter(|slot| slot.index != current.index);
-    let floor = otadata.memory(flash).await?.floor();
+    let floor = otadata.memory(flash).await?.floor(keys);
     let mut previous = None;
     for slot in others.by_ref() {
         if let Some(image) = image_in(flash, *slot, block).await?
-            && is_at_least(&image, floor.as_ref())
+            && is_at_least(&image, floor)
         {
             previous = Some(*slot);
             break;
@@ -280,7 +282,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
             let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
             otadata.write(flash, otadata.spare(), record).await
         }
-        None if layout.factory.is_some() && floor.is_none() => {
+        None if layout.factory.is_some() && floor == Floor::NONE => {
             // With both records aborted the bootloader boots the factory app.
             for sector in [otadata.spare(), 1 - otadata.spare()] {
                 let record = otadata
@@ -308,15 +310,13 @@ fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
 }
 
 /// Whether an image's own version is no lower than `floor`.
-fn is_at_least(image: &Image, floor: Option<&Version<'_>>) -> bool {
-    let Some(floor) = floor else { return true };
-    let version = image
+fn is_at_least(image: &Image, floor: Floor) -> bool {
+    let descriptor = image
         .descriptor
         .as_ref()
         .filter(|descriptor| !descriptor.is_arduino());
-    version.is_some_and(|descriptor| {
-        Version::parse(descriptor.version()).is_ok_and(|version| version >= *floor)
-    })
+    let version = descriptor.and_then(|descriptor| Version::parse(descriptor.version()).ok());
+    version.map_or(Floor::NONE, |version| Floor::of(&version)) >= floor
 }
 
 /// The image in a slot, if it is whole and passes its own checks.

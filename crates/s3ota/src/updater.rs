@@ -14,16 +14,17 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
 use s3ota_image::ImageError;
-use s3ota_image::app::PREFIX_LEN;
-use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Version};
+use s3ota_image::app::{Descriptor, PREFIX_LEN};
+use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Timestamp, Version};
 use s3ota_tls::CertTime;
 
-use crate::error::{Name, cut};
+use crate::error::{Name, cut, flash as flash_error};
 use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG, Want};
-use crate::layout::{Layout, Running, Slot};
+use crate::layout::{Layout, LayoutError, Running, Slot};
 use crate::link::Deadline;
+use crate::memory::Told;
 use crate::otadata::Otadata;
-use crate::release::{Facts, ReleaseId, Signer, decide, show};
+use crate::release::{Facts, ReleaseId, decide, has_expired, show};
 use crate::session::{Answer, Opener, Session, SessionBuffers, Target};
 use crate::slot::{BLOCK, SlotWriter};
 use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError, trial};
@@ -121,8 +122,8 @@ pub struct Updater<'a, F, N, C, R> {
     config: Config<'a>,
     device: Device<F, N, C, R>,
     workspace: &'a mut Workspace,
-    /// The entity tag of the last manifest that left nothing to do.
-    etag: Option<String<MAX_ETAG>>,
+    /// The last manifest that left nothing to do: its entity tag, and how long it may be believed.
+    settled: Option<(String<MAX_ETAG>, Option<Timestamp>)>,
 }
 
 impl<'a, F, N, C, R> Updater<'a, F, N, C, R>
@@ -142,7 +143,7 @@ where
             config,
             device,
             workspace,
-            etag: None,
+            settled: None,
         }
     }
 
@@ -279,6 +280,7 @@ where
             &mut self.device.flash,
             &layout,
             running,
+            self.config.release_keys,
             &mut self.workspace.block,
         )
         .await
@@ -318,7 +320,7 @@ where
             config,
             device,
             workspace,
-            etag,
+            settled,
         } = self;
         let Workspace {
             session: buffers,
@@ -326,12 +328,13 @@ where
             block,
         } = &mut **workspace;
         let flash = &mut device.flash;
-        let otadata = Otadata::read(flash, &layout).await?;
+        let mut otadata = Otadata::read(flash, &layout).await?;
         let on_trial = trial::on_trial(&layout, running, &otadata);
         if on_trial && !look_only {
             return Err(Error::OnTrial);
         }
         let slot = layout.target(running)?;
+        let project = project(flash, device.running, block).await?;
 
         let now = device
             .clock
@@ -351,12 +354,20 @@ where
             deadline: Deadline::new(&device.clock, time, config.patience.idle),
         };
 
-        // The manifest.
+        // The manifest. One that was good and has not changed is looked at again once its time is over.
+        if settled
+            .as_ref()
+            .is_some_and(|(_, expires)| has_expired(*expires, now, config))
+        {
+            *settled = None;
+        }
         let mut target =
             Target::new(&HttpsUrl::parse(config.manifest_url).map_err(Error::ManifestUrl)?)?;
         let mut session = opener.open(&target, buffers).await?;
         let (mut session, head) = loop {
-            let want = etag.as_deref().map_or(Want::All, Want::Changed);
+            let want = settled
+                .as_ref()
+                .map_or(Want::All, |(etag, _)| Want::Changed(etag));
             match session.get(&mut target, identity, want).await? {
                 Answer::Here(session, head) => break (session, head),
                 Answer::Elsewhere | Answer::Stale | Answer::NoSuchPart => {
@@ -383,14 +394,12 @@ where
         let memory = otadata.memory(flash).await?;
         let release = ReleaseId::of(&manifest);
         let facts = Facts {
+            project: project.as_deref(),
             running: trial::running_release(&layout, running, &otadata),
             has_failed: otadata.has_failed(flash, release).await?,
             now,
             target: slot,
-            signer: key.map(|key| Signer {
-                newest: memory.newest(key),
-                floor: memory.floor(),
-            }),
+            signer: key.map(|key| memory.signer(config.release_keys, key, manifest.channel)),
         };
         log::info!(
             "the manifest offers {}, running is {}",
@@ -399,16 +408,14 @@ where
         );
         let decision = decide(&manifest, release, config, &facts)?;
         if let Some(key) = key.filter(|_| !look_only) {
-            let (serial, floor) = (manifest.serial.unwrap_or(0), manifest.min_version.as_ref());
-            // A release does not forbid itself.
-            let floor = floor.map(|floor| floor.min(&manifest.version));
-            otadata.remember(flash, &memory, key, serial, floor).await?;
+            let news = Told::by(key, &manifest);
+            otadata.remember(flash, memory, news).await?;
         }
         if let Some(reason) = decision {
-            *etag = head.etag;
+            *settled = head.etag.map(|etag| (etag, manifest.expires));
             return Ok(Attempt::NoUpdate(reason));
         }
-        *etag = None;
+        *settled = None;
         let version = show(&manifest.version);
         if look_only {
             return Ok(Attempt::Found(Available {
@@ -425,6 +432,7 @@ where
         let expected = Expected {
             manifest: &manifest,
             config,
+            project: project.as_deref(),
             slot,
         };
         let mut writer = SlotWriter::take_up(flash, slot, block, release).await?;
@@ -596,10 +604,25 @@ where
     }
 }
 
+/// The name of the project whose firmware runs from flash offset `running`, as its app descriptor has it.
+async fn project<F: NorFlash>(
+    flash: &mut F,
+    running: u32,
+    block: &mut [u8; BLOCK],
+) -> Result<Option<Name>, Error> {
+    let prefix = block.first_chunk_mut::<PREFIX_LEN>();
+    let prefix = prefix.ok_or(LayoutError::RunningUnknown { offset: running })?;
+    flash.read(running, prefix).await.map_err(flash_error)?;
+    let descriptor = prefix.last_chunk().and_then(Descriptor::parse);
+    Ok(descriptor.map(|descriptor| cut(descriptor.project_name())))
+}
+
 /// What an image must be.
 struct Expected<'e> {
     manifest: &'e Manifest<'e>,
     config: &'e Config<'e>,
+    /// The running firmware's.
+    project: Option<&'e str>,
     slot: Slot,
 }
 
@@ -623,7 +646,7 @@ impl Expected<'_> {
         Ok(())
     }
 
-    /// Checks what the first bytes say: the chip, and the version the image calls itself by. Before anything is erased.
+    /// Checks what the first bytes say: the chip, and the project and version the image calls itself by. Before anything is erased.
     fn check_prefix<F: NorFlash>(&self, writer: &SlotWriter<'_, F>) -> Result<(), FirmwareError> {
         let chip = writer
             .verifier()
@@ -644,6 +667,17 @@ impl Expected<'_> {
             .verifier()
             .descriptor()
             .ok_or(FirmwareError::NoDescriptor)?;
+        let found = descriptor.project_name();
+        let other = match (self.manifest.project, self.project) {
+            (Some(named), _) => Some(named).filter(|&named| named != found),
+            (None, own) => own.filter(|own| !self.config.takes_project(own, found)),
+        };
+        if let Some(expected) = other {
+            return Err(FirmwareError::Project {
+                expected: cut(expected),
+                found: cut(found),
+            });
+        }
         // Arduino builds carry the version of the core, and some builds a git hash: neither can be compared.
         if !descriptor.is_arduino()
             && let Ok(found) = Version::parse(descriptor.version())

@@ -2,7 +2,7 @@
 
 use embassy_time::Timer;
 use s3ota::device::{Dns, NorFlash, TcpConnect};
-use s3ota::{Error, Updater};
+use s3ota::{Error, ReleaseError, Updater};
 use s3ota_esp::{Clock, Entropy};
 
 /// How often the server may be unreachable before the firmware is blamed for it. A minute apart.
@@ -38,6 +38,10 @@ async fn passes<F: NorFlash, N: TcpConnect + Dns>(
 ) -> bool {
     for attempt in 1..=ATTEMPTS {
         match updater.check().await {
+            // A firmware that does not trust the key in use could never be replaced.
+            Err(error @ Error::Release(ReleaseError::Signature(_))) => {
+                log::warn!("attempt {attempt} of {ATTEMPTS}: {error}");
+            }
             // A release that is refused was read from a server that was reached, too.
             Ok(_) | Err(Error::Release(_) | Error::Image(_)) => {
                 let free = esp_alloc::HEAP.free();
