@@ -9,6 +9,7 @@
 
 mod emulator;
 mod otadata;
+mod random;
 mod scenarios;
 mod server;
 mod transcript;
@@ -36,8 +37,8 @@ pub struct Args {
     #[arg(long)]
     build_only: bool,
 
-    /// How many times the power is cut in the middle of an update
-    #[arg(long, value_name = "N", default_value_t = 24)]
+    /// How many updates lose their power in the middle, every other one twice
+    #[arg(long, value_name = "N", default_value_t = 27)]
     cuts: u32,
 
     /// Where the cuts fall: the same number, the same moments
@@ -45,7 +46,7 @@ pub struct Args {
     seed: u64,
 
     /// How many emulators run at a time
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
 }
 

@@ -1,6 +1,6 @@
 //! The emulated chip: a process that is started, listened to, and killed.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,9 @@ use crate::{Result, paths, toolchain};
 
 const PROGRAM: &str = "qemu-system-riscv32";
 const MACHINE: &str = "esp32c3";
+
+/// So many lines the emulator may say about itself. The rest is read, so that it is not held up, and forgotten.
+const REMARKS: usize = 200;
 
 /// The emulator to use, if there is one: `S3OTA_QEMU`, else the one in `PATH` if it knows the chip.
 pub fn find() -> Result<Option<PathBuf>> {
@@ -45,11 +48,11 @@ fn knows_the_chip(emulator: &Path) -> bool {
 #[derive(Debug)]
 pub struct Chip {
     process: Child,
-    listener: Option<JoinHandle<()>>,
+    listeners: Vec<JoinHandle<()>>,
 }
 
 impl Chip {
-    /// Switches a chip with this flash on. What it says on its serial port goes to `out`.
+    /// Switches a chip with this flash on. What it says on its serial port goes to `out`, and what its emulator says.
     pub fn power_on(
         emulator: &Path,
         flash: &Path,
@@ -59,14 +62,20 @@ impl Chip {
         fs::metadata(flash).map_err(|error| paths::about(flash, &error))?;
         let this =
             env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
-        let relay = format!("cmd:{} relay {server}", this.display());
+        // The network takes the command apart as a shell does, and options take commas for their own.
+        let relay = format!("cmd:'{}' relay {server}", this.display());
+        let option = |text: &str| text.replace(',', ",,");
         let mut process = Command::new(emulator)
             .args(["-nographic", "-M", MACHINE])
             .arg("-drive")
-            .arg(format!("file={},if=mtd,format=raw", flash.display()))
+            .arg(format!(
+                "file={},if=mtd,format=raw",
+                option(&flash.display().to_string())
+            ))
             .arg("-nic")
             .arg(format!(
-                "user,model=open_eth,guestfwd=tcp:{SERVER}:{PORT}-{relay}"
+                "user,model=open_eth,guestfwd=tcp:{SERVER}:{PORT}-{}",
+                option(&relay)
             ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -77,21 +86,20 @@ impl Chip {
             .stdout
             .take()
             .ok_or("the emulator has no serial port")?;
-        let listener = thread::spawn(move || {
-            let mut lines = BufReader::new(serial);
-            let mut line = Vec::new();
-            while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
-                let text = plain(String::from_utf8_lossy(&line).trim_end());
-                line.clear();
-                if !text.is_empty() && out.send((Who::Device, text)).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self {
-            process,
-            listener: Some(listener),
-        })
+        let remarks = process.stderr.take().ok_or("the emulator has no stderr")?;
+        let listeners = vec![
+            listen(serial, Who::Device, usize::MAX, out.clone()),
+            listen(remarks, Who::Emulator, REMARKS, out),
+        ];
+        Ok(Self { process, listeners })
+    }
+
+    /// How the emulator ended, if it did so by itself: an emulated chip goes on for good.
+    pub fn has_ended(&mut self) -> Option<String> {
+        let status = self.process.try_wait().ok()??;
+        // What it said last.
+        self.stop_listening();
+        Some(format!("the emulator has ended by itself ({status})"))
     }
 
     /// Cuts the power. What the chip had written is in its flash, and nothing else.
@@ -103,10 +111,38 @@ impl Chip {
         // SIGKILL: the emulator cannot tidy up. It may be dead already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        if let Some(listener) = self.listener.take() {
+        self.stop_listening();
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in self.listeners.drain(..) {
             let _ = listener.join();
         }
     }
+}
+
+/// Passes on the first `count` lines, and reads to the end.
+fn listen(
+    from: impl Read + Send + 'static,
+    who: Who,
+    count: usize,
+    out: Sender<(Who, String)>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut lines = BufReader::new(from);
+        let mut line = Vec::new();
+        let mut left = count;
+        while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = plain(String::from_utf8_lossy(&line).trim_end());
+            line.clear();
+            if text.is_empty() || left == 0 {
+                continue;
+            }
+            left -= 1;
+            // Nobody may be there to hear it any more.
+            let _ = out.send((who, text));
+        }
+    })
 }
 
 impl Drop for Chip {

@@ -1,24 +1,36 @@
-//! The bootloader and our idea of it, on the same otadata.
+//! The bootloader and our idea of it, on the same flash.
 //!
-//! `s3ota inspect` says what boots by the rules in `s3ota-sim`. The bootloader itself says what it loads. They must say the same
-//! of every state that power cuts, other tools or worn flash may leave.
+//! `s3ota-sim` has ESP-IDF's rules, and everything that is proved about power cuts is proved on them. Here the bootloader
+//! itself is asked: from the same flash both must load the same app, and write the same to otadata. The flash is in any
+//! state that power cuts, other tools or worn cells may leave: with factory app and without, with apps that are
+//! damaged, with records that are torn, equal, stale, refused.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
+use std::time::Instant;
 
-use s3ota_image::otadata::{Record, SECTOR_SIZE, State};
+use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State};
+use s3ota_image::partition::{Partition, PartitionTable, TABLE_OFFSET, TableBuilder};
+use s3ota_sim::{Bootloader, Flash};
 
 use super::emulator::Chip;
-use super::scenarios::{Bench, PATIENCE, inspect};
+use super::random::Random;
+use super::scenarios::{Bench, LOOK, PATIENCE, at_a_time};
 use super::transcript::Who;
 use crate::{Result, paths};
 
-/// Where otadata lies, by `firmware/partitions/4mb.csv`.
-const OTADATA: usize = 0xd000;
-
-/// What the bootloader says when it has made its choice.
+/// What the bootloader says when it has made its choice,
 const LOADED: &str = "Loaded app from partition at offset ";
+/// when there is none,
+const NOTHING: &str = "No bootable app";
+/// when it has written the first record of all,
+const WRITTEN: &str = "Set actual ota_seq=";
+/// and the app when it has taken over.
+const APP: [&str; 3] = ["INFO - ", "WARN - ", "ERROR - "];
+
+/// So many torn records are made up, besides those of [`STATES`].
+const TORN: usize = 60;
 
 /// A record, and what of its 32 bytes is not as it should be.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +41,14 @@ enum Sector {
     BadCrc(u32, State),
     /// Only so many bytes of it were programmed.
     Torn(u32, usize),
+    /// These bits have not been cleared, or have been set already.
+    Mixed(u32, State, [u8; RECORD_LEN]),
 }
 
-use Sector::{BadCrc, Erased, Good, Torn};
+use Sector::{BadCrc, Erased, Good, Mixed, Torn};
 use State::{Aborted, Invalid, New, PendingVerify, Undefined, Valid};
 
-const STATES: [(Sector, Sector); 28] = [
+const STATES: [(Sector, Sector); 31] = [
     (Erased, Erased),
     (Good(1, Valid), Erased),
     (Erased, Good(2, Valid)),
@@ -65,13 +79,19 @@ const STATES: [(Sector, Sector); 28] = [
     // Stale ones, and numbers nobody wrote.
     (Good(9, Valid), Good(4, New)),
     (Good(0x7fff_ffff, Valid), Good(0x7fff_fffe, Valid)),
+    (Good(0xffff_fffe, Valid), Good(1, Valid)),
+    (Good(0, Valid), Erased),
+    (Good(u32::MAX, Valid), Good(1, Valid)),
 ];
 
+/// Those that are tried with damaged apps, too.
+const WITH_DAMAGE: [usize; 7] = [0, 2, 4, 5, 10, 16, 22];
+
 impl Sector {
-    fn bytes(self) -> [u8; 32] {
+    fn bytes(self) -> [u8; RECORD_LEN] {
         const LABEL: [u8; 20] = [0xff; 20];
         match self {
-            Erased => [0xff; 32],
+            Erased => [0xff; RECORD_LEN],
             Good(sequence, state) => Record::new(sequence, state, LABEL).emit(),
             BadCrc(sequence, state) => {
                 let record = Record::new(sequence, state, LABEL);
@@ -87,63 +107,290 @@ impl Sector {
                 bytes[programmed..].fill(0xff);
                 bytes
             }
+            Mixed(sequence, state, set) => {
+                let mut bytes = Record::new(sequence, state, LABEL).emit();
+                bytes
+                    .iter_mut()
+                    .zip(set)
+                    .for_each(|(byte, set)| *byte |= set);
+                bytes
+            }
         }
+    }
+
+    /// One that may be there after a power cut.
+    fn any(random: &mut Random) -> Self {
+        let sequence = 1 + random.below(5) as u32;
+        let states = [New, PendingVerify, Valid, Invalid, Aborted, Undefined];
+        let state = states[random.below(states.len())];
+        let bits = match random.below(4) {
+            0 => return Good(sequence, state),
+            few => 1 << (2 * few),
+        };
+        let mut set = [0; RECORD_LEN];
+        for bit in 0..8 * RECORD_LEN {
+            if random.below(bits) == 0 {
+                set[bit / 8] |= 1 << (bit % 8);
+            }
+        }
+        Mixed(sequence, state, set)
     }
 }
 
-/// Compares them on a flash that has an image in either slot. How many states there were.
-pub fn compare(bench: &Bench, flash: &Path) -> Result<String> {
+/// A flash with an app in every app partition.
+#[derive(Debug)]
+struct Layout {
+    name: &'static str,
+    bytes: Vec<u8>,
+    otadata: Partition,
+    slots: Vec<Partition>,
+}
+
+impl Layout {
+    fn new(name: &'static str, bytes: Vec<u8>) -> Result<Self> {
+        let table = PartitionTable::parse(&bytes[TABLE_OFFSET as usize..])
+            .map_err(|error| format!("the {name}: {error}"))?;
+        let otadata = table.otadata().ok_or("there is no otadata")?;
+        let slots = table.ota_slots().collect();
+        Ok(Self {
+            name,
+            otadata,
+            slots,
+            bytes,
+        })
+    }
+
+    /// The apps of the two slots, on a flash that has a factory app, too: that of the first slot.
+    fn with_factory(&self) -> Result<Self> {
+        let csv = paths::firmware().join("partitions/4mb-factory.csv");
+        let text = fs::read_to_string(&csv).map_err(|error| paths::about(&csv, &error))?;
+        let about = |problem: String| format!("{}: {problem}", csv.display());
+        let builder = TableBuilder::from_csv(&text).map_err(|error| about(error.to_string()))?;
+        let table = builder
+            .to_bytes()
+            .map_err(|error| about(error.to_string()))?;
+        let mut bytes = vec![0xff; self.bytes.len()];
+        bytes[..TABLE_OFFSET as usize].copy_from_slice(&self.bytes[..TABLE_OFFSET as usize]);
+        bytes[TABLE_OFFSET as usize..][..table.len()].copy_from_slice(&table);
+        let mut layout = Self::new("flash with a factory app", bytes)?;
+        let factory = builder
+            .partitions()
+            .iter()
+            .find(|entry| entry.label.as_str() == "factory");
+        let apps = factory.into_iter().chain(&layout.slots);
+        for (to, from) in apps.zip([&self.slots[0], &self.slots[0], &self.slots[1]]) {
+            let length = to.size.min(from.size) as usize;
+            let app = &self.bytes[from.offset as usize..][..length];
+            layout.bytes[to.offset as usize..][..length].copy_from_slice(app);
+        }
+        Ok(layout)
+    }
+}
+
+/// A flash both are asked about.
+#[derive(Debug, Clone, Copy)]
+struct Case<'l> {
+    layout: &'l Layout,
+    sectors: (Sector, Sector),
+    /// Which slots hold an app that is not whole.
+    damaged: [bool; 2],
+}
+
+/// What came of a flash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Outcome {
+    /// Where the app lies that is loaded.
+    loads: Option<u32>,
+    /// What otadata holds afterwards, if the bootloader wrote it.
+    writes: Option<Vec<u8>>,
+}
+
+impl Case<'_> {
+    fn flash(&self) -> Vec<u8> {
+        let mut bytes = self.layout.bytes.clone();
+        let otadata = self.layout.otadata.offset as usize;
+        for (sector, at) in [
+            (self.sectors.0, otadata),
+            (self.sectors.1, otadata + SECTOR_SIZE as usize),
+        ] {
+            bytes[at..][..SECTOR_SIZE as usize].fill(0xff);
+            bytes[at..][..RECORD_LEN].copy_from_slice(&sector.bytes());
+        }
+        for (slot, damaged) in self.layout.slots.iter().zip(self.damaged) {
+            // In the middle of the code: header and segments look well.
+            bytes[slot.offset as usize + 0x40000] ^= u8::from(damaged);
+        }
+        bytes
+    }
+
+    fn otadata<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.layout.otadata.offset as usize..][..2 * SECTOR_SIZE as usize]
+    }
+
+    /// By the rules in `s3ota-sim`.
+    fn ours(&self, before: &[u8]) -> Outcome {
+        let mut flash = Flash::in_memory(before.to_vec());
+        let app = Bootloader::default().boot(&mut flash).ok();
+        let (was, is) = (self.otadata(before), self.otadata(flash.bytes()));
+        Outcome {
+            loads: app.map(|app| app.partition.offset),
+            writes: (was != is).then(|| is.to_vec()),
+        }
+    }
+
+    /// By the bootloader.
+    fn theirs(&self, bench: &Bench, path: &Path) -> Result<Outcome> {
+        let (saying, said) = channel();
+        // Nobody is there to answer: the firmware has no time to ask.
+        let nowhere = ([127, 0, 0, 1], 9).into();
+        let mut chip = Chip::power_on(&bench.emulator, path, nowhere, saying)?;
+        let end = Instant::now() + PATIENCE;
+        let mut loads = None;
+        let mut writes = false;
+        loop {
+            let line = match said.recv_timeout(LOOK) {
+                Ok((Who::Device, line)) => line,
+                Ok(_) => continue,
+                Err(_) => match chip.has_ended() {
+                    Some(problem) => return Err(problem),
+                    None if Instant::now() > end => return Err("the bootloader is silent".into()),
+                    None => continue,
+                },
+            };
+            if let Some((_, offset)) = line.split_once(LOADED) {
+                let offset = offset.trim().trim_start_matches("0x");
+                let offset = u32::from_str_radix(offset, 16).ok();
+                loads = Some(offset.ok_or_else(|| format!("the bootloader says: {line}"))?);
+            } else if line.contains(WRITTEN) {
+                writes = true;
+                break;
+            } else if line.contains(NOTHING) || APP.iter().any(|app| line.contains(app)) {
+                break;
+            }
+        }
+        chip.cut_power();
+        let after = fs::read(path).map_err(|error| paths::about(path, &error))?;
+        Ok(Outcome {
+            loads,
+            writes: writes.then(|| self.otadata(&after).to_vec()),
+        })
+    }
+}
+
+/// Compares them, on the apps of a flash that has one in either slot. What was compared.
+pub fn compare(bench: &Bench, flash: &Path, seed: u64, jobs: u16) -> Result<String> {
+    let bytes = fs::read(flash).map_err(|error| paths::about(flash, &error))?;
+    let two_slots = Layout::new("flash with two slots", bytes)?;
+    let with_factory = two_slots.with_factory()?;
+    let cases = cases(&[&two_slots, &with_factory], seed);
+
     let mut part = bench
         .transcript
-        .part("the bootloader on given otadata", false);
+        .part("the bootloader, and what s3ota-sim says of it", false);
+    let asked = at_a_time(&cases, jobs, |case| -> Result<(Outcome, Outcome)> {
+        // Each on a file of its own.
+        let file = tempfile::Builder::new()
+            .suffix(".bin")
+            .tempfile_in(flash.parent().unwrap_or(flash))
+            .map_err(|error| format!("a temporary file: {error}"))?;
+        let path: PathBuf = file.path().into();
+        let before = case.flash();
+        fs::write(&path, &before).map_err(|error| paths::about(&path, &error))?;
+        Ok((case.ours(&before), case.theirs(bench, &path)?))
+    });
     let mut differ = Vec::new();
-    for (first, second) in STATES {
-        let path = bench.flash.with_file_name("otadata.bin");
-        let mut bytes = fs::read(flash).map_err(|error| paths::about(flash, &error))?;
-        for (sector, at) in [(first, OTADATA), (second, OTADATA + SECTOR_SIZE as usize)] {
-            bytes[at..][..SECTOR_SIZE as usize].fill(0xff);
-            bytes[at..][..32].copy_from_slice(&sector.bytes());
-        }
-        fs::write(&path, &bytes).map_err(|error| paths::about(&path, &error))?;
-        // Before the bootloader has its way with the flash: it may write a record itself.
-        let ours = inspect(bench, &path)?["boots"]["slot"].as_u64();
-        let theirs = loads(bench, &path)?;
-        let line =
-            format!("{first:?}, {second:?}: s3ota says {ours:?}, the bootloader loads {theirs:?}");
+    for (case, asked) in cases.iter().zip(asked) {
+        let line = match asked {
+            Ok((ours, theirs)) if ours == theirs => {
+                part.line(Who::Harness, format!("{case}: {ours}"));
+                continue;
+            }
+            Ok((ours, theirs)) => format!("{case}: by s3ota-sim it {ours}, but it {theirs}"),
+            Err(problem) => format!("{case}: {problem}"),
+        };
         part.line(Who::Harness, &line);
-        if ours != theirs {
-            differ.push(line);
-        }
+        differ.push(line);
     }
     part.end(!differ.is_empty());
     match differ.first() {
         None => Ok(format!(
-            "it loads what s3ota says it does, in {} states of otadata",
-            STATES.len()
+            "the same app and the same otadata in {} states of the flash",
+            cases.len()
         )),
         Some(first) => Err(format!("in {} states they differ: {first}", differ.len())),
     }
 }
 
-/// The slot the bootloader loads from this flash.
-fn loads(bench: &Bench, flash: &Path) -> Result<Option<u64>> {
-    let (saying, said) = channel();
-    // Nobody is there to answer: the firmware has no time to ask.
-    let nowhere = ([127, 0, 0, 1], 9).into();
-    let chip = Chip::power_on(&bench.emulator, flash, nowhere, saying)?;
-    let mut lines = std::iter::from_fn(|| said.recv_timeout(PATIENCE).ok());
-    let line = lines.find_map(|(_, line)| {
-        let loaded = line
-            .split_once(LOADED)
-            .map(|(_, offset)| offset.trim().to_owned());
-        loaded.or_else(|| line.contains("No bootable app").then(String::new))
-    });
-    chip.cut_power();
-    match line.as_deref() {
-        Some("0x10000") => Ok(Some(0)),
-        Some("0x200000") => Ok(Some(1)),
-        Some("") => Ok(None),
-        other => Err(format!("the bootloader loads from {other:?}")),
+fn cases<'l>(layouts: &[&'l Layout], seed: u64) -> Vec<Case<'l>> {
+    const WHOLE: [bool; 2] = [false; 2];
+    let mut random = Random::new(seed);
+    let torn: Vec<_> = (0..TORN)
+        .map(|_| (Sector::any(&mut random), Sector::any(&mut random)))
+        .collect();
+    let mut cases = Vec::new();
+    for (number, &layout) in layouts.iter().enumerate() {
+        let mut case = |sectors, damaged| {
+            cases.push(Case {
+                layout,
+                sectors,
+                damaged,
+            });
+        };
+        STATES.into_iter().for_each(|sectors| case(sectors, WHOLE));
+        for index in WITH_DAMAGE {
+            for damaged in [[true, false], [false, true], [true, true]] {
+                case(STATES[index], damaged);
+            }
+        }
+        let torn = torn.iter().skip(number).step_by(layouts.len());
+        torn.for_each(|&sectors| case(sectors, WHOLE));
+    }
+    cases
+}
+
+impl std::fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (first, second) = self.sectors;
+        write!(f, "{}, {first}, {second}", self.layout.name)?;
+        match self.damaged {
+            [false, false] => Ok(()),
+            [true, false] => f.write_str(", ota_0 damaged"),
+            [false, true] => f.write_str(", ota_1 damaged"),
+            [true, true] => f.write_str(", both slots damaged"),
+        }
+    }
+}
+
+impl std::fmt::Display for Sector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = |state: &State| format!("{state:?}");
+        match self {
+            Erased => f.write_str("erased"),
+            Good(sequence, good) => write!(f, "{sequence} {}", state(good)),
+            BadCrc(sequence, bad) => write!(f, "{sequence} {} with a wrong CRC", state(bad)),
+            Torn(sequence, bytes) => write!(f, "{bytes} bytes of {sequence} Valid"),
+            Mixed(sequence, torn, set) => {
+                let bits: u32 = set.iter().map(|byte| byte.count_ones()).sum();
+                write!(f, "{sequence} {} with {bits} bits set", state(torn))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.loads {
+            Some(offset) => write!(f, "loads {offset:#x}")?,
+            None => f.write_str("loads nothing")?,
+        }
+        match &self.writes {
+            Some(otadata) => {
+                let record = otadata.first_chunk().map(Record::parse);
+                let sequence = record.map_or(u32::MAX, |record| record.sequence);
+                write!(f, " and writes {sequence} to otadata")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -159,5 +406,28 @@ mod tests {
         assert!(!parse(Torn(2, 28)).crc_matches());
         assert_eq!(parse(Torn(2, 4)).sequence, 2);
         assert!(parse(Erased).is_idf_invalid());
+        let mut set = [0; RECORD_LEN];
+        set[0] = 1;
+        assert_eq!(parse(Mixed(2, Valid, set)).sequence, 3);
+    }
+
+    #[test]
+    fn every_layout_gets_every_state_whole_and_some_with_damaged_apps() {
+        let table = TableBuilder::from_csv(
+            &fs::read_to_string(paths::firmware().join("partitions/4mb.csv")).unwrap(),
+        )
+        .unwrap()
+        .to_bytes()
+        .unwrap();
+        let mut bytes = vec![0xff; 4 << 20];
+        bytes[TABLE_OFFSET as usize..][..table.len()].copy_from_slice(&table);
+        let plain = Layout::new("plain", bytes).unwrap();
+        let factory = plain.with_factory().unwrap();
+        assert_eq!((plain.slots.len(), factory.slots.len()), (2, 2));
+        let cases = cases(&[&plain, &factory], 1);
+        let expected = 2 * (STATES.len() + 3 * WITH_DAMAGE.len()) + TORN;
+        assert_eq!(cases.len(), expected);
+        let damage = cases.iter().filter(|case| case.damaged == [true, true]);
+        assert_eq!(damage.count(), 2 * WITH_DAMAGE.len());
     }
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::emulator::Chip;
 use super::otadata;
+use super::random::Random;
 use super::server::Server;
 use super::transcript::{Part, Transcript, Who};
 use super::variants::{HANGS, NEVER_CONFIRMS, NEXT, PANICS, SECOND, Variant};
@@ -35,8 +36,11 @@ pub struct Bench {
     pub transcript: Transcript,
 }
 
-/// How long to wait for one thing: the emulator is slow on a busy machine, and the first check comes after 20 seconds.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+/// How long to wait for one thing. The first check comes after 20 seconds at most; the rest is for slow emulators.
+pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How often to look whether the emulator is still there, while it says nothing.
+pub const LOOK: Duration = Duration::from_millis(500);
 
 /// What the device says when the release on trial is the one to keep.
 const CONFIRMED: &str = "confirmed: the server can be reached";
@@ -46,20 +50,36 @@ type Row = (String, Result<String>);
 
 /// Runs all scenarios, and tells in a table what came of them. Whether all held.
 pub fn run(bench: &Bench, cuts: u32, seed: u64, jobs: u16) -> Result<bool> {
+    let updated = update(bench);
     let mut rows = vec![(
         "1.0.0 updates itself to 1.1.0, which confirms itself".to_owned(),
-        update(bench),
+        updated
+            .as_ref()
+            .map(|_| "1.1.0 boots from ota_1, confirmed".to_owned())
+            .map_err(String::clone),
     )];
-    if rows.iter().all(|(_, outcome)| outcome.is_ok()) {
+    if let Ok(course) = &updated {
+        let flash = after_update(bench);
         let name = "the bootloader does what s3ota-sim says it does".to_owned();
-        rows.push((name, otadata::compare(bench, &updated(bench))));
+        rows.push((name, otadata::compare(bench, &flash, seed, jobs)));
         let broken = [PANICS, HANGS, NEVER_CONFIRMS].map(Scenario::Broken);
-        let cuts = cuts_of(cuts, seed).into_iter().map(Scenario::Cut);
-        rows.extend(at_a_time(
-            bench,
-            broken.into_iter().chain(cuts).collect(),
-            jobs,
-        ));
+        let cuts = cuts_of(cuts, seed, course)?;
+        let scenarios: Vec<_> = broken
+            .into_iter()
+            .chain(cuts.into_iter().map(Scenario::Cut))
+            .collect();
+        let done = AtomicUsize::new(0);
+        rows.extend(at_a_time(&scenarios, jobs, |scenario| {
+            let row = scenario.run(bench);
+            println!(
+                "{:>3} of {} {}  {}",
+                done.fetch_add(1, Ordering::Relaxed) + 1,
+                scenarios.len(),
+                if row.1.is_ok() { "held  " } else { "FAILED" },
+                row.0
+            );
+            row
+        }));
     }
     bench.transcript.say("");
     for (name, outcome) in &rows {
@@ -73,7 +93,7 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64, jobs: u16) -> Result<bool> {
         "\n{held} of {} scenarios held (seed {seed})",
         rows.len()
     ));
-    Ok(held == rows.len())
+    Ok(updated.is_ok() && held == rows.len())
 }
 
 /// What can run beside others.
@@ -83,109 +103,162 @@ enum Scenario {
     Cut(Cut),
 }
 
+impl Scenario {
+    fn run(self, bench: &Bench) -> Row {
+        match self {
+            Self::Broken(variant) => (
+                format!("1.2.0 {}", what_is_wrong(&variant)),
+                broken(bench, variant),
+            ),
+            Self::Cut(cut) => (cut.to_string(), power_cut(bench, cut)),
+        }
+    }
+}
+
 /// A power cut: so long after a line of the device.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     number: u32,
     moment: Moment,
     after: Duration,
+    /// It is cut again so long after it has come back.
+    again: Option<Duration>,
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cut {} {}", self.number, self.moment.name)?;
+        match self.again {
+            Some(_) => f.write_str(", and again"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A stretch of an update.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     name: &'static str,
-    /// It begins when the device says this,
+    /// What the device is updated to.
+    release: Variant,
+    /// When the device says this,
     begins: &'static str,
-    /// and lasts about so long.
-    lasts: Duration,
+    /// the cut comes within this share
+    share: (f64, f64),
+    /// of the time from one line of the update to another, as long as that took when nobody cut.
+    of: [&'static str; 2],
 }
 
-const fn moment(name: &'static str, begins: &'static str, milliseconds: u64) -> Moment {
+const ON: &str = "ESP-ROM:";
+const RUNS: &str = "simple 1.0.0, Confirmed";
+const OFFERED: &str = "the manifest offers 1.1.0, running is 1.0.0";
+const ON_FLASH: &str = "1.1.0 is on flash in slot 1";
+const RESTARTS: &str = "restarting into 1.1.0";
+const ON_TRIAL: &str = "simple 1.1.0, Trial { boot: 1, of: 3 }";
+const REACHED: &str = "the manifest offers 1.1.0, running is 1.1.0";
+
+const fn moment(
+    name: &'static str,
+    begins: &'static str,
+    share: (f64, f64),
+    ends: &'static str,
+) -> Moment {
     Moment {
         name,
+        release: SECOND,
         begins,
-        lasts: Duration::from_millis(milliseconds),
+        share,
+        of: [begins, ends],
     }
 }
 
-/// The stretches of an update, in their order.
-const MOMENTS: [Moment; 8] = [
-    moment("in the boot", "ESP-ROM:", 1_000),
-    moment("before the network is up", "simple 1.0.0, Confirmed", 2_000),
+/// The stretches of an update in their order, and what follows a release that panics.
+const MOMENTS: [Moment; 9] = [
+    moment("in the boot", ON, (0.0, 1.0), RUNS),
+    moment("before the check", RUNS, (0.0, 1.0), OFFERED),
     moment(
         "at the first bytes of the image",
-        "the manifest offers 1.1.0",
-        1_000,
+        OFFERED,
+        (0.0, 0.1),
+        ON_FLASH,
     ),
-    moment("in the download", "the manifest offers 1.1.0", 1_800),
-    moment("at the switch", "1.1.0 is on flash", 60),
-    moment("in the restart", "restarting into 1.1.0", 600),
-    moment("on trial", "simple 1.1.0, Trial", 8_000),
-    moment("at the confirmation", CONFIRMED, 60),
+    moment("in the download", OFFERED, (0.1, 0.95), ON_FLASH),
+    moment("at the switch", OFFERED, (0.95, 1.05), ON_FLASH),
+    moment("in the restart", RESTARTS, (0.0, 1.0), ON_TRIAL),
+    moment("on trial", ON_TRIAL, (0.0, 1.0), CONFIRMED),
+    moment("at the confirmation", REACHED, (0.0, 1.5), CONFIRMED),
+    Moment {
+        name: "on a trial that fails",
+        release: PANICS,
+        begins: "restarting into 1.2.0",
+        // Three boots that fail, one that gives it up, one of the old firmware.
+        share: (0.0, 5.0),
+        of: [RESTARTS, ON_TRIAL],
+    },
 ];
 
-/// So many cuts, spread over all moments.
-fn cuts_of(cuts: u32, seed: u64) -> Vec<Cut> {
-    // SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-    let mut state = seed;
-    let mut random = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
+/// What a device says in an update, and when.
+type Course = Vec<(Instant, String)>;
+
+/// How long it takes from one line to another.
+fn time_of(course: &Course, [begins, ends]: [&str; 2]) -> Result<Duration> {
+    let mut lines = course.iter();
+    let mut at = |text: &str| {
+        let line = lines.find(|(_, line)| line.contains(text));
+        line.map(|(at, _)| *at)
+            .ok_or_else(|| format!("the update has no line `{text}`"))
     };
+    let begins = at(begins)?;
+    Ok(at(ends)?.duration_since(begins))
+}
+
+/// So many cuts, spread over all moments. Every other device loses its power a second time, somewhere in the time that a
+/// whole update takes.
+fn cuts_of(cuts: u32, seed: u64, course: &Course) -> Result<Vec<Cut>> {
+    let mut random = Random::new(seed);
+    let whole = time_of(course, [ON, ON_FLASH])?;
     (1..=cuts)
         .zip(MOMENTS.into_iter().cycle())
-        .map(|(number, moment)| Cut {
-            number,
-            moment,
-            after: moment.lasts.mul_f64(random()),
+        .map(|(number, moment)| {
+            let (from, to) = moment.share;
+            let share = from + (to - from) * random.fraction();
+            let again = whole.mul_f64(random.fraction());
+            Ok(Cut {
+                number,
+                moment,
+                after: time_of(course, moment.of)?.mul_f64(share),
+                again: number.is_multiple_of(2).then_some(again),
+            })
         })
         .collect()
 }
 
-/// Runs scenarios, so many at a time, and gives their outcomes in their order.
-fn at_a_time(bench: &Bench, scenarios: Vec<Scenario>, jobs: u16) -> Vec<Row> {
+/// Does something with each item, so many at a time, and gives what came of it in their order.
+pub fn at_a_time<T: Sync, R: Send>(
+    items: &[T],
+    jobs: u16,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::new());
+    let results = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(scenario) = scenarios.get(index) else {
+                    let Some(item) = items.get(index) else {
                         return;
                     };
-                    let row = match scenario {
-                        Scenario::Broken(variant) => (
-                            format!("1.2.0 {}", what_is_wrong(variant)),
-                            broken(bench, *variant),
-                        ),
-                        Scenario::Cut(cut) => (
-                            format!("cut {} {}", cut.number, cut.moment.name),
-                            power_cut(bench, *cut),
-                        ),
-                    };
-                    let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-                    println!(
-                        "{:>3} of {} {}  {}",
-                        outcomes.len() + 1,
-                        scenarios.len(),
-                        if row.1.is_ok() { "held  " } else { "FAILED" },
-                        row.0
-                    );
-                    outcomes.push((index, row));
+                    let result = work(item);
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    results.push((index, result));
                 }
             });
         }
     });
-    let mut outcomes = outcomes
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    outcomes.sort_by_key(|(index, _)| *index);
-    outcomes.into_iter().map(|(_, row)| row).collect()
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn what_is_wrong(variant: &Variant) -> &str {
@@ -196,35 +269,37 @@ fn what_is_wrong(variant: &Variant) -> &str {
 }
 
 /// 1.0.0 boots by mask ROM and bootloader and updates itself over TLS; 1.1.0 boots from the other slot and confirms.
-fn update(bench: &Bench) -> Result<String> {
+/// What was said, and when.
+fn update(bench: &Bench) -> Result<Course> {
     let mut device = Device::new(bench, "the update", &bench.flash, true)?;
     let outcome = (|| {
         device.publish(SECOND)?;
         device.power_on()?;
         for line in [
-            "ESP-ROM:esp32c3",
+            ON,
             "2nd stage bootloader",
             "Loaded app from partition at offset 0x10000",
-            "simple 1.0.0, Confirmed",
-            "1.1.0 is on flash in slot 1",
+            RUNS,
+            OFFERED,
+            ON_FLASH,
+            RESTARTS,
             "Loaded app from partition at offset 0x200000",
-            "simple 1.1.0, Trial { boot: 1, of: 3 }",
+            ON_TRIAL,
+            REACHED,
             CONFIRMED,
         ] {
             device.expect(&[line])?;
         }
         device.settled("1.1.0", 1)?;
-        Ok("1.1.0 boots from ota_1, confirmed".to_owned())
+        let updated = after_update(bench);
+        fs::copy(&device.flash, &updated).map_err(|error| paths::about(&updated, &error))?;
+        Ok(std::mem::take(&mut device.course))
     })();
-    if outcome.is_ok() {
-        fs::copy(&device.flash, updated(bench))
-            .map_err(|error| paths::about(&device.flash, &error))?;
-    }
     device.end(outcome)
 }
 
 /// The flash of a device that has updated itself.
-fn updated(bench: &Bench) -> PathBuf {
+fn after_update(bench: &Bench) -> PathBuf {
     bench.flash.with_file_name("updated.bin")
 }
 
@@ -232,7 +307,7 @@ fn updated(bench: &Bench) -> PathBuf {
 /// that works is taken.
 fn broken(bench: &Bench, variant: Variant) -> Result<String> {
     let heading = format!("1.2.0 {}", what_is_wrong(&variant));
-    let mut device = Device::new(bench, &heading, &updated(bench), false)?;
+    let mut device = Device::new(bench, &heading, &after_update(bench), false)?;
     let outcome = (|| {
         device.publish(variant)?;
         device.power_on()?;
@@ -255,34 +330,47 @@ fn broken(bench: &Bench, variant: Variant) -> Result<String> {
     device.end(outcome)
 }
 
-/// The power is cut in an update. Whatever boots then is whole, and the update is made.
+/// The power is cut, perhaps twice. Whatever boots then is whole; an update that works is made, and one that does not is
+/// left.
 fn power_cut(bench: &Bench, cut: Cut) -> Result<String> {
-    let Cut {
-        number,
-        moment,
-        after,
-    } = cut;
-    let heading = format!(
-        "cut {number} {}: {} ms after `{}`",
-        moment.name,
-        after.as_millis(),
-        moment.begins
-    );
-    let mut device = Device::new(bench, &heading, &bench.flash, false)?;
+    let Moment {
+        release, begins, ..
+    } = cut.moment;
+    let heading = format!("{cut}: {} ms after `{begins}`", cut.after.as_millis());
+    let good = release.is_sound();
+    let flash = if good {
+        bench.flash.clone()
+    } else {
+        after_update(bench)
+    };
+    let mut device = Device::new(bench, &heading, &flash, false)?;
     let outcome = (|| {
-        device.publish(SECOND)?;
+        device.publish(release)?;
         device.power_on()?;
-        device.expect(&[moment.begins])?;
-        device.listen(after);
+        device.expect(&[begins])?;
+        device.listen(cut.after);
         device.cut_power();
-        let left = device.boots()?;
+        let mut left = device.boots()?;
+        if let Some(time) = cut.again {
+            device.power_on()?;
+            device.listen(time);
+            device.cut_power();
+            left = format!("{left}, then {}", device.boots()?);
+        }
         device.power_on()?;
-        let booted = device.expect(&["simple 1.0.0, ", "simple 1.1.0, "])?;
-        if !booted.contains("simple 1.1.0, Confirmed") {
-            device.expect(&[CONFIRMED])?;
+        if good {
+            let booted = device.expect(&["simple 1.0.0, ", "simple 1.1.0, "])?;
+            if !booted.contains("simple 1.1.0, Confirmed") {
+                device.expect(&[CONFIRMED])?;
+            }
+        } else {
+            device.expect(&["FailedBefore"])?;
         }
         device.settled("1.1.0", 1)?;
-        Ok(format!("{left} boots afterwards, and the update is made"))
+        Ok(match good {
+            true => format!("{left} boots afterwards, and the update is made"),
+            false => format!("{left} boots afterwards, and 1.1.0 stays"),
+        })
     })();
     device.end(outcome)
 }
@@ -296,6 +384,7 @@ struct Device<'b> {
     chip: Option<Chip>,
     said: Receiver<(Who, String)>,
     saying: Sender<(Who, String)>,
+    course: Course,
 }
 
 impl<'b> Device<'b> {
@@ -320,6 +409,7 @@ impl<'b> Device<'b> {
             chip: None,
             said,
             saying,
+            course: Course::new(),
         })
     }
 
@@ -356,9 +446,22 @@ impl<'b> Device<'b> {
     /// Waits until the device says one of these.
     fn expect(&mut self, texts: &[&str]) -> Result<String> {
         let end = Instant::now() + PATIENCE;
-        while let Some((who, line)) = self.next(end) {
-            if who == Who::Device && texts.iter().any(|text| line.contains(text)) {
-                return Ok(line);
+        loop {
+            match self.next(end.min(Instant::now() + LOOK)) {
+                Some((Who::Device, line)) if texts.iter().any(|text| line.contains(text)) => {
+                    return Ok(line);
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(problem) = self.chip.as_mut().and_then(Chip::has_ended) {
+                        // What it said last.
+                        self.listen(Duration::ZERO);
+                        return Err(problem);
+                    }
+                    if Instant::now() >= end {
+                        break;
+                    }
+                }
             }
         }
         Err(format!(
@@ -380,6 +483,9 @@ impl<'b> Device<'b> {
         match self.said.recv_timeout(left) {
             Ok((who, line)) => {
                 self.part.line(who, &line);
+                if who == Who::Device {
+                    self.course.push((Instant::now(), line.clone()));
+                }
                 Some((who, line))
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
@@ -397,9 +503,12 @@ impl<'b> Device<'b> {
             .cloned()
             .unwrap_or_default();
         let boots = &flash["boots"];
+        let text = |value: &Value| value.as_str().unwrap_or("nothing").to_owned();
         let seen = format!(
             "{} boots from slot {}, otadata says {}",
-            boots["version"], boots["slot"], in_force["state"]
+            text(&boots["version"]),
+            boots["slot"],
+            text(&in_force["state"])
         );
         self.part.line(Who::Harness, &seen);
         if boots["version"] != version || boots["slot"] != slot || in_force["state"] != "valid" {
@@ -418,7 +527,7 @@ impl<'b> Device<'b> {
     }
 
     /// Ends the scenario, and the transcript's part with it.
-    fn end(mut self, outcome: Result<String>) -> Result<String> {
+    fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
         self.cut_power();
         if let Err(problem) = &outcome {
             self.part.line(Who::Harness, format!("FAILED: {problem}"));
@@ -450,17 +559,28 @@ mod tests {
 
     #[test]
     fn cuts_fall_on_every_moment_and_the_same_seed_makes_the_same_ones() {
-        let cuts = cuts_of(24, 7);
+        let began = Instant::now();
+        let lines = [
+            ON, RUNS, OFFERED, ON_FLASH, RESTARTS, ON_TRIAL, REACHED, CONFIRMED,
+        ];
+        let course = (0..)
+            .zip(lines)
+            .map(|(n, line)| (began + Duration::from_secs(n * n), line.to_owned()));
+        let course: Course = course.collect();
+        let cuts = cuts_of(27, 7, &course).unwrap();
         for moment in MOMENTS {
             let here = cuts.iter().filter(|cut| cut.moment.name == moment.name);
             assert_eq!(here.count(), 3, "{}", moment.name);
         }
-        assert!(cuts.iter().all(|cut| cut.after <= cut.moment.lasts));
+        let of = |cut: &Cut| time_of(&course, cut.moment.of).unwrap().as_secs_f64();
+        assert!(cuts.iter().all(|cut| {
+            let (from, to) = cut.moment.share;
+            (from * of(cut)..=to * of(cut)).contains(&cut.after.as_secs_f64())
+        }));
+        assert!(cuts.iter().any(|cut| cut.again.is_some()));
         let moments = |seed| {
-            cuts_of(24, seed)
-                .iter()
-                .map(|cut| cut.after)
-                .collect::<Vec<_>>()
+            let cuts = cuts_of(27, seed, &course).unwrap();
+            cuts.iter().map(|cut| cut.after).collect::<Vec<_>>()
         };
         assert_eq!(moments(7), moments(7));
         assert_ne!(moments(7), moments(8));

@@ -14,6 +14,8 @@ use crate::{Result, paths};
 pub enum Who {
     /// The emulated chip, on its serial port.
     Device,
+    /// The emulator itself, on its stderr.
+    Emulator,
     /// The S3 server.
     Server,
     /// This program: it publishes, and has its hand on the power switch.
@@ -24,6 +26,7 @@ impl Who {
     fn name(self) -> &'static str {
         match self {
             Who::Device => "device",
+            Who::Emulator => "qemu",
             Who::Server => "server",
             Who::Harness => "harness",
         }
@@ -33,6 +36,7 @@ impl Who {
     fn colour(self) -> &'static str {
         match self {
             Who::Device => "\x1b[36m",
+            Who::Emulator => "\x1b[31m",
             Who::Server => "\x1b[35m",
             Who::Harness => "\x1b[1;33m",
         }

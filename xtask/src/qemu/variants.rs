@@ -118,6 +118,11 @@ pub struct Settings<'a> {
 }
 
 impl Variant {
+    /// Whether it works.
+    pub fn is_sound(&self) -> bool {
+        self.fault.is_none()
+    }
+
     /// Builds it, with everything under `dir`. Gives its ELF file.
     pub fn build(&self, dir: &Path, settings: Settings<'_>) -> Result<PathBuf> {
         let workspace = dir.join(self.name);
