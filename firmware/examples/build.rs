@@ -1,6 +1,7 @@
 //! Hands the settings (network, password, manifest) to the compiler: from the environment, else from `cfg.toml`.
 //!
-//! `src/main.rs` reads them with `env!`, and the extra root certificate, as DER, from `OUT_DIR/root_ca.der`.
+//! `src/main.rs` reads them with `env!`, the extra root certificate, as DER, from `OUT_DIR/root_ca.der`, and the keys that
+//! may release, as Rust source, from `OUT_DIR/release_keys.rs`.
 
 use std::env;
 use std::fs;
@@ -56,36 +57,76 @@ fn settings(home: &Path) -> Result<(), String> {
         println!("cargo::rustc-env={name}={value}");
     }
 
-    let root = match setting("ROOT_CA")?.filter(|path| !path.is_empty()) {
-        Some(path) => {
-            let path = home.join(path);
-            println!("cargo::rerun-if-changed={}", path.display());
-            let bytes =
-                fs::read(&path).map_err(|error| format!("ROOT_CA, {}: {error}", path.display()))?;
-            der(bytes).map_err(|why| format!("ROOT_CA, {}: {why}", path.display()))?
-        }
-        None => Vec::new(),
+    // What a setting that names a file makes of its content; nothing where it is not set.
+    let file_setting = |name: &str, parse: fn(Vec<u8>) -> Result<Vec<u8>, String>| {
+        let Some(path) = setting(name)?.filter(|path| !path.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let path = home.join(path);
+        println!("cargo::rerun-if-changed={}", path.display());
+        let bytes = fs::read(&path).map_err(|error| error.to_string());
+        let parsed = bytes.and_then(parse);
+        parsed.map_err(|why| format!("{name}, {}: {why}", path.display()))
     };
-    let out = PathBuf::from(env::var("OUT_DIR").expect("set by cargo")).join("root_ca.der");
-    fs::write(&out, root).map_err(|error| format!("{}: {error}", out.display()))
+    let keys = file_setting("RELEASE_KEY", release_keys)?;
+    write_out("root_ca.der", file_setting("ROOT_CA", root)?)?;
+    write_out("release_keys.rs", [b"[".as_slice(), &keys, b"]"].concat())
+}
+
+fn write_out(file: &str, content: Vec<u8>) -> Result<(), String> {
+    let out = PathBuf::from(env::var("OUT_DIR").expect("set by cargo")).join(file);
+    fs::write(&out, content).map_err(|error| format!("{}: {error}", out.display()))
 }
 
 /// One certificate, from PEM or DER, as DER.
-fn der(bytes: Vec<u8>) -> Result<Vec<u8>, &'static str> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
+fn root(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     // A DER certificate is a SEQUENCE of more than 255 bytes.
     if bytes.starts_with(&[0x30, 0x82]) {
         return Ok(bytes);
     }
-    let text = String::from_utf8(bytes).map_err(|_| "neither PEM nor DER")?;
-    let (_, rest) = text.split_once(BEGIN).ok_or("no certificate in it")?;
-    let (body, rest) = rest.split_once(END).ok_or("the certificate has no end")?;
-    if rest.contains(BEGIN) {
-        return Err("more than one certificate in it: keep only the root");
+    match &mut pem("CERTIFICATE", bytes)?[..] {
+        [] => Err("no certificate in it".into()),
+        [root] => Ok(std::mem::take(root)),
+        _ => Err("more than one certificate in it: keep only the root".into()),
     }
-    let body: String = body.split_whitespace().collect();
-    BASE64_STANDARD
-        .decode(body)
-        .map_err(|_| "the certificate is not base64")
+}
+
+/// Public keys in PEM, as source: elements of an array of `ReleaseKey`. There are two while one takes the place of the
+/// other.
+fn release_keys(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    // The start of every P-256 key's SubjectPublicKeyInfo (RFC 5480). Its point is the rest, 65 bytes from 4 on.
+    const P256: [u8; 26] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    ];
+    let keys = pem("PUBLIC KEY", bytes)?;
+    if keys.is_empty() {
+        return Err("no public key in it; `s3ota keygen` makes one".into());
+    }
+    let mut source = String::new();
+    for key in keys {
+        match key.strip_prefix(&P256) {
+            Some(point @ [4, ..]) if point.len() == 65 => {
+                source.push_str(&format!("ReleaseKey::from_point({point:?}),"));
+            }
+            _ => return Err("a key in it is not on the curve P-256, which releases take".into()),
+        }
+    }
+    Ok(source.into_bytes())
+}
+
+/// What a PEM file holds under this label.
+fn pem(label: &str, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, String> {
+    let (begin, end) = (
+        format!("-----BEGIN {label}-----"),
+        format!("-----END {label}-----"),
+    );
+    let text = String::from_utf8(bytes).map_err(|_| "it is no PEM file")?;
+    let block = |block: &str| {
+        let (body, _) = block.split_once(&end).ok_or("a block has no end")?;
+        let body: String = body.split_whitespace().collect();
+        let decoded = BASE64_STANDARD.decode(body);
+        decoded.map_err(|_| "a block is not base64".to_owned())
+    };
+    text.split(&begin).skip(1).map(block).collect()
 }

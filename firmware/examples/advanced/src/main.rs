@@ -5,6 +5,10 @@
 //! - While the device works, an update waits for the next look.
 //! - A new firmware is confirmed only after a test of its own, and left at once if it fails.
 //! - A line on serial tells twice a minute how it stands.
+//! - It trusts another authority besides Amazon's (`ROOT_CA`), and takes only what you have signed (`RELEASE_KEY`).
+//! - The bucket may be private: with `s3ota publish --presign 7d` manifest and image lie behind pre-signed URLs, up to 2,048
+//!   bytes long. The image's is in the manifest and renewed with it; the manifest's is `MANIFEST_URL`, compiled in, so one
+//!   that expires is for a trial. For good, let the manifest be public and the images not.
 
 #![no_std]
 #![no_main]
@@ -23,7 +27,7 @@ use embassy_time::Timer;
 use esp_hal::clock::CpuClock;
 use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
 use esp_hal::{Config, ram, timer::timg::TimerGroup};
-use s3ota::{Boot, Clock as _, Confirm, Schedule, Updater, Workspace};
+use s3ota::{Boot, Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
 use s3ota_esp::{Clock, Entropy, sntp};
 use static_cell::ConstStaticCell;
 
@@ -34,6 +38,8 @@ esp_bootloader_esp_idf::esp_app_desc!();
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The certificate of your own server's authority, if `ROOT_CA` is set. Amazon's are built in.
 const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
+/// Whoever has their private halves may release, and nobody else, if `RELEASE_KEY` is set.
+const RELEASE_KEYS: &[ReleaseKey] = &include!(concat!(env!("OUT_DIR"), "/release_keys.rs"));
 
 static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::new());
 /// Someone wants an update now.
@@ -89,6 +95,7 @@ async fn main(spawner: Spawner) -> ! {
     // The updates.
     let id = s3ota_esp::device_id();
     let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
+    config.release_keys = RELEASE_KEYS;
     if !ROOT_CA.is_empty() {
         config.roots.add_der(ROOT_CA).expect("ROOT_CA");
     }

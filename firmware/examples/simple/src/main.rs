@@ -8,7 +8,7 @@ use core::future::pending;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use esp_hal::{Config, clock::CpuClock, ram, timer::timg::TimerGroup};
-use s3ota::{Schedule, Updater, Workspace};
+use s3ota::{ReleaseKey, Schedule, Updater, Workspace};
 use s3ota_esp::{Clock, Entropy, sntp};
 use static_cell::ConstStaticCell;
 
@@ -17,6 +17,8 @@ esp_bootloader_esp_idf::esp_app_desc!();
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The certificate of your own server's authority, if `ROOT_CA` is set. Amazon's are built in.
 const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
+/// Whoever has their private halves may release, and nobody else, if `RELEASE_KEY` is set.
+const RELEASE_KEYS: &[ReleaseKey] = &include!(concat!(env!("OUT_DIR"), "/release_keys.rs"));
 
 static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::new());
 
@@ -46,6 +48,7 @@ async fn main(spawner: Spawner) -> ! {
     // The updates. The first check that reaches the server confirms a firmware on trial.
     let id = s3ota_esp::device_id();
     let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
+    config.release_keys = RELEASE_KEYS;
     if !ROOT_CA.is_empty() {
         config.roots.add_der(ROOT_CA).expect("ROOT_CA");
     }
