@@ -10,8 +10,11 @@ use crate::device::DeviceCommand;
 use crate::inspect::InspectArgs;
 use crate::keygen::{KeygenArgs, PubkeyArgs};
 use crate::output::Output;
+use crate::presign::PresignArgs;
 use crate::publish::PublishArgs;
 use crate::serve::ServeArgs;
+use crate::sign::SignArgs;
+use crate::verify::VerifyArgs;
 
 /// ESP32 firmware updates over the air from nothing but an S3 bucket.
 ///
@@ -36,6 +39,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Publish(Box<PublishArgs>),
+    Sign(Box<SignArgs>),
+    Verify(VerifyArgs),
+    Presign(PresignArgs),
     Keygen(KeygenArgs),
     Pubkey(PubkeyArgs),
     Inspect(InspectArgs),

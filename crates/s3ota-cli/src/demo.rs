@@ -8,26 +8,28 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
-use s3ota::manifest::Version;
+use s3ota::manifest::{ManifestDocument, Version};
 use s3ota::{Chip, Patience};
 use s3ota_devserver::{DevServer, Options};
 use s3ota_image::app::{Descriptor, ImageBuilder};
+use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
 use serde_json::json;
 
 use crate::device::{Settings, Station};
 use crate::error::CliError;
 use crate::firmware::Firmware;
+use crate::keys::{self, Signer};
 use crate::output::{self, Output};
 use crate::publish::{ReleaseOptions, publish};
-use crate::s3::{Credentials, Location};
+use crate::s3::{Credentials, Location, Upload};
 use crate::serve::bucket_on;
 use crate::{firmware, inspect};
 
 /// See all of it in one terminal: no account, no board
 ///
-/// A local S3 server, a virtual ESP32 with version 1.0.0, version 1.1.0 published and installed over real TLS; then a
-/// version 1.2.0 that never confirms itself and is rolled back.
+/// A local S3 server, a virtual ESP32 with version 1.0.0, version 1.1.0 signed, published and installed over real TLS; a
+/// manifest that a stranger changed, and that is refused; then a version 1.2.0 that never confirms itself and is rolled back.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Play it with two firmwares of your own, instead of made-up ones
@@ -60,6 +62,13 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     ));
     out.event("server", json!({ "endpoint_url": endpoint }));
 
+    let owner = Signer::from_key(keys::generate());
+    out.say(format_args!(
+        "key       the owner's key {} signs releases, and is built into the device",
+        owner.key_id()
+    ));
+    out.event("key", json!({ "keyid": owner.key_id().to_string() }));
+
     out.heading(format_args!("2. A device with {}", cast.old.version()));
     let flash = server.dir().join("flash.bin");
     fs::write(&flash, Setup::default().flash(&cast.old.bytes)?)
@@ -69,6 +78,8 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         roots: vec![server.ca_der().to_vec()],
         device_id: "demo".to_owned(),
         board: None,
+        release_keys: vec![owner.key()],
+        date: Date::Host,
         firmware_version: None,
         patience: Patience::default(),
     };
@@ -77,11 +88,11 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     let running = station.power_on()?;
 
     out.heading(format_args!(
-        "3. {} is published, and the device updates itself",
+        "3. {} is signed and published, and the device updates itself",
         cast.new.version()
     ));
     let options = ReleaseOptions::channel("stable");
-    let published = publish(&cast.new, &options, None, &store, &location, out).await?;
+    let published = publish(&cast.new, &options, Some(&owner), &store, &location, out).await?;
     station.settings.manifest_url = published.manifest_url;
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
@@ -91,10 +102,43 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     station.update(&running).await?;
 
     out.heading(format_args!(
-        "4. {} is published, and never confirms itself",
+        "4. A stranger who can write to the bucket offers 9.9.9"
+    ));
+    let key = format!("{}/stable.json", location.prefix);
+    let good = store
+        .get(&key)
+        .await?
+        .ok_or_else(|| unexpected("the manifest is gone"))?;
+    let good = ManifestDocument::parse(&good.bytes)?;
+    let mut forged = good.clone();
+    forged.version = "9.9.9".to_owned();
+    store
+        .put(&Upload::manifest(&key, &forged.to_json()?), |_| {})
+        .await?;
+    match station.update(&running).await {
+        Err(refused) if refused.code == "release.signature" => {
+            out.say(format_args!("device    refuses it: {refused}"));
+            out.event(
+                "refused",
+                json!({ "code": refused.code, "message": refused.message }),
+            );
+        }
+        Err(error) => return Err(error),
+        Ok(_) => {
+            return Err(unexpected(
+                "the device took a release that its owner did not sign",
+            ));
+        }
+    }
+    store
+        .put(&Upload::manifest(&key, &good.to_json()?), |_| {})
+        .await?;
+
+    out.heading(format_args!(
+        "5. The owner publishes {}, and it never confirms itself",
         cast.broken.version()
     ));
-    publish(&cast.broken, &options, None, &store, &location, out).await?;
+    publish(&cast.broken, &options, Some(&owner), &store, &location, out).await?;
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
     }
@@ -108,7 +152,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     };
     station.update(&running).await?;
 
-    out.heading("5. What the flash holds now");
+    out.heading("6. What the flash holds now");
     let report = inspect::flash_report(station.flash())?;
     out.say(&report);
     out.event("flash", report.to_json());

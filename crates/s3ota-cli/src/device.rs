@@ -11,9 +11,10 @@ use s3ota::manifest::{Manifest, Version};
 use s3ota::tls::Roots;
 use s3ota::{
     Agent, Boot, Checked, Chip, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome,
-    Patience, Schedule, Workspace,
+    Patience, ReleaseKey, Schedule, Workspace,
 };
 use s3ota_image::app::Descriptor;
+use s3ota_sim::host::Date;
 use s3ota_sim::{
     Flash, PowerOnError, RunningFirmware, Setup, SetupError, VirtualDevice, VirtualUpdater,
 };
@@ -22,7 +23,7 @@ use serde_json::json;
 pub use self::args::{DeviceCommand, DeviceNewArgs, DeviceRunArgs};
 use crate::error::CliError;
 use crate::output::{self, Output, Progress};
-use crate::{certificates, firmware};
+use crate::{certificates, firmware, keys};
 
 /// Makes a flash file.
 pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
@@ -74,6 +75,11 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         Some(path) => certificates::read(path)?,
         None => Vec::new(),
     };
+    let release_keys = args
+        .release_keys
+        .iter()
+        .map(|path| keys::read_public(path))
+        .collect::<Result<_, _>>()?;
     let flash = Flash::open(&args.flash).map_err(|error| CliError::file(&args.flash, &error))?;
     let device_id = match args.device_id {
         Some(id) => id,
@@ -84,6 +90,8 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         roots,
         device_id,
         board: args.board,
+        release_keys,
+        date: args.now.unwrap_or_default(),
         firmware_version: args.firmware_version,
         patience: Patience {
             attempts: args.attempts.max(1),
@@ -109,6 +117,10 @@ pub struct Settings {
     pub device_id: String,
     /// Its board name.
     pub board: Option<String>,
+    /// Who may release; anyone who can write to the bucket, if it is empty.
+    pub release_keys: Vec<ReleaseKey>,
+    /// What it knows of the date.
+    pub date: Date,
     /// The version of the firmware it runs, where the image does not say.
     pub firmware_version: Option<String>,
     /// How patient it is.
@@ -128,6 +140,7 @@ impl Settings {
         }
         Ok(Config {
             board: self.board.as_deref(),
+            release_keys: &self.release_keys,
             patience: self.patience,
             roots,
             ..Config::new(&self.manifest_url, &running.version, chip, &self.device_id)
@@ -177,7 +190,7 @@ impl Station {
     pub fn new(flash: Flash, settings: Settings, out: Output) -> Self {
         let workspace = Box::new(Workspace::new());
         Self {
-            device: VirtualDevice::new(flash),
+            device: VirtualDevice::new(flash).with_date(settings.date),
             settings,
             workspace,
             out,

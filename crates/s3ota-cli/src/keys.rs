@@ -22,7 +22,9 @@ use clap::Args;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{DerSignature, SigningKey};
 use pkcs8::Document;
-use s3ota_manifest::{KeyId, Manifest, ManifestDocument, ReleaseKey, SignatureDocument};
+use s3ota_manifest::{
+    KeyId, Manifest, ManifestDocument, ReleaseKey, SignatureDocument, SignatureError,
+};
 
 pub use self::file::{generate, refuse_existing, write_private, write_public};
 pub use self::passphrase::{PassphraseArgs, choose as choose_passphrase};
@@ -198,6 +200,20 @@ pub fn is_public(path: &Path) -> Result<bool, CliError> {
     Ok(bytes
         .windows(21)
         .any(|window| window == b"-----BEGIN PUBLIC KEY"))
+}
+
+/// Which of these keys signed a manifest.
+pub fn verify(json: &[u8], keys: &[ReleaseKey]) -> Result<KeyId, CliError> {
+    let mut json = json.to_vec();
+    Ok(Manifest::parse(&mut json)?.verify(keys)?)
+}
+
+/// Refuses a manifest whose signature would say nothing: one without size or SHA-256 of its image.
+pub fn vouches_for_an_image(manifest: &ManifestDocument) -> Result<(), CliError> {
+    match (manifest.size, manifest.sha256) {
+        (Some(_), Some(_)) => Ok(()),
+        _ => Err(SignatureError::NoImage.into()),
+    }
 }
 
 /// Reads a public key, from PEM (`PUBLIC KEY`) or from DER.

@@ -4,6 +4,9 @@
 //! |---|---|---|
 //! | `publish` | `publish.rs` | puts a firmware and its manifest into a bucket |
 //! | `keygen`, `pubkey` | `keygen.rs` | make a key that signs releases, print its public part |
+//! | `sign` | `sign.rs` | signs a manifest that is there already |
+//! | `verify` | `verify.rs` | judges a release as a device would |
+//! | `presign` | `presign.rs` | renews the URLs of a release in a private bucket |
 //! | `inspect` | `inspect.rs` | says what an image or a flash dump holds, and what would boot |
 //! | `serve` | `serve.rs` | an S3 server over HTTPS for development |
 //! | `device` | `device.rs` | a virtual ESP32 on a flash file |
@@ -21,10 +24,13 @@ mod inspect;
 mod keygen;
 mod keys;
 mod output;
+mod presign;
 mod publish;
 mod s3;
 mod seal;
 mod serve;
+mod sign;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -56,6 +62,9 @@ fn main() -> ExitCode {
 async fn run(cli: Cli, out: &Output) -> Result<(), CliError> {
     match cli.command {
         Command::Publish(args) => publish::run(args, out).await,
+        Command::Sign(args) => sign::run(*args, out).await,
+        Command::Verify(args) => verify::run(args, out).await,
+        Command::Presign(args) => presign::run(args, out).await,
         Command::Keygen(args) => keygen::keygen(&args, out),
         Command::Pubkey(args) => keygen::pubkey(args, out).await,
         Command::Inspect(args) => inspect::run(&args, out),

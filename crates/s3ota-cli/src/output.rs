@@ -32,6 +32,13 @@ impl Output {
         }
     }
 
+    /// A text for people or their tools, to the byte.
+    pub fn raw(&self, text: &str) {
+        if !self.json {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+        }
+    }
+
     /// A heading for people.
     pub fn heading(&self, text: impl Display) {
         self.say(format_args!("\n{}", style(text).bold()));

@@ -14,6 +14,7 @@ use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
 pub use self::args::PublishArgs;
+pub use self::reach::ends_early;
 use self::release::Release;
 use crate::error::CliError;
 use crate::firmware::{self, Firmware};
@@ -437,12 +438,8 @@ impl<'a> Plan<'a> {
 
     fn json<'b>(&self, key: &'b str, json: &str) -> Upload<'b> {
         Upload {
-            key,
-            bytes: Bytes::copy_from_slice(json.as_bytes()),
-            content_type: layout::MANIFEST_CONTENT_TYPE,
-            cache_control: layout::CHANNEL_CACHE_CONTROL,
             public_read: self.public_read,
-            condition: Condition::None,
+            ..Upload::manifest(key, json)
         }
     }
 
@@ -521,19 +518,28 @@ impl Urls<'_> {
         let Some(good_for) = self.options.presign else {
             return self.lasting(key).await;
         };
-        let url = over_tls(self.store.presign_get(key, good_for).await?);
-        HttpsUrl::parse(&url).map_err(|error| {
-            CliError::new(
-                "publish.presign",
-                format!(
-                    "{error}: devices have no room for it, it has {} bytes",
-                    url.len()
-                ),
-            )
-            .hint("use a shorter prefix, or credentials with a shorter session token")
-        })?;
-        Ok(url)
+        presigned_url(self.store, key, good_for).await
     }
+}
+
+/// A pre-signed URL of an object, that devices have room for.
+pub async fn presigned_url(
+    store: &Store,
+    key: &str,
+    good_for: Duration,
+) -> Result<String, CliError> {
+    let url = over_tls(store.presign_get(key, good_for).await?);
+    HttpsUrl::parse(&url).map_err(|error| {
+        CliError::new(
+            "publish.presign",
+            format!(
+                "{error}: devices have no room for it, it has {} bytes",
+                url.len()
+            ),
+        )
+        .hint("use a shorter prefix, or credentials with a shorter session token")
+    })?;
+    Ok(url)
 }
 
 /// Devices speak HTTPS and nothing else, so that is what a manifest names, also where the publisher goes another way.

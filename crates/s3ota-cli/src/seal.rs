@@ -15,7 +15,7 @@ use crate::keys::{KeyArgs, Signer};
 ///
 /// Without an end, whoever owns the bucket could show devices the same manifest for ever. A short time asks of the owner
 /// to sign again and again.
-const DEFAULT_LIFETIME: Lifetime = Lifetime::For(Duration::from_secs(365 * 24 * 60 * 60));
+pub const DEFAULT_LIFETIME: Lifetime = Lifetime::For(Duration::from_secs(365 * 24 * 60 * 60));
 
 /// How a manifest is signed.
 #[derive(Debug, Clone, Default, Args)]
@@ -150,7 +150,7 @@ fn raise_floor(
         });
     if let Some(floor) = &floor
         && let (Ok(least), Ok(version)) = (Version::parse(floor), Version::parse(&manifest.version))
-        && version < least
+        && numbers(&version) < numbers(&least)
     {
         let message = format!("devices do not go below {floor} any more, and this is {version}");
         return Err(
@@ -159,6 +159,11 @@ fn raise_floor(
     }
     manifest.min_version = floor;
     Ok(())
+}
+
+/// What devices compare with a least version: a release candidate of it is not below.
+fn numbers(version: &Version<'_>) -> [u64; 3] {
+    [version.major(), version.minor(), version.patch()]
 }
 
 #[cfg(test)]
@@ -273,6 +278,10 @@ mod tests {
                 (Some(floor), None)
             );
         }
+        let mut candidate = manifest("1.4.0-rc.1");
+        seal(&mut candidate, "stable", None, Some(&present), &signer)
+            .await
+            .unwrap();
         let mut below = manifest("1.3.9");
         let refused = seal(&mut below, "stable", None, Some(&present), &signer).await;
         assert_eq!(refused.unwrap_err().code, "publish.min_version");

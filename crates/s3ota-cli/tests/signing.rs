@@ -183,3 +183,221 @@ async fn what_only_counts_if_it_is_signed_needs_a_key_and_a_way_back_needs_an_en
         "publish.min_version"
     );
 }
+
+/// Whether `s3ota verify` finds that a device with this key would take what is on the channel.
+fn verify(bench: &Bench, name: &str, args: &[&str]) -> Run {
+    let url = format!("{}/firmware/lamp/stable.json", bench.server.endpoint_url());
+    let (key, ca) = (
+        format!("{name}.key.pub"),
+        bench.server.ca_path().to_str().unwrap().to_owned(),
+    );
+    let mut all = vec!["verify", &url, "--release-key", &key, "--ca", &ca];
+    all.extend(args);
+    bench.s3ota(&all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_judges_a_url_as_a_device_would() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let keyid = bench.key("release");
+    bench.key("other");
+    let release = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let key = bench.path("release.key");
+    bench
+        .publish(
+            &release,
+            &["--key", &key, "--rollout", "1", "--board", "lamp-2"],
+        )
+        .published();
+    let run = verify(&bench, "release", &[]);
+    let verified = run.succeeded();
+    assert_eq!(
+        (&verified["keyid"], &verified["image"]),
+        (&keyid.as_str().into(), &true.into())
+    );
+    assert_eq!(run.all("manifest")[0]["board"], "lamp-2");
+    assert_eq!(
+        verify(&bench, "release", &["--manifest-only"]).succeeded()["image"],
+        false
+    );
+    assert_eq!(verify(&bench, "other", &[]).error(), "release.signature");
+    assert_eq!(
+        verify(&bench, "other", &["--release-key", "release.key.pub"]).succeeded()["keyid"],
+        keyid.as_str()
+    );
+    assert_eq!(
+        verify(&bench, "release", &["--board", "lamp-1"]).error(),
+        "release.board"
+    );
+    assert_eq!(
+        verify(&bench, "release", &["--channel", "beta"]).error(),
+        "release.channel"
+    );
+    let url = format!("{}/firmware/lamp/stable.json", bench.server.endpoint_url());
+    assert_eq!(bench.s3ota(&["verify", &url]).usage_error(), "cli.usage");
+
+    // Rolled out to nobody: good, and yet no device would fetch it.
+    bench
+        .publish(&release, &["--key", &key, "--rollout", "0"])
+        .published();
+    let run = verify(&bench, "release", &[]);
+    assert_eq!(
+        (&run.succeeded()["image"], run.warnings()),
+        (&false.into(), vec!["verify.rollout"])
+    );
+
+    // An image that was exchanged behind the manifest's back.
+    bench.publish(&release, &["--key", &key]).published();
+    let manifest = bench.manifest("lamp/stable.json").await;
+    let image_key = manifest.url.split("/firmware/").nth(1).unwrap().to_owned();
+    let mut image = std::fs::read(&release).unwrap();
+    *image.last_mut().unwrap() ^= 1;
+    bench.write(&image_key, image).await;
+    assert_eq!(verify(&bench, "release", &[]).error(), "image.digest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_judges_files_without_a_network() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.key("release");
+    let release = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    bench
+        .publish(&release, &["--key", &bench.path("release.key")])
+        .published();
+    let file = bench.path("m.json");
+    std::fs::write(&file, bench.read("lamp/stable.json").await.2).unwrap();
+    let verify = |args: &[&str]| {
+        let mut all = vec!["verify", "m.json", "--release-key", "release.key.pub"];
+        all.extend(args);
+        bench.s3ota(&all)
+    };
+    assert_eq!(verify(&[]).succeeded()["image"], false);
+    assert_eq!(
+        verify(&["--image", release.to_str().unwrap()]).succeeded()["image"],
+        true
+    );
+    let other = bench.firmware(Chip::Esp32C3, "1.0.0", &[7; 100]);
+    assert_eq!(
+        verify(&["--image", other.to_str().unwrap()]).error(),
+        "image.size"
+    );
+
+    let mut manifest = ManifestDocument::parse(&std::fs::read(&file).unwrap()).unwrap();
+    manifest.url = "https://cdn.example.com/elsewhere.bin".to_owned();
+    std::fs::write(&file, manifest.to_json().unwrap()).unwrap();
+    verify(&[]).succeeded();
+    manifest.channel = Some("../../beta".to_owned());
+    std::fs::write(&file, manifest.to_json().unwrap()).unwrap();
+    assert_eq!(verify(&[]).error(), "release.signature");
+    std::fs::write(&file, "{}").unwrap();
+    assert_eq!(verify(&[]).error(), "manifest.invalid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_in_a_bucket_is_signed_anew_and_keys_are_exchanged() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.key("old");
+    bench.key("new");
+    let release = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    bench
+        .publish(
+            &release,
+            &[
+                "--key",
+                &bench.path("old.key"),
+                "--expires",
+                "1d",
+                "--notes",
+                "kept",
+            ],
+        )
+        .published();
+    let first = bench.manifest("lamp/stable.json").await;
+
+    let run = bench.s3ota(&[
+        "sign",
+        "s3://firmware/lamp",
+        "--key",
+        "old.key",
+        "--expires",
+        "90d",
+    ]);
+    run.succeeded();
+    let again = bench.manifest("lamp/stable.json").await;
+    assert!(again.serial > first.serial && again.expires > first.expires);
+    assert_eq!(
+        (&again.url, &again.sha256, &again.notes),
+        (&first.url, &first.sha256, &first.notes)
+    );
+    verify(&bench, "old", &[]).succeeded();
+
+    // The new key signs nothing but what the old one vouches for.
+    let args = ["sign", "s3://firmware/lamp", "--key", "new.key"];
+    assert_eq!(bench.s3ota(&args).error(), "sign.untrusted");
+    let with_old = [&args[..], &["--release-key", "old.key.pub"]].concat();
+    let mut forged = again.clone();
+    forged.version = "9.9.9".to_owned();
+    bench
+        .write("lamp/stable.json", forged.to_json().unwrap())
+        .await;
+    assert_eq!(bench.s3ota(&with_old).error(), "sign.untrusted");
+    bench
+        .write("lamp/stable.json", again.to_json().unwrap())
+        .await;
+    bench.s3ota(&with_old).succeeded();
+    verify(&bench, "new", &[]).succeeded();
+    assert_eq!(verify(&bench, "old", &[]).error(), "release.signature");
+
+    assert_eq!(
+        bench.s3ota(&["sign", "s3://firmware/lamp"]).usage_error(),
+        "cli.usage"
+    );
+    assert_eq!(
+        bench
+            .s3ota(&[
+                "sign",
+                "s3://firmware/lamp",
+                "--key",
+                "new.key",
+                "--channel",
+                "beta"
+            ])
+            .error(),
+        "sign.nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_in_a_file_gets_what_a_signed_one_needs() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.key("release");
+    let by_hand = |fields: &str| {
+        let json = format!(
+            r#"{{"version":"1.0.0","url":"https://example.com/lamp.bin","note to self":7{fields}}}"#
+        );
+        std::fs::write(bench.path("m.json"), json).unwrap();
+    };
+    let sign =
+        |args: &[&str]| bench.s3ota(&[&["sign", "m.json", "--key", "release.key"], args].concat());
+    by_hand("");
+    assert_eq!(sign(&[]).error(), "sign.channel");
+    assert_eq!(sign(&["--channel", "stable"]).error(), "release.signature");
+    let sha256 = "ab".repeat(32);
+    let image = format!(r#","size":1000,"sha256":"{sha256}""#);
+    by_hand(&image);
+    sign(&["--channel", "stable"]).succeeded();
+    let signed = ManifestDocument::parse(&std::fs::read(bench.path("m.json")).unwrap()).unwrap();
+    assert!(signed.serial.is_some() && signed.expires.is_some());
+    assert_eq!(signed.extra["note to self"], 7);
+    assert!(is_signed_by(&signed, public(&bench, "release")));
+
+    by_hand(&format!(r#"{image},"downgrade":true"#));
+    assert_eq!(
+        sign(&["--channel", "stable", "--expires", "never"]).error(),
+        "publish.expires"
+    );
+    by_hand("\"");
+    assert_eq!(sign(&["--channel", "stable"]).error(), "manifest.invalid");
+    std::fs::remove_file(bench.path("m.json")).unwrap();
+    assert_eq!(sign(&[]).error(), "file.io");
+}

@@ -6,7 +6,7 @@ use s3ota::{Boot, Chip, Config, Device, Updater, Workspace, boot_guard};
 
 use crate::bootloader::{App, BootError, Bootloader};
 use crate::flash::Flash;
-use crate::host::{HostClock, HostNetwork, OsRng};
+use crate::host::{Date, HostClock, HostNetwork, OsRng};
 
 /// The updater of a virtual device's firmware.
 pub type VirtualUpdater<'a> = Updater<'a, &'a mut Flash, HostNetwork, HostClock, OsRng>;
@@ -20,6 +20,7 @@ pub struct VirtualDevice {
     flash: Flash,
     bootloader: Bootloader,
     trial_boots: u8,
+    clock: HostClock,
 }
 
 /// The firmware a virtual device runs, and how it came to run.
@@ -79,6 +80,7 @@ impl VirtualDevice {
             flash,
             bootloader: Bootloader::default(),
             trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
+            clock: HostClock::new(),
         }
     }
 
@@ -91,6 +93,14 @@ impl VirtualDevice {
     pub fn with_trial_boots(self, trial_boots: u8) -> Self {
         Self {
             trial_boots,
+            ..self
+        }
+    }
+
+    /// The same device with another idea of the date.
+    pub fn with_date(self, date: Date) -> Self {
+        Self {
+            clock: HostClock::with_date(date),
             ..self
         }
     }
@@ -137,7 +147,7 @@ impl VirtualDevice {
             flash: &mut self.flash,
             running: running.app.partition.offset,
             network: HostNetwork::default(),
-            clock: HostClock::new(),
+            clock: self.clock,
             rng: OsRng,
         };
         let config = Config {

@@ -14,13 +14,32 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy)]
 pub struct HostClock {
     start: Instant,
+    date: Date,
+}
+
+/// What a device knows of the date.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Date {
+    /// What the host knows.
+    #[default]
+    Host,
+    /// Nothing: it has no battery, and nobody has told it yet.
+    Unknown,
+    /// It takes this for the moment of its start, in seconds since the Unix epoch; from there time goes on.
+    At(u64),
 }
 
 impl HostClock {
     /// A clock whose uptime begins now.
     pub fn new() -> Self {
+        Self::with_date(Date::Host)
+    }
+
+    /// A clock whose uptime begins now, and whose date is another one.
+    pub fn with_date(date: Date) -> Self {
         Self {
             start: Instant::now(),
+            date,
         }
     }
 }
@@ -37,10 +56,14 @@ impl Clock for HostClock {
     }
 
     fn unix_time(&self) -> Option<u64> {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .map(|time| time.as_secs())
+        match self.date {
+            Date::Host => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .ok()
+                .map(|time| time.as_secs()),
+            Date::Unknown => None,
+            Date::At(start) => Some(start.saturating_add(self.start.elapsed().as_secs())),
+        }
     }
 
     async fn sleep(&self, duration: Duration) {

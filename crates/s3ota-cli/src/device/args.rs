@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use s3ota::manifest::Timestamp;
+use s3ota_sim::host::Date;
+
 use crate::cli::parse_duration;
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +72,15 @@ pub struct DeviceRunArgs {
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
 
+    /// A public key whose owner may release: PEM, as `s3ota keygen` writes it. With one or more, the device takes signed
+    /// releases only
+    #[arg(long = "release-key", value_name = "FILE")]
+    pub release_keys: Vec<PathBuf>,
+
+    /// Simulate what the device knows of the date: RFC 3339, such as 2027-01-31T12:00:00Z, or `unknown`. The host's by default
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub now: Option<Date>,
+
     /// The version of the running firmware, where its image does not say it (Arduino builds)
     #[arg(long, value_name = "VERSION")]
     pub firmware_version: Option<String>,
@@ -80,4 +92,14 @@ pub struct DeviceRunArgs {
     /// The longest time an update may take
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
+}
+
+/// A date in RFC 3339, or `unknown`.
+fn parse_date(text: &str) -> Result<Date, String> {
+    match text {
+        "unknown" => Ok(Date::Unknown),
+        text => Timestamp::parse(text)
+            .map(|date| Date::At(date.unix_seconds()))
+            .map_err(|error| error.to_string()),
+    }
 }

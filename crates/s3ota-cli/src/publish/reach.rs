@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{Plan, ReleaseOptions};
 use crate::error::CliError;
 use crate::output::Output;
-use crate::s3::Location;
+use crate::s3::{Location, Store};
 
 /// Asks for manifest and image as a device does, and warns of what a device would meet.
 pub(super) async fn check(
@@ -15,7 +15,7 @@ pub(super) async fn check(
     out: &Output,
 ) {
     if let Some(good_for) = options.presign
-        && let Some(warning) = ends_early(plan, good_for)
+        && let Some(warning) = ends_early(plan.store, good_for)
     {
         out.warning(&warning);
     }
@@ -88,8 +88,8 @@ fn without_query(url: &str) -> &str {
 }
 
 /// Warns of URLs that end with the credentials that signed them.
-fn ends_early(plan: &Plan<'_>, good_for: Duration) -> Option<CliError> {
-    let ends = plan.store.credentials_end()?;
+pub fn ends_early(store: &Store, good_for: Duration) -> Option<CliError> {
+    let ends = store.credentials_end()?;
     let left = ends.map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
     if left.is_some_and(|left| left >= good_for) {
         return None;

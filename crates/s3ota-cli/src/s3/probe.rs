@@ -1,13 +1,16 @@
 //! Asking for a URL as a device does: over HTTPS, with no credentials.
 
+use std::path::Path;
 use std::time::Duration;
 
+use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
 use super::error::chain;
+use crate::error::CliError;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,6 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Probe(Connector);
 
 impl Probe {
+    /// A client that trusts the certificates in the file `ca` besides the system's.
+    pub fn trusting(ca: Option<&Path>) -> Result<Self, CliError> {
+        super::tls::trust(ca, true).map(Self::new)
+    }
+
     pub(super) fn new(tls: TlsContext) -> Self {
         let provider = Provider::rustls(CryptoMode::Ring);
         Self(
@@ -25,6 +33,47 @@ impl Probe {
                 .tls_context(tls)
                 .build(),
         )
+    }
+
+    /// The document at a URL; at most `limit` bytes of it.
+    pub async fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, CliError> {
+        let failed =
+            |problem: String| CliError::new("http.get", format!("{url} cannot be read: {problem}"));
+        let mut request = HttpRequest::get(url).map_err(|error| failed(error.to_string()))?;
+        request.headers_mut().insert(
+            "user-agent",
+            concat!("s3ota/", env!("CARGO_PKG_VERSION"), " verify"),
+        );
+        let exchange = async {
+            let response = self
+                .0
+                .call(request)
+                .await
+                .map_err(|error| failed(chain(&error)))?;
+            let status = response.status().as_u16();
+            if status != 200 {
+                return Err(CliError::new(
+                    "http.status",
+                    format!("{url} answers HTTP {status}"),
+                ));
+            }
+            let mut body = ByteStream::new(response.into_body());
+            let mut bytes = Vec::new();
+            while let Some(chunk) = body.next().await {
+                bytes.extend_from_slice(&chunk.map_err(|error| failed(error.to_string()))?);
+                if bytes.len() > limit {
+                    return Err(CliError::new(
+                        "http.length",
+                        format!("{url} has more than {limit} bytes"),
+                    ));
+                }
+            }
+            Ok(bytes)
+        };
+        let late = |_| failed(format!("no answer within {} seconds", TIMEOUT.as_secs()));
+        tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .map_err(late)?
     }
 
     /// The status of the answer to a GET of the first byte, or why there was no answer.

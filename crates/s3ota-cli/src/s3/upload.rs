@@ -13,6 +13,7 @@ use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ObjectCannedAcl};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use s3ota_manifest::layout;
 
 use super::Store;
 use crate::error::CliError;
@@ -38,6 +39,20 @@ pub struct Upload<'a> {
     pub public_read: bool,
     /// What must hold, or nothing is put.
     pub condition: Condition,
+}
+
+impl<'a> Upload<'a> {
+    /// A channel's manifest, whatever the channel holds now.
+    pub fn manifest(key: &'a str, json: &str) -> Self {
+        Self {
+            key,
+            bytes: Bytes::copy_from_slice(json.as_bytes()),
+            content_type: layout::MANIFEST_CONTENT_TYPE,
+            cache_control: layout::CHANNEL_CACHE_CONTROL,
+            public_read: false,
+            condition: Condition::None,
+        }
+    }
 }
 
 /// What must hold for an object to be put. Services that know no conditional writes put it in any case.

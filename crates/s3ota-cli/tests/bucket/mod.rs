@@ -94,7 +94,8 @@ impl Bench {
             .arg("publish")
             .arg(firmware)
             .arg(destination)
-            .args(args);
+            .args(args)
+            .current_dir(self.dir.path());
         Run::of(command.output().unwrap())
     }
 

@@ -1,0 +1,124 @@
+//! `s3ota presign`: fresh URLs for a release in a private bucket, without the key that signed it.
+
+use std::time::Duration;
+
+use clap::Args;
+use s3ota_manifest::{ManifestDocument, Version, layout};
+use serde_json::json;
+
+use crate::cli::parse_duration;
+use crate::error::CliError;
+use crate::output::Output;
+use crate::publish::{ends_early, presigned_url};
+use crate::s3::{Condition, Location, MAX_PRESIGN, S3Args, Store, Upload};
+
+/// Renew the pre-signed URLs of a release in a private bucket
+///
+/// Writes a fresh URL of the image into the channel's manifest, and prints a fresh URL of the manifest. To be run from cron or
+/// CI before the old ones end. It needs no release key: a signature is over what is installed, not over where it is
+/// fetched, and stays as good as it was.
+///
+/// The device must learn the manifest's new URL before the old one ends. Where it cannot, let the manifest alone be read by
+/// anyone, and only the images by pre-signed URLs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota presign s3://my-bucket/lamp
+  s3ota presign s3://my-bucket/lamp --channel beta --presign 12h --json
+
+The credentials need s3:GetObject and s3:PutObject on the channel's manifest, and s3:GetObject on the images. URLs end with the \
+credentials that signed them: those of a role or of SSO last hours, those of an IAM user 7 days.")]
+pub struct PresignArgs {
+    /// Where the product lies
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    pub location: String,
+
+    /// The channel
+    #[arg(long, default_value = "stable")]
+    pub channel: String,
+
+    /// How long the URLs are good for, at most 7d (12h, 30m…)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "7d")]
+    pub presign: Duration,
+
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// Renews the URLs.
+pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
+    let location: Location = args.location.parse().map_err(CliError::usage)?;
+    let named = |error: layout::LayoutError| CliError::new("publish.channel", error.to_string());
+    let channel_key = layout::channel_key(&location.prefix, &args.channel)
+        .map_err(|error| named(error).usage())?;
+    if args.presign > MAX_PRESIGN {
+        return Err(CliError::new(
+            "publish.presign",
+            "a pre-signed URL is good for 7 days at the most",
+        )
+        .usage());
+    }
+    let store = Store::connect(&args.s3, &location, None).await?;
+
+    let nothing = || {
+        CliError::new(
+            "presign.nothing",
+            format!(
+                "there is no release on the channel {} in {location}",
+                args.channel
+            ),
+        )
+        .hint("publish one first, with `s3ota publish --presign`")
+    };
+    let current = store.get(&channel_key).await?.ok_or_else(nothing)?;
+    let mut manifest = ManifestDocument::parse(&current.bytes)?;
+    let image_key = image_key(&manifest, &location)?;
+    if store.size(&image_key).await?.is_none() {
+        let message = format!(
+            "the image of {}, s3://{}/{image_key}, is not there",
+            manifest.version, location.bucket
+        );
+        return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
+    }
+    manifest.url = presigned_url(&store, &image_key, args.presign).await?;
+    let upload = Upload {
+        // Whoever publishes meanwhile has the last word.
+        condition: current.etag.map_or(Condition::None, Condition::Unchanged),
+        ..Upload::manifest(&channel_key, &manifest.to_json()?)
+    };
+    store.put(&upload, |_| {}).await?;
+    let manifest_url = presigned_url(&store, &channel_key, args.presign).await?;
+
+    if let Some(warning) = ends_early(&store, args.presign) {
+        out.warning(&warning);
+    }
+    out.say(format_args!(
+        "presigned {} on {}; the manifest has this URL for now:",
+        manifest.version, args.channel
+    ));
+    out.say(&manifest_url);
+    out.event(
+        "presigned",
+        json!({
+            "version": manifest.version, "channel": args.channel, "good_for_s": args.presign.as_secs(),
+            "manifest_url": manifest_url, "image_url": manifest.url,
+        }),
+    );
+    Ok(())
+}
+
+/// The object that holds the image. Its name follows from what is signed and not from the manifest's URL, which anyone could
+/// have changed who can write to the bucket.
+fn image_key(manifest: &ManifestDocument, location: &Location) -> Result<String, CliError> {
+    let by_hand = || {
+        CliError::new(
+            "presign.nothing",
+            "the manifest has no sha256, so it was not written by s3ota",
+        )
+        .hint("only releases made with `s3ota publish` can be renewed")
+    };
+    let sha256 = manifest.sha256.ok_or_else(by_hand)?;
+    let version = Version::parse(&manifest.version).map_err(|_| by_hand())?;
+    layout::image_key(&location.prefix, &version, &sha256)
+        .map_err(|error| CliError::new("s3.url", error.to_string()))
+}
