@@ -105,6 +105,11 @@ impl VirtualDevice {
         }
     }
 
+    /// Gives the device another idea of the date, from now on.
+    pub fn set_date(&mut self, date: Date) {
+        self.clock = HostClock::with_date(date);
+    }
+
     /// The flash.
     pub fn flash(&self) -> &Flash {
         &self.flash

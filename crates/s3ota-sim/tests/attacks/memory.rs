@@ -1,0 +1,219 @@
+//! What a device remembers of its owner outlives power cuts, and logs that are full.
+//!
+//! The way of `power_cuts.rs`: a life is run once with a record of what it does to otadata; then power fails before, inside
+//! and after each of these operations. Whatever is left on flash, an older manifest is refused and the floor holds.
+
+use std::collections::HashSet;
+
+use s3ota::manifest::Rollout;
+use s3ota::{Boot, Chip, Config, Error, NoUpdate, Outcome, Updater, Workspace, boot_guard};
+use s3ota_image::app::ImageBuilder;
+use s3ota_sim::{Bootloader, Flash, Mix, Operation, Setup, Tear};
+
+use crate::bucket::Bucket;
+use crate::field::*;
+use crate::network::{Network, PORT};
+use crate::support::IMPATIENT;
+
+const PARTITIONS: &str = "
+otadata, data, ota,   0x9000,  0x2000
+ota_0,   app,  ota_0, 0x10000, 0x10000
+ota_1,   app,  ota_1, 0x20000, 0x10000
+";
+const OTADATA: [usize; 2] = [0x9000, 0xa000];
+const END: usize = 0x3_0000;
+
+/// Where the log begins behind a record, and the length of an entry.
+const LOG: usize = 64;
+const ENTRY: usize = 32;
+
+/// A device with one owner.
+struct Life {
+    owner: Owner,
+    bootloader: Bootloader,
+}
+
+/// The moments at which power fails in an operation of this length, and what they leave.
+fn tears(length: u32) -> Vec<Tear> {
+    let in_order = [0, length / 2].map(|reached| Tear {
+        reached,
+        mix: Mix::InOrder,
+    });
+    let seeded = (1..4u64).map(|seed| Tear {
+        reached: length / 3,
+        mix: Mix::Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+    });
+    in_order.into_iter().chain(seeded).collect()
+}
+
+/// Under both kinds of bootloader.
+fn both() -> [Life; 2] {
+    [false, true].map(|app_rollback| Life {
+        owner: Owner::new(1),
+        bootloader: Bootloader { app_rollback },
+    })
+}
+
+impl Life {
+    /// A device as it leaves the workbench.
+    fn flash(&self) -> Flash {
+        let setup = Setup::from_csv(PARTITIONS).unwrap();
+        let mut bytes = setup.flash(&small("1.0.0")).unwrap();
+        bytes.truncate(END);
+        Flash::in_memory(bytes)
+    }
+
+    /// What runs after a restart: where, and which version.
+    async fn boots(&self, flash: &mut Flash) -> (u32, String) {
+        loop {
+            let app = self.bootloader.boot(flash).expect("something boots");
+            let at = app.partition.offset;
+            let boot = boot_guard(&mut *flash, at, 3).await.unwrap();
+            if boot != Boot::GivenUp {
+                let descriptor = app.image.descriptor.unwrap();
+                return (at, descriptor.version().to_owned());
+            }
+        }
+    }
+
+    /// Restarts, confirms what runs, and looks for an update.
+    async fn is_offered(&self, flash: &mut Flash, offer: &Bucket) -> Result<Outcome, Error> {
+        let (at, version) = self.boots(flash).await;
+        let offer = at_port(offer, PORT);
+        let network = Network::new(move |request, _| offer.answer(request).into());
+        let keys = [self.owner.key()];
+        let config = Config {
+            release_keys: &keys,
+            ..network.config(&version, IMPATIENT)
+        };
+        let mut workspace = Box::new(Workspace::new());
+        let mut updater = Updater::new(config, network.device(flash, at), &mut workspace);
+        updater.confirm().await?;
+        updater.install(&mut ()).await
+    }
+
+    /// A release for everyone.
+    fn releases(&self, version: &str, serial: u64) -> Bucket {
+        self.owner
+            .signs(&release_of(version, small(version)), |document| {
+                document.serial = Some(serial);
+            })
+    }
+
+    /// Shows it a release that is for nobody, with this serial and a floor.
+    async fn sees(&self, flash: &mut Flash, serial: u64) {
+        let seen = self
+            .owner
+            .signs(&self.releases("9.0.0", serial), |document| {
+                document.min_version = Some("1.2.0".into());
+                document.rollout = Some(Rollout::NOBODY);
+            });
+        let outcome = self.is_offered(flash, &seen).await;
+        assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::NotInRollout)));
+    }
+
+    async fn updates_to(&self, flash: &mut Flash, version: &str, serial: u64) {
+        let outcome = self
+            .is_offered(flash, &self.releases(version, serial))
+            .await;
+        assert!(matches!(outcome, Ok(Outcome::Installed(_))), "{outcome:?}");
+    }
+
+    /// Nothing older than the manifest `newest` is taken from this flash on, and nothing below the floor.
+    async fn remembers(&self, bytes: &[u8], newest: u64) {
+        let mut flash = Flash::in_memory(bytes.to_vec());
+        for (offer, code) in [
+            (self.releases("9.0.0", newest - 1), "release.replayed"),
+            (self.releases("1.1.9", u64::MAX), "release.floor"),
+        ] {
+            let outcome = self.is_offered(&mut flash, &offer).await;
+            assert_eq!(outcome.map_err(|error| error.code()), Err(code));
+        }
+    }
+
+    /// The same wherever power fails while `record` is done to otadata.
+    async fn remembers_through(&self, before: &[u8], record: &[Operation], newest: u64) -> usize {
+        let mut flash = before.to_vec();
+        let mut seen = HashSet::new();
+        for operation in record {
+            if OTADATA[0] as u32 <= operation.range().start && operation.range().end <= 0xb000 {
+                for tear in tears(operation.length()) {
+                    let mut torn = flash.clone();
+                    operation.tear(&mut torn, tear);
+                    if seen.insert(torn[OTADATA[0]..0xb000].to_vec()) {
+                        self.remembers(&torn, newest).await;
+                    }
+                }
+            }
+            operation.apply(&mut flash);
+        }
+        seen.len()
+    }
+}
+
+/// A firmware of 10,000 bytes.
+fn small(version: &str) -> Vec<u8> {
+    ImageBuilder::new(Chip::Esp32C3, version)
+        .length(10_000)
+        .build()
+}
+
+/// Leaves no room behind either record.
+fn fill_logs(flash: &mut Flash) {
+    let mut bytes = flash.bytes().to_vec();
+    for sector in OTADATA {
+        for entry in bytes[sector + LOG..sector + 0x1000].chunks_mut(ENTRY) {
+            if entry.iter().all(|&byte| byte == 0xff) {
+                entry.fill(0);
+            }
+        }
+    }
+    *flash = Flash::in_memory(bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_outlives_power_cuts() {
+    for life in both() {
+        let mut flash = life.flash();
+        life.sees(&mut flash, 20).await;
+        let before = flash.bytes().to_vec();
+        flash.record();
+        life.updates_to(&mut flash, "2.0.0", 21).await;
+        let update = flash.take_record();
+        let between = flash.bytes().to_vec();
+        flash.record();
+        // The trial, and its end.
+        life.sees(&mut flash, 21).await;
+        let trial = flash.take_record();
+        let cuts = life.remembers_through(&before, &update, 20).await;
+        let more = life.remembers_through(&between, &trial, 21).await;
+        assert!(cuts > 10 && more > 10, "power never failed: {cuts} {more}");
+        life.remembers(flash.bytes(), 21).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_outlives_full_logs() {
+    for (life, updates) in both().into_iter().zip([0, 2]) {
+        let mut flash = life.flash();
+        for n in 0..updates {
+            life.updates_to(&mut flash, &format!("1.3.{n}"), n + 1)
+                .await;
+        }
+        life.sees(&mut flash, 20).await;
+        let running = life.boots(&mut flash).await;
+        for serial in [21, 22, 23] {
+            fill_logs(&mut flash);
+            let before = flash.bytes().to_vec();
+            flash.record();
+            life.sees(&mut flash, serial).await;
+            let record = flash.take_record();
+            assert!(life.remembers_through(&before, &record, serial - 1).await > 3);
+            life.remembers(flash.bytes(), serial).await;
+        }
+        assert_eq!(life.boots(&mut flash).await, running);
+        life.updates_to(&mut flash, "2.0.0", 24).await;
+        life.remembers(flash.bytes(), 24).await;
+        assert_eq!(life.boots(&mut flash).await.1, "2.0.0");
+    }
+}
