@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, SigningKey};
 use pkcs8::Document;
 use s3ota_manifest::{
@@ -149,26 +149,23 @@ impl Signer {
         self.key.id()
     }
 
-    /// The signature, in DER, of a message with this SHA-256.
-    pub async fn sign(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CliError> {
-        let signature = match &self.secret {
+    /// The signature of a message, with SHA-256, in DER.
+    pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CliError> {
+        match &self.secret {
             Secret::File(key) => {
-                let signature: Result<DerSignature, _> = key.sign_prehash(digest);
-                let failed =
-                    |error| CliError::new("key.sign", format!("the key does not sign: {error}"));
-                signature.map_err(failed)?.as_bytes().to_vec()
+                let signature: DerSignature = key.sign(message);
+                Ok(signature.as_bytes().to_vec())
             }
             #[cfg(feature = "kms")]
-            Secret::Kms(key) => key.sign(digest).await?,
-        };
-        Ok(signature)
+            Secret::Kms(key) => key.sign(message).await,
+        }
     }
 
     /// Signs a manifest: its `signature` is by this key afterwards, and verifies.
     ///
     /// It must name an image with size and SHA-256, as no device takes a signature for less.
     pub async fn sign_manifest(&self, manifest: &mut ManifestDocument) -> Result<(), CliError> {
-        let signature = self.sign(&digest(manifest)?).await?;
+        let signature = self.sign(manifest.statement()?.as_bytes()).await?;
         attach(manifest, &self.key, &signature)
     }
 }

@@ -153,7 +153,7 @@ impl Moto {
     }
 
     /// Makes a device with 1.0.0 and lets it update itself to 1.1.0 from a manifest.
-    fn update_a_device(&self, manifest_url: &str) {
+    fn update_a_device(&self, manifest_url: &str, more: &[&str]) {
         let first = self.firmware("1.0.0");
         self.s3ota(&["device", "new", "flash.bin", "--force", "--image", &first]);
         let run = [
@@ -167,7 +167,7 @@ impl Moto {
             "--manifest-url",
             manifest_url,
         ];
-        let events = self.s3ota(&run);
+        let events = self.s3ota(&[&run, more].concat());
         let last: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
         assert_eq!(
             (&last["event"], &last["version"]),
@@ -233,7 +233,7 @@ fn a_release_on_another_s3_server_is_what_aws_and_a_device_expect() {
     ]);
     assert!(fs::read(moto.path("copy.bin")).unwrap() == fs::read(moto.path(&image)).unwrap());
 
-    moto.update_a_device(published["manifest_url"].as_str().unwrap());
+    moto.update_a_device(published["manifest_url"].as_str().unwrap(), &[]);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_private_bucket_and_presigned_urls_update_a_device() {
     let published: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
     let url = published["manifest_url"].as_str().unwrap();
     assert!(url.contains("X-Amz-Signature="), "{url}");
-    moto.update_a_device(url);
+    moto.update_a_device(url, &[]);
 }
 
 #[test]
@@ -267,7 +267,82 @@ fn a_manifest_written_by_hand_and_an_image_put_by_aws_update_a_device() {
     )
     .unwrap();
     moto.aws(&["s3", "cp", "m.json", "s3://firmware/by-hand/manifest.json"]);
-    moto.update_a_device(&format!("{url}/manifest.json"));
+    moto.update_a_device(&format!("{url}/manifest.json"), &[]);
+}
+
+#[test]
+fn a_key_in_kms_signs_a_release_that_a_device_takes() {
+    let Some(moto) = Moto::start() else { return };
+    moto.open("lamp");
+    let create = |spec: &str| -> Value {
+        let args = [
+            "kms",
+            "create-key",
+            "--key-usage",
+            "SIGN_VERIFY",
+            "--key-spec",
+            spec,
+        ];
+        serde_json::from_str(&moto.aws(&args)).unwrap()
+    };
+    let key = create("ECC_NIST_P256");
+    let arn = format!("kms:{}", key["KeyMetadata"]["Arn"].as_str().unwrap());
+    fs::write(
+        moto.path("release.pub"),
+        moto.s3ota(&["pubkey", &arn, "--format", "pem"]),
+    )
+    .unwrap();
+
+    let image = moto.firmware("1.1.0");
+    let events = moto.s3ota(&[
+        "publish",
+        &image,
+        "s3://firmware/lamp",
+        "--key",
+        &arn,
+        "--json",
+    ]);
+    let published: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    let keyid = moto.s3ota(&["pubkey", "release.pub", "--format", "id"]);
+    assert_eq!(published["keyid"], keyid.trim());
+    let url = published["manifest_url"].as_str().unwrap();
+    moto.s3ota(&[
+        "verify",
+        url,
+        "--release-key",
+        "release.pub",
+        "--ca",
+        "ca.pem",
+    ]);
+    moto.update_a_device(url, &["--release-key", "release.pub"]);
+    // By its alias, and signed anew.
+    let key_id = key["KeyMetadata"]["KeyId"].as_str().unwrap();
+    moto.aws(&[
+        "kms",
+        "create-alias",
+        "--alias-name",
+        "alias/release",
+        "--target-key-id",
+        key_id,
+    ]);
+    moto.s3ota(&["sign", "s3://firmware/lamp", "--key", "kms:alias/release"]);
+
+    let code = |key: &str| {
+        let mut command = moto.command(env!("CARGO_BIN_EXE_s3ota"));
+        let output = command.args(["--json", "pubkey", key]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+        error["code"].as_str().unwrap().to_owned()
+    };
+    let p384 = create("ECC_NIST_P384");
+    assert_eq!(
+        code(&format!(
+            "kms:{}",
+            p384["KeyMetadata"]["Arn"].as_str().unwrap()
+        )),
+        "key.invalid"
+    );
+    assert_eq!(code("kms:alias/nobody"), "key.kms");
 }
 
 #[test]
@@ -280,7 +355,7 @@ fn esptool_finds_the_updated_slot_valid() {
     let image = moto.firmware("1.1.0");
     let events = moto.s3ota(&["publish", &image, "s3://firmware/lamp", "--json"]);
     let published: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
-    moto.update_a_device(published["manifest_url"].as_str().unwrap());
+    moto.update_a_device(published["manifest_url"].as_str().unwrap(), &[]);
 
     let report: Value =
         serde_json::from_str(moto.s3ota(&["inspect", "flash.bin", "--json"]).trim()).unwrap();

@@ -43,14 +43,14 @@ impl KmsKey {
         Ok((public, key))
     }
 
-    /// The signature, in DER, of a message with this SHA-256.
-    pub async fn sign(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CliError> {
+    /// The signature of a message of up to 4,096 bytes, with SHA-256, in DER. KMS itself makes the hash.
+    pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CliError> {
         let request = self
             .client
             .sign()
             .key_id(&self.id)
-            .message(Blob::new(*digest))
-            .message_type(MessageType::Digest)
+            .message(Blob::new(message))
+            .message_type(MessageType::Raw)
             .signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
         let answer = request
             .send()
