@@ -196,6 +196,7 @@ where
             State::Failed(error) => return Err(error),
         }
         self.begin();
+        self.link.begin_read();
         let result = self.connection.read(buf).await;
         match self.end(result) {
             Err(TlsError::Closed) => Ok(0),
@@ -215,6 +216,7 @@ where
             State::Failed(error) => return Err(error),
         }
         self.begin();
+        self.link.begin_read();
         let result = self.connection.fill_buf().await;
         match settle(&mut self.state, self.link, result) {
             Err(TlsError::Closed) => Ok(&[]),
@@ -298,7 +300,8 @@ fn settle<T>(state: &mut State, link: &Link, result: Result<T, Inner>) -> Result
 }
 
 /// What a handshake failed with. `InvalidSignature` and `InvalidRecord` mean one thing each here: the verifier and the
-/// filter have answered for all others (embedded-tls 0.19.0, connection.rs, `process_server_verify`).
+/// filter have answered for all others (embedded-tls 0.19.0, connection.rs, `process_server_verify`). So does
+/// `InvalidNonceLength`: `protection.rs`, SPLIT_MARK.
 fn handshake_error(error: Inner, link: &Link) -> TlsError {
     if let Some(fault) = link.fault() {
         return fault;
@@ -316,7 +319,7 @@ fn handshake_error(error: Inner, link: &Link) -> TlsError {
         Inner::InvalidSignature => TlsError::Handshake(HandshakeError::Finished),
         Inner::InvalidRecord => TlsError::Handshake(HandshakeError::EncryptedAlert),
         Inner::InvalidKeyShare => TlsError::Handshake(HandshakeError::KeyShare),
-        Inner::InvalidCipherSuite => TlsError::Handshake(HandshakeError::CipherSuite),
+        Inner::InvalidNonceLength => TlsError::Handshake(HandshakeError::Split),
         Inner::InvalidHandshake | Inner::Unimplemented => {
             TlsError::Handshake(HandshakeError::UnexpectedMessage)
         }

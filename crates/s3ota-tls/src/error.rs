@@ -79,13 +79,16 @@ pub enum HandshakeError {
     Alert(Alert),
     /// The server refused with an alert inside the encrypted part of the handshake.
     EncryptedAlert,
-    /// The server's key share is missing or is not a P-256 point; it may have asked for another group.
+    /// The server's key share is not a P-256 point, or the server has asked for another group.
     KeyShare,
-    /// The server chose a cipher suite that does not exist.
-    CipherSuite,
-    /// A message of an unknown kind, out of order, or split over several records.
+    /// The server did not answer with what was offered: TLS 1.3, AES-128-GCM, P-256, and no extension that was not
+    /// asked for.
+    NotOffered,
+    /// A message of an unknown kind, or out of order.
     UnexpectedMessage,
-    /// A message that cannot be parsed. To embedded-tls that includes a HelloRetryRequest.
+    /// The server splits its handshake messages over several records, which this client cannot join.
+    Split,
+    /// A message that cannot be parsed.
     Malformed,
     /// The server's Finished message does not match: the handshake was changed on its way.
     Finished,
@@ -116,6 +119,8 @@ pub enum RecordError {
     Alert,
     /// Content that cannot be parsed.
     Malformed,
+    /// The server sends record after record without data: more than 32 in a row.
+    Idle,
 }
 
 impl TlsError {
@@ -249,14 +254,18 @@ impl fmt::Display for HandshakeError {
             Self::KeyShare => {
                 f.write_str("the server did not agree to a P-256 key exchange; enable it there")
             }
-            Self::CipherSuite => f.write_str("the server chose an unknown cipher suite"),
-            Self::UnexpectedMessage => f.write_str(
-                "the server sent a handshake message that is unknown, out of order, or split over records",
+            Self::NotOffered => f.write_str(
+                "the server chose something that was not offered; \
+                 it must speak TLS 1.3 with AES-128-GCM and P-256",
             ),
-            Self::Malformed => f.write_str(
-                "the server sent a handshake that cannot be read; \
-                 it may insist on another key exchange than P-256",
+            Self::UnexpectedMessage => {
+                f.write_str("the server sent a handshake message that is unknown or out of order")
+            }
+            Self::Split => f.write_str(
+                "the server splits its handshake over records, which this device cannot join; \
+                 give it a shorter certificate chain",
             ),
+            Self::Malformed => f.write_str("the server sent a handshake that cannot be read"),
             Self::Finished => f.write_str("the handshake was changed on its way to this device"),
             Self::TooLong => f.write_str("the server's handshake does not end"),
         }
@@ -283,6 +292,7 @@ impl fmt::Display for RecordError {
             ),
             Self::Alert => f.write_str("the server ended the connection with an error alert"),
             Self::Malformed => f.write_str("the server sent a TLS record that cannot be read"),
+            Self::Idle => f.write_str("the server keeps sending, but no data"),
         }
     }
 }

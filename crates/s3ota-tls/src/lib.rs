@@ -37,6 +37,7 @@
 //! | AES-128-GCM, P-256, P-384, SHA-2, arithmetic of RSA | RustCrypto |
 //! | the paddings of RSA | `rsa.rs` |
 //! | the order of proof, the limits, the dates | `verifier.rs` |
+//! | the order of messages | `transcript.rs`, from inside the hash |
 //! | which records may reach embedded-tls | `record_filter.rs`, from outside the encryption |
 //! | which contents may reach embedded-tls | `protection.rs`, from inside the encryption |
 //!
@@ -79,7 +80,10 @@
 //! # Known limits
 //!
 //! - TLS 1.3 with AES-128-GCM and a P-256 key exchange, nothing else. There is no revocation check.
-//! - A handshake message that is split over records is refused. Certificate chains of up to 16 KB fit.
+//! - A handshake message that is split over records is refused, as [`HandshakeError::Split`]: embedded-tls cannot join
+//!   it, and outside there is neither the key nor, on a small chip, the memory. Servers split a Certificate message that
+//!   is longer than their records: above 16 KB, and with s2n, which AWS uses, above 8,087 bytes. Four certificates with RSA keys are
+//!   some 5 KB.
 //! - KeyUpdate and post-handshake client authentication end the connection: connect again.
 //! - The ClientHello always offers ECDSA on P-384 and Ed25519, and with `rsa` RSA PKCS #1 v1.5: embedded-tls's list
 //!   cannot be changed from outside. A server that chooses one of those that cannot be verified, or must not be, is
@@ -107,7 +111,9 @@ mod record_filter;
 mod roots;
 #[cfg(feature = "rsa")]
 mod rsa;
+mod server_hello;
 mod server_name;
+mod transcript;
 mod verifier;
 
 pub use alert::Alert;

@@ -9,7 +9,8 @@ use aes_gcm::Aes128Gcm;
 use aes_gcm::aead::consts::{U0, U12, U16, U54};
 use aes_gcm::aead::{self, AeadCore, AeadInPlace, Buffer, Key, KeyInit, KeySizeUser, Nonce, Tag};
 use embedded_tls::TlsCipherSuite;
-use sha2::Sha256;
+
+use crate::transcript::Transcript;
 
 /// Content types (RFC 8446 section 5.1).
 pub(crate) mod content_type {
@@ -22,7 +23,32 @@ pub(crate) mod content_type {
 
 /// Handshake message types (RFC 8446 section 4).
 const NEW_SESSION_TICKET: u8 = 4;
+const ENCRYPTED_EXTENSIONS: u8 = 8;
+const CERTIFICATE: u8 = 11;
+const CERTIFICATE_REQUEST: u8 = 13;
+const CERTIFICATE_VERIFY: u8 = 15;
 const FINISHED: u8 = 20;
+/// Of SHA-256, and so of Finished.
+const HASH_BYTES: usize = 32;
+
+/// A NewSessionTicket whose nonce is longer than the message: embedded-tls answers `InvalidNonceLength`. No ticket of a
+/// server gets as far as that, so the answer is free to stand for a message that is split.
+const SPLIT_MARK: [u8; 14] = [
+    NEW_SESSION_TICKET,
+    0,
+    0,
+    9,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    1,
+    content_type::HANDSHAKE,
+];
 
 /// The cipher suite TLS_AES_128_GCM_SHA256 (RFC 8446 appendix B.4) with checked record protection.
 pub(crate) struct Aes128GcmSha256;
@@ -32,7 +58,7 @@ impl TlsCipherSuite for Aes128GcmSha256 {
     type Cipher = CheckedAes128Gcm;
     type KeyLen = U16;
     type IvLen = U12;
-    type Hash = Sha256;
+    type Hash = Transcript;
     // HKDF label: 32 bytes of hash + 22 (embedded-tls config.rs, `LabelBuffer`).
     type LabelBufferSize = U54;
 }
@@ -123,10 +149,11 @@ impl AeadInPlace for CheckedAes128Gcm {
         match judge(epoch, buffer.as_ref()) {
             Verdict::Pass => Ok(()),
             // A lone content type is a record without content: embedded-tls goes on to the next one.
-            Verdict::Drop(content_type) => replace(buffer, content_type),
+            Verdict::Drop(content_type) => replace(buffer, &[content_type]),
             // embedded-tls answers the content type Invalid with `Unimplemented`, and with nothing else does it so:
-            // error.rs gives that answer its meaning.
-            Verdict::Refuse => replace(buffer, content_type::INVALID),
+            // connection.rs gives that answer its meaning.
+            Verdict::Refuse => replace(buffer, &[content_type::INVALID]),
+            Verdict::Split => replace(buffer, &SPLIT_MARK),
         }
     }
 
@@ -142,9 +169,9 @@ impl AeadInPlace for CheckedAes128Gcm {
     }
 }
 
-fn replace(buffer: &mut dyn Buffer, content_type: u8) -> aead::Result<()> {
+fn replace(buffer: &mut dyn Buffer, inner: &[u8]) -> aead::Result<()> {
     buffer.truncate(0);
-    buffer.extend_from_slice(&[content_type])
+    buffer.extend_from_slice(inner)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -152,6 +179,8 @@ enum Verdict {
     Pass,
     Drop(u8),
     Refuse,
+    /// A handshake message goes on in the next record.
+    Split,
 }
 
 /// Judges a TLSInnerPlaintext: content, content type, zero padding (RFC 8446 section 5.2).
@@ -165,40 +194,102 @@ fn judge(epoch: Epoch, inner: &[u8]) -> Verdict {
         return Verdict::Refuse;
     };
     match (epoch, *content_type) {
-        (Epoch::Handshake, content_type::HANDSHAKE) if holds_whole_messages(content, |_| true) => {
-            Verdict::Pass
-        }
+        (Epoch::Handshake, content_type::HANDSHAKE) => judge_handshake(content),
         (Epoch::Application, content_type::APPLICATION_DATA) => Verdict::Pass,
         (_, content_type::ALERT) if content.len() == 2 => Verdict::Pass,
         // Tickets are for session resumption, which this client does not do.
-        (Epoch::Application, content_type::HANDSHAKE)
-            if holds_whole_messages(content, |kind| kind == NEW_SESSION_TICKET) =>
-        {
+        (Epoch::Application, content_type::HANDSHAKE) if holds_tickets(content) => {
             Verdict::Drop(content_type::HANDSHAKE)
         }
         _ => Verdict::Refuse,
     }
 }
 
-/// Whether `content` is one or more complete handshake messages, each of a type that `allowed` takes.
+/// Judges the content of a handshake record: complete messages, of the kinds a server may send.
 ///
 /// embedded-tls cannot put together a message that is split over records. And it reads on after a Finished, though the
 /// keys change there and the record must end (RFC 8446 section 5.1): a server could be authenticated by messages that
 /// come after the handshake's end.
-fn holds_whole_messages(mut content: &[u8], allowed: impl Fn(u8) -> bool) -> bool {
-    let mut messages = 0u32;
-    while let [kind, l0, l1, l2, rest @ ..] = content {
-        let length = u32::from_be_bytes([0, *l0, *l1, *l2]);
-        let Some(rest) = usize::try_from(length).ok().and_then(|n| rest.get(n..)) else {
-            return false;
+fn judge_handshake(mut content: &[u8]) -> Verdict {
+    if content.is_empty() {
+        return Verdict::Refuse;
+    }
+    while !content.is_empty() {
+        let Some((kind, body, rest)) = message(content) else {
+            return Verdict::Split;
         };
-        if !allowed(*kind) || (*kind == FINISHED && !rest.is_empty()) {
-            return false;
+        if !is_sound(kind, body) || (kind == FINISHED && !rest.is_empty()) {
+            return Verdict::Refuse;
         }
-        messages = messages.saturating_add(1);
         content = rest;
     }
-    messages > 0 && content.is_empty()
+    Verdict::Pass
+}
+
+/// Whether `content` is one or more complete NewSessionTicket messages.
+fn holds_tickets(mut content: &[u8]) -> bool {
+    let is_something = !content.is_empty();
+    while let Some((NEW_SESSION_TICKET, _, rest)) = message(content) {
+        content = rest;
+    }
+    is_something && content.is_empty()
+}
+
+/// Splits off a handshake message: its kind, its body, the rest. `None`: it is not complete.
+fn message(content: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (kind, content) = content.split_first()?;
+    let (body, rest) = vector(3, content)?;
+    Some((*kind, body, rest))
+}
+
+/// Splits off a vector with a length of so many bytes before it.
+fn vector(length_bytes: usize, content: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, content) = content.split_at_checked(length_bytes)?;
+    let length = length.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+    content.split_at_checked(length)
+}
+
+/// Whether a server may send such a message, and its parts are as long together as it is: embedded-tls goes by the
+/// parts, and would take what is left for another message.
+fn is_sound(kind: u8, body: &[u8]) -> bool {
+    match (kind, body) {
+        (ENCRYPTED_EXTENSIONS, body) => whole(2, body).is_some_and(holds_only_what_was_offered),
+        // No request context: that is for post-handshake authentication.
+        (CERTIFICATE, [0, list @ ..]) => whole(3, list).is_some_and(holds_bare_certificates),
+        (CERTIFICATE_REQUEST, [0, extensions @ ..]) => whole(2, extensions).is_some(),
+        (CERTIFICATE_VERIFY, [_, _, signature @ ..]) => whole(2, signature).is_some(),
+        (FINISHED, body) => body.len() == HASH_BYTES,
+        _ => false,
+    }
+}
+
+/// A vector with nothing behind it.
+fn whole(length_bytes: usize, content: &[u8]) -> Option<&[u8]> {
+    match vector(length_bytes, content) {
+        Some((vector, [])) => Some(vector),
+        _ => None,
+    }
+}
+
+/// Whether the entries of a Certificate message have no extensions: the ClientHello asked for none.
+fn holds_bare_certificates(mut list: &[u8]) -> bool {
+    while let Some((_certificate, [0, 0, rest @ ..])) = vector(3, list) {
+        list = rest;
+    }
+    list.is_empty()
+}
+
+/// Whether EncryptedExtensions answer only what the ClientHello asked (RFC 8446 section 4.2: others must be refused).
+fn holds_only_what_was_offered(mut extensions: &[u8]) -> bool {
+    const SERVER_NAME: u8 = 0;
+    const SUPPORTED_GROUPS: u8 = 10;
+    while let [0, SERVER_NAME | SUPPORTED_GROUPS, rest @ ..] = extensions {
+        let Some((_data, rest)) = vector(2, rest) else {
+            return false;
+        };
+        extensions = rest;
+    }
+    extensions.is_empty()
 }
 
 #[cfg(test)]
@@ -247,7 +338,7 @@ mod tests {
 
     #[test]
     fn whole_handshake_messages_pass_in_the_handshake() {
-        let two = [8, 0, 0, 2, 0, 0, 20, 0, 0, 1, 5, 22];
+        let two = [&[8, 0, 0, 2, 0, 0, 20, 0, 0, 32][..], &[5; 32], &[22]].concat();
         assert_eq!(receive(Epoch::Handshake, &two), Ok(two.to_vec()));
     }
 
@@ -256,16 +347,67 @@ mod tests {
         for inner in [
             &[8, 0, 0, 3, 0, 0, 22][..],
             &[8, 0, 22],
-            &[22],
             &[8, 0xFF, 0xFF, 0xFF, 1, 22],
         ] {
-            assert_eq!(receive(Epoch::Handshake, inner), Ok([0].to_vec()));
+            assert_eq!(receive(Epoch::Handshake, inner), Ok(SPLIT_MARK.to_vec()));
+        }
+        // No message at all is something else.
+        assert_eq!(receive(Epoch::Handshake, &[22]), Ok([0].to_vec()));
+    }
+
+    #[test]
+    fn the_handshake_has_no_messages_but_the_five_of_a_server() {
+        let bodies: [(u8, &[u8]); 5] = [
+            (ENCRYPTED_EXTENSIONS, &[0, 0]),
+            (CERTIFICATE, &[0, 0, 0, 7, 0, 0, 2, 5, 5, 0, 0]),
+            (CERTIFICATE_REQUEST, &[0, 0, 2, 5, 5]),
+            (CERTIFICATE_VERIFY, &[4, 3, 0, 2, 5, 5]),
+            (FINISHED, &[5; 32]),
+        ];
+        for (right, body) in bodies {
+            for kind in 0..=255 {
+                let inner = [&[kind, 0, 0, body.len() as u8], body, &[22]].concat();
+                let wanted = if kind == right {
+                    inner.clone()
+                } else {
+                    [0].to_vec()
+                };
+                assert_eq!(receive(Epoch::Handshake, &inner), Ok(wanted), "{kind}");
+            }
+            // A message is as long as its parts.
+            let longer = [&[right, 0, 0, body.len() as u8 + 1], body, &[0, 22]].concat();
+            assert_eq!(receive(Epoch::Handshake, &longer), Ok([0].to_vec()));
+            let shorter = [&[right, 0, 0, body.len() as u8 - 1], &body[1..], &[22]].concat();
+            assert_eq!(receive(Epoch::Handshake, &shorter), Ok([0].to_vec()));
         }
     }
 
     #[test]
+    fn extensions_nobody_asked_for_are_refused() {
+        let receive = |extensions: &[u8]| {
+            let length = extensions.len() as u8;
+            let inner = [&[8, 0, 0, length + 2, 0, length], extensions, &[22]].concat();
+            receive(Epoch::Handshake, &inner) == Ok(inner)
+        };
+        let (server_name, groups) = ([0, 0, 0, 0], [0, 10, 0, 4, 0, 2, 0, 23]);
+        assert!(receive(&[]));
+        assert!(receive(&[&server_name[..], &groups].concat()));
+        for kind in (1..=255).filter(|kind| *kind != 10) {
+            assert!(!receive(&[0, kind, 0, 0]), "{kind}");
+            assert!(
+                !receive(&[&groups[..], &[0, kind, 0, 0]].concat()),
+                "{kind}"
+            );
+            assert!(!receive(&[kind, 0, 0, 0]), "{kind}");
+        }
+        assert!(!receive(&[0, 0, 0, 1]));
+        assert!(!receive(&[0, 0, 0]));
+    }
+
+    #[test]
     fn nothing_may_follow_a_finished() {
-        let inner = [20, 0, 0, 1, 5, 15, 0, 0, 1, 5, 22];
+        let proof = [15, 0, 0, 5, 4, 3, 0, 1, 5];
+        let inner = [&[20, 0, 0, 32], &[5; 32][..], &proof, &[22]].concat();
         assert_eq!(receive(Epoch::Handshake, &inner), Ok([0].to_vec()));
     }
 

@@ -6,8 +6,11 @@
 //!   in the clear, both of which anyone on the path can inject;
 //! - it takes handshake messages in the clear where they must be encrypted;
 //! - it panics on an encrypted record that is nothing but a tag (`connection.rs`, `decrypt_record`);
-//! - it takes any content of change_cipher_spec, any number of times, and keeps an alert's reason to itself.
+//! - it takes any content of change_cipher_spec, any number of times, and keeps an alert's reason to itself;
+//! - it takes a ServerHello with anything in it (`server_hello.rs`);
+//! - it reads on for ever while a server sends records without data.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
@@ -15,7 +18,10 @@ use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 use crate::alert::Alert;
 use crate::error::{HandshakeError, RecordError, TlsError};
 use crate::protection::{Epoch, content_type};
+use crate::server_hello;
 
+/// A record's header: its type, a version, its length.
+const HEADER: usize = 5;
 /// The longest plaintext record: 2^14 bytes.
 const MAX_PLAINTEXT: u16 = 1 << 14;
 /// The longest encrypted record: 2^14 + 256 bytes.
@@ -27,6 +33,8 @@ const MIN_CIPHERTEXT: u16 = 1 + 16;
 const MAX_CHANGE_CIPHER_SPEC: u8 = 2;
 /// Several times the longest handshake of a public server; without a limit a server could feed the device for ever.
 const MAX_HANDSHAKE: u32 = 64 * 1024;
+/// Records without data, such as session tickets, that a server may send before one with data.
+const MAX_IDLE: u8 = 32;
 
 /// What the connection tells the filter inside it, and what the filter tells the connection.
 ///
@@ -35,6 +43,8 @@ const MAX_HANDSHAKE: u32 = 64 * 1024;
 pub(crate) struct Link {
     phase: AtomicU8,
     fault: AtomicU16,
+    /// Records that were handed on since the connection last asked for data.
+    idle: AtomicU8,
 }
 
 impl Link {
@@ -42,7 +52,20 @@ impl Link {
         Self {
             phase: AtomicU8::new(Phase::Hello as u8),
             fault: AtomicU16::new(0),
+            idle: AtomicU8::new(0),
         }
+    }
+
+    /// The caller wants data: one record has it, and [`MAX_IDLE`] may come before.
+    pub(crate) fn begin_read(&self) {
+        self.idle.store(0, Ordering::Relaxed);
+    }
+
+    fn is_idle(&self) -> bool {
+        let records = self.idle.load(Ordering::Relaxed);
+        self.idle
+            .store(records.saturating_add(1), Ordering::Relaxed);
+        records > MAX_IDLE
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
@@ -90,6 +113,11 @@ enum Fault {
     Empty,
     ChangeCipherSpec,
     HandshakeTooLong,
+    Idle,
+    /// The server wants another key exchange group.
+    Retry,
+    SplitHello,
+    NotOffered,
 }
 
 impl Fault {
@@ -102,6 +130,10 @@ impl Fault {
             Self::Empty => (5, 0),
             Self::ChangeCipherSpec => (6, 0),
             Self::HandshakeTooLong => (7, 0),
+            Self::Idle => (8, 0),
+            Self::Retry => (9, 0),
+            Self::NotOffered => (10, 0),
+            Self::SplitHello => (11, 0),
         };
         u16::from_be_bytes([kind, detail])
     }
@@ -116,6 +148,10 @@ impl Fault {
             5 => Self::Empty,
             6 => Self::ChangeCipherSpec,
             7 => Self::HandshakeTooLong,
+            8 => Self::Idle,
+            9 => Self::Retry,
+            10 => Self::NotOffered,
+            11 => Self::SplitHello,
             _ => return None,
         })
     }
@@ -131,6 +167,20 @@ impl From<Fault> for TlsError {
             Fault::Empty => Self::Record(RecordError::Empty),
             Fault::ChangeCipherSpec => Self::Record(RecordError::ChangeCipherSpec),
             Fault::HandshakeTooLong => Self::Handshake(HandshakeError::TooLong),
+            Fault::Idle => Self::Record(RecordError::Idle),
+            Fault::Retry => Self::Handshake(HandshakeError::KeyShare),
+            Fault::SplitHello => Self::Handshake(HandshakeError::Split),
+            Fault::NotOffered => Self::Handshake(HandshakeError::NotOffered),
+        }
+    }
+}
+
+impl From<server_hello::Fault> for Fault {
+    fn from(fault: server_hello::Fault) -> Self {
+        match fault {
+            server_hello::Fault::Retry => Self::Retry,
+            server_hello::Fault::Split => Self::SplitHello,
+            server_hello::Fault::NotOffered => Self::NotOffered,
         }
     }
 }
@@ -139,9 +189,9 @@ impl From<Fault> for TlsError {
 pub(crate) struct RecordFilter<'b, IO> {
     io: IO,
     link: &'b Link,
-    /// The header of the record that is being handed on, and how much of it is still to go.
-    header: [u8; 5],
-    header_left: usize,
+    /// What has been read of the record that is being handed on, its header first, and how much of it is still to go.
+    head: [u8; HEADER + server_hello::LENGTH],
+    head_left: Range<usize>,
     /// How much of that record's body is still to come.
     body_left: usize,
     change_cipher_specs: u8,
@@ -153,8 +203,8 @@ impl<'b, IO> RecordFilter<'b, IO> {
         Self {
             io,
             link,
-            header: [0; 5],
-            header_left: 0,
+            head: [0; HEADER + server_hello::LENGTH],
+            head_left: 0..0,
             body_left: 0,
             change_cipher_specs: 0,
             handshake_bytes: 0,
@@ -170,8 +220,8 @@ impl<IO: Read> RecordFilter<'_, IO> {
     /// Reads headers until there is a record to hand on. `false`: the transport has ended.
     async fn next_record(&mut self) -> Result<bool, Stop> {
         loop {
-            let mut header = [0; 5];
-            if !self.fill(&mut header).await? {
+            let mut header = [0; HEADER];
+            if !fill(&mut self.io, &mut header).await? {
                 return Ok(false);
             }
             let [kind, _, _, l0, l1] = header;
@@ -179,8 +229,18 @@ impl<IO: Read> RecordFilter<'_, IO> {
             match (self.link.phase(), kind) {
                 (Phase::Hello, content_type::HANDSHAKE) => {
                     in_range(length, 1, MAX_PLAINTEXT)?;
+                    let Self { io, head, .. } = self;
+                    let (to, hello) = head.split_at_mut(HEADER);
+                    let length = usize::from(length);
+                    let start = length.min(hello.len());
+                    let start = hello.get_mut(..start).unwrap_or_default();
+                    if !fill(io, start).await? {
+                        return Ok(false);
+                    }
+                    server_hello::check(start, length).map_err(Fault::from)?;
+                    to.copy_from_slice(&header);
+                    self.head_left = 0..HEADER + length;
                     self.link.enter(Phase::Handshake);
-                    self.hand_on(header, length);
                     return Ok(true);
                 }
                 (Phase::Handshake, content_type::APPLICATION_DATA) => {
@@ -194,6 +254,9 @@ impl<IO: Read> RecordFilter<'_, IO> {
                 }
                 (Phase::Application, content_type::APPLICATION_DATA) => {
                     in_range(length, MIN_CIPHERTEXT, MAX_CIPHERTEXT)?;
+                    if self.link.is_idle() {
+                        return Err(Fault::Idle.into());
+                    }
                     self.hand_on(Epoch::Application.mark(length), length);
                     return Ok(true);
                 }
@@ -202,7 +265,7 @@ impl<IO: Read> RecordFilter<'_, IO> {
                     if length != 2 {
                         return Err(Fault::UnexpectedType(kind).into());
                     }
-                    if !self.fill(&mut alert).await? {
+                    if !fill(&mut self.io, &mut alert).await? {
                         return Ok(false);
                     }
                     let [_level, description] = alert;
@@ -215,7 +278,7 @@ impl<IO: Read> RecordFilter<'_, IO> {
                     if length != 1 || self.change_cipher_specs > MAX_CHANGE_CIPHER_SPEC {
                         return Err(Fault::ChangeCipherSpec.into());
                     }
-                    if !self.fill(&mut content).await? {
+                    if !fill(&mut self.io, &mut content).await? {
                         return Ok(false);
                     }
                     if content != [1] {
@@ -230,23 +293,25 @@ impl<IO: Read> RecordFilter<'_, IO> {
         }
     }
 
-    fn hand_on(&mut self, header: [u8; 5], length: u16) {
-        self.header = header;
-        self.header_left = header.len();
+    /// Hands on an encrypted record: this header, and the body as it comes.
+    fn hand_on(&mut self, header: [u8; HEADER], length: u16) {
+        let (to, _) = self.head.split_at_mut(HEADER);
+        to.copy_from_slice(&header);
+        self.head_left = 0..HEADER;
         self.body_left = length.into();
     }
+}
 
-    /// Fills `buf` from the transport. `false`: the transport has ended.
-    async fn fill(&mut self, mut buf: &mut [u8]) -> Result<bool, Stop> {
-        while !buf.is_empty() {
-            let read = self.io.read(buf).await.map_err(|e| Stop::Io(e.kind()))?;
-            if read == 0 {
-                return Ok(false);
-            }
-            buf = buf.get_mut(read..).unwrap_or_default();
+/// Fills `buf` from the transport. `false`: the transport has ended.
+async fn fill<IO: Read>(io: &mut IO, mut buf: &mut [u8]) -> Result<bool, Stop> {
+    while !buf.is_empty() {
+        let read = io.read(buf).await.map_err(|e| Stop::Io(e.kind()))?;
+        if read == 0 {
+            return Ok(false);
         }
-        Ok(true)
+        buf = buf.get_mut(read..).unwrap_or_default();
     }
+    Ok(true)
 }
 
 enum Stop {
@@ -282,7 +347,7 @@ impl<IO: Read> Read for RecordFilter<'_, IO> {
         if self.link.phase() == Phase::Over {
             return Err(ErrorKind::NotConnected);
         }
-        if self.header_left == 0 && self.body_left == 0 {
+        if self.head_left.is_empty() && self.body_left == 0 {
             match self.next_record().await {
                 Ok(true) => {}
                 Ok(false) => return Ok(0),
@@ -294,11 +359,11 @@ impl<IO: Read> Read for RecordFilter<'_, IO> {
                 }
             }
         }
-        let header = &self.header[self.header.len().saturating_sub(self.header_left)..];
-        if !header.is_empty() {
-            let count = header.len().min(buf.len());
-            buf[..count].copy_from_slice(&header[..count]);
-            self.header_left = self.header_left.saturating_sub(count);
+        let head = self.head.get(self.head_left.clone()).unwrap_or_default();
+        if !head.is_empty() {
+            let count = head.len().min(buf.len());
+            buf[..count].copy_from_slice(&head[..count]);
+            self.head_left.start = self.head_left.start.saturating_add(count);
             return Ok(count);
         }
         let count = self.body_left.min(buf.len());
@@ -390,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_handshake_passes_however_the_bytes_arrive() {
-        let hello = record(22, &[2; 90]);
+        let hello = record(22, &server_hello::tests::right());
         let encrypted = record(23, &[5; 300]);
         let ccs = record(20, &[1]);
         let sent = [&hello[..], &ccs, &encrypted, &encrypted].concat();
@@ -402,9 +467,13 @@ mod tests {
 
     #[test]
     fn only_one_message_passes_in_the_clear() {
-        let sent = [record(22, &[2; 90]), record(22, &[11; 90])].concat();
+        let sent = [
+            record(22, &server_hello::tests::right()),
+            record(22, &[11; 90]),
+        ]
+        .concat();
         let (passed, fault) = pass(Phase::Hello, &sent, 1000);
-        assert_eq!(passed, record(22, &[2; 90]));
+        assert_eq!(passed, record(22, &server_hello::tests::right()));
         assert_eq!(fault, UNEXPECTED(22));
     }
 
@@ -439,9 +508,22 @@ mod tests {
             assert_eq!(fault(phase, 23, &[0; 16]), empty);
             assert_eq!(fault(phase, 23, &[]), empty);
         }
-        assert_eq!(fault(Phase::Hello, 22, &[0; 16_384]), None);
+        let hello = server_hello::tests::right();
+        assert_eq!(fault(Phase::Hello, 22, &hello), None);
+        let not_offered = Some(TlsError::Handshake(HandshakeError::NotOffered));
+        assert_eq!(fault(Phase::Hello, 22, &[0; 16_384]), not_offered);
         assert_eq!(fault(Phase::Hello, 22, &[0; 16_385]), too_long);
         assert_eq!(fault(Phase::Hello, 22, &[]), empty);
+    }
+
+    #[test]
+    fn records_without_data_come_to_an_end() {
+        // The filter does not know which of them have data. The connection says when it got some.
+        let one = record(23, &[5; 17]);
+        let sent = one.repeat(100);
+        let (passed, fault) = pass(Phase::Application, &sent, 1000);
+        assert_eq!(passed.len(), one.len() * 33);
+        assert_eq!(fault, Some(TlsError::Record(RecordError::Idle)));
     }
 
     #[test]
@@ -472,7 +554,12 @@ mod tests {
 
     #[test]
     fn an_end_of_the_transport_is_an_end_wherever_it_comes() {
-        let sent = [record(22, &[2; 30]), record(20, &[1]), record(21, &[2, 40])].concat();
+        let sent = [
+            record(22, &server_hello::tests::right()),
+            record(20, &[1]),
+            record(21, &[2, 40]),
+        ]
+        .concat();
         for length in 0..sent.len() {
             assert_eq!(pass(Phase::Hello, &sent[..length], 1000).1, None);
         }
@@ -488,6 +575,10 @@ mod tests {
             Fault::Empty,
             Fault::ChangeCipherSpec,
             Fault::HandshakeTooLong,
+            Fault::Idle,
+            Fault::Retry,
+            Fault::SplitHello,
+            Fault::NotOffered,
         ] {
             assert_eq!(Fault::decode(fault.encode()), Some(fault));
         }

@@ -13,13 +13,14 @@ use rustls_pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName,
     SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
 };
-use sha2::{Digest, Sha256};
+use sha2::digest::FixedOutput;
 use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity};
 
 use crate::algorithms::{Algorithm, CERTIFICATE_ALGORITHMS, certificate_verify_algorithm};
 use crate::der;
 use crate::error::CertificateError;
 use crate::protection::Aes128GcmSha256;
+use crate::transcript::Transcript;
 
 /// What the device knows about the time, to judge the dates of certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ enum Progress {
     AwaitingCertificate,
     AwaitingProof {
         /// The handshake up to and including the certificate: what the server signs.
-        transcript: Sha256,
+        transcript: Transcript,
         public_key: heapless::Vec<u8, MAX_PUBLIC_KEY>,
     },
     Authenticated,
@@ -162,7 +163,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn check_proof(
-        transcript: Sha256,
+        transcript: Transcript,
         public_key: &[u8],
         proof: &CertificateVerifyRef<'_>,
     ) -> Result<(), CertificateError> {
@@ -187,10 +188,12 @@ impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
 
     fn verify_certificate(
         &mut self,
-        transcript: &Sha256,
+        transcript: &Transcript,
         certificate: CertificateRef<'_>,
     ) -> Result<(), Refusal> {
-        if !matches!(self.progress, Progress::AwaitingCertificate) {
+        if !matches!(self.progress, Progress::AwaitingCertificate)
+            || !transcript.is_at_certificate()
+        {
             return Err(Refusal::InvalidHandshake);
         }
         match self.check_certificate(&certificate) {
@@ -259,13 +262,15 @@ fn check_from(
 }
 
 /// What a server signs in CertificateVerify (RFC 8446 section 4.4.3).
-fn signed_content(transcript: Sha256) -> Option<heapless::Vec<u8, 130>> {
+fn signed_content(transcript: Transcript) -> Option<heapless::Vec<u8, 130>> {
     let mut content = heapless::Vec::new();
     content.resize(64, b' ').ok()?;
     content
         .extend_from_slice(b"TLS 1.3, server CertificateVerify\0")
         .ok()?;
-    content.extend_from_slice(&transcript.finalize()).ok()?;
+    content
+        .extend_from_slice(&transcript.finalize_fixed())
+        .ok()?;
     Some(content)
 }
 

@@ -15,7 +15,10 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_RSA_SHA256,
+};
 use ring::{aead, agreement, digest, hmac, rand, signature};
 
 /// What the well-behaved server answers.
@@ -42,12 +45,28 @@ pub enum Misbehaviour {
     ClientContext,
     /// Signs a transcript of another handshake.
     ReplayedProof,
+    /// Signs the transcript alone, without the words that say what it is for.
+    BareProof,
+    /// Changes one bit of its signature.
+    FlippedProof,
+    /// Sends a signature of no bytes.
+    EmptyProof,
+    /// Has a certificate with an RSA key, and signs with it by this scheme: PKCS #1 v1.5 for 0x0401, else PSS.
+    RsaKey(u16),
     /// Uses this signature scheme in CertificateVerify (the signature is P-256's).
     SignatureScheme(u16),
     /// Sends Certificate and CertificateVerify twice.
     CertificateTwice,
     /// Sends Finished before Certificate and CertificateVerify, in one record.
     FinishedFirst,
+    /// Sends these handshake messages behind its ServerHello, in this order, each right for its place.
+    Order(&'static [u8]),
+    /// Sends a status_request response with its certificate.
+    StapledOcsp,
+    /// Sends a Certificate message with a request context.
+    CertificateContext,
+    /// Sends a Certificate message with one byte behind its list.
+    LongCertificate,
     /// Sends a certificate that is not DER.
     GarbageCertificate,
     /// Sends its certificate this many times.
@@ -62,8 +81,28 @@ pub enum Misbehaviour {
     DataInHello,
     /// Answers the ClientHello with a HelloRetryRequest for X25519.
     HelloRetryRequest,
-    /// Sends a key share that is no point of P-256.
-    BadKeyShare,
+    /// Sends a key share whose 64 bytes are all this one, which makes no point of P-256.
+    BadKeyShare(u8),
+    /// Sends a ServerHello with another byte at this place.
+    HelloByte { at: usize, value: u8 },
+    /// Sends a ServerHello with these extensions.
+    HelloExtensions(&'static [u8]),
+    /// Sends a ServerHello with a session id of 32 bytes, which the client has not sent.
+    SessionId,
+    /// Sends a ServerHello whose random says that the server knows TLS 1.3 and was kept from it.
+    DowngradeSentinel,
+    /// Sends the ServerHello of TLS 1.2, with the same random.
+    Tls12Hello,
+    /// Splits its ServerHello over two records.
+    SplitHello,
+    /// Sends EncryptedExtensions in the clear, in one record with its ServerHello.
+    HelloAndMore,
+    /// Says this version in the header of its ServerHello's record.
+    RecordVersion(u16),
+    /// Sends EncryptedExtensions with an empty extension of this type.
+    Extension(u16),
+    /// Sends a handshake message of this type with 36 bytes of zeros behind its EncryptedExtensions.
+    EarlyMessage(u8),
     /// Sends its certificate in the clear.
     CertificateInTheClear,
     /// Splits its Certificate message over two records.
@@ -86,10 +125,15 @@ pub enum Misbehaviour {
     BareTag { late: bool },
     /// Sends an encrypted record of nothing but padding.
     OnlyPadding { late: bool },
+    /// Sends a record of this type and no bytes.
+    EmptyRecord { late: bool, kind: u8 },
     /// Announces a record of 16,641 bytes.
     OversizedRecord { late: bool },
     /// Sends a record header of this type, in the clear, with two bytes of content.
     InTheClear { late: bool, kind: u8 },
+    /// Sends a record of this type with two bytes, in the clear, before its message of this number (0: ServerHello; 5: the
+    /// greeting; 6: close_notify).
+    Inject { before: usize, kind: u8 },
     /// Sends an encrypted record with one bit changed.
     FlippedBit { late: bool },
     /// Sends an encrypted record with this content type and content `04`.
@@ -104,6 +148,14 @@ pub enum Misbehaviour {
     // After the handshake.
     /// Sends an empty fragment, then the greeting with padding: allowed.
     EmptyFragmentAndPadding,
+    /// Sends so many empty fragments, then the greeting.
+    EmptyFragments(usize),
+    /// Sends so many session tickets, each in a record, then the greeting.
+    ManyTickets(usize),
+    /// Sends a record as long as they may be, before the greeting: allowed.
+    FullRecord,
+    /// Ends the TCP connection after so many bytes of what comes behind the handshake.
+    CutAfter(usize),
     /// Sends two session tickets in one record, then the greeting: allowed.
     Tickets,
     /// Sends a handshake message of this type with 36 bytes of zeros.
@@ -220,16 +272,33 @@ fn serve(mut socket: TcpStream, identity: &Identity, what: Misbehaviour) -> io::
     let client_point = client_key_share(&client_hello).expect("a P-256 key share");
     let (server_point, shared_secret) = key_exchange(&client_point);
     let mut transcript = Transcript(client_hello);
-    let mut hello = message(SERVER_HELLO, &server_hello(&server_point));
-    if what == M::BadKeyShare {
-        let point = hello.len() - 64;
-        hello[point..].fill(0xFF);
-    }
-    if let M::NoisyHello(seed) = what {
-        Noise(seed).disturb(&mut hello);
+    let mut hello = message(SERVER_HELLO, &server_hello(&server_point, what));
+    let point = hello.len().saturating_sub(64);
+    match what {
+        M::BadKeyShare(byte) => hello[point..].fill(byte),
+        M::HelloByte { at, value } => hello[at] = value,
+        M::NoisyHello(seed) => Noise(seed).disturb(&mut hello),
+        _ => {}
     }
     transcript.add(&hello);
-    send_record(&mut socket, HANDSHAKE, &hello)?;
+    inject(&mut socket, what, 0)?;
+    match what {
+        M::SplitHello => {
+            let (first, second) = hello.split_at(50);
+            send_record(&mut socket, HANDSHAKE, first)?;
+            send_record(&mut socket, HANDSHAKE, second)?;
+        }
+        M::HelloAndMore => {
+            let more = message(ENCRYPTED_EXTENSIONS, &[0, 0]);
+            send_record(&mut socket, HANDSHAKE, &[hello, more].concat())?;
+        }
+        M::RecordVersion(version) => {
+            let mut header = record_header(HANDSHAKE, hello.len());
+            header[1..3].copy_from_slice(&version.to_be_bytes());
+            socket.write_all(&[&header[..], &hello].concat())?;
+        }
+        _ => send_record(&mut socket, HANDSHAKE, &hello)?,
+    }
     if what == M::HangUpInHandshake {
         return Ok(());
     }
@@ -275,15 +344,22 @@ fn serve(mut socket: TcpStream, identity: &Identity, what: Misbehaviour) -> io::
             }
         }
         _ => {
-            for message in &flight {
+            for (number, message) in flight.iter().enumerate() {
+                inject(&mut socket, what, number + 1)?;
                 keys.send(&mut socket, HANDSHAKE, message)?;
             }
         }
     }
+    let has_asked = flight
+        .iter()
+        .any(|message| message[0] == CERTIFICATE_REQUEST);
+    if flight.last().is_none_or(|message| message[0] != FINISHED) {
+        return linger(socket);
+    }
 
     let mut keys = RecordKeys::new(&schedule.server_application(&transcript));
     // The client's Finished (and its empty Certificate, if it was asked), then its request.
-    let finished = if what == M::CertificateRequest { 2 } else { 1 };
+    let finished = if has_asked { 2 } else { 1 };
     for _ in 0..=finished {
         read_record(&mut socket)?;
     }
@@ -296,6 +372,26 @@ fn serve(mut socket: TcpStream, identity: &Identity, what: Misbehaviour) -> io::
             keys.send(&mut socket, APPLICATION_DATA, &[])?;
             keys.send_padded(&mut socket, APPLICATION_DATA, GREETING, 1000)?;
             return close(&mut socket, &mut keys);
+        }
+        M::EmptyFragments(times) => {
+            for _ in 0..times {
+                keys.send(&mut socket, APPLICATION_DATA, &[])?;
+            }
+        }
+        M::ManyTickets(times) => {
+            for _ in 0..times {
+                keys.send(&mut socket, HANDSHAKE, &ticket)?;
+            }
+        }
+        M::FullRecord => keys.send(&mut socket, APPLICATION_DATA, &[b'x'; 16_384])?,
+        M::CutAfter(bytes) => {
+            let records = [
+                keys.seal(HANDSHAKE, &ticket, 0),
+                keys.seal(APPLICATION_DATA, GREETING, 0),
+                keys.seal(ALERT, &[1, 0], 0),
+            ]
+            .concat();
+            return socket.write_all(records.get(..bytes).unwrap_or(&records));
         }
         M::Tickets => keys.send(&mut socket, HANDSHAKE, &[ticket.clone(), ticket].concat())?,
         M::LateMessage(kind) => keys.send(&mut socket, HANDSHAKE, &message(kind, &[0; 36]))?,
@@ -322,7 +418,9 @@ fn serve(mut socket: TcpStream, identity: &Identity, what: Misbehaviour) -> io::
         }
         _ => {}
     }
+    inject(&mut socket, what, 5)?;
     keys.send(&mut socket, APPLICATION_DATA, GREETING)?;
+    inject(&mut socket, what, 6)?;
     match what {
         M::Truncation => Ok(()),
         M::LateAlert(description) => {
@@ -348,11 +446,53 @@ fn handshake_messages(
         _ => 1,
     };
     let garbage = vec![0x30; 100];
-    let certificate = match what {
-        M::GarbageCertificate => certificate_message(&garbage, copies),
-        _ => certificate_message(&identity.certificate, copies),
+    let extensions: &[u8] = match what {
+        M::StapledOcsp => &[0, 9, 0, 5, 0, 5, 1, 0, 0, 1, 0x30],
+        _ => &[0, 0],
     };
-    let mut flight = vec![message(ENCRYPTED_EXTENSIONS, &[0, 0])];
+    let certificate = match what {
+        M::GarbageCertificate => &garbage,
+        M::RsaKey(_) => &identity.rsa_certificate,
+        _ => &identity.certificate,
+    };
+    let mut certificate = certificate_message(certificate, extensions, copies);
+    match what {
+        M::CertificateContext => {
+            certificate.splice(4..5, [1, 9]);
+            certificate[3] = certificate[3].wrapping_add(1);
+        }
+        M::LongCertificate => {
+            certificate.push(0);
+            certificate[3] = certificate[3].wrapping_add(1);
+        }
+        _ => {}
+    }
+    // An empty context and the one mandatory extension, signature_algorithms.
+    let request = message(CERTIFICATE_REQUEST, &[0, 0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
+    let mut extensions = vec![0, 0];
+    if let M::Extension(kind) = what {
+        extensions = [&[0, 4][..], &kind.to_be_bytes(), &[0, 0]].concat();
+    }
+    if what == M::Extension(10) {
+        extensions = vec![0, 8, 0, 10, 0, 4, 0, 2, 0, 23];
+    }
+    let extensions = message(ENCRYPTED_EXTENSIONS, &extensions);
+    if let M::Order(kinds) = what {
+        let mut flight = Vec::new();
+        for kind in kinds {
+            let message = match *kind {
+                ENCRYPTED_EXTENSIONS => extensions.clone(),
+                CERTIFICATE_REQUEST => request.clone(),
+                CERTIFICATE => certificate.clone(),
+                CERTIFICATE_VERIFY => identity.certificate_verify(what, transcript),
+                _ => schedule.finished(transcript),
+            };
+            transcript.add(&message);
+            flight.push(message);
+        }
+        return flight;
+    }
+    let mut flight = vec![extensions];
     transcript.add(&flight[0]);
     let mut push = |transcript: &mut Transcript, message: Vec<u8>| {
         transcript.add(&message);
@@ -363,9 +503,10 @@ fn handshake_messages(
         push(transcript, schedule.finished(transcript));
     }
     if what == M::CertificateRequest {
-        // An empty context and the one mandatory extension, signature_algorithms.
-        let request = [0, 0, 8, 0, 13, 0, 4, 0, 2, 4, 3];
-        push(transcript, message(CERTIFICATE_REQUEST, &request));
+        push(transcript, request);
+    }
+    if let M::EarlyMessage(kind) = what {
+        push(transcript, message(kind, &[0; 36]));
     }
     if !matches!(what, M::NoCertificate | M::CertificateVerifyOnly) {
         push(transcript, certificate.clone());
@@ -387,6 +528,16 @@ fn handshake_messages(
     flight
 }
 
+fn inject(socket: &mut TcpStream, what: Misbehaviour, now: usize) -> io::Result<()> {
+    match what {
+        // As an alert it reads close_notify.
+        Misbehaviour::Inject { before, kind } if before == now => {
+            send_record(socket, kind, &[1, 0])
+        }
+        _ => Ok(()),
+    }
+}
+
 fn misbehave_with_records(
     socket: &mut TcpStream,
     keys: &mut RecordKeys,
@@ -404,6 +555,7 @@ fn misbehave_with_records(
             let record = keys.seal_inner(&[0; 100]);
             socket.write_all(&record)
         }
+        M::EmptyRecord { late, kind } if late == now_late => send_record(socket, kind, &[]),
         M::OversizedRecord { late } if late == now_late => {
             socket.write_all(&[APPLICATION_DATA, 3, 3, 0x41, 0x01])?;
             socket.write_all(&[0; 0x4101])
@@ -450,14 +602,37 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind], &length.to_be_bytes()[1..], body].concat()
 }
 
-fn server_hello(point: &[u8]) -> Vec<u8> {
+fn server_hello(point: &[u8], what: Misbehaviour) -> Vec<u8> {
+    use Misbehaviour as M;
+
     let mut hello = vec![3, 3];
-    hello.extend([0x5A; 32]); // random
-    hello.extend([0, 0x13, 0x01, 0]); // no session id, TLS_AES_128_GCM_SHA256, no compression
-    hello.extend([0, 79]); // extensions
-    hello.extend([0, 43, 0, 2, 3, 4]); // supported_versions: TLS 1.3
-    hello.extend([0, 51, 0, 69, 0, 23, 0, 65]); // key_share: secp256r1
-    hello.extend(point);
+    hello.extend([0x5A; 24]); // random
+    hello.extend(match what {
+        M::DowngradeSentinel | M::Tls12Hello => *b"DOWNGRD\x01",
+        _ => [0x5A; 8],
+    });
+    match what {
+        M::SessionId => hello.extend([&[32], &[7; 32][..]].concat()),
+        _ => hello.push(0),
+    }
+    hello.extend([0x13, 0x01, 0]); // TLS_AES_128_GCM_SHA256, no compression
+    let kinds: &[u8] = match what {
+        M::HelloExtensions(kinds) => kinds,
+        M::Tls12Hello => &[],
+        _ => &[43, 51],
+    };
+    let mut extensions = Vec::new();
+    for kind in kinds {
+        extensions.extend([0, *kind]);
+        match kind {
+            43 => extensions.extend([0, 2, 3, 4]), // supported_versions: TLS 1.3
+            51 => extensions.extend([&[0, 69, 0, 23, 0, 65], point].concat()), // key_share: secp256r1
+            41 => extensions.extend([0, 2, 0, 0]), // pre_shared_key: the first
+            _ => extensions.extend([0, 0]),
+        }
+    }
+    hello.extend((extensions.len() as u16).to_be_bytes());
+    hello.extend(extensions);
     hello
 }
 
@@ -471,9 +646,9 @@ fn hello_retry_request() -> Vec<u8> {
     hello
 }
 
-fn certificate_message(der: &[u8], copies: usize) -> Vec<u8> {
+fn certificate_message(der: &[u8], extensions: &[u8], copies: usize) -> Vec<u8> {
     let length = u32::try_from(der.len()).expect("a short certificate");
-    let entry = [&length.to_be_bytes()[1..], der, &[0, 0]].concat();
+    let entry = [&length.to_be_bytes()[1..], der, extensions].concat();
     let list = entry.repeat(copies);
     let length = u32::try_from(list.len()).expect("a short chain");
     message(
@@ -663,7 +838,12 @@ struct Identity {
     ca_der: Vec<u8>,
     certificate: Vec<u8>,
     key: KeyPair,
+    /// The same with an RSA key.
+    rsa_certificate: Vec<u8>,
 }
+
+/// `openssl genrsa 2048`, as `tests/data/README.md` says.
+const RSA_KEY: &[u8] = include_bytes!("../data/rsa-2048.key.der");
 
 impl Identity {
     fn new() -> Self {
@@ -681,15 +861,18 @@ impl Identity {
 
         let key = KeyPair::generate().expect("a key");
         let names = vec!["localhost".to_string(), "127.0.0.1".to_string()];
-        let certificate = CertificateParams::new(names)
-            .and_then(|own| own.signed_by(&key, &Issuer::new(ca, ca_key)))
-            .expect("a certificate")
-            .der()
-            .to_vec();
+        let own = CertificateParams::new(names).expect("names");
+        let issuer = Issuer::new(ca, ca_key);
+        let certificate = own.signed_by(&key, &issuer).expect("a certificate");
+        let rsa_key = KeyPair::from_pkcs8_der_and_sign_algo(&RSA_KEY.into(), &PKCS_RSA_SHA256);
+        let rsa_certificate = own
+            .signed_by(&rsa_key.expect("a key"), &issuer)
+            .expect("a certificate");
         Self {
             ca_der,
-            certificate,
+            certificate: certificate.der().to_vec(),
             key,
+            rsa_certificate: rsa_certificate.der().to_vec(),
         }
     }
 
@@ -706,7 +889,7 @@ impl Identity {
             _ => "server",
         };
         let scheme = match what {
-            M::SignatureScheme(scheme) => scheme,
+            M::SignatureScheme(scheme) | M::RsaKey(scheme) => scheme,
             _ => ECDSA_SECP256R1_SHA256,
         };
         let transcript = match what {
@@ -715,28 +898,51 @@ impl Identity {
         };
         let mut content = vec![b' '; 64];
         content.extend(format!("TLS 1.3, {side} CertificateVerify\0").bytes());
+        if what == M::BareProof {
+            content.clear();
+        }
         content.extend(transcript);
-
-        let random = rand::SystemRandom::new();
-        let signature = signature::EcdsaKeyPair::from_pkcs8(
-            &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
-            key.serialized_der(),
-            &random,
-        )
-        .expect("a P-256 key")
-        .sign(&random, &content)
-        .expect("a signature");
-        let length = signature.as_ref().len() as u16;
-        message(
-            CERTIFICATE_VERIFY,
-            &[
-                &scheme.to_be_bytes()[..],
-                &length.to_be_bytes(),
-                signature.as_ref(),
-            ]
-            .concat(),
-        )
+        let mut signature = match what {
+            M::RsaKey(scheme) => sign_with_rsa(scheme, &content),
+            M::EmptyProof => Vec::new(),
+            _ => sign_with_ecdsa(key, &content),
+        };
+        if what == M::FlippedProof {
+            // In the middle, where the DER stays as it is.
+            signature[20] ^= 1;
+        }
+        let length = signature.len() as u16;
+        let body = [&scheme.to_be_bytes(), &length.to_be_bytes(), &signature[..]].concat();
+        message(CERTIFICATE_VERIFY, &body)
     }
+}
+
+fn sign_with_ecdsa(key: &KeyPair, content: &[u8]) -> Vec<u8> {
+    let random = rand::SystemRandom::new();
+    signature::EcdsaKeyPair::from_pkcs8(
+        &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+        key.serialized_der(),
+        &random,
+    )
+    .expect("a P-256 key")
+    .sign(&random, content)
+    .expect("a signature")
+    .as_ref()
+    .to_vec()
+}
+
+fn sign_with_rsa(scheme: u16, content: &[u8]) -> Vec<u8> {
+    let key = signature::RsaKeyPair::from_pkcs8(RSA_KEY).expect("an RSA key");
+    let padding: &dyn signature::RsaEncoding = match scheme {
+        0x0401 => &signature::RSA_PKCS1_SHA256,
+        0x0805 => &signature::RSA_PSS_SHA384,
+        0x0806 => &signature::RSA_PSS_SHA512,
+        _ => &signature::RSA_PSS_SHA256,
+    };
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(padding, &rand::SystemRandom::new(), content, &mut signature)
+        .expect("a signature");
+    signature
 }
 
 // --- Noise ---
