@@ -62,7 +62,7 @@
 //!
 //! # Attacks, and why they fail
 //!
-//! Each is a test in `tests/handshake.rs` or `tests/misbehaviour.rs`.
+//! Each is a test in `tests/chains.rs` or `tests/misbehaviour.rs`.
 //!
 //! | attack | answer |
 //! |---|---|
@@ -82,8 +82,8 @@
 //! - TLS 1.3 with AES-128-GCM and a P-256 key exchange, nothing else. There is no revocation check.
 //! - A handshake message that is split over records is refused, as [`HandshakeError::Split`]: embedded-tls cannot join
 //!   it, and outside there is neither the key nor, on a small chip, the memory. Servers split a Certificate message that
-//!   is longer than their records: above 16 KB, and with s2n, which AWS uses, above 8,087 bytes. Four certificates with RSA keys are
-//!   some 5 KB.
+//!   is longer than their records: above 16 KB, and with s2n, which AWS uses, above 8,087 bytes. Four certificates with
+//!   RSA keys are some 5 KB.
 //! - KeyUpdate and post-handshake client authentication end the connection: connect again.
 //! - The ClientHello always offers ECDSA on P-384 and Ed25519, and with `rsa` RSA PKCS #1 v1.5: embedded-tls's list
 //!   cannot be changed from outside. A server that chooses one of those that cannot be verified, or must not be, is

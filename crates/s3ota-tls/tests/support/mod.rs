@@ -2,6 +2,9 @@
 
 #![allow(dead_code)]
 
+pub mod chain;
+pub mod openssl;
+
 use std::io;
 use std::net::TcpStream;
 use std::time::Duration;
