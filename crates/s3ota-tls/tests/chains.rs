@@ -193,6 +193,7 @@ chains! { against_rustls_only by rustls:
 
 // What rustls does not serve.
 chains! { against_openssl_only by openssl:
+    #[cfg(feature = "rsa")]
     a_server_with_rsa_1024: fixture("rsa-root", &["rsa-1024-server"], "rsa-1024") => refused(C::NotProven);
     a_server_with_p521: fixture("rsa-root", &["p521-server"], "p521") => Err(TlsError::Handshake(H::Alert(Alert(40))));
     a_server_with_an_rsa_pss_key: fixture("rsa-root", &["rsa-pss-server"], "rsa-pss") => Err(TlsError::Handshake(H::Alert(Alert(40))));
