@@ -1,13 +1,20 @@
 //! The application's say in an update.
 
+use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
+use embassy_sync::blocking_mutex::Mutex;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use esp_hal::gpio::Output;
 use s3ota::manifest::Manifest;
 use s3ota::{Error, Hooks, Installed, NoUpdate, Progress};
 
 use crate::BUSY;
+
+/// How the last look for an update ended: for a status line, a display, a server of your own.
+pub static LAST_LOOK: Mutex<CriticalSectionRawMutex, Cell<&str>> =
+    Mutex::new(Cell::new("none yet"));
 
 /// Holds updates back while the device works, and shows them on an LED.
 pub struct AppHooks {
@@ -40,15 +47,13 @@ impl Hooks for AppHooks {
         }
     }
 
-    fn on_no_update(&mut self, reason: NoUpdate) {
-        log::info!("no update: {reason:?}");
+    fn on_no_update(&mut self, _reason: NoUpdate) {
+        LAST_LOOK.lock(|last| last.set("nothing new"));
     }
 
-    fn on_error(&mut self, error: &Error, retry_in: Option<Duration>) {
-        match retry_in {
-            Some(pause) => log::warn!("{error}; again in {} s", pause.as_secs()),
-            None => log::error!("{error} [{}]", error.code()),
-        }
+    fn on_error(&mut self, error: &Error, _retry_in: Option<Duration>) {
+        // The whole sentence is on the log.
+        LAST_LOOK.lock(|last| last.set(error.code()));
     }
 
     fn on_complete(&mut self, installed: &Installed) {

@@ -31,7 +31,7 @@ use s3ota::{Boot, Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace}
 use s3ota_esp::{Clock, Entropy, sntp};
 use static_cell::ConstStaticCell;
 
-use hooks::AppHooks;
+use hooks::{AppHooks, LAST_LOOK};
 
 esp_bootloader_esp_idf::esp_app_desc!();
 
@@ -144,11 +144,12 @@ async fn work() {
 async fn status(clock: &'static Clock, stack: Stack<'static>) {
     loop {
         log::info!(
-            "status: {VERSION}, up {} s, date {:?}, address {:?}, heap free {} B{}",
+            "status: {VERSION}, up {} s, date {:?}, address {:?}, heap free {} B, last look: {}{}",
             clock.uptime().as_secs(),
             clock.unix_time(),
             stack.config_v4().map(|config| config.address),
             esp_alloc::HEAP.free(),
+            LAST_LOOK.lock(|last| last.get()),
             if clock.is_trial() { ", on trial" } else { "" },
         );
         Timer::after_secs(30).await;
