@@ -7,14 +7,22 @@ use clap::{Parser, Subcommand};
 
 use crate::demo::DemoArgs;
 use crate::device::DeviceCommand;
+use crate::diff::DiffArgs;
+use crate::gc::GcArgs;
+use crate::history::HistoryArgs;
 use crate::inspect::InspectArgs;
 use crate::keygen::{KeygenArgs, PubkeyArgs};
+use crate::list::ListArgs;
 use crate::output::Output;
 use crate::presign::PresignArgs;
+use crate::promote::PromoteArgs;
 use crate::publish::PublishArgs;
+use crate::rollout::RolloutArgs;
 use crate::serve::ServeArgs;
 use crate::sign::SignArgs;
+use crate::status::StatusArgs;
 use crate::verify::VerifyArgs;
+use crate::yank::YankArgs;
 
 /// ESP32 firmware updates over the air from nothing but an S3 bucket.
 ///
@@ -32,8 +40,9 @@ pub struct Cli {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
+    /// Without one, it says where you are and what to do next
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +53,14 @@ pub enum Command {
     Presign(PresignArgs),
     Keygen(KeygenArgs),
     Pubkey(PubkeyArgs),
+    Promote(PromoteArgs),
+    Rollout(RolloutArgs),
+    Yank(YankArgs),
+    Status(StatusArgs),
+    List(ListArgs),
+    History(HistoryArgs),
+    Diff(DiffArgs),
+    Gc(GcArgs),
     Inspect(InspectArgs),
     Serve(ServeArgs),
     /// A virtual ESP32: a flash file, booted and updated by the code that runs on the chip

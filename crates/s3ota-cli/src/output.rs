@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
+use crate::table::Table;
 
 /// Where a command tells what it does.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,13 @@ impl Output {
     pub fn raw(&self, text: &str) {
         if !self.json {
             let _ = std::io::stdout().write_all(text.as_bytes());
+        }
+    }
+
+    /// A table for people.
+    pub fn table(&self, table: &Table) {
+        if !self.json && !table.is_empty() {
+            table.lines().into_iter().for_each(print);
         }
     }
 

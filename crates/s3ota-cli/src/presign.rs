@@ -73,7 +73,7 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let current = store.get(&channel_key).await?.ok_or_else(nothing)?;
     let mut manifest = ManifestDocument::parse(&current.bytes)?;
     let image_key = image_key(&manifest, &location)?;
-    if store.size(&image_key).await?.is_none() {
+    if store.head(&image_key).await?.is_none() {
         let message = format!(
             "the image of {}, s3://{}/{image_key}, is not there",
             manifest.version, location.bucket

@@ -7,7 +7,7 @@ mod args;
 mod reach;
 mod release;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Version, layout};
@@ -16,12 +16,15 @@ use serde_json::json;
 pub use self::args::PublishArgs;
 pub use self::reach::ends_early;
 use self::release::Release;
+use crate::catalogue;
+use crate::channel::{self, Act, ChangeArgs, Channel};
 use crate::error::CliError;
 use crate::firmware::{self, Firmware};
+use crate::gc::GRACE;
 use crate::keys::Signer;
 use crate::output::{self, Output};
-use crate::s3::{Condition, Location, MAX_PRESIGN, Object, Store, Upload};
-use crate::seal::{self, Lifetime, Present};
+use crate::s3::{Condition, Location, MAX_PRESIGN, Store, Upload};
+use crate::seal::Lifetime;
 
 /// How a firmware is to be released.
 #[derive(Debug, Clone)]
@@ -38,8 +41,6 @@ pub struct ReleaseOptions {
     pub presign: Option<Duration>,
     /// The URL under which devices reach the bucket, where it is not the S3 service's own.
     pub public_url: Option<String>,
-    /// Whether each object gets the ACL `public-read`.
-    pub public_read: bool,
     /// A note for people.
     pub notes: Option<String>,
     /// How long the manifest is good for; `None` for the default.
@@ -48,8 +49,8 @@ pub struct ReleaseOptions {
     pub min_version: Option<String>,
     /// Whether devices shall go back to it.
     pub downgrade: bool,
-    /// Whether it may go unsigned onto a channel whose releases are signed.
-    pub unsigned: bool,
+    /// By whom, whether with ACLs, and whether at all.
+    pub change: ChangeArgs,
 }
 
 impl ReleaseOptions {
@@ -62,24 +63,16 @@ impl ReleaseOptions {
             rollout: None,
             presign: None,
             public_url: None,
-            public_read: false,
             notes: None,
             expires: None,
             min_version: None,
             downgrade: false,
-            unsigned: false,
+            change: ChangeArgs::default(),
         }
     }
 
     fn from_args(args: &PublishArgs) -> Result<Self, CliError> {
-        let rollout = args
-            .rollout
-            .as_deref()
-            .map(|text| text.strip_suffix('%').unwrap_or(text).parse::<Rollout>());
-        let rollout = rollout.transpose().map_err(|error| {
-            CliError::new("publish.rollout", format!("--rollout: {error}"))
-                .hint("write it like 10, 12.5 or 100")
-        })?;
+        let rollout = args.rollout.as_deref().map(parse_rollout).transpose()?;
         Ok(Self {
             channel: args.channel.clone(),
             version: args.version.clone(),
@@ -87,12 +80,11 @@ impl ReleaseOptions {
             rollout,
             presign: args.presign,
             public_url: args.public_url.clone(),
-            public_read: args.public_read,
             notes: args.notes.clone(),
             expires: args.seal.expires,
             min_version: args.min_version.clone(),
             downgrade: args.allow_downgrade,
-            unsigned: args.unsigned,
+            change: args.change.clone(),
         })
     }
 
@@ -148,6 +140,17 @@ impl ReleaseOptions {
     }
 }
 
+/// A percentage, with its sign or without.
+pub fn parse_rollout(text: &str) -> Result<Rollout, CliError> {
+    text.strip_suffix('%')
+        .unwrap_or(text)
+        .parse()
+        .map_err(|error| {
+            CliError::new("publish.rollout", format!("rollout: {error}"))
+                .hint("write it like 10, 12.5 or 100")
+        })
+}
+
 /// What was published.
 #[derive(Debug, Clone)]
 pub struct Published {
@@ -169,7 +172,7 @@ pub struct Published {
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     let location: Location = args.destination.parse().map_err(CliError::usage)?;
     let options = ReleaseOptions::from_args(&args).map_err(CliError::usage)?;
-    let is_signed = args.seal.key.source().is_some() && !args.unsigned;
+    let is_signed = args.seal.key.source().is_some() && !args.change.unsigned;
     options.check(is_signed).map_err(CliError::usage)?;
     let firmware = firmware::read(&args.firmware)?;
     // What is wrong with the firmware is said before anyone is asked for a passphrase or credentials.
@@ -215,11 +218,16 @@ pub async fn publish(
             signer.key_id()
         ));
     }
-    plan.upload_image(firmware, out).await?;
-    plan.upload_record(&release, out).await?;
-    plan.upload_manifest(&release, out).await?;
-
-    reach::check(&plan, options, location, out).await;
+    if options.change.dry_run {
+        plan.tell(out);
+    } else {
+        plan.upload_image(firmware, out).await?;
+        plan.upload_record(&release, out).await?;
+        plan.upload_manifest(&release, out).await?;
+        plan.see_that_it_stands(firmware, out).await?;
+        channel::warn_of_store(store, out);
+        reach::check(&plan, options, location, out).await;
+    }
     let published = Published {
         version: release.version.clone(),
         chip: release.chip.to_string(),
@@ -229,10 +237,15 @@ pub async fn publish(
         sha256: release.sha256.to_string(),
     };
     out.event(
-        "published",
+        if options.change.dry_run {
+            "would_publish"
+        } else {
+            "published"
+        },
         json!({
             "version": published.version,
             "channel": options.channel,
+            "serial": plan.manifest.serial,
             "chip": published.chip,
             "size": published.size,
             "sha256": published.sha256,
@@ -244,8 +257,13 @@ pub async fn publish(
             "min_version": plan.manifest.min_version,
         }),
     );
+    let published_or_not = if options.change.dry_run {
+        "nothing was changed; without --dry-run this publishes"
+    } else {
+        "published"
+    };
     out.say(format_args!(
-        "published {} on {}; devices are given this URL:",
+        "{published_or_not} {} on {}; devices are given this URL:",
         published.version, options.channel
     ));
     out.say(&published.manifest_url);
@@ -255,21 +273,21 @@ pub async fn publish(
 /// Everything that will be uploaded, found to be right against what is there.
 struct Plan<'a> {
     store: &'a Store,
+    prefix: &'a str,
     public_read: bool,
     image_key: String,
+    /// Whether the image is there, and no `gc` is about to remove it.
+    image_existed: bool,
     record_key: String,
-    channel_key: String,
-    channel: String,
     manifest_url: String,
     /// Goes to the channel.
     manifest: ManifestDocument,
-    manifest_json: String,
     /// Goes to the history: the same, with a URL that does not end.
     record_json: String,
     /// Whether the release is in the history already.
     recorded: bool,
-    /// What the channel holds now.
-    current: Option<Object>,
+    /// The channel, and what it holds now.
+    channel: Channel,
     /// What looks like a mistake.
     warnings: Vec<CliError>,
 }
@@ -280,100 +298,133 @@ impl<'a> Plan<'a> {
         options: &ReleaseOptions,
         signer: Option<&Signer>,
         store: &'a Store,
-        location: &Location,
+        location: &'a Location,
     ) -> Result<Self, CliError> {
         let prefix = &location.prefix;
         let version = release.version();
         let named = |error: layout::LayoutError| CliError::new("s3.url", error.to_string());
-        let channel_key = layout::channel_key(prefix, &options.channel).map_err(named)?;
         let record_key = layout::release_key(prefix, &version).map_err(named)?;
         let image_key = layout::image_key(prefix, &version, &release.sha256).map_err(named)?;
 
-        let current = store.get(&channel_key).await?;
-        let present = current
-            .as_ref()
-            .and_then(|current| Present::of(&current.bytes, signer));
+        let channel = Channel::read(store, prefix, &options.channel).await?;
         let mut warnings = Vec::new();
-        if let Some(current) = &current {
-            warnings.extend(release.may_follow(&current.bytes, &options.channel)?);
+        if let Some(current) = &channel.current {
+            warnings.extend(release.may_follow(current.bytes(), &options.channel)?);
         }
         if options.downgrade {
             warnings.retain(|warning| warning.code != "publish.downgrade");
         }
-        if let Some(present) = &present {
-            warnings.extend(may_be_signed_so(present, options, signer)?);
-        }
         let record = store.get(&record_key).await?;
         if let Some(record) = &record {
             release.is_recorded_as(&record.bytes)?;
+            catalogue::refuse_yanked(store, prefix, &release.version).await?;
         }
+        let public_read = options.change.public_read;
+        let image_existed = !public_read && is_there(store, &image_key, release, &channel).await?;
 
         let urls = Urls { store, options };
         let lasting = urls.lasting(&image_key).await?;
         let mut manifest = release.manifest(&lasting, options)?;
-        manifest.date = Some(seal::now().to_string());
-        match signer {
-            Some(signer) => {
-                seal::seal(
-                    &mut manifest,
-                    &options.channel,
-                    options.expires,
-                    present.as_ref(),
-                    signer,
-                )
-                .await?;
-            }
-            None => manifest.expires = options.expires.unwrap_or(Lifetime::Never).end()?,
-        }
+        let act = Act {
+            action: "publish",
+            from: None,
+            by: options.change.by(),
+            signer,
+            lifetime: options.expires,
+            unsigned: options.change.unsigned,
+        };
+        warnings.extend(channel.stamp(&mut manifest, &act).await?);
         let record_json = manifest.to_json()?;
         manifest.url = urls.for_devices(&image_key).await?;
         Ok(Self {
             store,
-            public_read: options.public_read,
-            manifest_url: urls.for_devices(&channel_key).await?,
-            manifest_json: manifest.to_json()?,
+            prefix,
+            public_read,
+            manifest_url: urls.for_devices(&channel.key).await?,
             manifest,
             record_json,
             recorded: record.is_some(),
-            current,
             warnings,
-            channel: options.channel.clone(),
+            channel,
             image_key,
+            image_existed,
             record_key,
-            channel_key,
         })
+    }
+
+    /// Says what would be uploaded.
+    fn tell(&self, out: &Output) {
+        let bucket = self.store.bucket();
+        for (object, key, existed) in [
+            ("image", &self.image_key, self.image_existed),
+            ("record", &self.record_key, self.recorded),
+            ("manifest", &self.channel.key, false),
+        ] {
+            let note = if existed {
+                "is there already"
+            } else {
+                "would be uploaded"
+            };
+            out.say(format_args!("{object:<9} s3://{bucket}/{key} {note}"));
+            out.event(
+                "would_upload",
+                json!({ "object": object, "bucket": bucket, "key": key, "existed": existed }),
+            );
+        }
     }
 
     /// Uploads the image, unless it is there: its key names its contents.
     async fn upload_image(&self, firmware: &Firmware, out: &Output) -> Result<(), CliError> {
         let size = firmware.bytes.len() as u64;
-        let existed = !self.public_read && self.store.size(&self.image_key).await? == Some(size);
-        if !existed {
-            let mut bar = out.progress("upload", size);
-            let upload = Upload {
-                key: &self.image_key,
-                bytes: Bytes::copy_from_slice(&firmware.bytes),
-                content_type: layout::IMAGE_CONTENT_TYPE,
-                cache_control: layout::IMMUTABLE_CACHE_CONTROL,
-                public_read: self.public_read,
-                condition: Condition::None,
-            };
-            let result = self.store.put(&upload, |sent| bar.set(sent)).await;
-            bar.finish();
-            result?;
+        if !self.image_existed {
+            self.send_image(firmware, out).await?;
         }
-        self.told(out, "image", &self.image_key, size as usize, existed);
+        self.told(
+            out,
+            "image",
+            &self.image_key,
+            size as usize,
+            self.image_existed,
+        );
         Ok(())
     }
 
-    /// Writes the release into the history, once and for all.
+    /// Sends the image, and sees that it arrived.
+    async fn send_image(&self, firmware: &Firmware, out: &Output) -> Result<(), CliError> {
+        let size = firmware.bytes.len() as u64;
+        let sha256 = s3ota_manifest::Sha256Digest(firmware.image.sha256);
+        let mut bar = out.progress("upload", size);
+        let upload = Upload {
+            key: &self.image_key,
+            bytes: Bytes::copy_from_slice(&firmware.bytes),
+            sha256: Some(sha256),
+            content_type: layout::IMAGE_CONTENT_TYPE,
+            cache_control: layout::IMMUTABLE_CACHE_CONTROL,
+            public_read: self.public_read,
+            condition: Condition::None,
+        };
+        let result = self.store.put(&upload, |sent| bar.set(sent)).await;
+        bar.finish();
+        result?;
+        if !self.store.holds(&self.image_key, size, &sha256).await? {
+            let (bucket, key) = (self.store.bucket(), &self.image_key);
+            let message =
+                format!("s3://{bucket}/{key} is not what was uploaded: the store changed it");
+            return Err(CliError::new("s3.damaged", message)
+                .hint("the channel was not touched; try again, and do not trust this store"));
+        }
+        Ok(())
+    }
+
+    /// Writes down, once and for all, which bytes this version is.
     async fn upload_record(&self, release: &Release, out: &Output) -> Result<(), CliError> {
         let mut existed = self.recorded;
         if !existed {
             let upload = Upload {
                 cache_control: layout::IMMUTABLE_CACHE_CONTROL,
+                public_read: self.public_read,
                 condition: Condition::Absent,
-                ..self.json(&self.record_key, &self.record_json)
+                ..Upload::manifest(&self.record_key, &self.record_json)
             };
             match self.store.put(&upload, |_| {}).await {
                 // Someone else published this version meanwhile; the same firmware, perhaps.
@@ -397,50 +448,31 @@ impl<'a> Plan<'a> {
 
     /// Makes the release the channel's, if the channel still holds what was looked at.
     async fn upload_manifest(&self, release: &Release, out: &Output) -> Result<(), CliError> {
-        let condition = match &self.current {
-            None => Condition::Absent,
-            Some(Object {
-                etag: Some(etag), ..
-            }) => Condition::Unchanged(etag.clone()),
-            Some(_) => Condition::None,
-        };
-        let upload = Upload {
-            condition,
-            ..self.json(&self.channel_key, &self.manifest_json)
-        };
-        if let Err(error) = self.store.put(&upload, |_| {}).await {
-            // A repeated request finds what the first one wrote.
-            let now = if error.code == "s3.conflict" {
-                self.store.get(&self.channel_key).await?
-            } else {
-                None
-            };
-            match now {
-                Some(now) if now.bytes == self.manifest_json.as_bytes() => {}
-                Some(now) => {
-                    return Err(release
-                        .may_follow(&now.bytes, &self.channel)
-                        .err()
-                        .unwrap_or(error));
-                }
-                None => return Err(error),
+        let replaced = self
+            .channel
+            .replace(self.store, &self.manifest, self.public_read)
+            .await;
+        if let Err(error) = replaced {
+            // What keeps this release from following the other one is the better reason.
+            if error.code == "s3.conflict"
+                && let Some(now) = self.store.get(&self.channel.key).await?
+            {
+                release.may_follow(&now.bytes, &self.channel.name)?;
             }
+            return Err(error);
         }
-        self.told(
-            out,
-            "manifest",
-            &self.channel_key,
-            self.manifest_json.len(),
-            false,
-        );
+        let size = self.manifest.to_json()?.len();
+        self.told(out, "manifest", &self.channel.key, size, false);
         Ok(())
     }
 
-    fn json<'b>(&self, key: &'b str, json: &str) -> Upload<'b> {
-        Upload {
-            public_read: self.public_read,
-            ..Upload::manifest(key, json)
+    /// Looks again for what others may have done meanwhile: `gc` removed the image, which looked like one that nobody
+    /// needs, or someone withdrew the version.
+    async fn see_that_it_stands(&self, firmware: &Firmware, out: &Output) -> Result<(), CliError> {
+        if self.image_existed && self.store.head(&self.image_key).await?.is_none() {
+            self.send_image(firmware, out).await?;
         }
+        catalogue::refuse_yanked(self.store, self.prefix, &self.manifest.version).await
     }
 
     fn told(&self, out: &Output, object: &'static str, key: &str, size: usize, existed: bool) {
@@ -455,43 +487,45 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Refuses to put an unsigned manifest where signed ones are; warns where another key signed them.
-fn may_be_signed_so(
-    present: &Present,
-    options: &ReleaseOptions,
-    signer: Option<&Signer>,
-) -> Result<Option<CliError>, CliError> {
-    let (Some(signature), channel) = (&present.manifest.signature, &options.channel) else {
-        return Ok(None);
+/// Whether the image is in the bucket, whole, and to stay there: what no channel serves and lies there long enough for
+/// `gc` to remove it is uploaded again, which makes it young.
+async fn is_there(
+    store: &Store,
+    key: &str,
+    release: &Release,
+    channel: &Channel,
+) -> Result<bool, CliError> {
+    let Some(head) = store.head(key).await? else {
+        return Ok(false);
     };
-    let keyid = &signature.keyid;
-    match signer {
-        None if options.unsigned => Ok(None),
-        None => {
-            let message = format!(
-                "the release on the channel {channel} is signed with the key {keyid}: devices that trust keys would refuse this one"
-            );
-            Err(CliError::new("publish.unsigned", message)
-                .hint("sign it with --key; or say --unsigned if that is what you want"))
-        }
-        Some(signer) if !signer.key_id().is(keyid) => {
-            let message = format!(
-                "the release on the channel {channel} was signed with the key {keyid}, this one is with {}: devices that do not trust \
-                 both would refuse it",
-                signer.key_id()
-            );
-            Ok(Some(CliError::new("publish.key", message)
-                .hint("to replace a key, first publish a firmware that trusts both, signed with the old one")))
-        }
-        Some(_) if !present.is_ours => {
-            let message =
-                format!("the manifest on the channel {channel} was changed after it was signed");
-            Ok(Some(CliError::new("publish.key", message).hint(
-                "find out who writes to your bucket: s3ota verify says more",
-            )))
-        }
-        Some(_) => Ok(None),
+    let served = channel.current.as_ref().is_some_and(|held| {
+        held.manifest
+            .as_ref()
+            .is_ok_and(|manifest| manifest.sha256 == Some(release.sha256))
+    });
+    let written = UNIX_EPOCH + Duration::from_secs(head.modified.unwrap_or(0));
+    let age = SystemTime::now()
+        .duration_since(written)
+        .unwrap_or_default();
+    if !served && age > GRACE / 2 {
+        return Ok(false);
     }
+    store.holds(key, release.size.into(), &release.sha256).await
+}
+
+/// What is wrong, or looks so, with a manifest as the next one of a channel that holds `current`.
+pub fn may_follow(
+    manifest: &ManifestDocument,
+    current: &[u8],
+    channel: &str,
+) -> Result<Option<CliError>, CliError> {
+    release::may_follow(
+        &manifest.version,
+        manifest.sha256,
+        manifest.chip.as_deref(),
+        current,
+        channel,
+    )
 }
 
 /// The URLs by which devices reach objects.

@@ -3,23 +3,28 @@
 mod access;
 mod args;
 mod error;
+mod listing;
 mod location;
 mod probe;
 mod tls;
 mod upload;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Credentials as AwsCredentials;
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, CreateBucketConfiguration};
+use sha2::{Digest, Sha256};
 
 use self::access::DEFAULT_REGION;
 pub use self::access::{Access, Credentials};
 pub use self::args::{AwsArgs, S3Args};
 pub use self::error::chain as error_chain;
+pub use self::listing::{Folders, Listed};
 pub use self::location::Location;
 pub use self::probe::Probe;
 pub use self::upload::{Condition, Upload};
@@ -32,25 +37,42 @@ pub const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The largest object that is read back: a manifest has at most 8 KiB.
 const MAX_READ: i64 = 1 << 20;
 
-/// A bucket.
-#[derive(Debug)]
+/// A bucket. A copy is the same one, for tasks of their own.
+#[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
-    probe: Probe,
+    probe: Arc<Probe>,
     bucket: String,
+    /// What every key begins with, for the policies that errors tell.
+    prefix: String,
     region: String,
     credentials: AwsCredentials,
     is_aws: bool,
     is_https: bool,
+    /// Whether the service was found to write no matter what must hold.
+    ignores_conditions: Arc<AtomicBool>,
 }
 
 /// An object that was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Object {
     /// Its contents.
     pub bytes: Vec<u8>,
     /// Its entity tag, to say which state of it one has seen.
     pub etag: Option<String>,
+    /// When it was written, in seconds since 1970.
+    pub modified: Option<u64>,
+}
+
+/// What a service says of an object without sending it.
+#[derive(Debug, Clone, Default)]
+pub struct Head {
+    /// Bytes.
+    pub size: u64,
+    /// Its SHA-256 in base64, where it was uploaded with one and the service keeps it.
+    pub sha256: Option<String>,
+    /// When it was written, in seconds since 1970.
+    pub modified: Option<u64>,
 }
 
 impl Store {
@@ -73,12 +95,14 @@ impl Store {
 
         let mut store = Self {
             client: Client::from_conf(config.clone().build()),
-            probe: Probe::new(access.tls),
+            probe: Arc::new(Probe::new(access.tls)),
             bucket: location.bucket.clone(),
+            prefix: location.prefix.clone(),
             region: access.region,
             credentials: access.credentials,
             is_aws: false,
             is_https: true,
+            ignores_conditions: Arc::default(),
         };
         // Profiles and the environment can name an endpoint as well, so the SDK is asked where it would go.
         let url = store.object_url("probe").await?;
@@ -122,19 +146,25 @@ impl Store {
         }
     }
 
-    /// The size of an object in bytes, `None` where there is none.
-    pub async fn size(&self, key: &str) -> Result<Option<u64>, CliError> {
+    /// What the service says of an object, `None` where there is none.
+    pub async fn head(&self, key: &str) -> Result<Option<Head>, CliError> {
         match self
             .client
             .head_object()
             .bucket(&self.bucket)
             .key(key)
+            .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await
         {
-            Ok(head) => Ok(head
-                .content_length()
-                .and_then(|length| u64::try_from(length).ok())),
+            Ok(head) => Ok(Some(Head {
+                size: head
+                    .content_length()
+                    .and_then(|length| u64::try_from(length).ok())
+                    .unwrap_or(0),
+                sha256: head.checksum_sha256().map(str::to_owned),
+                modified: head.last_modified().and_then(seconds),
+            })),
             Err(error)
                 if error
                     .as_service_error()
@@ -179,6 +209,7 @@ impl Store {
             );
         }
         let etag = object.e_tag().map(str::to_owned);
+        let modified = object.last_modified().and_then(seconds);
         let broken = |error| {
             CliError::new(
                 "s3.connect",
@@ -189,7 +220,75 @@ impl Store {
         Ok(Some(Object {
             bytes: bytes.to_vec(),
             etag,
+            modified,
         }))
+    }
+
+    /// The first `length` bytes of an object, `None` where there is none or it is not so long.
+    pub async fn get_start(&self, key: &str, length: u64) -> Result<Option<Vec<u8>>, CliError> {
+        let last = length.saturating_sub(1);
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .range(format!("bytes=0-{last}"));
+        match request.send().await {
+            Ok(object) => {
+                let mut body = object.body;
+                let mut bytes = Vec::new();
+                while let Some(Ok(chunk)) = body.next().await {
+                    bytes.extend_from_slice(&chunk);
+                    if bytes.len() as u64 >= length {
+                        bytes.truncate(length as usize);
+                        return Ok(Some(bytes));
+                    }
+                }
+                Ok(None)
+            }
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_no_such_key()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
+        }
+    }
+
+    /// The SHA-256 of a whole object that the service sends, `None` where there is none.
+    pub async fn read_sha256(&self, key: &str) -> Result<Option<[u8; 32]>, CliError> {
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let mut body = match request.send().await {
+            Ok(object) => object.body,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_no_such_key()) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(self.explain(error, "s3:GetObject", key)),
+        };
+        let mut hash = Sha256::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| {
+                let message = format!("s3://{}/{key} broke off: {error}", self.bucket);
+                CliError::new("s3.connect", message)
+            })?;
+            hash.update(&chunk);
+        }
+        Ok(Some(hash.finalize().into()))
+    }
+
+    /// Deletes an object. That it is not there is no error.
+    pub async fn delete(&self, key: &str) -> Result<(), CliError> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.explain(error, "s3:DeleteObject", key)),
+        }
     }
 
     /// The public URL of an object. It works if the object may be read by anyone.
@@ -237,6 +336,11 @@ impl Store {
     /// Whether the service is AWS.
     pub fn is_aws(&self) -> bool {
         self.is_aws
+    }
+
+    /// Whether the service was found to know no conditional writes.
+    pub fn ignores_conditions(&self) -> bool {
+        self.ignores_conditions.load(Ordering::Relaxed)
     }
 
     /// Whether the service is asked over HTTPS.
@@ -308,6 +412,11 @@ fn check_endpoint(url: Option<&str>) -> Result<(), CliError> {
         .hint("write it like https://s3.example.com or http://127.0.0.1:9000"))
 }
 
+/// A moment as the SDK has it, in seconds since 1970.
+fn seconds(time: &aws_sdk_s3::primitives::DateTime) -> Option<u64> {
+    u64::try_from(time.secs()).ok()
+}
+
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
@@ -336,12 +445,14 @@ mod tests {
             .region(Region::from_static(region));
         Store {
             client: Client::from_conf(config.build()),
-            probe: Probe::new(tls::trust(None, false).unwrap()),
+            probe: Arc::new(Probe::new(tls::trust(None, false).unwrap())),
             bucket: "my-bucket".to_owned(),
+            prefix: "lamp".to_owned(),
             region: region.to_owned(),
             credentials,
             is_aws: true,
             is_https: true,
+            ignores_conditions: Arc::default(),
         }
     }
 

@@ -2,12 +2,13 @@
 //! channel's name, a serial, a date on which it expires, and a signature over all of it.
 
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use s3ota_manifest::{Manifest, ManifestDocument, Timestamp, Version};
 
 use crate::cli::parse_duration;
+use crate::clock;
 use crate::error::CliError;
 use crate::keys::{KeyArgs, Signer};
 
@@ -56,22 +57,13 @@ impl Lifetime {
         let Self::For(time) = self else {
             return Ok(None);
         };
-        let end = now()
-            .unix_seconds()
+        let end = clock::now()
             .checked_add(time.as_secs())
             .and_then(Timestamp::from_unix_seconds);
         let too_far =
             || CliError::new("publish.expires", "--expires: no date is so far away").usage();
         end.map(Some).ok_or_else(too_far)
     }
-}
-
-/// The time of this computer.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_seconds(since.as_secs()).unwrap_or(Timestamp::MAX)
 }
 
 /// A manifest that a channel holds, as far as it can be believed.
@@ -96,7 +88,7 @@ impl Present {
 
 /// Makes a manifest the next one of a channel, and signs it.
 ///
-/// Its serial is this second, or one more than the present manifest's, if that is more. Nothing is taken over from a
+/// Its serial is this second, or the one it has, or one more than the present manifest's, whatever is most. Nothing is taken over from a
 /// manifest that was not signed with this key: with a serial near the end of all numbers in it, its writer would
 /// have us sign one after which no other can come.
 ///
@@ -116,7 +108,8 @@ pub async fn seal(
         CliError::new("publish.serial", format!("the channel {channel} has the last serial there is, {last}"))
             .hint("devices that trust this key take nothing newer on it: sign with another one that they trust")
     })?;
-    manifest.serial = Some(next.max(now().unix_seconds()));
+    let least = manifest.serial.unwrap_or(0).max(clock::now());
+    manifest.serial = Some(next.max(least));
     manifest.channel = Some(channel.to_owned());
     manifest.expires = lifetime.unwrap_or(DEFAULT_LIFETIME).end()?;
     raise_floor(manifest, present)?;
@@ -203,7 +196,7 @@ mod tests {
     async fn serials_go_up_even_if_the_clock_is_behind() {
         let signer = signer();
         let mut old = manifest("1.0.0");
-        old.serial = Some(now().unix_seconds() + 1_000_000);
+        old.serial = Some(clock::now() + 1_000_000);
         signer.sign_manifest(&mut old).await.unwrap();
         let mut new = manifest("1.1.0");
         seal(
@@ -217,7 +210,7 @@ mod tests {
         .unwrap();
         assert_eq!(new.serial, old.serial.map(|serial| serial + 1));
         assert_eq!(new.channel.as_deref(), Some("stable"));
-        let year = new.expires.unwrap().unix_seconds() - now().unix_seconds();
+        let year = new.expires.unwrap().unix_seconds() - clock::now();
         assert!((31_535_000..=31_536_000).contains(&year), "{year}");
     }
 
@@ -240,11 +233,7 @@ mod tests {
             )
             .await
             .unwrap();
-            assert!(
-                new.serial.unwrap() <= now().unix_seconds(),
-                "{:?}",
-                new.serial
-            );
+            assert!(new.serial.unwrap() <= clock::now(), "{:?}", new.serial);
             assert_eq!(new.min_version, None);
         }
     }

@@ -4,13 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use s3ota_manifest::{ManifestDocument, layout};
+use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
+use crate::channel::{ChangeArgs, Channel};
+use crate::clock;
 use crate::error::CliError;
 use crate::keys::{self, Signer};
 use crate::output::{Output, hex};
-use crate::s3::{Condition, Location, S3Args, Store, Upload};
+use crate::s3::{Location, S3Args, Store};
 use crate::seal::{self, Lifetime, Present, SealArgs};
 
 /// Sign a manifest, or sign it anew
@@ -138,7 +140,7 @@ fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliE
     manifest.serial = args
         .serial
         .or(manifest.serial)
-        .or_else(|| Some(seal::now().unix_seconds()));
+        .or_else(|| Some(clock::now()));
     if args.seal.expires.is_some() || manifest.expires.is_none() {
         manifest.expires = args.seal.expires.unwrap_or(seal::DEFAULT_LIFETIME).end()?;
     }
@@ -190,8 +192,6 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     }
     let location: Location = args.target.parse().map_err(CliError::usage)?;
     let channel = args.channel.as_deref().unwrap_or("stable");
-    let key = layout::channel_key(&location.prefix, channel)
-        .map_err(|error| CliError::new("publish.channel", error.to_string()).usage())?;
     let trusted = args
         .release_keys
         .iter()
@@ -205,15 +205,17 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
             format!("there is no release on the channel {channel} in {location}"),
         )
     };
-    let current = store.get(&key).await?.ok_or_else(nothing)?;
+    let held = Channel::read(&store, &location.prefix, channel).await?;
+    let current = held.current.as_ref().ok_or_else(nothing)?;
+    let key = &held.key;
 
     let mut trusted_or_own = trusted;
     trusted_or_own.push(signer.key());
-    keys::verify(&current.bytes, &trusted_or_own).map_err(|error| {
+    keys::verify(current.bytes(), &trusted_or_own).map_err(|error| {
         CliError::new("sign.untrusted", format!("s3://{}/{key} is not signed by a key that is trusted here: {error}", location.bucket))
             .hint("if another key of yours signed it, name its public part with --release-key; else publish your firmware again with --key")
     })?;
-    let mut manifest = ManifestDocument::parse(&current.bytes)?;
+    let mut manifest = ManifestDocument::parse(current.bytes())?;
     if manifest.downgrade
         && args
             .seal
@@ -237,12 +239,9 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         &signer,
     )
     .await?;
-    let upload = Upload {
-        public_read: args.public_read,
-        condition: current.etag.map_or(Condition::None, Condition::Unchanged),
-        ..Upload::manifest(&key, &manifest.to_json()?)
-    };
-    store.put(&upload, |_| {}).await?;
+    let by = ChangeArgs::default().by();
+    held.describe(&mut manifest, "sign", None, by.as_deref());
+    held.replace(&store, &manifest, args.public_read).await?;
     tell(&manifest, &format!("s3://{}/{key}", location.bucket), out);
     Ok(())
 }

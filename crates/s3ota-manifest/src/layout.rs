@@ -4,9 +4,18 @@
 //!
 //! ```text
 //! <prefix>/<channel>.json                       the manifest of a channel: small, mutable
-//! <prefix>/releases/<version>.json              the same record, immutable: the history
+//! <prefix>/releases/<version>.json              the same record, immutable: which bytes a version is
 //! <prefix>/images/<version>-<12 hex>.bin        the images, immutable, named by their content
+//! <prefix>/history/<channel>/<serial>.json      each manifest the channel held before, immutable
+//! <prefix>/yanked/<version>.json                a mark: this version is withdrawn, and never comes back
 //! ```
+//!
+//! Devices read the manifest and the image alone; the rest is for the desk.
+//!
+//! **The history is complete without a transaction.** Whoever replaces a channel's manifest first files the one
+//! that is there under its serial, and then replaces it on the condition that it is still the same. So each manifest that
+//! a channel ever held is in `history/`, but for the last, which is the channel's own. Nothing is filed that was not
+//! the channel's: of many who race, all file the same document, and one replaces it.
 //!
 //! ```
 //! use s3ota_manifest::layout;
@@ -91,6 +100,79 @@ pub fn image_key(
     key(prefix, format!("images/{version}-{short}.bin"))
 }
 
+/// The folder of the release records, with a `/` at its end.
+///
+/// # Errors
+///
+/// [`LayoutError`] where the prefix cannot be used.
+pub fn releases_folder(prefix: &str) -> Result<String, LayoutError> {
+    key(prefix, "releases/".into())
+}
+
+/// The folder of the images, with a `/` at its end.
+///
+/// # Errors
+///
+/// [`LayoutError`] where the prefix cannot be used.
+pub fn images_folder(prefix: &str) -> Result<String, LayoutError> {
+    key(prefix, "images/".into())
+}
+
+/// The folder of the marks of withdrawn versions, with a `/` at its end.
+///
+/// # Errors
+///
+/// [`LayoutError`] where the prefix cannot be used.
+pub fn yanked_folder(prefix: &str) -> Result<String, LayoutError> {
+    key(prefix, "yanked/".into())
+}
+
+/// The key of the mark that a version is withdrawn.
+///
+/// # Errors
+///
+/// [`LayoutError`] where the prefix cannot be used.
+pub fn yanked_key(prefix: &str, version: &Version<'_>) -> Result<String, LayoutError> {
+    key(prefix, format!("yanked/{version}.json"))
+}
+
+/// The folder of what a channel held before, with a `/` at its end.
+///
+/// # Errors
+///
+/// As [`channel_key`].
+pub fn history_folder(prefix: &str, channel: &str) -> Result<String, LayoutError> {
+    channel_key(prefix, channel)?;
+    key(prefix, format!("history/{channel}/"))
+}
+
+/// The key under which a manifest that a channel held is filed.
+///
+/// The serial is that of the manifest; for one without, made by hand or by another tool, it is the second it was
+/// written, since 1970.
+///
+/// # Errors
+///
+/// As [`channel_key`].
+pub fn history_key(prefix: &str, channel: &str, serial: u64) -> Result<String, LayoutError> {
+    channel_key(prefix, channel)?;
+    key(prefix, format!("history/{channel}/{serial}.json"))
+}
+
+/// The name of what lies in a folder under `<name>.json`: a channel, a version, a serial. `None` for what lies deeper or
+/// is called otherwise.
+///
+/// ```
+/// use s3ota_manifest::layout;
+///
+/// assert_eq!(layout::name_in("p/releases/", "p/releases/1.2.0.json"), Some("1.2.0"));
+/// assert_eq!(layout::name_in("p/", "p/releases/1.2.0.json"), None);
+/// ```
+pub fn name_in<'a>(folder: &str, key: &'a str) -> Option<&'a str> {
+    let name = key.strip_prefix(folder)?.strip_suffix(".json")?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
 /// A key as the path of a URL, percent-encoded and without a `/` in front.
 ///
 /// Everything but RFC 3986's unreserved characters and `/` is encoded. That matters for `+`, which
@@ -170,6 +252,28 @@ mod tests {
             image_key("p", &version, &SHA256).unwrap(),
             "p/images/1.2.0-rc.1+b7-abababababab.bin"
         );
+    }
+
+    #[test]
+    fn what_the_desk_keeps_lies_in_folders_of_its_own() {
+        let version = Version::new(1, 2, 0);
+        assert_eq!(
+            history_key("p", "stable", 1_795_500_000).unwrap(),
+            "p/history/stable/1795500000.json"
+        );
+        assert_eq!(history_folder("", "beta").unwrap(), "history/beta/");
+        assert_eq!(yanked_key("p", &version).unwrap(), "p/yanked/1.2.0.json");
+        for (folder, key) in [
+            (releases_folder("p"), release_key("p", &version)),
+            (yanked_folder("p"), yanked_key("p", &version)),
+        ] {
+            assert_eq!(name_in(&folder.unwrap(), &key.unwrap()), Some("1.2.0"));
+        }
+        assert_eq!(name_in("p/", "p/stable.json"), Some("stable"));
+        assert_eq!(name_in("p/", "p/stable.txt"), None);
+        assert_eq!(name_in("", ".json"), None);
+        assert_eq!(images_folder("p/").unwrap(), "p/images/");
+        assert_eq!(history_key("p", "a/b", 1), Err(LayoutError::Channel));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::channel::ChangeArgs;
 use crate::cli::parse_duration;
 use crate::s3::S3Args;
 use crate::seal::SealArgs;
@@ -57,10 +58,6 @@ pub struct PublishArgs {
     #[arg(long, value_name = "URL", conflicts_with = "presign")]
     pub public_url: Option<String>,
 
-    /// Set the ACL public-read on each object, for buckets whose ACLs are enabled
-    #[arg(long)]
-    pub public_read: bool,
-
     /// A note for people, kept in the manifest
     #[arg(long)]
     pub notes: Option<String>,
@@ -76,10 +73,8 @@ pub struct PublishArgs {
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
-    /// Publish without a signature, even if S3OTA_KEY is set or the channel's releases are signed: devices with release keys
-    /// refuse it
-    #[arg(long)]
-    pub unsigned: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
 
     #[command(flatten)]
     pub s3: S3Args,

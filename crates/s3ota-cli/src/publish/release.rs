@@ -72,65 +72,75 @@ impl Release {
         Ok(manifest)
     }
 
-    /// Refuses to replace what a channel holds by other bytes under the same version. Something else that looks like a
-    /// mistake, but harms no device since none would take it, is returned as a warning.
+    /// See [`may_follow`].
     pub fn may_follow(&self, current: &[u8], channel: &str) -> Result<Option<CliError>, CliError> {
-        // A manifest that no device can read is best replaced.
-        let Ok(current) = ManifestDocument::parse(current) else {
-            return Ok(None);
-        };
-        let (Ok(new), Ok(old)) = (
-            Version::parse(&self.version),
-            Version::parse(&current.version),
-        ) else {
-            return Ok(None);
-        };
-        let same_bytes = current.sha256.is_none_or(|sha256| sha256 == self.sha256);
-        if new == old && !same_bytes {
-            return Err(self.already_there(&old.to_string()));
-        }
-        let chip = current
-            .chip
-            .as_deref()
-            .filter(|chip| *chip != self.chip.name());
-        if let Some(chip) = chip {
-            let message = format!(
-                "the channel {channel} was for {chip} until now, the firmware is for {}",
-                self.chip
-            );
-            let warning = CliError::new("publish.chip", message);
-            return Ok(Some(
-                warning.hint("use one prefix for each product and kind of chip"),
-            ));
-        }
-        if new < old {
-            let message = format!(
-                "the channel {channel} had {old}, and no device that has it goes back to {new}"
-            );
-            let warning = CliError::new("publish.downgrade", message);
-            return Ok(Some(warning.hint(
-                "to withdraw a release, publish the old code again under a higher version",
-            )));
-        }
-        Ok(None)
+        may_follow(
+            &self.version,
+            Some(self.sha256),
+            Some(self.chip.name()),
+            current,
+            channel,
+        )
     }
 
     /// Refuses a version that is in the history with other bytes.
     pub fn is_recorded_as(&self, record: &[u8]) -> Result<(), CliError> {
         match ManifestDocument::parse(record) {
             Ok(record) if record.sha256 == Some(self.sha256) => Ok(()),
-            _ => Err(self.already_there(&self.version)),
+            _ => Err(already_there(&self.version)),
         }
     }
+}
 
-    fn already_there(&self, version: &str) -> CliError {
-        let message = format!(
-            "{version} is published already, with another image: devices that have it would never take this one, \
-             since its version is not higher"
-        );
-        CliError::new("publish.exists", message)
-            .hint("raise the version of the firmware, build it and publish that")
+/// Refuses to replace what a channel holds by other bytes under the same version. Something else that looks like a
+/// mistake, but harms no device since none would take it, is returned as a warning.
+pub(super) fn may_follow(
+    version: &str,
+    sha256: Option<Sha256Digest>,
+    chip: Option<&str>,
+    current: &[u8],
+    channel: &str,
+) -> Result<Option<CliError>, CliError> {
+    // A manifest that no device can read is best replaced.
+    let Ok(current) = ManifestDocument::parse(current) else {
+        return Ok(None);
+    };
+    let (Ok(new), Ok(old)) = (Version::parse(version), Version::parse(&current.version)) else {
+        return Ok(None);
+    };
+    let same_bytes = current.sha256.is_none() || sha256.is_none() || current.sha256 == sha256;
+    if new == old && !same_bytes {
+        return Err(already_there(&old.to_string()));
     }
+    if let (Some(chip), Some(before)) = (chip, current.chip.as_deref())
+        && chip != before
+    {
+        let message =
+            format!("the channel {channel} was for {before} until now, the firmware is for {chip}");
+        let warning = CliError::new("publish.chip", message);
+        return Ok(Some(
+            warning.hint("use one prefix for each product and kind of chip"),
+        ));
+    }
+    if new < old {
+        let message = format!(
+            "the channel {channel} had {old}, and no device that has it goes back to {new}"
+        );
+        let warning = CliError::new("publish.downgrade", message);
+        return Ok(Some(warning.hint(
+            "to withdraw a release, use s3ota yank, or publish the old code again under a higher version",
+        )));
+    }
+    Ok(None)
+}
+
+fn already_there(version: &str) -> CliError {
+    let message = format!(
+        "{version} is published already, with another image: devices that have it would never take this one, \
+         since its version is not higher"
+    );
+    CliError::new("publish.exists", message)
+        .hint("raise the version of the firmware, build it and publish that")
 }
 
 /// The version of a release, in its canonical form.

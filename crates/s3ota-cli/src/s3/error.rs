@@ -60,6 +60,7 @@ impl Store {
                     .hint("say where it is with --region")
             }
             ("AccessDenied" | "AllAccessDisabled" | "Forbidden", _) | (_, 401 | 403) => self.denied(said, action, key),
+            ("NoSuchKey", _) => CliError::new("s3.missing", format!("there is no s3://{bucket}/{key}")),
             ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, 412) => {
                 CliError::new("s3.conflict", format!("s3://{bucket}/{key} was changed by someone else meanwhile"))
                     .hint("look at what is published now, and publish again")
@@ -76,9 +77,19 @@ impl Store {
             format!("{}/{key}", self.bucket)
         };
         let message = format!("the credentials may not do {action} on s3://{name}: {said}");
+        let (resource, owner) = match key {
+            "" => (self.arn(""), "the bucket's"),
+            _ if self.prefix.is_empty() => (self.arn("*"), "the objects'"),
+            _ => (self.arn(&format!("{}/*", self.prefix)), "the objects'"),
+        };
+        let actions: Vec<String> = action
+            .split(" and ")
+            .map(|action| format!("\"{action}\""))
+            .collect();
         // Without s3:ListBucket, S3 answers 403 for an object that is not there.
         CliError::new("s3.denied", message).hint(format!(
-            r#"publishing needs this policy: {{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"{}"}},{{"Effect":"Allow","Action":"s3:ListBucket","Resource":"{}"}}]}}"#,
+            r#"{owner} line in a policy that grants it: {{"Effect":"Allow","Action":[{}],"Resource":"{resource}"}}; s3ota needs s3:GetObject and s3:PutObject on {}, s3:DeleteObject there for gc, and s3:ListBucket on {}"#,
+            actions.join(","),
             self.arn("*"),
             self.arn("")
         ))

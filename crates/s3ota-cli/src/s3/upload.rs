@@ -1,4 +1,4 @@
-//! Putting an object, and telling how far it is.
+//! Putting an object, in one request or in parts, and telling how far it is.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,10 +10,13 @@ use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{ChecksumAlgorithm, ObjectCannedAcl};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl,
+};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use s3ota_manifest::layout;
+use s3ota_manifest::{Sha256Digest, layout};
+use tokio::task::JoinSet;
 
 use super::Store;
 use crate::error::CliError;
@@ -24,6 +27,13 @@ const CHUNK: usize = 16 * 1024;
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What is larger than this goes up in parts of this size: a line that breaks then costs one part, not all of it. The
+/// same as the `aws` command's; S3's parts have at least 5 MiB.
+const PART: usize = 8 * 1024 * 1024;
+
+/// Parts on their way at a time.
+const PARTS_AT_A_TIME: usize = 4;
+
 /// An object to put.
 #[derive(Debug)]
 pub struct Upload<'a> {
@@ -31,6 +41,8 @@ pub struct Upload<'a> {
     pub key: &'a str,
     /// Its contents.
     pub bytes: Bytes,
+    /// Its SHA-256, where it is known: then the service is told, and takes nothing else.
+    pub sha256: Option<Sha256Digest>,
     /// Its `Content-Type`.
     pub content_type: &'a str,
     /// Its `Cache-Control`.
@@ -43,15 +55,29 @@ pub struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     /// A channel's manifest, whatever the channel holds now.
-    pub fn manifest(key: &'a str, json: &str) -> Self {
+    pub fn manifest(key: &'a str, json: impl AsRef<[u8]>) -> Self {
         Self {
             key,
-            bytes: Bytes::copy_from_slice(json.as_bytes()),
+            bytes: Bytes::copy_from_slice(json.as_ref()),
+            sha256: None,
             content_type: layout::MANIFEST_CONTENT_TYPE,
             cache_control: layout::CHANNEL_CACHE_CONTROL,
             public_read: false,
             condition: Condition::None,
         }
+    }
+
+    /// What the credentials must be allowed.
+    fn action(&self) -> &'static str {
+        if self.public_read {
+            "s3:PutObject and s3:PutObjectAcl"
+        } else {
+            "s3:PutObject"
+        }
+    }
+
+    fn acl(&self) -> Option<ObjectCannedAcl> {
+        self.public_read.then_some(ObjectCannedAcl::PublicRead)
     }
 }
 
@@ -67,8 +93,21 @@ pub enum Condition {
 }
 
 impl Store {
-    /// Puts an object in one request, with its CRC, which the service checks before it takes the object.
+    /// Puts an object, with a checksum that the service verifies before it takes the object. Large ones without a
+    /// condition go up in parts.
     pub async fn put(
+        &self,
+        upload: &Upload<'_>,
+        progress: impl FnMut(u64),
+    ) -> Result<(), CliError> {
+        if upload.bytes.len() > PART && upload.condition == Condition::None {
+            self.put_parts(upload, progress).await
+        } else {
+            self.put_whole(upload, progress).await
+        }
+    }
+
+    async fn put_whole(
         &self,
         upload: &Upload<'_>,
         mut progress: impl FnMut(u64),
@@ -82,16 +121,17 @@ impl Store {
                 .bucket(&self.bucket)
                 .key(upload.key)
                 .body(ByteStream::from(upload.bytes.clone()))
-                .checksum_algorithm(ChecksumAlgorithm::Crc32)
                 .content_type(upload.content_type)
-                .cache_control(upload.cache_control);
+                .cache_control(upload.cache_control)
+                .set_acl(upload.acl());
+            request = match &upload.sha256 {
+                Some(sha256) => request.checksum_sha256(base64(sha256)),
+                None => request.checksum_algorithm(ChecksumAlgorithm::Crc32),
+            };
             match condition {
                 Condition::None => {}
                 Condition::Absent => request = request.if_none_match("*"),
                 Condition::Unchanged(etag) => request = request.if_match(etag),
-            }
-            if upload.public_read {
-                request = request.acl(ObjectCannedAcl::PublicRead);
             }
             let send = request
                 .customize()
@@ -112,20 +152,160 @@ impl Store {
                 Err(error)
                     if *condition != Condition::None && error.code() == Some("NotImplemented") =>
                 {
-                    tracing::info!("the service knows no conditional writes");
+                    self.ignores_conditions.store(true, Ordering::Relaxed);
                     condition = &Condition::None;
                 }
-                Err(error) => {
-                    let action = if upload.public_read {
-                        "s3:PutObject and s3:PutObjectAcl"
-                    } else {
-                        "s3:PutObject"
-                    };
-                    return Err(self.explain(error, action, upload.key));
-                }
+                Err(error) => return Err(self.explain(error, upload.action(), upload.key)),
             }
         }
     }
+
+    async fn put_parts(
+        &self,
+        upload: &Upload<'_>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<(), CliError> {
+        let begun = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(upload.key)
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .content_type(upload.content_type)
+            .cache_control(upload.cache_control)
+            .set_acl(upload.acl())
+            .send()
+            .await
+            .map_err(|error| self.explain(error, upload.action(), upload.key))?;
+        let id = begun.upload_id().unwrap_or_default();
+        let result = self.send_parts(upload, id, &mut progress).await;
+        if result.is_err() {
+            // What is left of it would be paid for. Should this fail too, `gc` finds it.
+            let abort = self.client.abort_multipart_upload();
+            let _ = abort
+                .bucket(&self.bucket)
+                .key(upload.key)
+                .upload_id(id)
+                .send()
+                .await;
+        }
+        result
+    }
+
+    async fn send_parts(
+        &self,
+        upload: &Upload<'_>,
+        id: &str,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), CliError> {
+        let count = upload.bytes.len().div_ceil(PART);
+        let sent: Vec<Arc<AtomicU64>> = (0..count).map(|_| Arc::default()).collect();
+        let mut waiting = sent.iter().cloned().enumerate();
+        let mut running = JoinSet::new();
+        let mut done = Vec::with_capacity(count);
+        loop {
+            while running.len() < PARTS_AT_A_TIME
+                && let Some((index, counter)) = waiting.next()
+            {
+                let end = upload.bytes.len().min((index + 1) * PART);
+                let number = index as i32 + 1;
+                let request = self
+                    .client
+                    .upload_part()
+                    .bucket(&self.bucket)
+                    .key(upload.key)
+                    .upload_id(id)
+                    .part_number(number)
+                    .checksum_algorithm(ChecksumAlgorithm::Crc32)
+                    .body(ByteStream::from(upload.bytes.slice(index * PART..end)))
+                    .customize()
+                    .interceptor(Counter(counter));
+                running.spawn(async move { (number, request.send().await) });
+            }
+            let ended = tokio::select! {
+                ended = running.join_next() => ended,
+                () = tokio::time::sleep(TICK) => {
+                    progress(sent.iter().map(|sent| sent.load(Ordering::Relaxed)).sum());
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { break };
+            let (number, result) = ended
+                .map_err(|error| CliError::new("s3.error", format!("a part's upload: {error}")))?;
+            let part = result.map_err(|error| self.explain(error, upload.action(), upload.key))?;
+            done.push(
+                CompletedPart::builder()
+                    .part_number(number)
+                    .set_e_tag(part.e_tag().map(str::to_owned))
+                    .set_checksum_crc32(part.checksum_crc32().map(str::to_owned))
+                    .build(),
+            );
+        }
+        done.sort_by_key(CompletedPart::part_number);
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(done));
+        self.client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(upload.key)
+            .upload_id(id)
+            .multipart_upload(parts.build())
+            .send()
+            .await
+            .map_err(|error| self.explain(error, upload.action(), upload.key))?;
+        progress(upload.bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Whether an object is there and is exactly this one. Services that keep the SHA-256 they were told are believed,
+    /// others are read.
+    pub async fn holds(
+        &self,
+        key: &str,
+        size: u64,
+        sha256: &Sha256Digest,
+    ) -> Result<bool, CliError> {
+        let Some(head) = self.head(key).await? else {
+            return Ok(false);
+        };
+        if head.size != size {
+            return Ok(false);
+        }
+        match head.sha256 {
+            // Of an upload in parts it is a hash of hashes.
+            Some(kept) if !kept.contains('-') => Ok(kept == base64(sha256)),
+            _ => Ok(self.read_sha256(key).await? == Some(sha256.0)),
+        }
+    }
+
+    /// Finds out whether the service knows conditional writes, by asking for one that must fail. A service that does
+    /// not is left with an object that says so.
+    pub async fn try_conditions(&self, key: &str) -> Result<(), CliError> {
+        // AWS knows them.
+        if self.is_aws || self.ignores_conditions() {
+            return Ok(());
+        }
+        let upload = Upload {
+            key,
+            bytes: Bytes::from_static(b"This store writes objects whatever must hold.\n"),
+            sha256: None,
+            content_type: "text/plain",
+            cache_control: "no-store",
+            public_read: false,
+            condition: Condition::Unchanged("\"00000000000000000000000000000000\"".to_owned()),
+        };
+        match self.put_whole(&upload, |_| {}).await {
+            Ok(()) => {
+                self.ignores_conditions.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) if matches!(error.code, "s3.conflict" | "s3.missing") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn base64(sha256: &Sha256Digest) -> String {
+    base64_simd::STANDARD.encode_to_string(sha256.0)
 }
 
 /// Puts a counter around each attempt's body. That happens after signing, so the body is signed and sent as the plain
@@ -224,6 +404,7 @@ mod tests {
         let upload = |bytes: &'static str, condition| Upload {
             key: "stable.json",
             bytes: Bytes::from_static(bytes.as_bytes()),
+            sha256: None,
             content_type: "application/json",
             cache_control: "no-cache",
             public_read: false,
@@ -246,8 +427,10 @@ mod tests {
         }
         let now = store.get("stable.json").await.unwrap().unwrap();
         assert_eq!(now.bytes, b"second");
-        assert_eq!(store.size("stable.json").await.unwrap(), Some(6));
-        assert_eq!(store.size("other.json").await.unwrap(), None);
+        assert_eq!(store.head("stable.json").await.unwrap().unwrap().size, 6);
+        assert!(store.head("other.json").await.unwrap().is_none());
+        store.try_conditions("other.json").await.unwrap();
+        assert!(!store.ignores_conditions());
         assert!(store.get("other.json").await.unwrap().is_none());
     }
 }

@@ -195,7 +195,15 @@ pub fn s3ota() -> Command {
     command
         .env("AWS_CONFIG_FILE", "/nonexistent")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
-    for name in ["RUST_LOG", "S3OTA_KEY", "S3OTA_PASSPHRASE"] {
+    for name in [
+        "RUST_LOG",
+        "S3OTA_BY",
+        "S3OTA_KEY",
+        "S3OTA_LOCATION",
+        "S3OTA_PASSPHRASE",
+        "GITHUB_ACTOR",
+        "GITLAB_USER_LOGIN",
+    ] {
         command.env_remove(name);
     }
     command.env("AWS_EC2_METADATA_DISABLED", "true");

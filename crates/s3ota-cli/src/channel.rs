@@ -1,0 +1,464 @@
+//! A channel in the bucket: the manifest it holds, and the one way to replace that.
+//!
+//! Every command that changes a channel does it in the same steps:
+//!
+//! 1. [`Channel::read`]: the manifest that is there, and the entity tag of just this state of it.
+//! 2. [`Channel::stamp`]: the new manifest gets its number, its date, and who does what; where there is a key, it is signed.
+//! 3. [`Channel::replace`]: the old manifest is filed in the history, and replaced if it is still the one that was read.
+//!
+//! So of two people who change a channel at once, one is told so; the history holds every manifest that ever was the
+//! channel's; and whoever is killed on the way leaves the old manifest or the new one, whole.
+
+mod args;
+
+use std::time::Duration;
+
+use s3ota_manifest::{ManifestDocument, ManifestError, Sha256Digest, Timestamp, Version, layout};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+pub use self::args::{ChangeArgs, PlaceArgs};
+use crate::clock;
+use crate::error::CliError;
+use crate::keys::Signer;
+use crate::output::{self, Output};
+use crate::s3::{Condition, Object, Store, Upload};
+use crate::seal::{self, Lifetime, Present};
+
+/// A channel as it was when it was read.
+#[derive(Debug)]
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    /// What it holds, if anything.
+    pub current: Option<Held>,
+    /// The key of its manifest.
+    pub key: String,
+    prefix: String,
+}
+
+/// A document that a channel holds or held.
+#[derive(Debug, Clone)]
+pub struct Held {
+    object: Object,
+    /// What it says, or why it is no manifest.
+    pub manifest: Result<ManifestDocument, ManifestError>,
+}
+
+impl Held {
+    /// A document that was read.
+    pub fn of(object: Object) -> Self {
+        Self {
+            manifest: ManifestDocument::parse(&object.bytes),
+            object,
+        }
+    }
+
+    /// The document.
+    pub fn bytes(&self) -> &[u8] {
+        &self.object.bytes
+    }
+
+    /// Its number in the history: its own, or the second it was written where it has none.
+    pub fn serial(&self) -> u64 {
+        let own = self.manifest.as_ref().ok().and_then(|it| it.serial);
+        own.or(self.object.modified).unwrap_or(0)
+    }
+
+    /// When it was written, as far as that is known.
+    pub fn date(&self) -> Option<Timestamp> {
+        let own = self
+            .manifest
+            .as_ref()
+            .ok()
+            .and_then(|manifest| Timestamp::parse(manifest.date.as_deref()?).ok());
+        own.or_else(|| Timestamp::from_unix_seconds(self.object.modified?))
+    }
+}
+
+/// What is done to a channel, for its history, and who vouches for it.
+#[derive(Clone)]
+pub struct Act<'a> {
+    /// `publish`, `promote`, `rollout`, `pause`, `yank`.
+    pub action: &'static str,
+    /// What it comes from: the channel it was promoted from, the version that was yanked, the percentage before.
+    pub from: Option<String>,
+    /// Who does it.
+    pub by: Option<String>,
+    /// The key that signs.
+    pub signer: Option<&'a Signer>,
+    /// How long the manifest is good for; `None` for the default.
+    pub lifetime: Option<Lifetime>,
+    /// Whether it may go unsigned onto a channel whose releases are signed.
+    pub unsigned: bool,
+}
+
+impl Channel {
+    /// The channel as it is now.
+    pub async fn read(store: &Store, prefix: &str, name: &str) -> Result<Self, CliError> {
+        let key = layout::channel_key(prefix, name)
+            .map_err(|error| CliError::new("publish.channel", error.to_string()))?;
+        Ok(Self {
+            current: store.get(&key).await?.map(Held::of),
+            name: name.to_owned(),
+            prefix: prefix.to_owned(),
+            key,
+        })
+    }
+
+    /// A channel whose manifest was read already.
+    pub fn holding(prefix: &str, name: &str, key: String, object: Object) -> Self {
+        Self {
+            name: name.to_owned(),
+            current: Some(Held::of(object)),
+            key,
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// The manifest that the channel holds; an error where it holds none that can be read.
+    pub fn manifest(&self, store: &Store) -> Result<&ManifestDocument, CliError> {
+        let bucket = store.bucket();
+        match &self.current {
+            None => Err(CliError::new(
+                "channel.empty",
+                format!(
+                    "there is no channel {}: no s3://{bucket}/{}",
+                    self.name, self.key
+                ),
+            )
+            .hint("`s3ota status` shows the channels there are")),
+            Some(held) => held.manifest.as_ref().map_err(|error| {
+                CliError::new(
+                    "manifest.invalid",
+                    format!("s3://{bucket}/{}: {error}", self.key),
+                )
+            }),
+        }
+    }
+
+    /// Makes a manifest the next one of this channel, and signs it. A signature it had is gone: it was of another
+    /// statement. What looks like a mistake is returned.
+    pub async fn stamp(
+        &self,
+        manifest: &mut ManifestDocument,
+        act: &Act<'_>,
+    ) -> Result<Option<CliError>, CliError> {
+        let warning = self.may_be_signed_so(act)?;
+        manifest.channel = Some(self.name.clone());
+        manifest.serial = Some(self.next_serial(clock::now(), act.signer.is_some()));
+        manifest.signature = None;
+        self.describe(manifest, act.action, act.from.as_deref(), act.by.as_deref());
+        if let Some(signer) = act.signer {
+            let present = self.present(act.signer);
+            seal::seal(manifest, &self.name, act.lifetime, present.as_ref(), signer).await?;
+        } else if let Some(lifetime) = act.lifetime {
+            manifest.expires = lifetime.end()?;
+        }
+        Ok(warning)
+    }
+
+    /// Writes into a manifest what it was made by, for its history. Nothing of it is signed.
+    pub fn describe(
+        &self,
+        manifest: &mut ManifestDocument,
+        action: &str,
+        from: Option<&str>,
+        by: Option<&str>,
+    ) {
+        // Where the version is the same, the channel serves it since it began to.
+        let since = match self.current.as_ref().map(|held| &held.manifest) {
+            Some(Ok(old)) if old.version == manifest.version && old.sha256 == manifest.sha256 => {
+                since(old)
+            }
+            _ => None,
+        };
+        manifest.date = Some(clock::timestamp().to_string());
+        manifest.uploader = by.map(str::to_owned);
+        for (field, value) in [
+            ("action", Some(action)),
+            ("from", from),
+            ("since", since.as_deref()),
+        ] {
+            match value {
+                Some(value) => manifest.extra.insert(field.to_owned(), json!(value)),
+                None => manifest.extra.remove(field),
+            };
+        }
+    }
+
+    /// A number above that of the manifest that is there, so that both have a place of their own in the history. A
+    /// number that no clock can have led to is not followed: after the last one there is no other.
+    fn next_serial(&self, now: u64, is_signed: bool) -> u64 {
+        const HOUR: u64 = 60 * 60;
+        const CENTURY: u64 = 100 * 365 * 24 * HOUR;
+        // Who signs follows what the same key signed, which `seal` knows, and a stranger for no longer than a clock's error.
+        let far = now.saturating_add(if is_signed { HOUR } else { CENTURY });
+        let before = self.current.as_ref().map(Held::serial);
+        let before = before.filter(|before| *before < far);
+        now.max(before.map_or(0, |before| before.saturating_add(1)))
+    }
+
+    fn present(&self, signer: Option<&Signer>) -> Option<Present> {
+        Present::of(self.current.as_ref()?.bytes(), signer)
+    }
+
+    /// Refuses to put an unsigned manifest where signed ones are; warns where another key signed them.
+    pub fn may_be_signed_so(&self, act: &Act<'_>) -> Result<Option<CliError>, CliError> {
+        let channel = &self.name;
+        let Some(present) = self.present(act.signer) else {
+            return Ok(None);
+        };
+        let Some(signature) = &present.manifest.signature else {
+            return Ok(None);
+        };
+        let keyid = &signature.keyid;
+        match act.signer {
+            None if act.unsigned => Ok(None),
+            None => {
+                let message = format!(
+                    "the release on the channel {channel} is signed with the key {keyid}: devices that trust keys would refuse this one"
+                );
+                Err(CliError::new("publish.unsigned", message)
+                    .hint("sign it with --key; or say --unsigned if that is what you want"))
+            }
+            Some(signer) if !signer.key_id().is(keyid) => {
+                let message = format!(
+                    "the release on the channel {channel} was signed with the key {keyid}, this one is with {}: devices that do not trust \
+                     both would refuse it",
+                    signer.key_id()
+                );
+                Ok(Some(CliError::new("publish.key", message)
+                    .hint("to replace a key, first publish a firmware that trusts both, signed with the old one")))
+            }
+            Some(_) if !present.is_ours => {
+                let message = format!(
+                    "the manifest on the channel {channel} was changed after it was signed"
+                );
+                Ok(Some(CliError::new("publish.key", message).hint(
+                    "find out who writes to your bucket: s3ota verify says more",
+                )))
+            }
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Replaces what the channel holds by `manifest`, unless someone else has done so meanwhile.
+    pub async fn replace(
+        &self,
+        store: &Store,
+        manifest: &ManifestDocument,
+        public_read: bool,
+    ) -> Result<(), CliError> {
+        let json = manifest.to_json()?;
+        let key = |serial| {
+            layout::history_key(&self.prefix, &self.name, serial)
+                .map_err(|error| CliError::new("s3.url", error.to_string()))
+        };
+        store
+            .try_conditions(&format!(
+                "{}no-conditional-writes.txt",
+                layout::history_folder(&self.prefix, &self.name)
+                    .map_err(|error| CliError::new("s3.url", error.to_string()))?
+            ))
+            .await?;
+        if let Some(held) = &self.current {
+            self.file(store, held).await?;
+        }
+        if store.ignores_conditions() {
+            // The best there is without: the time in which nobody may come between is short.
+            let now = store.get(&self.key).await?;
+            if now.as_ref().map(|now| &now.bytes)
+                != self.current.as_ref().map(|held| &held.object.bytes)
+            {
+                return Err(self.conflict(store));
+            }
+        }
+        let etag = self.current.as_ref().map(|held| held.object.etag.clone());
+        let upload = Upload {
+            public_read,
+            condition: match etag {
+                None => Condition::Absent,
+                Some(Some(etag)) => Condition::Unchanged(etag),
+                Some(None) => Condition::None,
+            },
+            ..Upload::manifest(&self.key, &json)
+        };
+        match store.put(&upload, |_| {}).await {
+            Err(error) if matches!(error.code, "s3.conflict" | "s3.missing") => {
+                // A request that the SDK repeated finds what the first one wrote, there or in the history.
+                for key in [self.key.clone(), key(manifest.serial.unwrap_or(0))?] {
+                    if let Some(object) = store.get(&key).await?
+                        && object.bytes == json.as_bytes()
+                    {
+                        return Ok(());
+                    }
+                }
+                Err(self.conflict(store))
+            }
+            result => result,
+        }
+    }
+
+    /// Files what the channel holds in its history.
+    async fn file(&self, store: &Store, held: &Held) -> Result<(), CliError> {
+        let named = |error: layout::LayoutError| CliError::new("s3.url", error.to_string());
+        let key = layout::history_key(&self.prefix, &self.name, held.serial()).map_err(named)?;
+        let filed = |key| Upload {
+            condition: Condition::Absent,
+            cache_control: layout::IMMUTABLE_CACHE_CONTROL,
+            ..Upload::manifest(key, held.bytes())
+        };
+        match store.put(&filed(&key), |_| {}).await {
+            Err(error) if error.code == "s3.conflict" => {}
+            result => return result,
+        }
+        // Someone else filed it; or another document has this number, written by another tool.
+        let there = store.get(&key).await?;
+        if there.is_some_and(|there| there.bytes == held.bytes()) {
+            return Ok(());
+        }
+        let hash = output::hex(&Sha256::digest(held.bytes()));
+        let (stem, short) = (key.trim_end_matches(".json"), &hash[..12]);
+        let other = format!("{stem}-{short}.json");
+        match store.put(&filed(&other), |_| {}).await {
+            Err(error) if error.code == "s3.conflict" => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Someone else has changed the channel.
+    fn conflict(&self, store: &Store) -> CliError {
+        let message = format!(
+            "someone else changed the channel {} meanwhile (s3://{}/{}); nothing of it was overwritten",
+            self.name,
+            store.bucket(),
+            self.key
+        );
+        CliError::new("s3.conflict", message).hint(
+            "look at what it serves now with `s3ota status`, and run this command again if it is still right",
+        )
+    }
+}
+
+/// Since when a channel serves the version of its manifest.
+pub fn since(manifest: &ManifestDocument) -> Option<String> {
+    let kept = manifest.extra.get("since").and_then(|since| since.as_str());
+    kept.map(str::to_owned).or_else(|| manifest.date.clone())
+}
+
+/// How long a manifest was to be good for when it was written, so that the next one is for as long; `None` where it
+/// neither ends nor is signed.
+pub fn lifetime(manifest: &ManifestDocument) -> Option<Lifetime> {
+    let begin = manifest.date.as_deref().and_then(clock::seconds);
+    match (manifest.expires, begin) {
+        (Some(end), Some(begin)) => {
+            let time = end.unix_seconds().saturating_sub(begin).max(1);
+            Some(Lifetime::For(Duration::from_secs(time)))
+        }
+        (Some(_), None) => None,
+        (None, _) => manifest.signature.as_ref().map(|_| Lifetime::Never),
+    }
+}
+
+/// The key of the image that a manifest names by its hash.
+pub fn image_key(prefix: &str, version: &str, sha256: Option<Sha256Digest>) -> Option<String> {
+    let version = Version::parse(version).ok()?;
+    layout::image_key(prefix, &version, &sha256?).ok()
+}
+
+/// What a store cannot do, for people who publish to it.
+pub fn warn_of_store(store: &Store, out: &Output) {
+    if store.ignores_conditions() {
+        out.warning(
+            &CliError::new(
+                "s3.conditional",
+                "this store knows no conditional writes: of two people who change a channel in the same second, one may overwrite the other unseen",
+            )
+            .hint("publish from one place only, such as one CI job at a time"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s3ota_manifest::HttpsUrl;
+
+    fn manifest(version: &str) -> ManifestDocument {
+        let url = HttpsUrl::parse("https://example.com/app.bin").unwrap();
+        ManifestDocument::new(&Version::parse(version).unwrap(), &url)
+    }
+
+    fn channel(held: &[u8], modified: u64) -> Channel {
+        let object = Object {
+            bytes: held.to_vec(),
+            etag: None,
+            modified: Some(modified),
+        };
+        Channel::holding("p", "stable", "p/stable.json".into(), object)
+    }
+
+    const ACT: Act<'_> = Act {
+        action: "publish",
+        from: None,
+        by: None,
+        signer: None,
+        lifetime: None,
+        unsigned: false,
+    };
+
+    #[tokio::test]
+    async fn serials_only_rise_whatever_the_clocks_say() {
+        let future = 4_000_000_000;
+        let mut next = manifest("1.0.0");
+        let by_hand = br#"{"version": "1.0.0", "url": "https://example.com/a.bin"}"#;
+        channel(by_hand, future)
+            .stamp(&mut next, &ACT)
+            .await
+            .unwrap();
+        assert_eq!(next.serial, Some(future + 1));
+        let held = next.to_json().unwrap();
+        let mut after = manifest("1.1.0");
+        channel(held.as_bytes(), 0)
+            .stamp(&mut after, &ACT)
+            .await
+            .unwrap();
+        assert_eq!(after.serial, Some(future + 2));
+    }
+
+    #[test]
+    fn a_serial_that_no_clock_can_have_led_to_is_not_followed() {
+        let now = clock::now();
+        let planted = |serial: u64| {
+            let json = format!(
+                r#"{{"version": "1.0.0", "url": "https://example.com/a.bin", "serial": {serial}}}"#
+            );
+            channel(json.as_bytes(), 0)
+        };
+        assert_eq!(planted(u64::MAX).next_serial(now, false), now);
+        assert_eq!(planted(now + 7200).next_serial(now, false), now + 7201);
+        assert_eq!(planted(now + 7200).next_serial(now, true), now);
+        assert_eq!(planted(now + 5).next_serial(now, true), now + 6);
+    }
+
+    #[tokio::test]
+    async fn a_version_is_served_since_it_came_not_since_its_rollout_changed() {
+        let mut first = manifest("1.0.0");
+        first.date = Some("2026-01-01T00:00:00Z".into());
+        let held = first.to_json().unwrap();
+        let mut wider = first.clone();
+        channel(held.as_bytes(), 0)
+            .stamp(&mut wider, &ACT)
+            .await
+            .unwrap();
+        assert_eq!(since(&wider).as_deref(), Some("2026-01-01T00:00:00Z"));
+        assert_ne!(wider.date, first.date);
+        let mut other = manifest("1.1.0");
+        channel(wider.to_json().unwrap().as_bytes(), 0)
+            .stamp(&mut other, &ACT)
+            .await
+            .unwrap();
+        assert_eq!(since(&other), other.date);
+    }
+}

@@ -1,0 +1,75 @@
+//! What time it is, and how a person says it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use s3ota_manifest::Timestamp;
+
+/// Now, in seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Now, by this computer's clock.
+pub fn timestamp() -> Timestamp {
+    Timestamp::from_unix_seconds(now()).unwrap_or(Timestamp::MAX)
+}
+
+/// A date in RFC 3339 in seconds since 1970.
+pub fn seconds(date: &str) -> Option<u64> {
+    Timestamp::parse(date).ok().map(Timestamp::unix_seconds)
+}
+
+/// A date in RFC 3339 as a person reads it: to the minute, in UTC.
+pub fn day(date: &str) -> String {
+    match Timestamp::parse(date) {
+        Ok(date) => {
+            let text = date.to_string().replace('T', " ");
+            text.get(..16).unwrap_or(&text).to_owned()
+        }
+        Err(_) => date.to_owned(),
+    }
+}
+
+/// How long ago a date in RFC 3339 is.
+pub fn ago(date: &str) -> String {
+    match seconds(date) {
+        Some(then) if then <= now() => format!("{} ago", span(now() - then)),
+        _ => day(date),
+    }
+}
+
+/// A time as a person says it: `3 days`.
+pub fn span(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3_600 => (seconds / 60, "minute"),
+        3_600..172_800 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{s}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_as_people_say_them() {
+        for (seconds, said) in [
+            (1, "1 second"),
+            (119, "1 minute"),
+            (3 * 3_600, "3 hours"),
+            (47 * 3_600, "47 hours"),
+            (20 * 86_400, "20 days"),
+        ] {
+            assert_eq!(span(seconds), said);
+        }
+        assert_eq!(day("2027-01-31T12:34:56+01:00"), "2027-01-31 11:34");
+        assert_eq!(day("some day"), "some day");
+        assert_eq!(ago("9999-01-01T00:00:00Z"), "9999-01-01 00:00");
+        assert_eq!(ago("1970-01-01T00:00:00Z"), format!("{} ago", span(now())));
+    }
+}
