@@ -90,6 +90,7 @@ impl<'a> Manifest<'a> {
     ///
     /// A [`ManifestError`] names the field or the position that is wrong. Where several things are
     /// wrong it is the first one that the reader comes across.
+    #[inline(never)]
     pub fn parse(document: &'a mut [u8]) -> Result<Manifest<'a>, ManifestError> {
         let mut reader = Reader::new(document)?;
         match reader.next() {

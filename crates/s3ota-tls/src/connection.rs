@@ -17,12 +17,12 @@ use crate::server_name;
 use crate::verifier::{CertTime, Verifier};
 
 /// The memory of one connection: 16,640 bytes to read into, the longest record TLS 1.3 allows (S3 sends full
-/// records, whatever is asked of it), and 2,048 bytes to write from.
+/// records, whatever is asked of it), and 1,024 bytes to write from.
 ///
 /// Too large for most stacks: keep it in a static.
 pub struct Buffers {
     read: [u8; MAX_CIPHERTEXT as usize],
-    write: [u8; 2048],
+    write: [u8; 1024],
     link: Link,
 }
 
@@ -31,7 +31,7 @@ impl Buffers {
     pub const fn new() -> Self {
         Self {
             read: [0; MAX_CIPHERTEXT as usize],
-            write: [0; 2048],
+            write: [0; 1024],
             link: Link::new(),
         }
     }

@@ -48,7 +48,7 @@
 //!
 //! # What it needs
 //!
-//! - **RAM**: 18,692 bytes of [`Buffers`], and some 14 KB of stack during the handshake. Nothing is allocated.
+//! - **RAM**: 17,668 bytes of [`Buffers`], and some 14 KB of stack during the handshake. Nothing is allocated.
 //! - **Random numbers** from hardware: the secrecy of the connection rests on them.
 //! - **Time**, or at least a floor for it: see [`CertTime`].
 //! - **A deadline around every call**: neither a handshake nor a read ends by itself while the server drips bytes.

@@ -111,14 +111,15 @@ where
         return None;
     }
     // Montgomery's multiplication, by R = 2^BITS.
-    let inverse = n.inv_mod2k_vartime(Limb::BITS);
-    let negated_inverse = inverse.as_limbs().first()?.wrapping_neg();
-    let reduce = |product| montgomery_reduction(&product, &n, negated_inverse);
+    let inverse = negated_inverse(*n.as_limbs().first()?);
+    let reduce = |product| montgomery_reduction(&product, &n, inverse);
     let multiply = |a: &Uint<LIMBS>, b: &Uint<LIMBS>| reduce(a.mul_wide(b));
 
-    let one = Uint::MAX.const_rem(&n).0.wrapping_add(&Uint::ONE);
-    // 2 in Montgomery's form, squared until it is 2^BITS: that is R, in that form.
-    let mut r = one.add_mod(&one, &n);
+    // 2 R, which is 2 in Montgomery's form, squared until it is 2^BITS in that form.
+    let mut r = Uint::ONE;
+    for _ in 0..=Uint::<LIMBS>::BITS {
+        r = r.add_mod(&r, &n);
+    }
     for _ in 0..Uint::<LIMBS>::BITS.ilog2() {
         r = multiply(&r, &r);
     }
@@ -134,6 +135,17 @@ where
     let power = power.as_ref();
     result.copy_from_slice(power.get(power.len().checked_sub(result.len())?..)?);
     Some(())
+}
+
+/// What an odd number is to be multiplied by for −1, modulo the size of a limb. By Newton: right in 3 bits to begin with,
+/// and in twice as many after each turn.
+fn negated_inverse(odd: Limb) -> Limb {
+    let mut inverse = odd;
+    for _ in 0..Limb::BITS.ilog2() - 1 {
+        let error = Limb(2).wrapping_sub(odd.wrapping_mul(inverse));
+        inverse = inverse.wrapping_mul(error);
+    }
+    inverse.wrapping_neg()
 }
 
 /// The number in big-endian bytes, if it fits.

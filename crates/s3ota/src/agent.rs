@@ -7,6 +7,7 @@ use embassy_futures::select::select;
 use embedded_storage_async::nor_flash::NorFlash;
 use rand_core::{CryptoRng, RngCore};
 
+use crate::apart::apart;
 use crate::config::{Confirm, Schedule};
 use crate::updater::share;
 use crate::{Checked, Clock, Error, Hooks, Installed, Outcome, ReleaseError, Updater};
@@ -52,7 +53,7 @@ where
         let mut pause = self.spread(self.schedule.first, 100);
         loop {
             select(self.updater.device().clock.sleep(pause), now()).await;
-            pause = match self.turn(hooks).await {
+            pause = match apart!(self.turn(hooks)) {
                 Turn::Installed(installed) => return installed,
                 Turn::Checked => self.spread(self.schedule.every, self.schedule.jitter_percent),
                 // Trials end after minutes, not hours: one failed connection must not be the only one tried.
@@ -66,7 +67,7 @@ where
 
     /// One check, and what follows from it.
     async fn turn(&mut self, hooks: &mut dyn Hooks) -> Turn {
-        match self.settle_trial(hooks).await {
+        match apart!(self.settle_trial(hooks)) {
             // Nothing can be installed.
             Ok(true) => return Turn::OnTrial,
             Ok(false) => {}
@@ -76,7 +77,7 @@ where
                 return Turn::OnTrial;
             }
         }
-        match self.updater.install(hooks).await {
+        match apart!(self.updater.install(hooks)) {
             Ok(Outcome::Installed(installed)) => Turn::Installed(installed),
             // Errors were reported by the updater.
             Ok(Outcome::NoUpdate(_)) | Err(_) => Turn::Checked,
@@ -86,20 +87,20 @@ where
     /// Confirms a firmware on trial if that is the agent's to do and it has shown what it must. `true` if it is still
     /// on trial.
     async fn settle_trial(&mut self, hooks: &mut dyn Hooks) -> Result<bool, Error> {
-        if !self.updater.is_on_trial().await? {
+        if !apart!(self.updater.is_on_trial())? {
             return Ok(false);
         }
         if self.schedule.confirm == Confirm::ByApplication {
             log::info!("on trial: waiting for the application to confirm");
             return Ok(true);
         }
-        match self.updater.check().await {
+        match apart!(self.updater.check()) {
             // A firmware that does not trust the key in use could never be replaced: better the one before.
             Err(error @ Error::Release(ReleaseError::Signature(_))) => Err(error),
             // A release that is refused was read from a server that was reached, too.
             Ok(Checked::Available(_) | Checked::NoUpdate(_))
             | Err(Error::Release(_) | Error::Image(_)) => {
-                self.updater.confirm().await?;
+                apart!(self.updater.confirm())?;
                 hooks.on_confirm();
                 log::info!("confirmed: the server can be reached");
                 Ok(false)

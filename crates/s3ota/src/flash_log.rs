@@ -12,8 +12,7 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 
-use crate::Error;
-use crate::error::flash as flash_error;
+use crate::{Error, flash};
 
 /// The length of an entry, in bytes: flash encryption writes in units of 16 or 32.
 pub(crate) const ENTRY_LEN: usize = 32;
@@ -78,15 +77,12 @@ impl Log {
     }
 
     /// The entry with this index.
-    pub(crate) async fn get<F: NorFlash>(&self, flash: &mut F, index: u32) -> Result<Entry, Error> {
+    pub(crate) fn get<F: NorFlash>(self, flash: &mut F, index: u32) -> Result<Entry, Error> {
         if index >= self.entries {
             return Ok(Entry::Torn);
         }
         let mut bytes = [0; ENTRY_LEN];
-        flash
-            .read(self.at(index), &mut bytes)
-            .await
-            .map_err(flash_error)?;
+        flash::read(flash, self.at(index), &mut bytes)?;
         Ok(if is_blank::<F>(&bytes) {
             Entry::Blank
         } else {
@@ -95,31 +91,26 @@ impl Log {
     }
 
     /// Writes the entry with this index, if its place is blank. Whether it reads back as written.
-    pub(crate) async fn put<F: NorFlash>(
-        &self,
+    pub(crate) fn put<F: NorFlash>(
+        self,
         flash: &mut F,
         index: u32,
         kind: Kind,
         value: Value,
     ) -> Result<bool, Error> {
-        if index >= self.entries
-            || shows_blank::<F>() && self.get(flash, index).await? != Entry::Blank
-        {
+        if index >= self.entries || shows_blank::<F>() && self.get(flash, index)? != Entry::Blank {
             return Ok(false);
         }
         let bytes = emit(kind, value);
-        flash
-            .write(self.at(index), &bytes)
-            .await
-            .map_err(flash_error)?;
-        Ok(self.get(flash, index).await? == Entry::Whole(kind, value))
+        flash::write(flash, self.at(index), &bytes)?;
+        Ok(self.get(flash, index)? == Entry::Whole(kind, value))
     }
 
     /// The index behind the last entry. Torn ones count where they can be told from erased flash.
-    pub(crate) async fn end<F: NorFlash>(&self, flash: &mut F) -> Result<u32, Error> {
+    pub(crate) fn end<F: NorFlash>(self, flash: &mut F) -> Result<u32, Error> {
         let mut end = 0;
         for index in 0..self.entries {
-            match self.get(flash, index).await? {
+            match self.get(flash, index)? {
                 Entry::Blank => break,
                 Entry::Torn if !shows_blank::<F>() => {}
                 Entry::Torn | Entry::Whole(..) => end = index + 1,
@@ -129,16 +120,16 @@ impl Log {
     }
 
     /// Appends an entry. `false` if there is no room for it.
-    pub(crate) async fn append<F: NorFlash>(
-        &self,
+    pub(crate) fn append<F: NorFlash>(
+        self,
         flash: &mut F,
         kind: Kind,
         value: Value,
     ) -> Result<bool, Error> {
-        let end = self.end(flash).await?;
+        let end = self.end(flash)?;
         for index in end..self.entries {
             // A place that looked blank and does not take the entry was torn, or is worn: the next one.
-            if self.put(flash, index, kind, value).await? {
+            if self.put(flash, index, kind, value)? {
                 return Ok(true);
             }
         }
@@ -146,10 +137,10 @@ impl Log {
     }
 
     /// How many entries there are of a kind, torn ones of unknown kind included where they can be told from erased flash.
-    pub(crate) async fn count<F: NorFlash>(&self, flash: &mut F, kind: Kind) -> Result<u32, Error> {
+    pub(crate) fn count<F: NorFlash>(self, flash: &mut F, kind: Kind) -> Result<u32, Error> {
         let mut count = 0;
         for index in 0..self.entries {
-            match self.get(flash, index).await? {
+            match self.get(flash, index)? {
                 Entry::Blank => break,
                 Entry::Torn if shows_blank::<F>() => count += 1,
                 Entry::Whole(found, _) if found == kind => count += 1,
@@ -160,13 +151,13 @@ impl Log {
     }
 
     /// Calls `each` with every entry.
-    pub(crate) async fn for_each<F: NorFlash>(
-        &self,
+    pub(crate) fn for_each<F: NorFlash>(
+        self,
         flash: &mut F,
         mut each: impl FnMut(Kind, &Value),
     ) -> Result<(), Error> {
         for index in 0..self.entries {
-            match self.get(flash, index).await? {
+            match self.get(flash, index)? {
                 Entry::Blank => break,
                 Entry::Torn => {}
                 Entry::Whole(kind, value) => each(kind, &value),
@@ -176,19 +167,18 @@ impl Log {
     }
 
     /// Whether there is such an entry.
-    pub(crate) async fn contains<F: NorFlash>(
-        &self,
+    pub(crate) fn contains<F: NorFlash>(
+        self,
         flash: &mut F,
         kind: Kind,
         value: Value,
     ) -> Result<bool, Error> {
         let mut found = false;
-        self.for_each(flash, |k, v| found |= (k, *v) == (kind, value))
-            .await?;
+        self.for_each(flash, |k, v| found |= (k, *v) == (kind, value))?;
         Ok(found)
     }
 
-    fn at(&self, index: u32) -> u32 {
+    fn at(self, index: u32) -> u32 {
         self.start + index * ENTRY_LEN as u32
     }
 }

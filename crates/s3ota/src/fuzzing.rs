@@ -111,7 +111,7 @@ impl Release<'_> {
         running: u32,
         block: &mut [u8; SECTOR_SIZE as usize],
     ) -> Result<u32, Error> {
-        let layout = Layout::read(flash).await?;
+        let layout = Layout::read(flash)?;
         let running = layout.running(running)?;
         let slot = layout.target(running)?;
         let release = ReleaseId::from_bytes(self.id);
@@ -142,8 +142,8 @@ impl Release<'_> {
             }
             verified => verified?,
         };
-        let image = verified.complete(flash, block, release).await?;
-        trial::switch(flash, &layout, running, image).await?;
+        let image = verified.complete(flash, block, release)?;
+        trial::switch(flash, &layout, running, image)?;
         Ok(taken_up)
     }
 

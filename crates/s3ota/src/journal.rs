@@ -20,13 +20,12 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use s3ota_image::otadata::SECTOR_SIZE;
 
-use crate::Error;
-use crate::error::flash as flash_error;
 use crate::flash_log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, value};
 use crate::http::MAX_ETAG;
 use crate::layout::Slot;
 use crate::release::ReleaseId;
 use crate::slot::{BLOCK, WITHHELD};
+use crate::{Error, flash};
 
 const GOAL: Kind = *b"goal";
 const ETAG: Kind = *b"etag";
@@ -116,12 +115,12 @@ impl Journal {
     }
 
     /// Reads what was written for `release`, if anything.
-    pub(crate) async fn read<F: NorFlash>(
+    pub(crate) fn read<F: NorFlash>(
         &mut self,
         flash: &mut F,
         release: ReleaseId,
     ) -> Result<Option<Found>, Error> {
-        let Some(found) = self.parse(flash).await? else {
+        let Some(found) = self.parse(flash)? else {
             return Ok(None);
         };
         if found.goal.release != release {
@@ -131,19 +130,19 @@ impl Journal {
         Ok(Some(found))
     }
 
-    async fn parse<F: NorFlash>(&self, flash: &mut F) -> Result<Option<Found>, Error> {
+    fn parse<F: NorFlash>(&self, flash: &mut F) -> Result<Option<Found>, Error> {
         let log = self.log();
-        let Entry::Whole(GOAL, goal) = log.get(flash, 0).await? else {
+        let Entry::Whole(GOAL, goal) = log.get(flash, 0)? else {
             return Ok(None);
         };
         let mut etag = [0xff; MAX_ETAG];
         let mut head = [0; HEAD_PARTS * VALUE_LEN];
-        if !collect(&log, flash, ETAG, ETAG_AT, &mut etag).await?
-            || !collect(&log, flash, HEAD, HEAD_AT, &mut head).await?
+        if !collect(log, flash, ETAG, ETAG_AT, &mut etag)?
+            || !collect(log, flash, HEAD, HEAD_AT, &mut head)?
         {
             return Ok(None);
         }
-        let done = match log.get(flash, DONE_AT).await? {
+        let done = match log.get(flash, DONE_AT)? {
             Entry::Whole(DONE, value) => {
                 let (length, rest) = split(&value);
                 let (digest, _) = split(rest);
@@ -174,13 +173,13 @@ impl Journal {
     }
 
     /// Makes sure that nothing is said of any image. Before anything else in the slot is touched.
-    pub(crate) async fn clear<F: NorFlash>(&self, flash: &mut F) -> Result<(), Error> {
+    pub(crate) fn clear<F: NorFlash>(&self, flash: &mut F) -> Result<(), Error> {
         let end = self.start + SECTOR_SIZE;
         let mut bytes = [0; 64];
         for at in (self.start..end).step_by(bytes.len()) {
-            flash.read(at, &mut bytes).await.map_err(flash_error)?;
+            flash::read(flash, at, &mut bytes)?;
             if !is_blank::<F>(&bytes) {
-                return flash.erase(self.start, end).await.map_err(flash_error);
+                return flash::erase_sector(flash, self.start);
             }
         }
         Ok(())
@@ -195,7 +194,7 @@ impl Journal {
     /// being fetched.
     ///
     /// A journal that takes no more is no reason to stop: it only spares fetching something twice.
-    pub(crate) async fn mark<F: NorFlash>(
+    pub(crate) fn mark<F: NorFlash>(
         &mut self,
         flash: &mut F,
         goal: &Goal,
@@ -203,46 +202,44 @@ impl Journal {
         steps: u32,
         sha256: &[u8; 32],
     ) -> Result<(), Error> {
-        if !self.is_open(flash, goal, head).await? || steps == 0 || steps > marks::<F>() {
+        if !self.is_open(flash, goal, head)? || steps == 0 || steps > marks::<F>() {
             return Ok(());
         }
         let (at, unit) = (self.mark_at::<F>(steps), mark_len::<F>());
         let mut before = [0; ENTRY_LEN];
         let before = before.get_mut(..unit).unwrap_or_default();
-        flash.read(at, before).await.map_err(flash_error)?;
+        flash::read(flash, at, before)?;
         // One that was torn stays so: the next one says all that it would have said.
         if is_blank::<F>(before) || F::WRITE_SIZE >= 16 {
             let mark = sha256.get(..unit).unwrap_or_default();
-            flash.write(at, mark).await.map_err(flash_error)?;
+            flash::write(flash, at, mark)?;
         }
         Ok(())
     }
 
     /// Notes that all of the image is on flash and passed every check.
-    pub(crate) async fn finish<F: NorFlash>(
+    pub(crate) fn finish<F: NorFlash>(
         &mut self,
         flash: &mut F,
         goal: &Goal,
         head: &[u8; WITHHELD],
         done: Done,
     ) -> Result<(), Error> {
-        if self.is_open(flash, goal, head).await? {
+        if self.is_open(flash, goal, head)? {
             let length = done.length.to_le_bytes();
             let value = value(length.iter().chain(&done.digest));
-            self.log().put(flash, DONE_AT, DONE, value).await?;
+            let log = self.log();
+            log.put(flash, DONE_AT, DONE, value)?;
         }
         Ok(())
     }
 
     /// How many steps may be on flash at most: up to the last mark that is not blank.
-    pub(crate) async fn steps<F: NorFlash>(&self, flash: &mut F) -> Result<u32, Error> {
+    pub(crate) fn steps<F: NorFlash>(&self, flash: &mut F) -> Result<u32, Error> {
         let mut steps = 0;
         let mut bytes = [0; ENTRY_LEN];
         for at in (MARKS_START..MARKS_END).step_by(ENTRY_LEN) {
-            flash
-                .read(self.start + at, &mut bytes)
-                .await
-                .map_err(flash_error)?;
+            flash::read(flash, self.start + at, &mut bytes)?;
             if is_blank::<F>(&bytes) {
                 break;
             }
@@ -255,7 +252,7 @@ impl Journal {
     }
 
     /// Whether the mark for the first `steps` steps is of this SHA-256.
-    pub(crate) async fn has<F: NorFlash>(
+    pub(crate) fn has<F: NorFlash>(
         &self,
         flash: &mut F,
         steps: u32,
@@ -263,10 +260,7 @@ impl Journal {
     ) -> Result<bool, Error> {
         let mut mark = [0; ENTRY_LEN];
         let mark = mark.get_mut(..mark_len::<F>()).unwrap_or_default();
-        flash
-            .read(self.mark_at::<F>(steps), mark)
-            .await
-            .map_err(flash_error)?;
+        flash::read(flash, self.mark_at::<F>(steps), mark)?;
         Ok(sha256.starts_with(mark))
     }
 
@@ -276,14 +270,14 @@ impl Journal {
     }
 
     /// Whether the goal is written, now if it was not before.
-    async fn is_open<F: NorFlash>(
+    fn is_open<F: NorFlash>(
         &mut self,
         flash: &mut F,
         goal: &Goal,
         head: &[u8; WITHHELD],
     ) -> Result<bool, Error> {
         if self.state == State::Empty {
-            self.state = if self.open(flash, goal, head).await? {
+            self.state = if self.open(flash, goal, head)? {
                 State::Open
             } else {
                 State::Closed
@@ -292,7 +286,7 @@ impl Journal {
         Ok(self.state == State::Open)
     }
 
-    async fn open<F: NorFlash>(
+    fn open<F: NorFlash>(
         &self,
         flash: &mut F,
         goal: &Goal,
@@ -302,9 +296,9 @@ impl Journal {
         let total = goal.total.unwrap_or(UNKNOWN).to_le_bytes();
         let first = value(goal.release.as_bytes().iter().chain(&total));
         let etag = goal.etag.as_deref().unwrap_or_default().as_bytes();
-        Ok(log.put(flash, 0, GOAL, first).await?
-            && spread(&log, flash, ETAG, ETAG_AT, ETAG_PARTS, etag).await?
-            && spread(&log, flash, HEAD, HEAD_AT, HEAD_PARTS, head).await?)
+        Ok(log.put(flash, 0, GOAL, first)?
+            && spread(log, flash, ETAG, ETAG_AT, ETAG_PARTS, etag)?
+            && spread(log, flash, HEAD, HEAD_AT, HEAD_PARTS, head)?)
     }
 
     fn log(&self) -> Log {
@@ -345,8 +339,8 @@ fn split<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
 }
 
 /// Writes `bytes` to as many entries as they take.
-async fn spread<F: NorFlash>(
-    log: &Log,
+fn spread<F: NorFlash>(
+    log: Log,
     flash: &mut F,
     kind: Kind,
     first: u32,
@@ -356,7 +350,7 @@ async fn spread<F: NorFlash>(
     let mut parts = bytes.chunks(VALUE_LEN);
     for index in (first..).take(entries) {
         let part = value(parts.next().unwrap_or_default());
-        if !log.put(flash, index, kind, part).await? {
+        if !log.put(flash, index, kind, part)? {
             return Ok(false);
         }
     }
@@ -364,15 +358,15 @@ async fn spread<F: NorFlash>(
 }
 
 /// Reads what [`spread`] wrote.
-async fn collect<F: NorFlash>(
-    log: &Log,
+fn collect<F: NorFlash>(
+    log: Log,
     flash: &mut F,
     kind: Kind,
     first: u32,
     into: &mut [u8],
 ) -> Result<bool, Error> {
     for (index, part) in (first..).zip(into.chunks_mut(VALUE_LEN)) {
-        match log.get(flash, index).await? {
+        match log.get(flash, index)? {
             Entry::Whole(found, value) if found == kind => {
                 part.iter_mut().zip(value).for_each(|(to, from)| *to = from);
             }

@@ -7,8 +7,7 @@ use heapless::Vec;
 use s3ota_image::otadata::SECTOR_SIZE;
 use s3ota_image::partition::{PartitionError, PartitionTable, TABLE_OFFSET};
 
-use crate::Error;
-use crate::error::flash as flash_error;
+use crate::{Error, flash};
 
 /// A partition table is at most this long: 95 entries of 32 bytes and one for its MD5.
 const TABLE_LEN: usize = 0xc00;
@@ -64,9 +63,11 @@ pub enum LayoutError {
 impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Table(error) => {
-                write!(f, "no usable partition table at {TABLE_OFFSET:#x}: {error}")
-            }
+            // What is wrong with it takes 3 KB of program memory to say; the command on the desk has it.
+            Self::Table(_) => write!(
+                f,
+                "no usable partition table at {TABLE_OFFSET:#x}: `s3ota inspect` of the flash says what is wrong with it"
+            ),
             Self::NoOtadata => write!(
                 f,
                 "the partition table has no otadata partition of 0x2000 bytes: flash one with otadata, ota_0 and ota_1"
@@ -93,12 +94,10 @@ impl core::error::Error for LayoutError {}
 
 impl Layout {
     /// Reads the partition table and finds what an update needs.
-    pub(crate) async fn read<F: NorFlash>(flash: &mut F) -> Result<Self, Error> {
+    #[inline(never)]
+    pub(crate) fn read<F: NorFlash>(flash: &mut F) -> Result<Self, Error> {
         let mut bytes = [0; TABLE_LEN];
-        flash
-            .read(TABLE_OFFSET, &mut bytes)
-            .await
-            .map_err(flash_error)?;
+        flash::read(flash, TABLE_OFFSET, &mut bytes)?;
         let table = PartitionTable::parse(&bytes).map_err(LayoutError::Table)?;
         let otadata = table
             .otadata()

@@ -17,12 +17,11 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_sequence};
 
-use crate::Error;
-use crate::error::flash as flash_error;
 use crate::flash_log::{Kind, Log, value};
 use crate::layout::{Layout, LayoutError};
 use crate::memory::{Memory, Told};
 use crate::release::ReleaseId;
+use crate::{Error, flash};
 
 /// What begins the label of a record this library wrote, with the version of this format.
 ///
@@ -116,14 +115,12 @@ pub(crate) struct Otadata {
 }
 
 impl Otadata {
-    pub(crate) async fn read<F: NorFlash>(flash: &mut F, layout: &Layout) -> Result<Self, Error> {
+    #[inline(never)]
+    pub(crate) fn read<F: NorFlash>(flash: &mut F, layout: &Layout) -> Result<Self, Error> {
         let mut records = [Record::ERASED; 2];
         for (sector, record) in [0, SECTOR_SIZE].into_iter().zip(&mut records) {
             let mut bytes = [0; RECORD_LEN];
-            flash
-                .read(layout.otadata + sector, &mut bytes)
-                .await
-                .map_err(flash_error)?;
+            flash::read(flash, layout.otadata + sector, &mut bytes)?;
             *record = Record::parse(&bytes);
         }
         Ok(Self {
@@ -172,7 +169,7 @@ impl Otadata {
     ///
     /// The sequence is programmed last, because the record's CRC covers nothing else: no record is in force before its
     /// state and label are complete. (Encrypted flash takes all of it at once, and a torn block deciphers to noise.)
-    pub(crate) async fn write<F: NorFlash>(
+    pub(crate) fn write<F: NorFlash>(
         &mut self,
         flash: &mut F,
         sector: usize,
@@ -180,13 +177,10 @@ impl Otadata {
     ) -> Result<(), Error> {
         let at = self.sector(sector);
         let bytes = record.emit();
-        let memory = self.memory(flash).await?;
-        flash
-            .erase(at, at + SECTOR_SIZE)
-            .await
-            .map_err(flash_error)?;
+        let memory = self.memory(flash)?;
+        flash::erase_sector(flash, at)?;
         for (kind, value) in memory.entries() {
-            self.log(sector).append(flash, kind, value).await?;
+            self.log(sector).append(flash, kind, value)?;
         }
         let (sequence, rest) = if F::WRITE_SIZE <= SEQUENCE_LEN {
             bytes.split_at(SEQUENCE_LEN)
@@ -194,10 +188,10 @@ impl Otadata {
             bytes.split_at(0)
         };
         let behind = at + sequence.len() as u32;
-        flash.write(behind, rest).await.map_err(flash_error)?;
-        flash.write(at, sequence).await.map_err(flash_error)?;
+        flash::write(flash, behind, rest)?;
+        flash::write(flash, at, sequence)?;
         let mut back = [0; RECORD_LEN];
-        flash.read(at, &mut back).await.map_err(flash_error)?;
+        flash::read(flash, at, &mut back)?;
         if back != bytes {
             return Err(crate::FirmwareError::ReadBack.into());
         }
@@ -208,7 +202,7 @@ impl Otadata {
     }
 
     /// Gives up what `record`, which lies in `sector`, selects: the same record, as Aborted, in its place.
-    pub(crate) async fn abort<F: NorFlash>(
+    pub(crate) fn abort<F: NorFlash>(
         &mut self,
         flash: &mut F,
         sector: usize,
@@ -218,40 +212,33 @@ impl Otadata {
             state: State::Aborted,
             ..record
         };
-        self.write(flash, sector, aborted).await
+        self.write(flash, sector, aborted)
     }
 
     /// How many boots the log behind a record has counted. An entry that was torn counts.
-    pub(crate) async fn boots<F: NorFlash>(
-        &self,
-        flash: &mut F,
-        sector: usize,
-    ) -> Result<u32, Error> {
-        self.log(sector).count(flash, BOOTED).await
+    pub(crate) fn boots<F: NorFlash>(&self, flash: &mut F, sector: usize) -> Result<u32, Error> {
+        self.log(sector).count(flash, BOOTED)
     }
 
     /// Counts a boot.
-    pub(crate) async fn add_boot<F: NorFlash>(
-        &self,
-        flash: &mut F,
-        sector: usize,
-    ) -> Result<(), Error> {
-        self.append(flash, sector, BOOTED, &[]).await
+    pub(crate) fn add_boot<F: NorFlash>(&self, flash: &mut F, sector: usize) -> Result<(), Error> {
+        self.append(flash, sector, BOOTED, &[])
     }
 
     /// Notes behind the record in `sector` that `release` was tried and failed.
-    pub(crate) async fn add_failure<F: NorFlash>(
+    pub(crate) fn add_failure<F: NorFlash>(
         &self,
         flash: &mut F,
         sector: usize,
         release: ReleaseId,
     ) -> Result<(), Error> {
-        self.append(flash, sector, FAILED, release.as_bytes()).await
+        self.append(flash, sector, FAILED, release.as_bytes())
     }
 
     /// Whether `release` was tried on this device and given up. Not to be asked of the running release: where a
     /// bootloader has app rollback, the record of its trial ends as Aborted though it was confirmed in the other.
-    pub(crate) async fn has_failed<F: NorFlash>(
+    #[inline(never)]
+    pub(crate) fn has_failed<F: NorFlash>(
         &self,
         flash: &mut F,
         release: ReleaseId,
@@ -263,7 +250,7 @@ impl Otadata {
                 return Ok(true);
             }
             let noted = value(release.as_bytes());
-            if self.log(sector).contains(flash, FAILED, noted).await? {
+            if self.log(sector).contains(flash, FAILED, noted)? {
                 return Ok(true);
             }
         }
@@ -271,14 +258,13 @@ impl Otadata {
     }
 
     /// What this device remembers.
-    pub(crate) async fn memory<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
+    #[inline(never)]
+    pub(crate) fn memory<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
         let mut memory = Memory::default();
         for sector in [0, 1] {
-            self.log(sector)
-                .for_each(flash, |kind, value| {
-                    memory.take(kind, value);
-                })
-                .await?;
+            self.log(sector).for_each(flash, |kind, value| {
+                memory.take(kind, value);
+            })?;
         }
         Ok(memory)
     }
@@ -287,7 +273,8 @@ impl Otadata {
     ///
     /// It is written to both sectors, so that it outlives the erase of either; first to the one that the next record
     /// leaves alone. Not to be called on trial.
-    pub(crate) async fn remember<F: NorFlash>(
+    #[inline(never)]
+    pub(crate) fn remember<F: NorFlash>(
         &mut self,
         flash: &mut F,
         mut memory: Memory,
@@ -299,8 +286,8 @@ impl Otadata {
             }
             let spare = self.spare();
             for sector in [1 - spare, spare] {
-                if !self.log(sector).append(flash, kind, value).await? {
-                    self.renew(flash, sector).await?;
+                if !self.log(sector).append(flash, kind, value)? {
+                    self.renew(flash, sector)?;
                 }
             }
         }
@@ -308,7 +295,7 @@ impl Otadata {
     }
 
     /// Makes room behind a record: writes it anew, or, as nothing is ever done to the one in force, its successor.
-    async fn renew<F: NorFlash>(&mut self, flash: &mut F, sector: usize) -> Result<(), Error> {
+    fn renew<F: NorFlash>(&mut self, flash: &mut F, sector: usize) -> Result<(), Error> {
         log::info!("the log behind otadata record {sector} is full: begun anew");
         let record = *self.records.get(sector).ok_or(LayoutError::NoOtadata)?;
         let in_force = self.in_force().is_some_and(|(at, _)| at == sector);
@@ -316,20 +303,20 @@ impl Otadata {
             Some(slot) if in_force => {
                 let slot = u8::try_from(slot).map_err(|_| LayoutError::NoOtadata)?;
                 let record = self.successor(slot, State::Valid, record.label)?;
-                self.write(flash, self.spare(), record).await
+                self.write(flash, self.spare(), record)
             }
-            _ => self.write(flash, sector, record).await,
+            _ => self.write(flash, sector, record),
         }
     }
 
-    async fn append<F: NorFlash>(
+    fn append<F: NorFlash>(
         &self,
         flash: &mut F,
         sector: usize,
         kind: Kind,
         bytes: &[u8],
     ) -> Result<(), Error> {
-        if !self.log(sector).append(flash, kind, value(bytes)).await? {
+        if !self.log(sector).append(flash, kind, value(bytes))? {
             // A full log is no reason to stop: what it would have said only spares a second try.
             log::warn!("the log behind otadata record {sector} is full");
         }

@@ -18,6 +18,7 @@ use crate::{Config, Error, FirmwareError, NoUpdate, ReleaseError};
 pub(crate) struct ReleaseId([u8; 12]);
 
 impl ReleaseId {
+    #[inline(never)]
     pub(crate) fn of(manifest: &Manifest<'_>) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"s3ota-release-id-v1\n");
@@ -85,6 +86,7 @@ pub(crate) struct Signer {
 
 /// Decides about a manifest: `Ok(None)` is to install it, `Ok(Some(_))` why there is nothing to do, and an error why
 /// the release is refused.
+#[inline(never)]
 pub(crate) fn decide(
     manifest: &Manifest<'_>,
     id: ReleaseId,

@@ -7,6 +7,7 @@ use rand_core::{CryptoRng, RngCore};
 use s3ota_manifest::{HttpsUrl, MAX_URL, UrlError};
 use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
 
+use crate::apart::apart;
 use crate::error::cut;
 use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_HEAD, Part, Request, Want};
 use crate::link::{self, ConnectError, Deadline, Link};
@@ -25,10 +26,18 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(url: &HttpsUrl<'_>) -> Result<Self, Error> {
-        let url =
-            String::try_from(url.as_str()).map_err(|_| Error::ManifestUrl(UrlError::TooLong))?;
-        Ok(Self { url, redirects: 0 })
+    /// No URL yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            url: String::new(),
+            redirects: 0,
+        }
+    }
+
+    /// Begins with `url`. Whether it is on the server of the URL before.
+    pub(crate) fn aim(&mut self, url: &HttpsUrl<'_>) -> Result<bool, Error> {
+        self.redirects = 0;
+        self.replace(url)
     }
 
     pub(crate) fn url(&self) -> Result<HttpsUrl<'_>, Error> {
@@ -36,8 +45,10 @@ impl Target {
         HttpsUrl::parse(&self.url).map_err(Error::ManifestUrl)
     }
 
-    /// Follows a redirect to `location`, an absolute https URL or a reference relative to the present one.
-    fn follow(&mut self, location: &[u8]) -> Result<(), Error> {
+    /// Follows a redirect to `location`, an absolute https URL or a reference relative to the present one. Whether the
+    /// server is still the same.
+    #[inline(never)]
+    fn follow(&mut self, location: &[u8]) -> Result<bool, Error> {
         self.redirects = self.redirects.saturating_add(1);
         if self.redirects > MAX_REDIRECTS {
             return Err(HttpError::TooManyRedirects.into());
@@ -45,9 +56,16 @@ impl Target {
         let location = core::str::from_utf8(location).map_err(|_| HttpError::NoLocation)?;
         let mut joined = [0; MAX_URL];
         let next = HttpsUrl::join(&self.url()?, location, &mut joined).map_err(Error::Redirect)?;
-        let next = String::try_from(next.as_str()).map_err(|_| HttpError::NoLocation)?;
-        self.url = next;
-        Ok(())
+        self.replace(&next)
+    }
+
+    fn replace(&mut self, url: &HttpsUrl<'_>) -> Result<bool, Error> {
+        let is_same = HttpsUrl::parse(&self.url).is_ok_and(|old| old.same_server(url));
+        self.url.clear();
+        self.url
+            .push_str(url.as_str())
+            .map_err(|_| Error::ManifestUrl(UrlError::TooLong))?;
+        Ok(is_same)
     }
 }
 
@@ -82,8 +100,6 @@ where
 {
     stream: TlsStream<'b, S>,
     head: &'b mut [u8; MAX_HEAD],
-    host: String<253>,
-    port: u16,
     requests: u32,
     usable: bool,
 }
@@ -107,34 +123,28 @@ where
         'o: 'b,
     {
         let url = target.url()?;
-        let host: String<253> =
-            String::try_from(url.host()).map_err(|_| Error::Resolve(cut(url.host())))?;
-        let port = url.port();
+        let (host, port) = (url.host(), url.port());
         log::debug!("connecting to {host}:{port}");
-        let link = link::connect(self.network, &host, port, self.deadline)
-            .await
-            .map_err(|error| match error {
-                ConnectError::Resolve => Error::Resolve(cut(&host)),
-                ConnectError::Connect(kind) => Error::Connect {
-                    host: cut(&host),
-                    port,
-                    kind,
-                },
-            })?;
-        let stream = s3ota_tls::connect(
+        let connecting = link::connect(self.network, host, port, self.deadline);
+        let link = apart!(connecting).map_err(|error| match error {
+            ConnectError::Resolve => Error::Resolve(cut(host)),
+            ConnectError::Connect(kind) => Error::Connect {
+                host: cut(host),
+                port,
+                kind,
+            },
+        })?;
+        let handshake = s3ota_tls::connect(
             link,
-            &host,
+            host,
             self.roots,
             self.time,
             self.rng,
             &mut buffers.tls,
-        )
-        .await?;
+        );
         Ok(Session {
-            stream,
+            stream: apart!(handshake)?,
             head: &mut buffers.head,
-            host,
-            port,
             requests: 0,
             usable: true,
         })
@@ -160,20 +170,12 @@ fn is_the_part(head: &Head, part: &Part<'_>) -> bool {
 }
 
 /// What a request came to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made, and there is no heap"
-)]
-pub(crate) enum Answer<'b, S>
-where
-    S: Read + Write,
-{
+pub(crate) enum Answer {
     /// The response to the final request; its body is to be read.
-    Here(Session<'b, S>, Head),
-    /// A redirect leads to another server: `Target` says where.
+    Here(Head),
+    /// Another connection is needed: a redirect leads to another server, or the server had closed this one, which was
+    /// kept open.
     Elsewhere,
-    /// The server had closed a connection that was kept open: a new one is needed.
-    Stale,
     /// The part that was asked for is not to be had: the server has another document now, or does not do parts well.
     /// All of it must be fetched, over a new connection.
     NoSuchPart,
@@ -183,12 +185,9 @@ impl<'b, S> Session<'b, S>
 where
     S: Read + Write,
 {
-    /// Whether the next request may go over this connection.
-    pub(crate) fn serves(&self, target: &Target) -> bool {
+    /// Whether another request may go over this connection.
+    pub(crate) fn is_usable(&self) -> bool {
         self.usable
-            && target.url().is_ok_and(|url| {
-                url.port() == self.port && url.host().eq_ignore_ascii_case(&self.host)
-            })
     }
 
     /// Requests `target` and follows redirects as long as they stay on this server.
@@ -196,36 +195,36 @@ where
     /// The answer's status is 200 for all of it, 206 for exactly the part that was asked for, or 304 for no change;
     /// any other is an error.
     pub(crate) async fn get(
-        mut self,
+        &mut self,
         target: &mut Target,
         identity: Identity<'_>,
         want: Want<'_>,
-    ) -> Result<Answer<'b, S>, Error> {
+    ) -> Result<Answer, Error> {
         loop {
-            let head = match self.exchange(target, identity, want).await {
+            let head = match apart!(self.exchange(target, identity, want)) {
                 Err(error) if self.requests > 1 && error.is_connection_loss() => {
-                    return Ok(Answer::Stale);
+                    return Ok(Answer::Elsewhere);
                 }
                 other => other?,
             };
             match head.status {
-                200 => return Ok(Answer::Here(self, head)),
-                304 if matches!(want, Want::Changed(_)) => return Ok(Answer::Here(self, head)),
+                200 => return Ok(Answer::Here(head)),
+                304 if matches!(want, Want::Changed(_)) => return Ok(Answer::Here(head)),
                 206 | 416 if let Want::Rest(part) = want => {
                     return Ok(if is_the_part(&head, &part) {
-                        Answer::Here(self, head)
+                        Answer::Here(head)
                     } else {
                         Answer::NoSuchPart
                     });
                 }
                 301 | 302 | 303 | 307 | 308 => {
                     let (start, end) = head.location.ok_or(HttpError::NoLocation)?;
-                    target.follow(self.head.get(start..end).unwrap_or_default())?;
+                    let is_same = target.follow(self.head.get(start..end).unwrap_or_default())?;
                     log::info!("redirected ({}) to {}", head.status, target.url()?.host());
                     let mut body = self.body(&head);
-                    let drained = body.drain(WORTH_DRAINING).await?;
-                    self.usable = drained && head.keep_alive;
-                    if !self.serves(target) {
+                    let drained = apart!(body.drain(WORTH_DRAINING))?;
+                    self.finished(&head, drained);
+                    if !is_same || !self.usable {
                         return Ok(Answer::Elsewhere);
                     }
                 }
@@ -247,13 +246,13 @@ where
         want: Want<'_>,
     ) -> Result<Head, Error> {
         self.requests = self.requests.saturating_add(1);
-        Request {
+        let request = Request {
             url: target.url()?,
             identity,
             want,
-        }
-        .send(&mut self.stream)
-        .await?;
+        };
+        self.stream.write_all(request.encode(self.head)?).await?;
+        self.stream.flush().await?;
         Head::read(&mut self.stream, self.head).await
     }
 

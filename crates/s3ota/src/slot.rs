@@ -19,7 +19,7 @@ use crate::http::{MAX_ETAG, Part};
 use crate::journal::{Done, Goal, Journal, journal_offset, step};
 use crate::layout::Slot;
 use crate::release::ReleaseId;
-use crate::{Error, FirmwareError};
+use crate::{Error, FirmwareError, flash};
 
 /// Bytes held back: no flash on these chips is written in larger units than this (with flash encryption).
 pub(crate) const WITHHELD: usize = 32;
@@ -96,7 +96,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             goal,
             journal: Journal::of(slot),
         };
-        if let Some(found) = writer.journal.read(writer.flash, release).await? {
+        if let Some(found) = writer.journal.read(writer.flash, release)? {
             writer.goal = found.goal;
             writer.withheld = found.head;
             let recovered = match found.done {
@@ -123,15 +123,12 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     /// Looks how many steps of the image are on flash, and goes on behind them.
     async fn recover_steps(&mut self) -> Result<bool, Error> {
         let mut first = [0; WITHHELD];
-        self.flash
-            .read(self.slot.offset, &mut first)
-            .await
-            .map_err(flash_error)?;
+        flash::read(self.flash, self.slot.offset, &mut first)?;
         // Only an image that was verified has its first bytes.
         if first == self.withheld {
             return Ok(false);
         }
-        let steps = self.journal.steps(self.flash).await?;
+        let steps = self.journal.steps(self.flash)?;
         let sound = self.sound_steps(steps).await?;
         // The last mark may be torn: then the verifier has seen more than is sound, and looks again.
         Ok(sound > 0 && (sound == steps || self.sound_steps(sound).await? == sound))
@@ -144,11 +141,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         self.read_back(0).await?;
         for n in 1..=steps.min(journal_offset(self.slot) / step) {
             self.read_further(n * step).await?;
-            if self
-                .journal
-                .has(self.flash, n, &self.verifier.digest())
-                .await?
-            {
+            if self.journal.has(self.flash, n, &self.verifier.digest())? {
                 sound = n;
             }
         }
@@ -279,7 +272,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             .fill(0xff);
         if self.written == 0 {
             // What it says of another image must be gone before the first byte of that image is.
-            self.journal.clear(self.flash).await?;
+            self.journal.clear(self.flash)?;
         }
         self.erase_up_to(self.written.saturating_add(end as u32))
             .await?;
@@ -302,8 +295,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             let steps = self.written / self.step();
             let sha256 = self.verifier.digest();
             self.journal
-                .mark(self.flash, &self.goal, &self.withheld, steps, &sha256)
-                .await?;
+                .mark(self.flash, &self.goal, &self.withheld, steps, &sha256)?;
         }
         Ok(())
     }
@@ -337,7 +329,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if self.erased == 0 {
             return Ok(());
         }
-        self.journal.clear(self.flash).await?;
+        self.journal.clear(self.flash)?;
         self.flash
             .erase(offset, offset + self.erased)
             .await
@@ -381,8 +373,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if !self.complete {
             let done = Done::new(self.written, &read_back);
             self.journal
-                .finish(self.flash, &self.goal, &self.withheld, done)
-                .await?;
+                .finish(self.flash, &self.goal, &self.withheld, done)?;
         }
         Ok(Verified {
             slot: self.slot,
@@ -422,7 +413,8 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
 
 impl Verified {
     /// Writes the bytes that were held back, and reads them back.
-    pub(crate) async fn complete<F: NorFlash>(
+    #[inline(never)]
+    pub(crate) fn complete<F: NorFlash>(
         self,
         flash: &mut F,
         block: &mut [u8; BLOCK],
@@ -435,24 +427,17 @@ impl Verified {
         } = self;
         let at = slot.offset;
         let mut back = [0; WITHHELD];
-        flash.read(at, &mut back).await.map_err(flash_error)?;
+        flash::read(flash, at, &mut back)?;
         // They are there, or torn, if an update before this one was cut off just here.
         if back != withheld {
             if !is_blank::<F>(&back) {
-                let sector = at..at + SECTOR_SIZE;
-                flash.read(at, block).await.map_err(flash_error)?;
-                flash
-                    .erase(sector.start, sector.end)
-                    .await
-                    .map_err(flash_error)?;
+                flash::read(flash, at, block)?;
+                flash::erase_sector(flash, at)?;
                 let rest = block.get(WITHHELD..).unwrap_or_default();
-                flash
-                    .write(at + WITHHELD as u32, rest)
-                    .await
-                    .map_err(flash_error)?;
+                flash::write(flash, at + WITHHELD as u32, rest)?;
             }
-            flash.write(at, &withheld).await.map_err(flash_error)?;
-            flash.read(at, &mut back).await.map_err(flash_error)?;
+            flash::write(flash, at, &withheld)?;
+            flash::read(flash, at, &mut back)?;
         }
         if back != withheld {
             return Err(FirmwareError::ReadBack.into());

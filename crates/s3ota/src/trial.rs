@@ -61,25 +61,30 @@ pub async fn boot_guard<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Boot, Error> {
-    let layout = Layout::read(flash).await?;
+    guard(flash, running, trial_boots)
+}
+
+#[inline(never)]
+fn guard<F: NorFlash>(flash: &mut F, running: u32, trial_boots: u8) -> Result<Boot, Error> {
+    let layout = Layout::read(flash)?;
     let running = layout.running(running)?;
-    let mut otadata = Otadata::read(flash, &layout).await?;
+    let mut otadata = Otadata::read(flash, &layout)?;
     let Some((sector, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
         return Ok(Boot::Confirmed);
     };
     if selected(&layout, &record) != Some(running) {
         log::warn!("the bootloader refused the new image: going on with this one");
-        give_up(flash, &layout, &mut otadata, Some(running)).await?;
+        give_up(flash, &layout, &mut otadata, Some(running))?;
         return Ok(Boot::FellBack);
     }
-    let boot = otadata.boots(flash, sector).await?.saturating_add(1);
+    let boot = otadata.boots(flash, sector)?.saturating_add(1);
     let of = trial_boots.max(1);
     if boot > u32::from(of) {
         log::error!("not confirmed in {of} boots: going back to the old firmware");
-        give_up(flash, &layout, &mut otadata, None).await?;
+        give_up(flash, &layout, &mut otadata, None)?;
         return Ok(Boot::GivenUp);
     }
-    otadata.add_boot(flash, sector).await?;
+    otadata.add_boot(flash, sector)?;
     log::info!("on trial, boot {boot} of {of}");
     Ok(Boot::Trial { boot, of })
 }
@@ -115,21 +120,22 @@ pub(crate) fn running_release(
 }
 
 /// Makes `image` the one the next restart boots, on trial.
-pub(crate) async fn switch<F: NorFlash>(
+#[inline(never)]
+pub(crate) fn switch<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
     running: Running,
     image: Bootable,
 ) -> Result<Slot, Error> {
-    let mut otadata = Otadata::read(flash, layout).await?;
-    ensure_way_back(flash, layout, running, &mut otadata).await?;
+    let mut otadata = Otadata::read(flash, layout)?;
+    ensure_way_back(flash, layout, running, &mut otadata)?;
     let back = match running {
         Running::Slot(slot) => Some(slot.index),
         Running::Factory => None,
     };
     let label = label(Purpose::Trial, back, image.release);
     let record = otadata.successor(image.slot.index, State::New, label)?;
-    otadata.write(flash, otadata.spare(), record).await?;
+    otadata.write(flash, otadata.spare(), record)?;
     Ok(image.slot)
 }
 
@@ -138,7 +144,7 @@ pub(crate) async fn switch<F: NorFlash>(
 /// It nearly always does. The exceptions: the bootloader passed over a broken image, and the record in force still
 /// selects that image's slot, which now holds the new one; or otadata is blank, and the bootloader's choice among the
 /// slots would fall on the new image.
-async fn ensure_way_back<F: NorFlash>(
+fn ensure_way_back<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
     running: Running,
@@ -151,13 +157,13 @@ async fn ensure_way_back<F: NorFlash>(
                 in_force.is_some_and(|(_, record)| selected(layout, &record) == Some(running));
             if !leads_back {
                 let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
-                otadata.write(flash, otadata.spare(), record).await?;
+                otadata.write(flash, otadata.spare(), record)?;
             }
         }
         // Without a valid record the bootloader boots the factory app.
         Running::Factory => {
             if let Some((sector, record)) = in_force {
-                otadata.abort(flash, sector, record).await?;
+                otadata.abort(flash, sector, record)?;
             }
         }
     }
@@ -169,7 +175,8 @@ async fn ensure_way_back<F: NorFlash>(
 /// Usually the other record selects that slot, and it is enough to make the one in force Aborted; should power fail
 /// meanwhile, a torn record decides nothing and the other does. Where a confirmation that was cut off has erased the
 /// other record, it is written anew, as a successor, and the one in force need not be touched.
-async fn give_up<F: NorFlash>(
+#[inline(never)]
+fn give_up<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
     otadata: &mut Otadata,
@@ -193,26 +200,26 @@ async fn give_up<F: NorFlash>(
     // is still known to have failed.
     let stays = if leads_back { spare } else { sector };
     if let Some(release) = release_of(&record)
-        && !otadata.has_failed(flash, release).await?
+        && !otadata.has_failed(flash, release)?
     {
-        otadata.add_failure(flash, stays, release).await?;
+        otadata.add_failure(flash, stays, release)?;
     }
     match back {
         Some(slot) if !leads_back => {
             let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
-            otadata.write(flash, spare, record).await
+            otadata.write(flash, spare, record)
         }
-        _ => otadata.abort(flash, sector, record).await,
+        _ => otadata.abort(flash, sector, record),
     }
 }
 
 /// Ends the running firmware's trial: from now on it is the one to go back to. `false` if it was not on trial.
-pub(crate) async fn confirm<F: NorFlash>(
+pub(crate) fn confirm<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
     running: Running,
 ) -> Result<bool, Error> {
-    let mut otadata = Otadata::read(flash, layout).await?;
+    let mut otadata = Otadata::read(flash, layout)?;
     if !on_trial(layout, running, &otadata) {
         return Ok(false);
     }
@@ -231,11 +238,11 @@ pub(crate) async fn confirm<F: NorFlash>(
             label,
             ..trial
         };
-        otadata.write(flash, sector, record).await?;
+        otadata.write(flash, sector, record)?;
     } else {
         // Into the other sector, with a higher sequence: until it is whole, the trial goes on.
         let record = otadata.successor(slot.index, State::Valid, label)?;
-        otadata.write(flash, otadata.spare(), record).await?;
+        otadata.write(flash, otadata.spare(), record)?;
     }
     Ok(true)
 }
@@ -251,9 +258,9 @@ pub(crate) async fn roll_back<F: NorFlash>(
     keys: &[ReleaseKey],
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
-    let mut otadata = Otadata::read(flash, layout).await?;
+    let mut otadata = Otadata::read(flash, layout)?;
     if on_trial(layout, running, &otadata) && leads_somewhere(layout, &otadata) {
-        return give_up(flash, layout, &mut otadata, None).await;
+        return give_up(flash, layout, &mut otadata, None);
     }
     let Running::Slot(current) = running else {
         return Err(Error::NothingToGoBackTo);
@@ -263,7 +270,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
         .iter()
         .rev()
         .filter(|slot| slot.index != current.index);
-    let floor = otadata.memory(flash).await?.floor(keys);
+    let floor = otadata.memory(flash)?.floor(keys);
     let mut previous = None;
     for slot in others.by_ref() {
         if let Some(image) = image_in(flash, *slot, block).await?
@@ -275,12 +282,12 @@ pub(crate) async fn roll_back<F: NorFlash>(
     }
     let failed = running_release(layout, running, &otadata);
     if let (Some(release), Some((sector, _))) = (failed, otadata.in_force()) {
-        otadata.add_failure(flash, sector, release).await?;
+        otadata.add_failure(flash, sector, release)?;
     }
     match previous {
         Some(slot) => {
             let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
-            otadata.write(flash, otadata.spare(), record).await
+            otadata.write(flash, otadata.spare(), record)
         }
         None if layout.factory.is_some() && floor == Floor::NONE => {
             // With both records aborted the bootloader boots the factory app.
@@ -291,7 +298,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
                     .copied()
                     .ok_or(LayoutError::NoOtadata)?;
                 if record.is_idf_valid() {
-                    otadata.abort(flash, sector, record).await?;
+                    otadata.abort(flash, sector, record)?;
                 }
             }
             Ok(())

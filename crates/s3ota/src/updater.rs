@@ -18,7 +18,8 @@ use s3ota_image::app::{Descriptor, PREFIX_LEN};
 use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Timestamp, Version};
 use s3ota_tls::CertTime;
 
-use crate::error::{Name, cut, flash as flash_error};
+use crate::apart::apart;
+use crate::error::{Name, cut};
 use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG, Want};
 use crate::layout::{Layout, LayoutError, Running, Slot};
 use crate::link::Deadline;
@@ -27,9 +28,11 @@ use crate::otadata::Otadata;
 use crate::release::{Facts, ReleaseId, decide, has_expired, show};
 use crate::session::{Answer, Opener, Session, SessionBuffers, Target};
 use crate::slot::{BLOCK, SlotWriter};
-use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError, trial};
+use crate::{
+    Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError, flash, trial,
+};
 
-/// The memory an [`Updater`] works in, about 35 KB: TLS records, HTTP heads, the manifest, one flash sector.
+/// The memory an [`Updater`] works in, about 36 KB: TLS records, HTTP heads, URL and manifest, one flash sector.
 ///
 /// It is the program's to place, usually in a `static`: the library allocates nothing.
 // The block comes first and aligned: flash drivers copy what is not in whole words.
@@ -37,6 +40,7 @@ use crate::{Clock, Config, Device, Error, FirmwareError, Hooks, Progress, Releas
 pub struct Workspace {
     block: [u8; BLOCK],
     session: SessionBuffers,
+    target: Target,
     document: [u8; MAX_DOCUMENT],
 }
 
@@ -45,6 +49,7 @@ impl Workspace {
     pub const fn new() -> Self {
         Self {
             session: SessionBuffers::new(),
+            target: Target::new(),
             document: [0; MAX_DOCUMENT],
             block: [0; BLOCK],
         }
@@ -163,13 +168,9 @@ where
     ///
     /// Every [`Error`] up to the decision: the connection, the manifest, a release that is refused. One attempt only.
     pub async fn check(&mut self) -> Result<Checked, Error> {
-        let result = self
-            .attempt(
-                &mut Watched::new(&mut ()),
-                true,
-                self.config.patience.deadline,
-            )
-            .await?;
+        let (patience, mut hooks) = (self.config.patience, ());
+        let mut watched = Watched::new(&mut hooks);
+        let result = apart!(self.attempt(&mut watched, true, patience.deadline))?;
         Ok(match result {
             Attempt::Found(available) => Checked::Available(available),
             Attempt::NoUpdate(reason) => Checked::NoUpdate(reason),
@@ -198,7 +199,7 @@ where
             let spent = self.device.clock.uptime().saturating_sub(began);
             let left = patience.deadline.saturating_sub(spent);
             let mut watched = Watched::new(&mut *hooks);
-            let result = self.attempt(&mut watched, false, left).await;
+            let result = apart!(self.attempt(&mut watched, false, left));
             let Watched {
                 started, taken_up, ..
             } = watched;
@@ -242,18 +243,18 @@ where
                 return Err(error);
             }
             log::warn!(
-                "attempt {attempt} failed, again in {} ms: {error}",
-                pause.as_millis()
+                "attempt {attempt} failed, again in {} s: {error}",
+                pause.as_secs()
             );
-            self.device.clock.sleep(pause).await;
+            apart!(self.device.clock.sleep(pause));
             attempt = attempt.saturating_add(1);
         }
     }
 
     /// How the running firmware stands, without counting a boot.
     pub async fn is_on_trial(&mut self) -> Result<bool, Error> {
-        let (layout, running) = self.layout().await?;
-        let otadata = Otadata::read(&mut self.device.flash, &layout).await?;
+        let (layout, running) = self.layout()?;
+        let otadata = Otadata::read(&mut self.device.flash, &layout)?;
         Ok(trial::on_trial(&layout, running, &otadata))
     }
 
@@ -263,8 +264,8 @@ where
     ///
     /// [`Error::Flash`] and [`Error::Layout`]; the trial then goes on.
     pub async fn confirm(&mut self) -> Result<bool, Error> {
-        let (layout, running) = self.layout().await?;
-        trial::confirm(&mut self.device.flash, &layout, running).await
+        let (layout, running) = self.layout()?;
+        trial::confirm(&mut self.device.flash, &layout, running)
     }
 
     /// Gives the running firmware up and selects the one before, or the factory app. **Restart** afterwards.
@@ -275,7 +276,7 @@ where
     ///
     /// [`Error::NothingToGoBackTo`] where no other slot holds a whole image.
     pub async fn roll_back(&mut self) -> Result<(), Error> {
-        let (layout, running) = self.layout().await?;
+        let (layout, running) = self.layout()?;
         trial::roll_back(
             &mut self.device.flash,
             &layout,
@@ -286,8 +287,8 @@ where
         .await
     }
 
-    async fn layout(&mut self) -> Result<(Layout, Running), Error> {
-        let layout = Layout::read(&mut self.device.flash).await?;
+    fn layout(&mut self) -> Result<(Layout, Running), Error> {
+        let layout = Layout::read(&mut self.device.flash)?;
         let running = layout.running(self.device.running)?;
         Ok((layout, running))
     }
@@ -315,7 +316,6 @@ where
         look_only: bool,
         time: Duration,
     ) -> Result<Attempt, Error> {
-        let (layout, running) = self.layout().await?;
         let Self {
             config,
             device,
@@ -324,17 +324,15 @@ where
         } = self;
         let Workspace {
             session: buffers,
+            target,
             document,
             block,
         } = &mut **workspace;
         let flash = &mut device.flash;
-        let mut otadata = Otadata::read(flash, &layout).await?;
-        let on_trial = trial::on_trial(&layout, running, &otadata);
-        if on_trial && !look_only {
+        let mut standing = Standing::read(flash, device.running, block)?;
+        if standing.on_trial && !look_only {
             return Err(Error::OnTrial);
         }
-        let slot = layout.target(running)?;
-        let project = project(flash, device.running, block).await?;
 
         let now = device
             .clock
@@ -344,7 +342,7 @@ where
             device: Some(config.device_id).filter(|id| config.send_device_id && !id.is_empty()),
             firmware: config.version,
             chip: config.chip.name(),
-            state: if on_trial { "trial" } else { "valid" },
+            state: if standing.on_trial { "trial" } else { "valid" },
         };
         let mut opener = Opener {
             network: &device.network,
@@ -361,56 +359,27 @@ where
         {
             *settled = None;
         }
-        let mut target =
-            Target::new(&HttpsUrl::parse(config.manifest_url).map_err(Error::ManifestUrl)?)?;
-        let mut session = opener.open(&target, buffers).await?;
+        target.aim(&HttpsUrl::parse(config.manifest_url).map_err(Error::ManifestUrl)?)?;
         let (mut session, head) = loop {
+            let mut session = apart!(opener.open(target, buffers))?;
             let want = settled
                 .as_ref()
                 .map_or(Want::All, |(etag, _)| Want::Changed(etag));
-            match session.get(&mut target, identity, want).await? {
-                Answer::Here(session, head) => break (session, head),
-                Answer::Elsewhere | Answer::Stale | Answer::NoSuchPart => {
-                    session = opener.open(&target, buffers).await?
-                }
+            if let Answer::Here(head) = apart!(session.get(target, identity, want))? {
+                break (session, head);
             }
         };
         if head.status == 304 {
             return Ok(Attempt::NoUpdate(NoUpdate::NotModified));
         }
         let mut body = session.body(&head);
-        let document = read_document(&mut body, &head, document).await?;
+        let document = apart!(read_document(&mut body, &head, document))?;
         let at_end = body.at_end();
         session.finished(&head, at_end);
         let manifest = Manifest::parse(document)?;
 
-        // The decision. What nobody signed is not even looked at.
-        let key = if config.release_keys.is_empty() {
-            None
-        } else {
-            let key = manifest.verify(config.release_keys);
-            Some(key.map_err(ReleaseError::Signature)?)
-        };
-        let memory = otadata.memory(flash).await?;
-        let release = ReleaseId::of(&manifest);
-        let facts = Facts {
-            project: project.as_deref(),
-            running: trial::running_release(&layout, running, &otadata),
-            has_failed: otadata.has_failed(flash, release).await?,
-            now,
-            target: slot,
-            signer: key.map(|key| memory.signer(config.release_keys, key, manifest.channel)),
-        };
-        log::info!(
-            "the manifest offers {}, running is {}",
-            manifest.version,
-            config.version
-        );
-        let decision = decide(&manifest, release, config, &facts)?;
-        if let Some(key) = key.filter(|_| !look_only) {
-            let news = Told::by(key, &manifest);
-            otadata.remember(flash, memory, news).await?;
-        }
+        // The decision.
+        let (release, decision) = standing.consider(flash, &manifest, config, now, look_only)?;
         if let Some(reason) = decision {
             *settled = head.etag.map(|etag| (etag, manifest.expires));
             return Ok(Attempt::NoUpdate(reason));
@@ -432,25 +401,25 @@ where
         let expected = Expected {
             manifest: &manifest,
             config,
-            project: project.as_deref(),
-            slot,
+            project: standing.project.as_deref(),
+            slot: standing.target,
         };
-        let mut writer = SlotWriter::take_up(flash, slot, block, release).await?;
+        let mut writer = apart!(SlotWriter::take_up(flash, standing.target, block, release))?;
         hooks.taken_up(writer.written(), manifest.size);
         let fetched = if writer.is_complete() {
             drop(session);
             expected.check_prefix(&writer).map_err(Error::from)
         } else {
-            target = Target::new(&manifest.url)?;
-            if !session.serves(&target) {
-                drop(session);
-                session = opener.open(&target, buffers).await?;
-            }
-            let (session, head) = loop {
+            let mut goes_on = target.aim(&manifest.url)? && session.is_usable();
+            let head = loop {
+                if !goes_on {
+                    drop(session);
+                    session = apart!(opener.open(target, buffers))?;
+                }
                 let want = writer.missing().map_or(Want::All, Want::Rest);
-                match session.get(&mut target, identity, want).await? {
-                    Answer::Here(session, head) => break (session, head),
-                    Answer::Elsewhere | Answer::Stale => {}
+                match apart!(session.get(target, identity, want))? {
+                    Answer::Here(head) => break head,
+                    Answer::Elsewhere => {}
                     Answer::NoSuchPart => {
                         log::warn!(
                             "the server does not give the rest of the image: all of it then"
@@ -458,14 +427,14 @@ where
                         writer.begin_again();
                     }
                 }
-                session = opener.open(&target, buffers).await?;
+                goes_on = false;
             };
-            download(session, &head, &mut writer, &expected, hooks).await
+            apart!(download(&mut session, &head, &mut writer, &expected, hooks))
         };
         let verified = match fetched {
             Ok(()) => {
                 let sha256 = manifest.sha256.map(Into::into);
-                writer.verify(manifest.size, sha256).await
+                apart!(writer.verify(manifest.size, sha256))
             }
             Err(error) => Err(error),
         };
@@ -474,7 +443,7 @@ where
             Err(Error::Image(error)) => {
                 log::warn!("the image is refused, what was written of it is erased: {error}");
                 // It could not be booted anyway: a flash that cannot be erased changes nothing about the refusal.
-                if let Err(error) = writer.wipe().await {
+                if let Err(error) = apart!(writer.wipe()) {
                     log::error!("{error}");
                 }
                 return Err(error.into());
@@ -488,9 +457,9 @@ where
         });
 
         // The switch.
-        let image = verified.complete(flash, block, release).await?;
+        let image = verified.complete(flash, block, release)?;
         let size = image.image.length;
-        let slot = trial::switch(flash, &layout, running, image).await?;
+        let slot = trial::switch(flash, &standing.layout, standing.running, image)?;
         log::info!(
             "{version} is on flash in slot {} and boots next",
             slot.index
@@ -500,6 +469,86 @@ where
             size,
             slot,
         }))
+    }
+}
+
+/// Where a device stands before an attempt.
+struct Standing {
+    layout: Layout,
+    running: Running,
+    otadata: Otadata,
+    /// Whether the running firmware is on trial.
+    on_trial: bool,
+    /// The slot an image would go to.
+    target: Slot,
+    /// The name of the running firmware's project, as its app descriptor has it.
+    project: Option<Name>,
+}
+
+impl Standing {
+    /// Reads where the device stands whose firmware runs from flash offset `running`.
+    #[inline(never)]
+    fn read<F: NorFlash>(
+        flash: &mut F,
+        running: u32,
+        block: &mut [u8; BLOCK],
+    ) -> Result<Self, Error> {
+        let prefix = block.first_chunk_mut::<PREFIX_LEN>();
+        let prefix = prefix.ok_or(LayoutError::RunningUnknown { offset: running })?;
+        let layout = Layout::read(flash)?;
+        flash::read(flash, running, prefix)?;
+        let running = layout.running(running)?;
+        let otadata = Otadata::read(flash, &layout)?;
+        let descriptor = prefix.last_chunk().and_then(Descriptor::parse);
+        Ok(Self {
+            on_trial: trial::on_trial(&layout, running, &otadata),
+            target: layout.target(running)?,
+            project: descriptor.map(|descriptor| cut(descriptor.project_name())),
+            layout,
+            running,
+            otadata,
+        })
+    }
+
+    /// Decides about a manifest: which release it is, and why it is not to be installed, if it is not. Unless this is
+    /// only a look, what its signer said is remembered.
+    #[inline(never)]
+    fn consider<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        manifest: &Manifest<'_>,
+        config: &Config<'_>,
+        now: Option<u64>,
+        look_only: bool,
+    ) -> Result<(ReleaseId, Option<NoUpdate>), Error> {
+        // What nobody signed is not even looked at.
+        let key = if config.release_keys.is_empty() {
+            None
+        } else {
+            let key = manifest.verify(config.release_keys);
+            Some(key.map_err(ReleaseError::Signature)?)
+        };
+        let memory = self.otadata.memory(flash)?;
+        let release = ReleaseId::of(manifest);
+        let facts = Facts {
+            project: self.project.as_deref(),
+            running: trial::running_release(&self.layout, self.running, &self.otadata),
+            has_failed: self.otadata.has_failed(flash, release)?,
+            now,
+            target: self.target,
+            signer: key.map(|key| memory.signer(config.release_keys, key, manifest.channel)),
+        };
+        log::info!(
+            "the manifest offers {}, running is {}",
+            manifest.version,
+            config.version
+        );
+        let decision = decide(manifest, release, config, &facts)?;
+        if let Some(key) = key.filter(|_| !look_only) {
+            let news = Told::by(key, manifest);
+            self.otadata.remember(flash, memory, news)?;
+        }
+        Ok((release, decision))
     }
 }
 
@@ -566,8 +615,7 @@ impl Hooks for Watched<'_> {
 
 /// A random part of a time, between nothing and all of it.
 pub(crate) fn share(of: Duration, rng: &mut impl RngCore) -> Duration {
-    let millis = of.as_millis() * u128::from(rng.next_u32()) / u128::from(u32::MAX);
-    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    of.saturating_mul(rng.next_u32()) / u32::MAX
 }
 
 /// Reads a whole manifest document into `buffer`.
@@ -602,19 +650,6 @@ where
             n => filled = filled.saturating_add(n).min(MAX_DOCUMENT),
         }
     }
-}
-
-/// The name of the project whose firmware runs from flash offset `running`, as its app descriptor has it.
-async fn project<F: NorFlash>(
-    flash: &mut F,
-    running: u32,
-    block: &mut [u8; BLOCK],
-) -> Result<Option<Name>, Error> {
-    let prefix = block.first_chunk_mut::<PREFIX_LEN>();
-    let prefix = prefix.ok_or(LayoutError::RunningUnknown { offset: running })?;
-    flash.read(running, prefix).await.map_err(flash_error)?;
-    let descriptor = prefix.last_chunk().and_then(Descriptor::parse);
-    Ok(descriptor.map(|descriptor| cut(descriptor.project_name())))
 }
 
 /// What an image must be.
@@ -694,7 +729,7 @@ impl Expected<'_> {
 
 /// Downloads the image, or the rest of it, of the response with this head into the slot.
 async fn download<F: NorFlash>(
-    mut session: Session<'_, impl Read + Write>,
+    session: &mut Session<'_, impl Read + Write>,
     head: &Head,
     writer: &mut SlotWriter<'_, F>,
     expected: &Expected<'_>,
@@ -719,7 +754,7 @@ async fn download<F: NorFlash>(
         writer.rely_on_etag();
     }
     let mut body = session.body(head);
-    receive(&mut body, writer, expected, total, hooks).await
+    apart!(receive(&mut body, writer, expected, total, hooks))
 }
 
 /// Streams the body to flash, looking at the first bytes before anything is erased.
@@ -741,7 +776,7 @@ where
         expected.check_prefix(writer)?;
     }
     loop {
-        let n = body.read(writer.room()).await?;
+        let n = apart!(body.read(writer.room()))?;
         if n == 0 {
             let needed = PREFIX_LEN as u32;
             let short = ImageError::Truncated {
@@ -769,7 +804,7 @@ where
             .into());
         }
         if writer.is_block_full() {
-            writer.write_block().await?;
+            apart!(writer.write_block())?;
             hooks.on_progress(Progress {
                 written: writer.written(),
                 total,

@@ -86,9 +86,9 @@ impl s3ota::Clock for Clock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         // embassy-time adds without a check: a wait of more than a century is as good as one of a century.
-        Timer::after_micros(micros.min(100 * 365 * 24 * 60 * 60 * 1_000_000)).await;
+        let seconds = duration.as_secs().min(100 * 365 * 24 * 60 * 60);
+        Timer::after_micros(seconds * 1_000_000 + u64::from(duration.subsec_micros())).await;
     }
 }
 

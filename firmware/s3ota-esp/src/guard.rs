@@ -44,6 +44,7 @@ impl Default for Trial {
 ///
 /// Where flash cannot be read or there is no partition table it says so on the log and goes on: the firmware runs, but
 /// [`Board::device`] gives an error.
+#[inline]
 pub fn boot_guard(flash: FLASH<'static>, rtc_timer: RTC_TIMER<'static>) -> Board {
     boot_guard_with(flash, rtc_timer, Trial::default())
 }
@@ -53,6 +54,8 @@ pub fn boot_guard(flash: FLASH<'static>, rtc_timer: RTC_TIMER<'static>) -> Board
 /// # Panics
 ///
 /// When called twice. The peripherals it takes exist once, so safe code cannot.
+// Compiled where it is called: there is the updater, which shares nearly all of this code.
+#[inline]
 pub fn boot_guard_with(
     flash: FLASH<'static>,
     rtc_timer: RTC_TIMER<'static>,
@@ -123,7 +126,9 @@ impl Board {
 }
 
 /// Why a board cannot be updated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its `Debug` is its `Display`: what `expect` prints is for people, and the names of every error's fields cost flash.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BoardError {
     /// It is not known which firmware runs.
@@ -144,6 +149,12 @@ impl fmt::Display for BoardError {
             Self::Entropy(error) => write!(f, "{error}"),
             Self::NetworkTaken => f.write_str("the network has been taken already"),
         }
+    }
+}
+
+impl fmt::Debug for BoardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

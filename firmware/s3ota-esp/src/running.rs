@@ -19,6 +19,7 @@ use crate::Flash;
 /// # Errors
 ///
 /// [`RunningError`]. Nothing is updated then: without knowing what runs, it might be overwritten.
+#[inline(never)]
 pub fn running_partition(flash: &mut Flash) -> Result<u32, RunningError> {
     const {
         assert!(

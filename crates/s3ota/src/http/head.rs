@@ -108,7 +108,8 @@ impl Head {
     }
 }
 
-/// Parses a head, or says `None` if it is not whole yet.
+/// Parses a head, or says `None` if it is not whole yet. A function of its own, for the stack it takes.
+#[inline(never)]
 fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
@@ -129,9 +130,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
     let mut retry_after = None;
     let mut location = None;
     for field in response.headers.iter() {
-        let value = core::str::from_utf8(field.value)
-            .map(str::trim)
-            .unwrap_or_default();
+        let value = core::str::from_utf8(field.value.trim_ascii()).unwrap_or_default();
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("content-length") {
             // A sign, a list or a second and different number could make two readers see two bodies.
@@ -150,7 +149,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
                 return Err(HttpError::Encoded);
             }
         } else if is("connection") {
-            for option in value.split(',').map(str::trim) {
+            for option in value.split(',').map(str::trim_ascii) {
                 if option.eq_ignore_ascii_case("close") {
                     keep_alive = false;
                 } else if option.eq_ignore_ascii_case("keep-alive") && !http_1_1 {

@@ -2,11 +2,10 @@
 
 use core::fmt::{self, Write as _};
 
-use embedded_io_async::Write;
 use heapless::String;
 use s3ota_manifest::HttpsUrl;
 
-use crate::Error;
+use super::{HttpError, MAX_HEAD};
 
 /// Who asks: the User-Agent, which S3 keeps in its access log and so gives a view of a fleet without a server.
 #[derive(Debug, Clone, Copy)]
@@ -55,51 +54,48 @@ pub struct Part<'a> {
 }
 
 impl Request<'_> {
-    /// Sends the request.
-    pub(crate) async fn send<IO>(&self, io: &mut IO) -> Result<(), Error>
-    where
-        IO: Write,
-        Error: From<IO::Error>,
-    {
-        for part in [
-            "GET ",
-            self.url.path_and_query(),
-            " HTTP/1.1\r\nHost: ",
-            self.url.authority(),
-        ] {
-            io.write_all(part.as_bytes()).await?;
-        }
-        field(io, "Accept-Encoding", "identity").await?;
-        field(io, "User-Agent", &self.identity.user_agent()).await?;
+    /// Writes the request into `buffer`, which has room for every URL: they are half as long at most.
+    pub(crate) fn encode<'b>(&self, buffer: &'b mut [u8; MAX_HEAD]) -> Result<&'b [u8], HttpError> {
+        let mut head = Text { buffer, length: 0 };
+        self.write(&mut head).map_err(|_| HttpError::HeadTooLarge)?;
+        let Text { buffer, length } = head;
+        Ok(buffer.get(..length).unwrap_or_default())
+    }
+
+    fn write(&self, head: &mut Text<'_>) -> fmt::Result {
+        let mut push = |parts: &[&str]| parts.iter().try_for_each(|part| head.write_str(part));
+        push(&["GET ", self.url.path_and_query(), " HTTP/1.1\r\nHost: "])?;
+        push(&[self.url.authority(), "\r\nAccept-Encoding: identity"])?;
+        push(&["\r\nUser-Agent: ", &self.identity.user_agent()])?;
         match self.want {
             Want::All => {}
-            Want::Changed(tag) => field(io, "If-None-Match", tag).await?,
+            Want::Changed(tag) => push(&["\r\nIf-None-Match: ", tag])?,
             Want::Rest(part) => {
-                let mut range: String<20> = String::new();
-                // "bytes=", ten digits and a dash.
-                let _ = write!(range, "bytes={}-", part.from);
-                field(io, "Range", &range).await?;
+                write!(head, "\r\nRange: bytes={}-", part.from)?;
                 if let Some(tag) = part.etag {
-                    field(io, "If-Range", tag).await?;
+                    head.write_str("\r\nIf-Range: ")?;
+                    head.write_str(tag)?;
                 }
             }
         }
-        io.write_all(b"\r\n\r\n").await?;
-        io.flush().await?;
-        Ok(())
+        head.write_str("\r\n\r\n")
     }
 }
 
-/// A header field, with the line break that ends the line before.
-async fn field<IO>(io: &mut IO, name: &str, value: &str) -> Result<(), Error>
-where
-    IO: Write,
-    Error: From<IO::Error>,
-{
-    for part in ["\r\n", name, ": ", value] {
-        io.write_all(part.as_bytes()).await?;
+/// Text that grows in a buffer.
+struct Text<'b> {
+    buffer: &'b mut [u8; MAX_HEAD],
+    length: usize,
+}
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length.checked_add(text.len()).ok_or(fmt::Error)?;
+        let room = self.buffer.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
     }
-    Ok(())
 }
 
 impl Identity<'_> {
