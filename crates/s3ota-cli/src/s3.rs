@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use self::access::DEFAULT_REGION;
 pub use self::access::{Access, Credentials};
 pub use self::args::{AwsArgs, S3Args};
+#[cfg(feature = "kms")]
 pub use self::error::chain as error_chain;
 pub use self::listing::{Folders, Listed};
 pub use self::location::Location;

@@ -25,8 +25,8 @@ pub struct SealArgs {
     #[command(flatten)]
     pub key: KeyArgs,
 
-    /// Devices that know the date refuse the manifest after so long (90d, 12h…), or `never`: an owner of the bucket who is
-    /// not you can hold newer releases back no longer. By default 365d if it is signed, `never` if not
+    /// How long the manifest is good (90d, 12h… or `never`): devices that know the date refuse it afterwards, so nobody who can
+    /// write to the bucket can hide newer releases for longer. By default 365d if it is signed, and never if it is not
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Lifetime>,
 }

@@ -35,45 +35,74 @@ impl Probe {
         )
     }
 
-    /// The document at a URL; at most `limit` bytes of it.
+    /// The document at a URL, at most `limit` bytes of it. Redirects are followed as a device does: a few, to https.
     pub async fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, CliError> {
-        let failed =
-            |problem: String| CliError::new("http.get", format!("{url} cannot be read: {problem}"));
-        let mut request = HttpRequest::get(url).map_err(|error| failed(error.to_string()))?;
+        let late = |_| {
+            unreadable(
+                url,
+                &format!("no answer within {} seconds", TIMEOUT.as_secs()),
+            )
+        };
+        let fetch = async {
+            let mut at = url.to_owned();
+            for _ in 0..=s3ota::MAX_REDIRECTS {
+                match self.ask(&at, limit).await? {
+                    Ok(document) => return Ok(document),
+                    Err(elsewhere) => at = elsewhere,
+                }
+            }
+            Err(CliError::new(
+                "http.redirect",
+                format!("{url} redirects again and again"),
+            ))
+        };
+        tokio::time::timeout(TIMEOUT, fetch).await.map_err(late)?
+    }
+
+    /// The document at a URL, or where it is instead.
+    async fn ask(&self, url: &str, limit: usize) -> Result<Result<Vec<u8>, String>, CliError> {
+        let mut request =
+            HttpRequest::get(url).map_err(|error| unreadable(url, &error.to_string()))?;
         request.headers_mut().insert(
             "user-agent",
             concat!("s3ota/", env!("CARGO_PKG_VERSION"), " verify"),
         );
-        let exchange = async {
-            let response = self
-                .0
-                .call(request)
-                .await
-                .map_err(|error| failed(chain(&error)))?;
-            let status = response.status().as_u16();
-            if status != 200 {
+        let response = self
+            .0
+            .call(request)
+            .await
+            .map_err(|error| unreadable(url, &chain(&error)))?;
+        match (
+            response.status().as_u16(),
+            response.headers().get("location"),
+        ) {
+            (200, _) => {}
+            (301 | 302 | 303 | 307 | 308, Some(location)) if location.starts_with("https://") => {
+                return Ok(Err(location.to_owned()));
+            }
+            (301 | 302 | 303 | 307 | 308, Some(location)) => {
+                let message = format!("{url} redirects to {location}, where a device does not go");
+                return Err(CliError::new("http.redirect", message));
+            }
+            (status, _) => {
                 return Err(CliError::new(
                     "http.status",
                     format!("{url} answers HTTP {status}"),
                 ));
             }
-            let mut body = ByteStream::new(response.into_body());
-            let mut bytes = Vec::new();
-            while let Some(chunk) = body.next().await {
-                bytes.extend_from_slice(&chunk.map_err(|error| failed(error.to_string()))?);
-                if bytes.len() > limit {
-                    return Err(CliError::new(
-                        "http.length",
-                        format!("{url} has more than {limit} bytes"),
-                    ));
-                }
+        }
+        let mut body = ByteStream::new(response.into_body());
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| unreadable(url, &error.to_string()))?);
+            if bytes.len() > limit {
+                return Err(CliError::new(
+                    "http.length",
+                    format!("{url} has more than {limit} bytes"),
+                ));
             }
-            Ok(bytes)
-        };
-        let late = |_| failed(format!("no answer within {} seconds", TIMEOUT.as_secs()));
-        tokio::time::timeout(TIMEOUT, exchange)
-            .await
-            .map_err(late)?
+        }
+        Ok(Ok(bytes))
     }
 
     /// The status of the answer to a GET of the first byte, or why there was no answer.
@@ -90,4 +119,8 @@ impl Probe {
             Err(_) => Err(format!("no answer within {} seconds", TIMEOUT.as_secs())),
         }
     }
+}
+
+fn unreadable(url: &str, problem: &str) -> CliError {
+    CliError::new("http.get", format!("{url} cannot be read: {problem}"))
 }
