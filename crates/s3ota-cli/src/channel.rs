@@ -87,6 +87,8 @@ pub struct Act<'a> {
     pub by: Option<String>,
     /// The key that signs.
     pub signer: Option<&'a Signer>,
+    /// The manifest in the bucket that the new one is made from, if it is: only what the key has signed before is signed anew.
+    pub source: Option<&'a ManifestDocument>,
     /// How long the manifest is good for; `None` for the default.
     pub lifetime: Option<Lifetime>,
     /// Whether it may go unsigned onto a channel whose releases are signed.
@@ -144,6 +146,9 @@ impl Channel {
         manifest: &mut ManifestDocument,
         act: &Act<'_>,
     ) -> Result<Option<CliError>, CliError> {
+        if let (Some(signer), Some(source)) = (act.signer, act.source) {
+            signer.must_have_signed(source)?;
+        }
         let warning = self.may_be_signed_so(act)?;
         manifest.channel = Some(self.name.clone());
         manifest.serial = Some(self.next_serial(clock::now(), act.signer.is_some()));
@@ -404,6 +409,7 @@ mod tests {
         from: None,
         by: None,
         signer: None,
+        source: None,
         lifetime: None,
         unsigned: false,
     };

@@ -111,6 +111,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         from: Some(args.from.clone()),
         by: args.change.by(),
         signer: signer.as_ref(),
+        source: Some(offered),
         lifetime: args.seal.expires.or_else(|| channel::lifetime(offered)),
         unsigned: args.change.unsigned,
     };

@@ -330,6 +330,7 @@ impl<'a> Plan<'a> {
             from: None,
             by: options.change.by(),
             signer,
+            source: None,
             lifetime: options.expires,
             unsigned: options.change.unsigned,
         };

@@ -79,6 +79,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
         from: Some(format!("{before}%")),
         by: args.change.by(),
         signer: signer.as_ref(),
+        source: Some(current),
         lifetime: args.seal.expires.or_else(|| channel::lifetime(current)),
         unsigned: args.change.unsigned,
     };

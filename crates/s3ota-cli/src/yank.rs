@@ -128,12 +128,17 @@ impl Yanking<'_> {
     }
 
     /// What is done to a channel that serves it.
-    fn act(&self, lifetime: Option<Lifetime>) -> Act<'_> {
+    fn act<'a>(
+        &'a self,
+        lifetime: Option<Lifetime>,
+        source: Option<&'a ManifestDocument>,
+    ) -> Act<'a> {
         Act {
             action: "yank",
             from: Some(self.version.clone()),
             by: self.args.change.by(),
             signer: self.signer,
+            source,
             lifetime: self.args.seal.expires.or(lifetime),
             unsigned: self.args.change.unsigned,
         }
@@ -147,12 +152,19 @@ impl Yanking<'_> {
         // One that was published by hand has no record.
         let mut exists = !recorded.is_empty();
         for channel in catalogue::channels(self.store, self.prefix()).await? {
-            if channel
-                .manifest(self.store)
-                .is_ok_and(|manifest| self.is_yanked(manifest))
+            if let Ok(manifest) = channel.manifest(self.store)
+                && self.is_yanked(manifest)
             {
                 exists = true;
-                if let Some(warning) = channel.may_be_signed_so(&self.act(None))? {
+                if let Some(signer) = self.signer
+                    && self
+                        .newest_good(&channel, manifest.min_version.as_deref())
+                        .await?
+                        .is_none()
+                {
+                    signer.must_have_signed(manifest)?;
+                }
+                if let Some(warning) = channel.may_be_signed_so(&self.act(None, None))? {
                     self.out.warning(&warning);
                 }
             }
@@ -223,8 +235,9 @@ impl Yanking<'_> {
             } else {
                 return Ok(false);
             };
+            let source = back.clone().unwrap_or_else(|| current.clone());
             manifest.downgrade = back.is_some() && self.args.allow_downgrade;
-            let act = self.act(channel::lifetime(current));
+            let act = self.act(channel::lifetime(current), Some(&source));
             channel.stamp(&mut manifest, &act).await?;
             if !self.dry_run() {
                 match channel
@@ -263,6 +276,11 @@ impl Yanking<'_> {
             .iter()
             .rev()
             .filter_map(|held| held.manifest.as_ref().ok())
+            // Anyone who can write to the bucket could have filed one.
+            .filter(|manifest| {
+                self.signer
+                    .is_none_or(|signer| signer.must_have_signed(manifest).is_ok())
+            })
             .filter(|manifest| !self.is_yanked(manifest) && !yanked.contains(&manifest.version))
             .filter(|manifest| {
                 floor.is_none_or(|floor| catalogue::by_version(floor, &manifest.version).is_le())

@@ -386,3 +386,67 @@ async fn it_cannot_hold_a_device_on_a_release_beyond_its_expiry() {
         &["--now", "unknown"],
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_cannot_have_the_owner_sign_what_it_put_there() {
+    let siege = Siege::of_a_device_with("1.0.0").await;
+    siege.release("lamp", "1.1.0", &[]);
+    siege.release("lamp", "1.2.0", &["--channel", "beta"]);
+    let (stable, beta) = (
+        siege.manifest().await,
+        siege.bench.manifest("lamp/beta.json").await,
+    );
+    let (image, size, sha256) = evil("1.2.0");
+    siege.bench.write("lamp/evil.bin", image).await;
+    let owner = |args: &[&str]| {
+        siege
+            .bench
+            .s3ota(&[args, &["--key", "release.key"]].concat())
+    };
+    let acts: [&[&str]; 4] = [
+        &["promote", "s3://firmware/lamp", "beta", "stable"],
+        &["rollout", "s3://firmware/lamp", "25%", "--channel", "beta"],
+        &["yank", "s3://firmware/lamp", "1.2.0"],
+        &["sign", "s3://firmware/lamp", "--channel", "beta"],
+    ];
+    for signature in [beta.signature.clone(), None] {
+        let planted = ManifestDocument {
+            size: Some(size),
+            sha256: Some(sha256),
+            signature,
+            ..beta.clone()
+        };
+        siege
+            .bench
+            .write("lamp/beta.json", planted.to_json().unwrap())
+            .await;
+        for act in acts {
+            assert_eq!(owner(act).error(), "sign.untrusted", "{act:?}");
+        }
+        assert_eq!(siege.bench.manifest("lamp/beta.json").await, planted);
+        assert_eq!(siege.manifest().await, stable);
+    }
+
+    // Nor is the history believed: what a channel goes back to is what the owner signed.
+    siege
+        .bench
+        .write("lamp/beta.json", beta.to_json().unwrap())
+        .await;
+    owner(acts[0]).succeeded();
+    let serial = u64::from(u32::MAX);
+    let filed = ManifestDocument {
+        version: "1.1.9".into(),
+        serial: Some(serial),
+        ..stable
+    };
+    siege
+        .bench
+        .write(
+            &format!("lamp/history/stable/{serial}.json"),
+            filed.to_json().unwrap(),
+        )
+        .await;
+    owner(acts[2]).succeeded();
+    assert_eq!(siege.manifest().await.version, "1.1.0");
+    siege.updates_to("1.1.0");
+}
