@@ -25,6 +25,11 @@ const NOW: u64 = 1_906_502_400;
 
 /// Connects, sends a request and reads what comes.
 pub fn target(data: &[u8]) {
+    connects(data);
+}
+
+/// The same, and whether the client believed the server.
+pub fn connects(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let pieces = input.byte();
     let time = match input.byte() & 1 {
@@ -38,6 +43,7 @@ pub fn target(data: &[u8]) {
         let whole = converse(Wire::new(&sent.wire, Pieces::new(0)), time);
         assert_eq!(received, whole, "the pieces matter");
     }
+    received.is_connected
 }
 
 /// What the client got.
