@@ -191,9 +191,8 @@ impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
         transcript: &Transcript,
         certificate: CertificateRef<'_>,
     ) -> Result<(), Refusal> {
-        if !matches!(self.progress, Progress::AwaitingCertificate)
-            || !transcript.is_at_certificate()
-        {
+        // That is so at most once in a handshake.
+        if !transcript.is_at_certificate() {
             return Err(Refusal::InvalidHandshake);
         }
         match self.check_certificate(&certificate) {

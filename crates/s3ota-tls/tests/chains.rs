@@ -95,6 +95,7 @@ chains_against_both! {
     the_root_is_sent_too: plan(|_| {}).with_root() => TAKEN;
     a_chain_that_goes_on_to_an_older_root: plan(|_| {}).with_cross_signed_root().trusting_root() => TAKEN;
     only_the_older_root_is_trusted: plan(|_| {}).with_cross_signed_root().trusting_older_root() => TAKEN;
+    self_signed_and_trusted_itself: plan(|_| {}).self_signed().trusting_it() => TAKEN;
     another_root_of_the_same_name_is_trusted_too: plan(|_| {}).trusting_namesake_too() => TAKEN;
     an_authority_too_many: plan(|_| {}).with_stranger() => TAKEN;
     a_stranger_between_server_and_authority: plan(|_| {}).with_stranger().swap(1, 2) => TAKEN;
