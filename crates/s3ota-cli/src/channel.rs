@@ -255,21 +255,48 @@ impl Channel {
         manifest: &ManifestDocument,
         public_read: bool,
     ) -> Result<(), CliError> {
-        let json = manifest.to_json()?;
-        let key = |serial| {
-            layout::history_key(&self.prefix, &self.name, serial)
-                .map_err(|error| CliError::new("s3.url", error.to_string()))
-        };
+        self.try_conditions(store).await?;
+        if let Some(held) = &self.current {
+            self.file(store, held).await?;
+        }
+        self.put(store, manifest, public_read).await
+    }
+
+    /// Replaces what the channel holds by the same release with other URLs, unless someone else has changed it meanwhile. To its
+    /// history that is nothing new.
+    pub async fn refresh(
+        &self,
+        store: &Store,
+        manifest: &ManifestDocument,
+        public_read: bool,
+    ) -> Result<(), CliError> {
+        self.try_conditions(store).await?;
+        self.put(store, manifest, public_read).await
+    }
+
+    /// Finds out whether the service heeds conditions.
+    async fn try_conditions(&self, store: &Store) -> Result<(), CliError> {
         store
             .try_conditions(&format!(
                 "{}no-conditional-writes.txt",
                 layout::history_folder(&self.prefix, &self.name)
                     .map_err(|error| CliError::new("s3.url", error.to_string()))?
             ))
-            .await?;
-        if let Some(held) = &self.current {
-            self.file(store, held).await?;
-        }
+            .await
+    }
+
+    /// Puts the manifest, unless the channel does not hold any more what was read.
+    async fn put(
+        &self,
+        store: &Store,
+        manifest: &ManifestDocument,
+        public_read: bool,
+    ) -> Result<(), CliError> {
+        let json = manifest.to_json()?;
+        let key = |serial| {
+            layout::history_key(&self.prefix, &self.name, serial)
+                .map_err(|error| CliError::new("s3.url", error.to_string()))
+        };
         if store.ignores_conditions() {
             // The best there is without: the time in which nobody may come between is short.
             let now = store.get(&self.key).await?;

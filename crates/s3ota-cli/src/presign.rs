@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use clap::Args;
-use s3ota_manifest::{ManifestDocument, Version, layout};
+use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
+use crate::channel::{self, Channel};
 use crate::cli::parse_duration;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::publish::{ends_early, presigned_url};
-use crate::s3::{Condition, Location, MAX_PRESIGN, S3Args, Store, Upload};
+use crate::s3::{Location, MAX_PRESIGN, S3Args, Store};
 
 /// Renew the pre-signed URLs of a release in a private bucket
 ///
@@ -48,9 +49,6 @@ pub struct PresignArgs {
 /// Renews the URLs.
 pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let location: Location = args.location.parse().map_err(CliError::usage)?;
-    let named = |error: layout::LayoutError| CliError::new("publish.channel", error.to_string());
-    let channel_key = layout::channel_key(&location.prefix, &args.channel)
-        .map_err(|error| named(error).usage())?;
     if args.presign > MAX_PRESIGN {
         return Err(CliError::new(
             "publish.presign",
@@ -60,18 +58,8 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     }
     let store = Store::connect(&args.s3, &location, None).await?;
 
-    let nothing = || {
-        CliError::new(
-            "presign.nothing",
-            format!(
-                "there is no release on the channel {} in {location}",
-                args.channel
-            ),
-        )
-        .hint("publish one first, with `s3ota publish --presign`")
-    };
-    let current = store.get(&channel_key).await?.ok_or_else(nothing)?;
-    let mut manifest = ManifestDocument::parse(&current.bytes)?;
+    let channel = Channel::read(&store, &location.prefix, &args.channel).await?;
+    let mut manifest = channel.manifest(&store)?.clone();
     let image_key = image_key(&manifest, &location)?;
     if store.head(&image_key).await?.is_none() {
         let message = format!(
@@ -81,13 +69,9 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
         return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
     }
     manifest.url = presigned_url(&store, &image_key, args.presign).await?;
-    let upload = Upload {
-        // Whoever publishes meanwhile has the last word.
-        condition: current.etag.map_or(Condition::None, Condition::Unchanged),
-        ..Upload::manifest(&channel_key, &manifest.to_json()?)
-    };
-    store.put(&upload, |_| {}).await?;
-    let manifest_url = presigned_url(&store, &channel_key, args.presign).await?;
+    // Whoever publishes meanwhile has the last word.
+    channel.refresh(&store, &manifest, false).await?;
+    let manifest_url = presigned_url(&store, &channel.key, args.presign).await?;
 
     if let Some(warning) = ends_early(&store, args.presign) {
         out.warning(&warning);
@@ -110,15 +94,11 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
 /// The object that holds the image. Its name follows from what is signed and not from the manifest's URL, which anyone could
 /// have changed who can write to the bucket.
 fn image_key(manifest: &ManifestDocument, location: &Location) -> Result<String, CliError> {
-    let by_hand = || {
+    channel::image_key(&location.prefix, &manifest.version, manifest.sha256).ok_or_else(|| {
         CliError::new(
             "presign.nothing",
             "the manifest has no sha256, so it was not written by s3ota",
         )
         .hint("only releases made with `s3ota publish` can be renewed")
-    };
-    let sha256 = manifest.sha256.ok_or_else(by_hand)?;
-    let version = Version::parse(&manifest.version).map_err(|_| by_hand())?;
-    layout::image_key(&location.prefix, &version, &sha256)
-        .map_err(|error| CliError::new("s3.url", error.to_string()))
+    })
 }

@@ -92,15 +92,12 @@ async fn a_device_updates_from_a_private_bucket_and_the_urls_are_renewed_without
 async fn what_cannot_be_renewed_is_said() {
     let bench = Bench::new(Access::Policy).await;
     let presign = |args: &[&str]| bench.s3ota(&[&["presign", "s3://firmware/lamp"], args].concat());
-    assert_eq!(presign(&[]).error(), "presign.nothing");
+    assert_eq!(presign(&[]).error(), "channel.empty");
     assert_eq!(
         presign(&["--presign", "8d"]).usage_error(),
         "publish.presign"
     );
-    assert_eq!(
-        presign(&["--channel", "a/b"]).usage_error(),
-        "publish.channel"
-    );
+    assert_eq!(presign(&["--channel", "a/b"]).error(), "publish.channel");
     let by_hand = r#"{"version":"1.0.0","url":"https://example.com/lamp.bin"}"#;
     bench.write("lamp/stable.json", by_hand).await;
     assert_eq!(presign(&[]).error(), "presign.nothing");
