@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::Region;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Credentials as AwsCredentials;
+use aws_sdk_s3::config::{Credentials as AwsCredentials, StalledStreamProtectionConfig};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, CreateBucketConfiguration};
 use sha2::{Digest, Sha256};
@@ -89,7 +89,11 @@ impl Store {
         // A server whose key and CA are given is trusted by them alone.
         let system_roots = credentials.is_none() || !args.aws.names_ca();
         let access = Access::of(&args.aws, credentials, system_roots).await?;
-        let mut config = aws_sdk_s3::config::Builder::from(&access.config);
+        // Uploads are watched by `upload.rs`. The SDK's own guard does not see what our counter sends, and would end every one
+        // that takes longer than five seconds.
+        let guard = StalledStreamProtectionConfig::enabled().upload_enabled(false);
+        let mut config = aws_sdk_s3::config::Builder::from(&access.config)
+            .stalled_stream_protection(guard.build());
         if let Some(url) = endpoint_url {
             config = config.endpoint_url(url);
         }

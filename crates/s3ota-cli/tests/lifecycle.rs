@@ -587,3 +587,20 @@ async fn a_store_without_conditional_writes_is_told_of() {
     let history = bench.s3ota(&["history", PLACE]);
     assert_eq!(history.all("change").len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_its_time_is_waited_for() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let decide = |asked: proxy::Asked| async move {
+        // More than the five seconds after which the SDK would lose its patience.
+        if asked.method == "PUT" && asked.path.contains("/images/") {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+        }
+        Fate::Pass
+    };
+    let url = proxy::proxy(&bench.server, decide, || {}).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    bench
+        .publish(&firmware, &["--endpoint-url", &url])
+        .published();
+}

@@ -97,8 +97,8 @@ impl Race {
                 run.published();
                 winners.push(version);
             } else {
-                assert_eq!(run.error(), "s3.conflict", "every loser is told");
                 let last = run.events.last().unwrap();
+                assert_eq!(run.error(), "s3.conflict", "every loser is told: {last}");
                 assert!(last["hint"].as_str().unwrap().contains("again"), "{last}");
             }
         }
