@@ -10,6 +10,7 @@ use crate::device::DeviceCommand;
 use crate::diff::DiffArgs;
 use crate::gc::GcArgs;
 use crate::history::HistoryArgs;
+use crate::doctor::DoctorArgs;
 use crate::inspect::InspectArgs;
 use crate::keygen::{KeygenArgs, PubkeyArgs};
 use crate::list::ListArgs;
@@ -61,6 +62,7 @@ pub enum Command {
     History(HistoryArgs),
     Diff(DiffArgs),
     Gc(GcArgs),
+    Doctor(DoctorArgs),
     Inspect(InspectArgs),
     Serve(ServeArgs),
     /// A virtual ESP32: a flash file, booted and updated by the code that runs on the chip

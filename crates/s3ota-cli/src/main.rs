@@ -11,6 +11,7 @@
 //! | `status`, `list`, `history`, `diff` | files of these names | show what is in a bucket |
 //! | `gc` | `gc.rs` | removes images that nobody needs |
 //! | `inspect` | `inspect.rs` | says what an image or a flash dump holds, and what would boot |
+//! | `doctor` | `doctor.rs` | looks at a bucket the way a device will, and says what to mend |
 //! | `serve` | `serve.rs` | an S3 server over HTTPS for development |
 //! | `device` | `device.rs` | a virtual ESP32 on a flash file |
 //! | `demo` | `demo.rs` | all of it in one terminal |
@@ -27,6 +28,7 @@ mod config;
 mod demo;
 mod device;
 mod diff;
+mod doctor;
 mod error;
 mod firmware;
 mod gc;
@@ -109,6 +111,7 @@ async fn run(cli: Cli, config: &Config, out: &Output) -> Result<(), CliError> {
         Command::History(args) => history::run(args, out).await,
         Command::Diff(args) => diff::run(args, out).await,
         Command::Gc(args) => gc::run(args, out).await,
+        Command::Doctor(args) => doctor::run(args, out).await,
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Serve(args) => serve::run(args, out).await,
         Command::Device(DeviceCommand::New(args)) => device::new(&args, out),

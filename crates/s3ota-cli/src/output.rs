@@ -26,6 +26,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether nobody reads it but a program.
+    pub fn is_for_programs(&self) -> bool {
+        self.json
+    }
+
     /// A line for people.
     pub fn say(&self, line: impl Display) {
         if !self.json {

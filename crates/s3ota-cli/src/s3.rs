@@ -6,6 +6,7 @@ mod error;
 mod listing;
 mod location;
 mod probe;
+mod settings;
 mod tls;
 mod upload;
 
@@ -28,6 +29,7 @@ pub use self::error::chain as error_chain;
 pub use self::listing::{Folders, Listed};
 pub use self::location::Location;
 pub use self::probe::Probe;
+pub use self::settings::{PublicAccessBlock, Setting};
 pub use self::upload::{Condition, Upload};
 use crate::error::CliError;
 
@@ -338,6 +340,11 @@ impl Store {
         &self.bucket
     }
 
+    /// The region it lies in, as far as known.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Whether the service is AWS.
     pub fn is_aws(&self) -> bool {
         self.is_aws
@@ -360,19 +367,20 @@ impl Store {
 
     /// The statement of a bucket policy that lets anyone read what lies under a prefix.
     pub fn public_read_policy(&self, prefix: &str) -> String {
-        let objects = if prefix.is_empty() {
-            "*".to_owned()
-        } else {
-            format!("{prefix}/*")
-        };
         format!(
             r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"{}"}}]}}"#,
-            self.arn(&objects)
+            self.objects(prefix)
         )
     }
 
-    /// The name of objects in policies.
-    fn arn(&self, key: &str) -> String {
+    /// The name in policies of all that lies under a prefix.
+    pub fn objects(&self, prefix: &str) -> String {
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        self.arn(&format!("{prefix}{slash}*"))
+    }
+
+    /// The name of objects in policies; an empty key is the bucket.
+    pub fn arn(&self, key: &str) -> String {
         let partition = match &self.region {
             region if region.starts_with("cn-") => "aws-cn",
             region if region.starts_with("us-gov-") => "aws-us-gov",
@@ -395,8 +403,8 @@ impl Store {
                 let status = response.map(|response| response.status().as_u16());
                 match (region, status) {
                     (Some(region), _) => Ok(Some(region)),
-                    // What is wrong with it, the first real request will say better.
-                    (None, Some(status)) if status != 404 => Ok(None),
+                    // What is wrong with it, if it is there at all, the first real request will say better.
+                    (None, Some(_)) => Ok(None),
                     _ => Err(self.explain(error, "s3:ListBucket", "")),
                 }
             }
