@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::bucket::BucketCommand;
 use crate::demo::DemoArgs;
 use crate::device::DeviceCommand;
 use crate::diff::DiffArgs;
+use crate::doctor::DoctorArgs;
 use crate::gc::GcArgs;
 use crate::history::HistoryArgs;
-use crate::doctor::DoctorArgs;
 use crate::inspect::InspectArgs;
 use crate::keygen::{KeygenArgs, PubkeyArgs};
 use crate::list::ListArgs;
@@ -62,6 +63,9 @@ pub enum Command {
     History(HistoryArgs),
     Diff(DiffArgs),
     Gc(GcArgs),
+    /// Set up the bucket that devices read
+    #[command(subcommand)]
+    Bucket(BucketCommand),
     Doctor(DoctorArgs),
     Inspect(InspectArgs),
     Serve(ServeArgs),

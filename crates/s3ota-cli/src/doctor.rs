@@ -122,7 +122,7 @@ impl Patient {
         };
         // S3 says 403, and not 404, to those who may not list the bucket. With credentials the two can be told apart.
         if let Some(image) = manifest.and_then(|manifest| image_key(&manifest, location))
-            && store.size(&image).await?.is_none()
+            && store.head(&image).await?.is_none()
         {
             let message = format!(
                 "the manifest names s3://{}/{image}, which is not there",
@@ -180,15 +180,15 @@ impl Patient {
         if !address::examine(report, "image", &release.url) {
             return Ok(());
         }
-        let chip = image::examine(&mut self.client, report, &release, advice).await;
+        let kind = image::examine(&mut self.client, report, &release, advice).await;
         // A device says no more than its first trouble, and all of it has been said.
-        if let Some(chip) = chip
+        if let Some(kind) = kind
             && !report.has_faults()
         {
             let board = self.board.as_deref().or(release.board.as_deref());
             let device = rehearsal::Device {
                 url,
-                chip,
+                kind,
                 board,
                 roots: self.client.roots(),
                 keys: &self.keys,

@@ -11,6 +11,7 @@
 //! | `status`, `list`, `history`, `diff` | files of these names | show what is in a bucket |
 //! | `gc` | `gc.rs` | removes images that nobody needs |
 //! | `inspect` | `inspect.rs` | says what an image or a flash dump holds, and what would boot |
+//! | `bucket init` | `bucket.rs` | makes a bucket fit for devices |
 //! | `doctor` | `doctor.rs` | looks at a bucket the way a device will, and says what to mend |
 //! | `serve` | `serve.rs` | an S3 server over HTTPS for development |
 //! | `device` | `device.rs` | a virtual ESP32 on a flash file |
@@ -19,6 +20,7 @@
 //! What commands on a bucket share: `channel.rs`, the one way to change a channel, and `catalogue.rs`, what lies in a bucket.
 //! What people read goes through `output.rs`; what failed is an `error.rs`.
 
+mod bucket;
 mod catalogue;
 mod certificates;
 mod channel;
@@ -111,6 +113,7 @@ async fn run(cli: Cli, config: &Config, out: &Output) -> Result<(), CliError> {
         Command::History(args) => history::run(args, out).await,
         Command::Diff(args) => diff::run(args, out).await,
         Command::Gc(args) => gc::run(args, out).await,
+        Command::Bucket(command) => bucket::run(command, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Serve(args) => serve::run(args, out).await,

@@ -3,18 +3,16 @@
 //! The buckets lie on the development server, which is S3 with all its checks; what no S3 server does (a certificate
 //! of last year, a redirect to http) on a scripted one.
 
+mod bucket;
 #[path = "../../s3ota-sim/tests/support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use bucket::{Bench, s3ota};
 use rcgen::{SanType, date_time_ymd};
-use s3ota_devserver::{Access, DevServer, Options};
+use s3ota_devserver::Access;
 use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
 use serde_json::{Value, json};
@@ -86,24 +84,9 @@ async fn doctor(mut command: Command, args: Vec<String>) -> Diagnosis {
     Diagnosis::of(&tokio::task::spawn_blocking(run).await.unwrap())
 }
 
-fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_s3ota"));
-    for name in [
-        "AWS_ENDPOINT_URL",
-        "AWS_CA_BUNDLE",
-        "AWS_PROFILE",
-        "AWS_REGION",
-    ] {
-        command.env_remove(name);
-    }
-    command
-}
-
 /// A bucket on the development server, with a release of `lamp` in it that a test then spoils.
 struct Bucket {
-    server: DevServer,
-    client: Client,
-    dir: tempfile::TempDir,
+    bench: Bench,
 }
 
 impl Bucket {
@@ -113,71 +96,17 @@ impl Bucket {
 
     /// The release was published with further arguments.
     async fn released_with(access: Access, args: &[&str]) -> Self {
-        let options = Options {
-            listen: ([127, 0, 0, 1], 0).into(),
-            access,
-            ..Options::default()
-        };
-        let (key, secret) = (options.access_key.clone(), options.secret_key.clone());
-        let server = DevServer::start(options).await.unwrap();
-        let roots = TrustStore::empty().with_pem_certificate(server.ca_pem());
-        let tls = TlsContext::builder()
-            .with_trust_store(roots)
-            .build()
-            .unwrap();
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::rustls(CryptoMode::Ring))
-            .tls_context(tls);
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(http.build_https())
-            .endpoint_url(server.endpoint_url())
-            .force_path_style(true)
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::new(key, secret, None, None, "test"));
-        let client = Client::from_conf(config.build());
-        client
-            .create_bucket()
-            .bucket("firmware")
-            .send()
-            .await
-            .unwrap();
-        let bucket = Self {
-            server,
-            client,
-            dir: tempfile::tempdir().unwrap(),
-        };
-
-        let firmware = bucket.path("lamp.bin");
+        let bench = Bench::new(access).await;
+        let firmware = bench.dir.path().join("lamp.bin");
         std::fs::write(&firmware, image(Chip::Esp32C3, "1.1.0")).unwrap();
-        let mut publish = bucket.command();
-        publish
-            .arg("publish")
-            .arg(firmware)
-            .arg("s3://firmware/lamp")
-            .args(args);
-        let published = tokio::task::spawn_blocking(move || publish.output().unwrap());
-        let published = published.await.unwrap();
-        assert!(published.status.success(), "{published:?}");
-        bucket
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self) -> Command {
-        let mut command = command();
-        command
-            .env("AWS_ACCESS_KEY_ID", "s3ota")
-            .env("AWS_SECRET_ACCESS_KEY", "s3ota-secret")
-            .env("AWS_ENDPOINT_URL", self.server.endpoint_url())
-            .env("AWS_CA_BUNDLE", self.server.ca_path());
-        command
+        let published = tokio::task::block_in_place(|| bench.publish(&firmware, args));
+        published.published();
+        Self { bench }
     }
 
     async fn manifest(&self) -> Value {
         let object = self
+            .bench
             .client
             .get_object()
             .bucket("firmware")
@@ -217,6 +146,7 @@ impl Bucket {
             -> aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder,
     ) {
         let put = self
+            .bench
             .client
             .put_object()
             .bucket("firmware")
@@ -245,14 +175,17 @@ impl Bucket {
 
     /// The doctor looks at the manifest's URL, as devices have it.
     async fn examined(&self) -> Diagnosis {
-        let url = format!("{}/firmware/lamp/stable.json", self.server.endpoint_url());
+        let url = format!(
+            "{}/firmware/lamp/stable.json",
+            self.bench.server.endpoint_url()
+        );
         self.examined_at(&url, &[]).await
     }
 
     async fn examined_at(&self, target: &str, more: &[&str]) -> Diagnosis {
         let args = [&[target], more].concat();
         doctor(
-            self.command(),
+            self.bench.command(),
             args.into_iter().map(str::to_owned).collect(),
         )
         .await
@@ -272,7 +205,7 @@ async fn examined(server: &Server) -> Diagnosis {
     std::fs::write(ca.path(), &server.ca).unwrap();
     let ca = ca.path().to_str().unwrap().to_owned();
     doctor(
-        command(),
+        s3ota(),
         vec![server.url("/manifest.json"), "--ca".to_owned(), ca.clone()],
     )
     .await
@@ -373,7 +306,7 @@ async fn fault_01_a_dot_in_the_buckets_name() {
         "https://my.bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json",
         "s3://my.bucket/lamp",
     ] {
-        let diagnosis = doctor(command(), vec![target.to_owned()]).await;
+        let diagnosis = doctor(s3ota(), vec![target.to_owned()]).await;
         diagnosis.is_fault("url.dots", "my.bucket", "a bucket without dots");
     }
 }
@@ -381,14 +314,14 @@ async fn fault_01_a_dot_in_the_buckets_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_02_a_manifest_over_http() {
     let url = "http://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json";
-    let diagnosis = doctor(command(), vec![url.to_owned()]).await;
+    let diagnosis = doctor(s3ota(), vec![url.to_owned()]).await;
     diagnosis.is_fault("url.invalid", "http://", "give devices an https:// URL");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_03_a_certificate_of_an_unknown_authority() {
     let server = Server::start(all_but(|_, _, _| None)).await;
-    let diagnosis = doctor(command(), vec![server.url("/manifest.json")]).await;
+    let diagnosis = doctor(s3ota(), vec![server.url("/manifest.json")]).await;
     diagnosis.is_fault("tls.certificate", "trusted authority", "Config::roots");
 }
 
@@ -514,6 +447,7 @@ async fn fault_13_an_image_that_is_not_there() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let key = bucket.image_key().await;
     bucket
+        .bench
         .client
         .delete_object()
         .bucket("firmware")
@@ -605,12 +539,13 @@ async fn fault_19_a_pre_signed_url_that_has_ended() {
 async fn fault_20_a_release_that_nobody_signed() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let key = rcgen::KeyPair::generate().unwrap();
-    let path = bucket.path("release.pub");
+    let path = bucket.bench.path("release.pub");
     std::fs::write(&path, key.public_key_pem()).unwrap();
-    let url = format!("{}/firmware/lamp/stable.json", bucket.server.endpoint_url());
-    let diagnosis = bucket
-        .examined_at(&url, &["--release-key", path.to_str().unwrap()])
-        .await;
+    let url = format!(
+        "{}/firmware/lamp/stable.json",
+        bucket.bench.server.endpoint_url()
+    );
+    let diagnosis = bucket.examined_at(&url, &["--release-key", &path]).await;
     diagnosis.is_fault(
         "release.signature",
         "not signed",
@@ -634,14 +569,17 @@ async fn fault_21_a_head_that_is_too_long_for_a_device() {
 async fn fault_22_a_signed_release_that_was_changed() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("release.key").to_str().unwrap().to_owned();
-    let made = command()
+    let made = s3ota()
         .args(["keygen", "--no-passphrase", &key])
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
     let bucket =
         Bucket::released_with(Access::PublicRead, &["--key", &key, "--rollout", "10"]).await;
-    let url = format!("{}/firmware/lamp/stable.json", bucket.server.endpoint_url());
+    let url = format!(
+        "{}/firmware/lamp/stable.json",
+        bucket.bench.server.endpoint_url()
+    );
     let public = format!("{key}.pub");
     let more = ["--release-key", &public];
     let diagnosis = bucket.examined_at(&url, &more).await;

@@ -20,13 +20,21 @@ const MAX_IMAGE: usize = 32 << 20;
 /// The slots of the usual partition table for 4 MB of flash.
 const USUAL_SLOT: u32 = 0x1F_0000;
 
-/// Examines the image of a release; its chip, where a device could take it.
+/// What an image is for.
+pub struct Kind {
+    /// The chip.
+    pub chip: Chip,
+    /// The project's name, as the image has it.
+    pub project: Option<String>,
+}
+
+/// Examines the image of a release; what it is for, where a device could take it.
 pub async fn examine(
     client: &mut Client,
     report: &mut Report,
     release: &Release,
     advice: &Advice,
-) -> Option<Chip> {
+) -> Option<Kind> {
     let fetched = fetch(client, report, SUBJECT, &release.url, advice, MAX_IMAGE).await?;
     examine_encoding(report, SUBJECT, &fetched.answer);
     let content_type = fetched.answer.field("content-type").unwrap_or_default();
@@ -55,7 +63,11 @@ pub async fn examine(
         }
     };
     examine_descriptor(report, release, &image);
-    examine_chip(report, release, &image)
+    let descriptor = image.descriptor.as_ref();
+    Some(Kind {
+        chip: examine_chip(report, release, &image)?,
+        project: descriptor.map(|descriptor| descriptor.project_name().to_owned()),
+    })
 }
 
 fn verify(bytes: &[u8]) -> Result<Image, ImageError> {

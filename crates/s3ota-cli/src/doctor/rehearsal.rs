@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use s3ota::manifest::{Manifest, Place};
 use s3ota::tls::Roots;
-use s3ota::{Chip, Config, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
+use s3ota::{Config, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 
 use super::finding::Report;
+use super::image::Kind;
 use super::manifest::Release;
 use crate::error::CliError;
 
@@ -30,8 +31,8 @@ ota_1,    app,  ota_1,   0x800000, 0x7f0000
 pub struct Device<'a> {
     /// The manifest's URL.
     pub url: &'a str,
-    /// Its chip.
-    pub chip: Chip,
+    /// Its chip, and the project of its firmware.
+    pub kind: Kind,
     /// Its board name.
     pub board: Option<&'a str>,
     /// The roots it trusts.
@@ -53,10 +54,13 @@ pub async fn play(
     let out = *report.out();
     out.heading(format_args!(
         "device  a virtual {} with {BEFORE}",
-        device.chip
+        device.kind.chip
     ));
-    let before = ImageBuilder::new(device.chip, BEFORE).build();
-    let flash = Setup::from_csv(PARTITIONS)?.flash(&before)?;
+    let mut before = ImageBuilder::new(device.kind.chip, BEFORE);
+    if let Some(project) = &device.kind.project {
+        before = before.project_name(project);
+    }
+    let flash = Setup::from_csv(PARTITIONS)?.flash(&before.build())?;
     let mut virtual_device = VirtualDevice::new(Flash::in_memory(flash));
     let running = virtual_device.power_on()?;
     let config = Config {
@@ -68,7 +72,7 @@ pub async fn play(
             deadline: Duration::from_secs(30 * 60),
             ..Patience::default()
         },
-        ..Config::new(device.url, BEFORE, device.chip, &id)
+        ..Config::new(device.url, BEFORE, device.kind.chip, &id)
     };
     let mut workspace = Box::new(Workspace::new());
     let outcome = virtual_device

@@ -1,0 +1,263 @@
+//! A bucket's settings: who may read it, what is deleted when, what is logged.
+//!
+//! Not every service has all of them: what is asked for in vain is `Setting::Unsupported`, not an error.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::{
+    BucketLifecycleConfiguration, BucketLoggingStatus, BucketVersioningStatus, LifecycleRule,
+    LoggingEnabled, PublicAccessBlockConfiguration,
+};
+
+use super::Store;
+use crate::error::CliError;
+
+/// What a bucket is set to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Setting<T> {
+    /// This.
+    Is(T),
+    /// Nothing.
+    Unset,
+    /// The service has no such setting.
+    Unsupported,
+}
+
+impl<T> Setting<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> Option<U>) -> Setting<U> {
+        match self {
+            Self::Is(value) => f(value).map_or(Setting::Unset, Setting::Is),
+            Self::Unset => Setting::Unset,
+            Self::Unsupported => Setting::Unsupported,
+        }
+    }
+}
+
+/// What lifts up public access, and what does not: the four switches of Block Public Access.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PublicAccessBlock {
+    /// Public ACLs cannot be set, and those that are set count for nothing.
+    pub acls: bool,
+    /// Public policies cannot be set, and those that are set count for nothing.
+    pub policy: bool,
+}
+
+impl Store {
+    /// Whether the bucket is there and ours to see.
+    pub async fn exists(&self) -> Result<bool, CliError> {
+        match self.client.head_bucket().bucket(&self.bucket).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if status(&error) == Some(404) => Ok(false),
+            Err(error) if status(&error) == Some(403) => {
+                let message = format!(
+                    "the bucket {} is someone else's, or the credentials may not see it",
+                    self.bucket
+                );
+                Err(CliError::new("s3.denied", message).hint(
+                    "choose another name, which all of AWS shares; or ask for s3:ListBucket on it",
+                ))
+            }
+            Err(error) => Err(self.explain(error, "s3:ListBucket", "")),
+        }
+    }
+
+    /// The bucket's policy.
+    pub async fn policy(&self) -> Result<Setting<String>, CliError> {
+        let answer = self.client.get_bucket_policy().bucket(&self.bucket).send();
+        let setting = self.setting(answer.await, "s3:GetBucketPolicy")?;
+        Ok(setting.map(|answer| answer.policy))
+    }
+
+    /// Replaces the bucket's policy; an empty one is deleted. `false` where the service knows no policies.
+    pub async fn set_policy(&self, policy: Option<&str>) -> Result<bool, CliError> {
+        match policy {
+            Some(policy) => {
+                let put = self.client.put_bucket_policy().bucket(&self.bucket);
+                self.done(put.policy(policy).send().await, "s3:PutBucketPolicy")
+            }
+            None => {
+                let delete = self.client.delete_bucket_policy().bucket(&self.bucket);
+                self.done(delete.send().await, "s3:DeleteBucketPolicy")
+            }
+        }
+    }
+
+    /// The bucket's own Block Public Access.
+    pub async fn public_access_block(&self) -> Result<Setting<PublicAccessBlock>, CliError> {
+        let get = self.client.get_public_access_block().bucket(&self.bucket);
+        let setting = self.setting(get.send().await, "s3:GetBucketPublicAccessBlock")?;
+        Ok(setting.map(|answer| {
+            let block = answer.public_access_block_configuration?;
+            let on = |switch: Option<bool>| switch.unwrap_or(false);
+            Some(PublicAccessBlock {
+                acls: on(block.block_public_acls) && on(block.ignore_public_acls),
+                policy: on(block.block_public_policy) || on(block.restrict_public_buckets),
+            })
+        }))
+    }
+
+    /// Sets the bucket's Block Public Access. `false` where the service has none.
+    pub async fn set_public_access_block(
+        &self,
+        block: PublicAccessBlock,
+    ) -> Result<bool, CliError> {
+        let configuration = PublicAccessBlockConfiguration::builder()
+            .block_public_acls(block.acls)
+            .ignore_public_acls(block.acls)
+            .block_public_policy(block.policy)
+            .restrict_public_buckets(block.policy)
+            .build();
+        let put = self.client.put_public_access_block().bucket(&self.bucket);
+        let put = put.public_access_block_configuration(configuration);
+        self.done(put.send().await, "s3:PutBucketPublicAccessBlock")
+    }
+
+    /// The rules by which objects are deleted.
+    pub async fn lifecycle(&self) -> Result<Setting<Vec<LifecycleRule>>, CliError> {
+        let get = self
+            .client
+            .get_bucket_lifecycle_configuration()
+            .bucket(&self.bucket);
+        let setting = self.setting(get.send().await, "s3:GetLifecycleConfiguration")?;
+        Ok(setting.map(|answer| answer.rules))
+    }
+
+    /// Replaces the rules by which objects are deleted. `false` where the service has none.
+    pub async fn set_lifecycle(&self, rules: Vec<LifecycleRule>) -> Result<bool, CliError> {
+        let configuration = BucketLifecycleConfiguration::builder()
+            .set_rules(Some(rules))
+            .build()
+            .map_err(|error| CliError::new("s3.error", error.to_string()))?;
+        let put = self
+            .client
+            .put_bucket_lifecycle_configuration()
+            .bucket(&self.bucket);
+        let put = put.lifecycle_configuration(configuration);
+        self.done(put.send().await, "s3:PutLifecycleConfiguration")
+    }
+
+    /// How many rules let web pages of other origins read the bucket.
+    pub async fn cors(&self) -> Result<Setting<usize>, CliError> {
+        let get = self.client.get_bucket_cors().bucket(&self.bucket);
+        let setting = self.setting(get.send().await, "s3:GetBucketCORS")?;
+        Ok(setting.map(|answer| Some(answer.cors_rules().len()).filter(|&rules| rules > 0)))
+    }
+
+    /// Whether overwritten and deleted objects are kept.
+    pub async fn versioning(&self) -> Result<Setting<bool>, CliError> {
+        let get = self.client.get_bucket_versioning().bucket(&self.bucket);
+        let setting = self.setting(get.send().await, "s3:GetBucketVersioning")?;
+        Ok(setting.map(|answer| Some(answer.status? == BucketVersioningStatus::Enabled)))
+    }
+
+    /// The bucket that the access log goes to.
+    pub async fn logging(&self) -> Result<Setting<String>, CliError> {
+        let get = self.client.get_bucket_logging().bucket(&self.bucket);
+        let setting = self.setting(get.send().await, "s3:GetBucketLogging")?;
+        Ok(setting.map(|answer| Some(answer.logging_enabled?.target_bucket)))
+    }
+
+    /// Logs every access into another bucket. `false` where the service does not log.
+    pub async fn set_logging(&self, bucket: &str, prefix: &str) -> Result<bool, CliError> {
+        let target = LoggingEnabled::builder()
+            .target_bucket(bucket)
+            .target_prefix(prefix)
+            .build()
+            .map_err(|error| CliError::new("s3.error", error.to_string()))?;
+        let status = BucketLoggingStatus::builder().logging_enabled(target);
+        let put = self.client.put_bucket_logging().bucket(&self.bucket);
+        let put = put.bucket_logging_status(status.build());
+        self.done(put.send().await, "s3:PutBucketLogging")
+    }
+
+    /// The same service and credentials, another bucket.
+    pub fn of_bucket(&self, bucket: &str) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    fn setting<T, E>(
+        &self,
+        result: Result<T, SdkError<E, HttpResponse>>,
+        action: &'static str,
+    ) -> Result<Setting<T>, CliError>
+    where
+        E: ProvideErrorMetadata + Error + Debug + 'static,
+    {
+        match result {
+            Ok(value) => Ok(Setting::Is(value)),
+            Err(error) if is_unset(&error) => Ok(Setting::Unset),
+            Err(error) if is_unsupported(&error) => Ok(Setting::Unsupported),
+            Err(error) => Err(self.explain_setting(error, action)),
+        }
+    }
+
+    fn done<T, E>(
+        &self,
+        result: Result<T, SdkError<E, HttpResponse>>,
+        action: &'static str,
+    ) -> Result<bool, CliError>
+    where
+        E: ProvideErrorMetadata + Error + Debug + 'static,
+    {
+        match result {
+            Ok(_) => Ok(true),
+            Err(error) if is_unsupported(&error) => Ok(false),
+            Err(error) => Err(self.explain_setting(error, action)),
+        }
+    }
+
+    fn explain_setting<E>(&self, error: SdkError<E, HttpResponse>, action: &'static str) -> CliError
+    where
+        E: ProvideErrorMetadata + Error + Debug + 'static,
+    {
+        let error = self.explain(error, action, "");
+        if error.code != "s3.denied" {
+            return error;
+        }
+        let hint = match action {
+            "s3:PutBucketPolicy" => format!(
+                "it needs s3:PutBucketPolicy on {}, and no Block Public Access in the way: see \
+                 `aws s3api get-public-access-block --bucket {}`, and for the whole account \
+                 `aws s3control get-public-access-block --account-id ID`; or keep the bucket private with --private",
+                self.arn(""),
+                self.bucket
+            ),
+            _ => format!(
+                "setting up a bucket needs {action} on {}, and its Get and Put siblings: let someone who has them do it",
+                self.arn("")
+            ),
+        };
+        error.hint(hint)
+    }
+}
+
+fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error
+        .raw_response()
+        .map(|response| response.status().as_u16())
+}
+
+fn is_unset<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    // moto answers 200 and nothing where a bucket was never set to keep versions.
+    status(error) == Some(200)
+        || matches!(
+            error.code(),
+            Some(
+                "NoSuchBucketPolicy"
+                    | "NoSuchPublicAccessBlockConfiguration"
+                    | "NoSuchLifecycleConfiguration"
+                    | "NoSuchCORSConfiguration"
+            )
+        )
+}
+
+fn is_unsupported<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    matches!(error.code(), Some("NotImplemented" | "MethodNotAllowed"))
+        || matches!(status(error), Some(405 | 501))
+}
