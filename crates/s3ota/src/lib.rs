@@ -43,6 +43,8 @@
 //! - A switch is one otadata record written whole. Power may fail at any moment; the old image boots, or the new one.
 //! - A device never goes back to an older release by itself, except that a release which fails its trial is left for
 //!   the one before, and not tried again.
+//! - With [release keys](Config::release_keys), nothing but what one of them signed is installed, whoever owns the server or
+//!   the network. The repository's SECURITY.md lists the attacks, what stops each, and what is not stopped.
 //! - Nothing waits for ever: there is a limit on silence and one on the whole update.
 //! - The library allocates nothing and does not panic, whatever a server sends.
 

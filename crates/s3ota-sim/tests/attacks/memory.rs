@@ -28,8 +28,8 @@ const LOG: usize = 64;
 const ENTRY: usize = 32;
 
 /// A device with one owner.
+#[derive(Clone, Copy)]
 struct Life {
-    owner: Owner,
     bootloader: Bootloader,
 }
 
@@ -39,17 +39,20 @@ fn tears(length: u32) -> Vec<Tear> {
         reached,
         mix: Mix::InOrder,
     });
-    let seeded = (1..4u64).map(|seed| Tear {
+    let seeded = (1..3u64).map(|seed| Tear {
         reached: length / 3,
         mix: Mix::Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
     });
     in_order.into_iter().chain(seeded).collect()
 }
 
+fn owner() -> Owner {
+    Owner::new(1)
+}
+
 /// Under both kinds of bootloader.
 fn both() -> [Life; 2] {
     [false, true].map(|app_rollback| Life {
-        owner: Owner::new(1),
         bootloader: Bootloader { app_rollback },
     })
 }
@@ -81,7 +84,7 @@ impl Life {
         let (at, version) = self.boots(flash).await;
         let offer = at_port(offer, PORT);
         let network = Network::new(move |request, _| offer.answer(request).into());
-        let keys = [self.owner.key()];
+        let keys = [owner().key()];
         let config = Config {
             release_keys: &keys,
             ..network.config(&version, IMPATIENT)
@@ -94,20 +97,17 @@ impl Life {
 
     /// A release for everyone.
     fn releases(&self, version: &str, serial: u64) -> Bucket {
-        self.owner
-            .signs(&release_of(version, small(version)), |document| {
-                document.serial = Some(serial);
-            })
+        owner().signs(&release_of(version, small(version)), |document| {
+            document.serial = Some(serial);
+        })
     }
 
     /// Shows it a release that is for nobody, with this serial and a floor.
     async fn sees(&self, flash: &mut Flash, serial: u64) {
-        let seen = self
-            .owner
-            .signs(&self.releases("9.0.0", serial), |document| {
-                document.min_version = Some("1.2.0".into());
-                document.rollout = Some(Rollout::NOBODY);
-            });
+        let seen = owner().signs(&self.releases("9.0.0", serial), |document| {
+            document.min_version = Some("1.2.0".into());
+            document.rollout = Some(Rollout::NOBODY);
+        });
         let outcome = self.is_offered(flash, &seen).await;
         assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::NotInRollout)));
     }
@@ -158,10 +158,10 @@ fn small(version: &str) -> Vec<u8> {
         .build()
 }
 
-/// Leaves no room behind either record.
-fn fill_logs(flash: &mut Flash) {
+/// Leaves no room behind the records in these sectors.
+fn fill_logs(flash: &mut Flash, sectors: &[usize]) {
     let mut bytes = flash.bytes().to_vec();
-    for sector in OTADATA {
+    for &sector in sectors {
         for entry in bytes[sector + LOG..sector + 0x1000].chunks_mut(ENTRY) {
             if entry.iter().all(|&byte| byte == 0xff) {
                 entry.fill(0);
@@ -194,7 +194,7 @@ async fn memory_outlives_power_cuts() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_outlives_full_logs() {
-    for (life, updates) in both().into_iter().zip([0, 2]) {
+    for (life, updates) in both().into_iter().flat_map(|life| [(life, 0), (life, 2)]) {
         let mut flash = life.flash();
         for n in 0..updates {
             life.updates_to(&mut flash, &format!("1.3.{n}"), n + 1)
@@ -202,13 +202,14 @@ async fn memory_outlives_full_logs() {
         }
         life.sees(&mut flash, 20).await;
         let running = life.boots(&mut flash).await;
-        for serial in [21, 22, 23] {
-            fill_logs(&mut flash);
+        for (serial, full) in [(21, &OTADATA[..]), (22, &OTADATA[..1]), (23, &OTADATA[1..])] {
+            fill_logs(&mut flash, full);
             let before = flash.bytes().to_vec();
             flash.record();
             life.sees(&mut flash, serial).await;
             let record = flash.take_record();
-            assert!(life.remembers_through(&before, &record, serial - 1).await > 3);
+            let cuts = life.remembers_through(&before, &record, serial - 1).await;
+            assert!(cuts > 3, "power never failed");
             life.remembers(flash.bytes(), serial).await;
         }
         assert_eq!(life.boots(&mut flash).await, running);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use s3ota::Patience;
+use s3ota::{Chip, Patience};
+use s3ota_image::app::ImageBuilder;
 
 use crate::bucket::{Bucket, Object};
 use crate::field::*;
@@ -66,7 +67,7 @@ async fn redirect_to_the_attackers_host() {
     redirect(Object::Manifest, theirs.server.url("/manifest.json"));
     lamp.asks(&mirror).await.is_refused("release.signature");
     theirs.put(Bucket {
-        image: image(s3ota::Chip::Esp32C3, "1.1.0+theirs", PROJECT),
+        image: image(Chip::Esp32C3, "1.1.0+theirs", PROJECT),
         ..signed.clone()
     });
     redirect(Object::Image, theirs.server.url("/image.bin"));
@@ -103,17 +104,21 @@ async fn endless_data() {
         )
     }));
     lamp.asks(&mirror).await.is_refused("http.invalid");
-    // The right image, and then more of it.
-    let right = signed.image.clone();
-    mirror.says(move |request, _| {
-        let chunk = |bytes: &[u8]| {
-            let size = format!("{:x}\r\n", bytes.len()).into_bytes();
-            [&size, bytes, b"\r\n"].concat()
-        };
-        let endless = Reply::Endless([head(), chunk(&right)].concat(), chunk(&[0; 4096]));
-        (Object::of(request) == Object::Image).then_some(endless)
-    });
-    lamp.asks(&mirror).await.fails("image.size");
+    // An image that is right for as long as it should be, and then goes on; and one that is longer from the start.
+    let longer = ImageBuilder::new(Chip::Esp32C3, "1.1.0").length(1_500_000);
+    for image in [signed.image.clone(), longer.build()] {
+        mirror.says(move |request, _| {
+            let chunk = |bytes: &[u8]| {
+                let size = format!("{:x}\r\n", bytes.len()).into_bytes();
+                [&size, bytes, b"\r\n"].concat()
+            };
+            let endless = Reply::Endless([head(), chunk(&image)].concat(), chunk(&[0; 4096]));
+            (Object::of(request) == Object::Image).then_some(endless)
+        });
+        let answer = lamp.asks(&mirror).await;
+        answer.fails("image.size");
+        assert!(answer.written < 110_000, "{answer:?}");
+    }
     mirror.behaves();
     lamp.asks(&mirror).await.is_installed("1.1.0");
 }
