@@ -187,7 +187,7 @@ struct Cast {
 impl Cast {
     fn choose(args: &DemoArgs) -> Result<Self, CliError> {
         let Some([old, new]) = args.firmware.as_deref() else {
-            let made_up = |version| Firmware::made_up(Chip::Esp32C3, version);
+            let made_up = |version| Firmware::made_up(Chip::Esp32C3, "lamp", version);
             return Ok(Self {
                 old: made_up("1.0.0")?,
                 new: made_up("1.1.0")?,
@@ -202,19 +202,23 @@ impl Cast {
                 format!("the new firmware's version: {error}"),
             )
         })?;
+        // Devices take releases of their own project only.
+        let project = new
+            .image
+            .descriptor
+            .as_ref()
+            .map_or("", Descriptor::project_name)
+            .to_owned();
         let next = format!("{}.{}.0", version.major(), version.minor() + 1);
-        Ok(Self {
-            old,
-            new,
-            broken: Firmware::made_up(chip, &next)?,
-        })
+        let broken = Firmware::made_up(chip, &project, &next)?;
+        Ok(Self { old, new, broken })
     }
 }
 
 impl Firmware {
     /// A firmware that is valid in every respect, and runs nowhere.
-    fn made_up(chip: Chip, version: &str) -> Result<Self, CliError> {
-        let builder = ImageBuilder::new(chip, version).project_name("lamp");
+    fn made_up(chip: Chip, project: &str, version: &str) -> Result<Self, CliError> {
+        let builder = ImageBuilder::new(chip, version).project_name(project);
         Self::from_image(builder.length(FIRMWARE_SIZE).build())
     }
 
