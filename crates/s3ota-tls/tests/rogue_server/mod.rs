@@ -328,9 +328,13 @@ fn serve(mut socket: TcpStream, identity: &Identity, what: Misbehaviour) -> io::
             keys.send(&mut socket, APPLICATION_DATA, GREETING)?;
             return linger(socket);
         }
-        M::EndlessHandshake => loop {
-            keys.send(&mut socket, HANDSHAKE, &flight[0])?;
-        },
+        M::EndlessHandshake => {
+            // More than any client should take.
+            for _ in 0..20_000 {
+                keys.send(&mut socket, HANDSHAKE, &flight[0])?;
+            }
+            return linger(socket);
+        }
         M::FinishedFirst => keys.send(&mut socket, HANDSHAKE, &flight.concat())?,
         M::NoisyHandshake(seed) => {
             let mut noise = Noise(seed);
