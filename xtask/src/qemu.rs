@@ -68,8 +68,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let dir = paths::target()?.join("emulator");
     let s3ota = build_s3ota()?;
     let authority = server::authority(&s3ota, &dir.join("authority"))?;
-    let images = build_firmwares(&dir, &authority)?;
-    let flash = flash_image(&dir, &images[variants::FIRST.name])?;
+    let release_key = server::release_key(&s3ota, &dir.join("keys"))?;
+    let images = build_firmwares(&dir, &authority, &release_key)?;
+    let flash = flash_image(&dir.join("flash.bin"), &images[variants::FIRST.name])?;
+    let flash_with_key = flash_image(
+        &dir.join("flash-with-key.bin"),
+        &images[variants::FIRST_WITH_KEY.name],
+    )?;
     println!(
         "{} firmwares and a flash of 4 MB are in {}",
         images.len(),
@@ -84,8 +89,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         emulator,
         s3ota,
         authority,
+        release_key,
         images,
         flash,
+        flash_with_key,
         transcript,
     };
     let all_held = scenarios::run(&bench, args.cuts, args.seed, args.jobs)?;
@@ -120,11 +127,16 @@ fn build_s3ota() -> Result<PathBuf> {
 }
 
 /// Builds every variant: its ELF file by its name.
-fn build_firmwares(dir: &Path, authority: &Path) -> Result<HashMap<&'static str, PathBuf>> {
+fn build_firmwares(
+    dir: &Path,
+    authority: &Path,
+    release_key: &Path,
+) -> Result<HashMap<&'static str, PathBuf>> {
     let manifest_url = format!("https://{SERVER}:{PORT}/{}/stable.json", server::PREFIX);
     let settings = Settings {
         manifest_url: &manifest_url,
         root_ca: authority,
+        release_key: &release_key.with_extension("key.pub"),
     };
     let build = |variant: Variant| {
         println!("building {} {}", variants::PACKAGE, variant.name);
@@ -135,11 +147,11 @@ fn build_firmwares(dir: &Path, authority: &Path) -> Result<HashMap<&'static str,
 }
 
 /// Makes the flash as the cable leaves it: bootloader, partition table, and a firmware in the first slot.
-fn flash_image(dir: &Path, elf: &Path) -> Result<PathBuf> {
+fn flash_image(flash: &Path, elf: &Path) -> Result<PathBuf> {
     let espflash = toolchain::in_path("espflash").ok_or(
         "espflash is missing: `cargo install --locked espflash --version 4.7.0 --no-default-features --features cli`",
     )?;
-    let merged = dir.join("merged.bin");
+    let merged = flash.with_extension("merged");
     let output = Command::new(espflash)
         .args([
             "save-image",
@@ -162,9 +174,8 @@ fn flash_image(dir: &Path, elf: &Path) -> Result<PathBuf> {
     }
     let mut bytes = fs::read(&merged).map_err(|error| paths::about(&merged, &error))?;
     bytes.resize(4 << 20, 0xff);
-    let flash = dir.join("flash.bin");
-    fs::write(&flash, bytes).map_err(|error| paths::about(&flash, &error))?;
-    Ok(flash)
+    fs::write(flash, bytes).map_err(|error| paths::about(flash, &error))?;
+    Ok(flash.to_owned())
 }
 
 /// Joins stdin and stdout to a TCP connection until either side has enough.

@@ -20,7 +20,7 @@ use super::otadata;
 use super::random::Random;
 use super::server::Server;
 use super::transcript::{Part, Transcript, Who};
-use super::variants::{HANGS, NEVER_CONFIRMS, NEXT, PANICS, SECOND, Variant};
+use super::variants::{HANGS, NEVER_CONFIRMS, NEXT, NEXT_WITH_KEY, PANICS, SECOND, Variant};
 use crate::{Result, paths};
 
 /// What all scenarios share.
@@ -29,10 +29,14 @@ pub struct Bench {
     pub emulator: PathBuf,
     pub s3ota: PathBuf,
     pub authority: PathBuf,
+    /// The key that signs releases.
+    pub release_key: PathBuf,
     /// The ELF files of the firmwares, by name.
     pub images: HashMap<&'static str, PathBuf>,
     /// The flash as the cable left it, with 1.0.0.
     pub flash: PathBuf,
+    /// The same, of a firmware that takes signed releases only.
+    pub flash_with_key: PathBuf,
     pub transcript: Transcript,
 }
 
@@ -66,6 +70,7 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64, jobs: u16) -> Result<bool> {
         let cuts = cuts_of(cuts, seed, course)?;
         let scenarios: Vec<_> = broken
             .into_iter()
+            .chain([Scenario::Signed])
             .chain(cuts.into_iter().map(Scenario::Cut))
             .collect();
         let done = AtomicUsize::new(0);
@@ -100,6 +105,7 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64, jobs: u16) -> Result<bool> {
 #[derive(Debug, Clone, Copy)]
 enum Scenario {
     Broken(Variant),
+    Signed,
     Cut(Cut),
 }
 
@@ -110,6 +116,7 @@ impl Scenario {
                 format!("1.2.0 {}", what_is_wrong(&variant)),
                 broken(bench, variant),
             ),
+            Self::Signed => ("signed releases".to_owned(), signed(bench)),
             Self::Cut(cut) => (cut.to_string(), power_cut(bench, cut)),
         }
     }
@@ -330,6 +337,26 @@ fn broken(bench: &Bench, variant: Variant) -> Result<String> {
     device.end(outcome)
 }
 
+/// A device with a release key leaves alone what nobody signed, and takes what is signed.
+fn signed(bench: &Bench) -> Result<String> {
+    let mut device = Device::new(bench, "signed releases", &bench.flash_with_key, false)?;
+    let outcome = (|| {
+        device.publish(SECOND)?;
+        device.power_on()?;
+        device.expect(&[RUNS])?;
+        device.expect(&["the manifest is not signed"])?;
+        device.cut_power();
+        device.publish(NEXT_WITH_KEY)?;
+        device.power_on()?;
+        device.expect(&["1.3.0 is on flash in slot 1"])?;
+        device.expect(&["simple 1.3.0, Trial"])?;
+        device.expect(&[CONFIRMED])?;
+        device.settled("1.3.0", 1)?;
+        Ok("1.1.0, which nobody signed, is left alone; 1.3.0 is taken".to_owned())
+    })();
+    device.end(outcome)
+}
+
 /// The power is cut, perhaps twice. Whatever boots then is whole; an update that works is made, and one that does not is
 /// left.
 fn power_cut(bench: &Bench, cut: Cut) -> Result<String> {
@@ -413,10 +440,17 @@ impl<'b> Device<'b> {
         })
     }
 
-    /// Publishes a firmware.
+    /// Publishes a firmware, signed if it has the key itself.
     fn publish(&mut self, variant: Variant) -> Result<()> {
-        let version = self.server.publish(&self.bench.images[variant.name])?;
-        let note = format!("published {version} ({})", variant.name);
+        let Bench {
+            images,
+            release_key,
+            ..
+        } = self.bench;
+        let key = variant.has_key.then_some(release_key.as_path());
+        let version = self.server.publish(&images[variant.name], key)?;
+        let signed = if key.is_some() { ", signed" } else { "" };
+        let note = format!("published {version} ({}){signed}", variant.name);
         self.part.line(Who::Harness, note);
         Ok(())
     }

@@ -35,6 +35,24 @@ pub fn authority(s3ota: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(certificate)
 }
 
+/// Makes a key that signs releases, unless it is there. Its public half is beside it, in `release.key.pub`.
+pub fn release_key(s3ota: &Path, dir: &Path) -> Result<PathBuf> {
+    let key = dir.join("release.key");
+    if !key.exists() {
+        paths::make_dir(dir)?;
+        let output = Command::new(s3ota)
+            .args(["keygen", "--no-passphrase"])
+            .arg(&key)
+            .output()
+            .map_err(|error| paths::about(s3ota, &error))?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("`s3ota keygen`: {why}"));
+        }
+    }
+    Ok(key)
+}
+
 /// A server with an empty bucket.
 #[derive(Debug)]
 pub struct Server {
@@ -110,13 +128,19 @@ impl Server {
         })
     }
 
-    /// Publishes a firmware. Gives the version.
-    pub fn publish(&self, elf: &Path) -> Result<String> {
-        let output = Command::new(&self.s3ota)
+    /// Publishes a firmware, signed if there is a key. Gives the version.
+    pub fn publish(&self, elf: &Path, key: Option<&Path>) -> Result<String> {
+        let mut command = Command::new(&self.s3ota);
+        command
             .args(["publish", "--json"])
             .arg(elf)
             .arg(format!("s3://{PREFIX}"))
-            .args(["--public-url", &format!("https://{SERVER}:{PORT}/{BUCKET}")])
+            .args(["--public-url", &format!("https://{SERVER}:{PORT}/{BUCKET}")]);
+        if let Some(key) = key {
+            command.arg("--key").arg(key);
+        }
+        let output = command
+            .env_remove("S3OTA_KEY")
             .env(
                 "AWS_ENDPOINT_URL",
                 format!("https://localhost:{}", self.address.port()),

@@ -24,6 +24,8 @@ pub struct Variant {
     pub version: &'static str,
     /// What breaks it.
     fault: Option<Fault>,
+    /// It has a release key, and takes nothing else than what is signed with it.
+    pub has_key: bool,
 }
 
 /// A statement too many.
@@ -58,6 +60,10 @@ pub const FIRST: Variant = sound("1.0.0");
 pub const SECOND: Variant = sound("1.1.0");
 /// What is published after a failure or a power cut.
 pub const NEXT: Variant = sound("1.3.0");
+/// What is flashed by cable, where releases are signed.
+pub const FIRST_WITH_KEY: Variant = with_key("1.0.0-with-key", FIRST);
+/// What it updates itself to.
+pub const NEXT_WITH_KEY: Variant = with_key("1.3.0-with-key", NEXT);
 
 // The compiler must not see that what follows is never reached, or it would leave it out: the images are whole.
 
@@ -65,6 +71,7 @@ pub const NEXT: Variant = sound("1.3.0");
 pub const PANICS: Variant = Variant {
     name: "1.2.0-panics",
     version: "1.2.0",
+    has_key: false,
     fault: Some(Fault {
         at: STARTED,
         place: Place::Behind,
@@ -76,6 +83,7 @@ pub const PANICS: Variant = Variant {
 pub const HANGS: Variant = Variant {
     name: "1.2.0-hangs",
     version: "1.2.0",
+    has_key: false,
     fault: Some(Fault {
         at: GUARD,
         place: Place::InsteadOf,
@@ -89,6 +97,7 @@ pub const HANGS: Variant = Variant {
 pub const NEVER_CONFIRMS: Variant = Variant {
     name: "1.2.0-never-confirms",
     version: "1.2.0",
+    has_key: false,
     fault: Some(Fault {
         at: ONLINE,
         place: Place::Behind,
@@ -97,7 +106,16 @@ pub const NEVER_CONFIRMS: Variant = Variant {
 };
 
 /// All of them.
-pub const ALL: [Variant; 6] = [FIRST, SECOND, PANICS, HANGS, NEVER_CONFIRMS, NEXT];
+pub const ALL: [Variant; 8] = [
+    FIRST,
+    SECOND,
+    PANICS,
+    HANGS,
+    NEVER_CONFIRMS,
+    NEXT,
+    FIRST_WITH_KEY,
+    NEXT_WITH_KEY,
+];
 
 /// The example, unchanged, in some version.
 const fn sound(version: &'static str) -> Variant {
@@ -105,6 +123,15 @@ const fn sound(version: &'static str) -> Variant {
         name: version,
         version,
         fault: None,
+        has_key: false,
+    }
+}
+
+const fn with_key(name: &'static str, sound: Variant) -> Variant {
+    Variant {
+        name,
+        has_key: true,
+        ..sound
     }
 }
 
@@ -115,6 +142,8 @@ pub struct Settings<'a> {
     pub manifest_url: &'a str,
     /// The certificate of the server's authority.
     pub root_ca: &'a Path,
+    /// The public key of those that have one.
+    pub release_key: &'a Path,
 }
 
 impl Variant {
@@ -135,6 +164,14 @@ impl Variant {
             .env("WIFI_PASSWORD", "")
             .env("MANIFEST_URL", settings.manifest_url)
             .env("ROOT_CA", settings.root_ca)
+            .env(
+                "RELEASE_KEY",
+                if self.has_key {
+                    settings.release_key
+                } else {
+                    Path::new("")
+                },
+            )
             .status()
             .map_err(|error| format!("the compiler cannot be started: {error}"))?;
         if !status.success() {
