@@ -620,6 +620,35 @@ mod tests {
         assert_ne!(moments(7), moments(8));
     }
 
+    /// Where there is no emulator nothing else would notice that a line was reworded.
+    #[test]
+    fn the_lines_that_are_waited_for_are_those_the_firmware_says() {
+        let sources = [
+            paths::root().join("crates/s3ota/src"),
+            paths::root().join("crates/s3ota-manifest/src"),
+            paths::firmware().join("s3ota-esp/src"),
+            paths::firmware().join("examples/simple/src"),
+        ];
+        let files = sources
+            .iter()
+            .flat_map(|dir| paths::files_below(dir).unwrap());
+        let text: String = files
+            .map(|file| fs::read_to_string(file).unwrap())
+            .collect();
+        for line in [
+            "simple {VERSION}, {:?}",
+            "the manifest offers {}, running is {}",
+            "{version} is on flash in slot {} and boots next",
+            "restarting into {}",
+            CONFIRMED,
+            "going back to the old firmware",
+            "no update: {reason:?}",
+            "the manifest is not signed",
+        ] {
+            assert!(text.contains(line), "nobody says `{line}` any more");
+        }
+    }
+
     #[test]
     fn the_device_is_flashed_with_the_first_version() {
         assert_eq!(
