@@ -54,6 +54,7 @@ fn the_matrix_says_what_the_tests_say() {
     let matrix = read("MATRIX.md");
     let rows = rows(&matrix);
     let docs = read("src/lib.rs").replace("\n//! ", " ");
+    let readme = read("../../README.md");
     for (file, what) in [
         ("tests/chains.rs", "certificate chains"),
         ("tests/misbehaviour.rs", "misbehaving servers"),
@@ -63,6 +64,10 @@ fn the_matrix_says_what_the_tests_say() {
         let count = format!("{} {what}", cases.len());
         assert!(matrix.contains(&count), "there are {count}");
         assert!(docs.contains(&count), "there are {count}");
+        assert!(
+            readme.contains(&count) || what == "sets of vectors",
+            "there are {count}"
+        );
         for (name, words) in cases {
             let row = rows.get(&name);
             let row = row.unwrap_or_else(|| panic!("{name} is not in MATRIX.md"));
