@@ -4,7 +4,9 @@ mod support;
 
 use s3ota::{Agent, Boot, Error, Installed, NoUpdate, Outcome, Schedule, Workspace};
 use s3ota_image::otadata::{Record, State};
-use s3ota_sim::{Bootloader, Flash, RunningFirmware, Setup, VirtualDevice};
+use s3ota_sim::{
+    Bootloader, Flash, Mix, Operation, PowerCut, RunningFirmware, Setup, Tear, VirtualDevice,
+};
 use std::time::Duration;
 use support::*;
 
@@ -308,6 +310,79 @@ async fn a_torn_record_counts_as_absent_and_the_next_update_works() {
         ("1.0.0", Boot::Confirmed)
     );
     install_and_confirm(&mut device, "1.1.0").await;
+}
+
+/// A flash on which power failed while `record` was programmed, so that bits read as the one or the other.
+fn torn_unsteadily(before: &[u8], at: u32, record: &[u8], seed: u64) -> Flash {
+    let mut flash = Flash::in_memory(before.to_vec());
+    flash.cut_power(PowerCut {
+        operation: 0,
+        tear: Tear {
+            reached: 0,
+            mix: Mix::Seeded(seed),
+        },
+        flaky: true,
+    });
+    let bytes = record.to_vec();
+    let torn = flash.repeat(&Operation::Program { at, bytes });
+    assert!(torn.is_err());
+    flash.restore_power();
+    flash
+}
+
+#[tokio::test]
+async fn a_record_that_reads_differently_each_time_leads_to_no_firmware_without_a_trial() {
+    let mut device = device("1.0.0");
+    install(&mut device, "1.1.0").await;
+    let whole = device.flash().bytes().to_vec();
+    let mut before = whole.clone();
+    before[0xe000..0xe004].fill(0xff);
+    let mut strayed = 0;
+    for seed in 0..400 {
+        // The sequence is written last of all: without it the record is none.
+        let flash = torn_unsteadily(&before, 0xe000, &whole[0xe000..0xe004], seed);
+        let mut device = VirtualDevice::new(flash);
+        let mut on_trial = 0;
+        for _ in 0..6 {
+            let running = device.power_on().unwrap();
+            strayed += usize::from(running.restarts > 0 && on_trial == 0);
+            match running.version() {
+                "1.0.0" => {}
+                _ => {
+                    assert!(
+                        matches!(running.boot, Boot::Trial { .. }),
+                        "{seed}: {running:?}"
+                    );
+                    on_trial += 1;
+                }
+            }
+        }
+        assert_eq!(device.power_on().unwrap().version(), "1.0.0", "{seed}");
+        assert!(on_trial <= 3, "{seed}");
+    }
+    assert!(strayed > 0, "the bootloader never believed such a record");
+}
+
+#[tokio::test]
+async fn first_bytes_that_read_differently_each_time_are_written_anew() {
+    let mut device = device("1.0.0");
+    device.power_on().unwrap();
+    let otadata = device.flash().bytes()[0xd000..0xf000].to_vec();
+    install(&mut device, "1.1.0").await;
+    let whole = device.flash().bytes().to_vec();
+    // As if power had failed while the first bytes were written, before the switch.
+    let mut before = whole.clone();
+    before[0xd000..0xf000].copy_from_slice(&otadata);
+    before[0x200000..0x200020].fill(0xff);
+    for seed in 0..100 {
+        let flash = torn_unsteadily(&before, 0x200000, &whole[0x200000..0x200020], seed);
+        let mut device = VirtualDevice::new(flash);
+        device.power_on().unwrap();
+        install(&mut device, "1.1.0").await;
+        for _ in 0..3 {
+            assert_eq!(device.power_on().unwrap().version(), "1.1.0", "{seed}");
+        }
+    }
 }
 
 #[tokio::test]

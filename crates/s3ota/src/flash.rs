@@ -11,10 +11,35 @@ use s3ota_image::otadata::SECTOR_SIZE;
 use crate::Error;
 use crate::error::flash as flash_error;
 
+/// Bytes that decide what boots: an otadata record, the first ones of an image.
+pub(crate) const STEADY_LEN: usize = 32;
+
+/// How often these are read, and must read the same.
+const READS: u32 = 32;
+
 /// Reads from offset `at` of the chip.
 #[inline(never)]
 pub(crate) fn read<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
     block_on(flash.read(at, bytes)).map_err(flash_error)
+}
+
+/// Reads bytes that decide what boots. `None` if they read differently: bits that were changing when power failed may lie
+/// between 0 and 1, and read as either.
+#[inline(never)]
+pub(crate) fn read_steady<F: NorFlash>(
+    flash: &mut F,
+    at: u32,
+) -> Result<Option<[u8; STEADY_LEN]>, Error> {
+    let mut bytes = [0; STEADY_LEN];
+    read(flash, at, &mut bytes)?;
+    for _ in 1..READS {
+        let mut again = [0; STEADY_LEN];
+        read(flash, at, &mut again)?;
+        if again != bytes {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes))
 }
 
 /// Writes to offset `at` of the chip.

@@ -106,6 +106,17 @@ pub(crate) fn is_trial(record: &Record) -> bool {
     !confirmed
 }
 
+/// What a record counts as that reads differently each time: torn.
+const UNSTEADY: Record = Record {
+    crc: 0,
+    ..Record::new(0, State::Undefined, PLAIN)
+};
+
+/// Whether power failed while this was written or erased.
+fn is_torn(record: &Record) -> bool {
+    !record.is_idf_invalid() && !record.crc_matches()
+}
+
 /// Both records, as they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Otadata {
@@ -119,9 +130,8 @@ impl Otadata {
     pub(crate) fn read<F: NorFlash>(flash: &mut F, layout: &Layout) -> Result<Self, Error> {
         let mut records = [Record::ERASED; 2];
         for (sector, record) in [0, SECTOR_SIZE].into_iter().zip(&mut records) {
-            let mut bytes = [0; RECORD_LEN];
-            flash::read(flash, layout.otadata + sector, &mut bytes)?;
-            *record = Record::parse(&bytes);
+            let bytes = flash::read_steady(flash, layout.otadata + sector)?;
+            *record = bytes.map_or(UNSTEADY, |bytes| Record::parse(&bytes));
         }
         Ok(Self {
             records,
@@ -136,12 +146,29 @@ impl Otadata {
         Some((sector, *self.records.get(sector)?))
     }
 
-    /// The sector a new record goes to: the one that is not in force.
+    /// The sector a new record goes to: the one that is not in force. If none is, a torn one does not stay.
     pub(crate) fn spare(&self) -> usize {
         match active(&self.records) {
             Some(0) => 1,
-            _ => 0,
+            Some(_) => 0,
+            None => {
+                let [first, second] = &self.records;
+                usize::from(!is_torn(first) && is_torn(second))
+            }
         }
+    }
+
+    /// Erases records that are torn. Whether there were any.
+    #[inline(never)]
+    pub(crate) fn erase_torn<F: NorFlash>(&mut self, flash: &mut F) -> Result<bool, Error> {
+        let mut any = false;
+        for (sector, record) in self.records.into_iter().enumerate() {
+            if is_torn(&record) {
+                self.write(flash, sector, Record::ERASED)?;
+                any = true;
+            }
+        }
+        Ok(any)
     }
 
     /// A record that will be in force once it is written, and selects `slot`.

@@ -426,20 +426,19 @@ impl Verified {
             image,
         } = self;
         let at = slot.offset;
-        let mut back = [0; WITHHELD];
-        flash::read(flash, at, &mut back)?;
         // They are there, or torn, if an update before this one was cut off just here.
-        if back != withheld {
-            if !is_blank::<F>(&back) {
+        let mut back = flash::read_steady(flash, at)?;
+        if back != Some(withheld) {
+            if !back.is_some_and(|back| is_blank::<F>(&back)) {
                 flash::read(flash, at, block)?;
                 flash::erase_sector(flash, at)?;
                 let rest = block.get(WITHHELD..).unwrap_or_default();
                 flash::write(flash, at + WITHHELD as u32, rest)?;
             }
             flash::write(flash, at, &withheld)?;
-            flash::read(flash, at, &mut back)?;
+            back = flash::read_steady(flash, at)?;
         }
-        if back != withheld {
+        if back != Some(withheld) {
             return Err(FirmwareError::ReadBack.into());
         }
         Ok(Bootable {

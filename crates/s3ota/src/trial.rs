@@ -40,7 +40,8 @@ pub enum Boot {
     },
     /// The bootloader refused the new image and booted this one instead.
     FellBack,
-    /// It was on trial, has used up its boots, and is given up. **Restart now**: the old image will run.
+    /// It was on trial, has used up its boots, and is given up; or the record that led to it does not hold, because power
+    /// failed in it. **Restart now**: the old image will run.
     GivenUp,
 }
 
@@ -70,6 +71,12 @@ fn guard<F: NorFlash>(flash: &mut F, running: u32, trial_boots: u8) -> Result<Bo
     let running = layout.running(running)?;
     let mut otadata = Otadata::read(flash, &layout)?;
     let Some((sector, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
+        // The bootloader came here by a record that was sound when it read it, and is not now. It would again, or not.
+        let strayed = due(&layout, &otadata) != Some(running);
+        if strayed && otadata.erase_torn(flash)? {
+            log::warn!("an otadata record reads differently each time: it is erased");
+            return Ok(Boot::GivenUp);
+        }
         return Ok(Boot::Confirmed);
     };
     if selected(&layout, &record) != Some(running) {
@@ -94,6 +101,15 @@ fn selected(layout: &Layout, record: &Record) -> Option<Running> {
     layout
         .slot(record.slot(layout.slot_count())?)
         .map(Running::Slot)
+}
+
+/// What the bootloader tries first.
+fn due(layout: &Layout, otadata: &Otadata) -> Option<Running> {
+    match otadata.in_force() {
+        Some((_, record)) => selected(layout, &record),
+        None if layout.factory.is_some() => Some(Running::Factory),
+        None => layout.slot(0).map(Running::Slot),
+    }
 }
 
 /// The slot that was left for the one a record selects, as far as it says so.

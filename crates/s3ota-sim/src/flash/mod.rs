@@ -132,8 +132,8 @@ impl Flash {
 
     /// The same flash, which lets words be programmed again as the chips do: the result is the AND of old and new.
     ///
-    /// By default that is [`FlashError::NotErased`], for it is nearly always a mistake, and impossible with flash
-    /// encryption.
+    /// By default that is [`FlashError::NotErased`], for it is nearly always a mistake. With flash encryption what is ANDed
+    /// is cipher text: it reads as noise.
     pub fn with_rewrites(self) -> Self {
         Self {
             rewrites: true,
@@ -154,10 +154,17 @@ impl Flash {
                 encrypt(cipher, at, sector);
             }
         }
-        self.cipher = Some(cipher);
         let length = self.bytes.len() as u32;
         self.keep(0..length)?;
-        Ok(self)
+        Ok(self.with_key(key))
+    }
+
+    /// A flash whose contents are encrypted already, by [`encrypted`](Flash::encrypted) with this key.
+    pub fn with_key(self, key: u64) -> Self {
+        Self {
+            cipher: Some(Cipher { key }),
+            ..self
+        }
     }
 
     /// What the chip holds, bit for bit: with encryption, the cipher text.
@@ -178,6 +185,22 @@ impl Flash {
     /// Ends the record, and returns it.
     pub fn take_record(&mut self) -> Vec<Operation> {
         self.record.take().unwrap_or_default()
+    }
+
+    /// Does an operation again that was [recorded](Flash::record).
+    ///
+    /// # Errors
+    ///
+    /// [`FlashError::NoPower`] and [`FlashError::File`].
+    ///
+    /// # Panics
+    ///
+    /// Where the operation reaches beyond this flash.
+    pub fn repeat(&mut self, operation: &Operation) -> Result<(), FlashError> {
+        if !self.has_power {
+            return Err(FlashError::NoPower);
+        }
+        self.change(operation.clone())
     }
 
     /// Has power fail in an operation to come: that operation is torn, and from then on everything is
@@ -241,7 +264,7 @@ impl Flash {
             .zip(&self.bytes[range])
             .position(|(at, &byte)| byte | self.flaky.bits(at) != 0xff);
         if let Some(dirty) = dirty
-            && !(self.rewrites && self.cipher.is_none())
+            && !self.rewrites
         {
             return Err(FlashError::NotErased {
                 offset: offset + dirty as u32,

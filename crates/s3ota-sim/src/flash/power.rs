@@ -159,6 +159,8 @@ impl Operation {
             return Vec::new();
         };
         let mut noise = Noise::new(!seed);
+        // A quarter of the bits, or hardly any: a single one is what may pass for sound for long.
+        let few = noise.next() & 1 == 0;
         let start = self.range().start;
         self.working_on(start + tear.reached)
             .map(|at| {
@@ -167,7 +169,11 @@ impl Operation {
                     Self::Erase { .. } => 0xff,
                     Self::Program { bytes, .. } => old & bytes[(at - start) as usize],
                 };
-                (at, (old ^ new) & noise.byte() & noise.byte())
+                let mut bits = (old ^ new) & noise.byte() & noise.byte();
+                if few {
+                    bits &= noise.byte() & noise.byte() & noise.byte();
+                }
+                (at, bits)
             })
             .filter(|(_, bits)| *bits != 0)
             .collect()

@@ -3,12 +3,14 @@
 use s3ota_image::otadata::RECORD_LEN;
 use s3ota_sim::{Mix, Operation, Tear};
 
+use crate::life::{Board, Place, Units};
+
 /// How much is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     /// A sample spread over everything.
     Sample,
-    /// Every byte of every operation on otadata and journal, a dense sample of the others.
+    /// Every byte of every operation on otadata, a dense sample of the others.
     Full,
 }
 
@@ -41,20 +43,21 @@ impl Cut {
     }
 }
 
-/// The moments tried of an operation. `delicate` is one on otadata or a journal.
+/// The moments tried of an operation.
 pub fn moments(
     operation: &Operation,
     flash: &[u8],
-    delicate: bool,
+    board: &Board,
     effort: Effort,
     dice: &mut Dice,
 ) -> Vec<Cut> {
     let length = operation.length();
-    let (in_order, seeded) = match (effort, delicate) {
-        (Effort::Full, true) => (length, 64),
-        (Effort::Full, false) => (12, 12),
-        (Effort::Sample, true) => (2, 2),
-        (Effort::Sample, false) => (1, 1),
+    let (in_order, seeded) = match (effort, board.place(operation)) {
+        (Effort::Full, Place::Otadata) => (length, 24),
+        (Effort::Full, Place::Journal) => (8, 8),
+        (Effort::Full, Place::Image) => (4, 4),
+        (Effort::Sample, Place::Image) => (0, dice.below(2)),
+        (Effort::Sample, _) => (1, 1),
     };
     let mut cuts = vec![Tear {
         reached: 0,
@@ -72,28 +75,51 @@ pub fn moments(
         mix: Mix::Seeded(dice.roll()),
     }));
     let cuts = cuts.into_iter().map(Cut::Tear);
-    cuts.chain(states(operation, flash)).collect()
+    match board.units {
+        Units::Words => cuts.chain(states(operation, flash)).collect(),
+        // A part of a cipher's block cannot come out whole.
+        Units::Of16 | Units::Of32 => cuts.collect(),
+    }
+}
+
+/// The moments tried of an operation that leave bits which read as the one or the other from then on.
+pub fn flaky_moments(
+    operation: &Operation,
+    board: &Board,
+    effort: Effort,
+    dice: &mut Dice,
+) -> Vec<Tear> {
+    let moments = match (effort, board.place(operation)) {
+        (Effort::Full, Place::Otadata) => 12,
+        (Effort::Full, Place::Journal) => 2,
+        (Effort::Full, Place::Image) => 1,
+        (Effort::Sample, Place::Image) => u32::from(dice.below(12) == 0),
+        (Effort::Sample, _) => u32::from(dice.below(3) == 0),
+    };
+    let tear = |_| Tear {
+        reached: dice.below(operation.length()),
+        mix: Mix::Seeded(dice.roll()),
+    };
+    (0..moments).map(tear).collect()
 }
 
 /// The moments tried of an operation while a device recovers.
 pub fn moments_again(
     operation: &Operation,
     flash: &[u8],
-    delicate: bool,
+    board: &Board,
     effort: Effort,
     dice: &mut Dice,
 ) -> Vec<Cut> {
-    match effort {
-        Effort::Full => {
-            let mut cuts = moments(operation, flash, false, Effort::Full, dice);
-            cuts.truncate(if delicate { 25 } else { 8 });
-            cuts
-        }
-        Effort::Sample => {
-            let all = moments(operation, flash, delicate, Effort::Sample, dice);
-            vec![all[dice.below(all.len() as u32) as usize]]
-        }
-    }
+    let mut all = moments(operation, flash, board, effort, dice);
+    let most = match (effort, board.place(operation)) {
+        (Effort::Full, Place::Otadata) => 6,
+        (Effort::Full, Place::Journal) => 2,
+        _ => 1,
+    };
+    (0..most.min(all.len()))
+        .map(|_| all.swap_remove(dice.below(all.len() as u32) as usize))
+        .collect()
 }
 
 /// What the state of an otadata record may come out as, the rest of it being whole. Only the numbers that mean something.

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use s3ota::{Boot, Chip, Error, Outcome, Patience, Updater, Workspace};
+use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
+use s3ota::{Boot, Chip, Error, Outcome, Patience, Updater, Workspace, boot_guard};
 use s3ota_image::app::ImageBuilder;
-use s3ota_sim::{BootError, Bootloader, Flash, FlashError, Setup};
+use s3ota_sim::{BootError, Bootloader, Flash, FlashError, InUnits, Operation, Setup};
 use tokio::runtime::Runtime;
 
 use crate::bucket::Bucket;
@@ -17,6 +18,9 @@ pub const TRIAL_BOOTS: u8 = 3;
 /// Slots are as small as may be: what matters lies at their ends.
 const SLOT: u32 = 0x1_0000;
 
+/// The key of the boards with flash encryption.
+const KEY: u64 = 0x5eed;
+
 /// A device without its flash's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Board {
@@ -25,6 +29,27 @@ pub struct Board {
     pub slots: u8,
     /// What runs at the beginning.
     pub running: Start,
+    pub units: Units,
+}
+
+/// What flash is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Units {
+    /// Words, as ever.
+    Words,
+    /// 16 bytes: flash encryption is on.
+    Of16,
+    /// 32 bytes: it is on, on the first ESP32.
+    Of32,
+}
+
+/// What lies where an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Otadata,
+    /// The last sector of a slot, which an image may need for itself.
+    Journal,
+    Image,
 }
 
 /// Where the old image lies.
@@ -116,32 +141,32 @@ pub struct Life {
 }
 
 impl Board {
-    /// Both kinds of bootloader; with a factory app and without; two, three and four slots; the old image in each kind of
-    /// place.
-    pub fn all() -> Vec<Self> {
+    /// With this bootloader: with a factory app and without; two, three and four slots; the old image in each kind of
+    /// place; without flash encryption and with it.
+    pub fn all(bootloader: Bootloader) -> Vec<Self> {
         use Start::*;
-        let places = [
-            (false, 2, Slot(0)),
-            (false, 2, Slot(1)),
-            (true, 2, Factory),
-            (true, 2, Slot(0)),
-            (true, 2, Slot(1)),
-            (false, 3, Slot(1)),
-            (false, 3, Slot(2)),
-            (true, 4, Slot(2)),
+        use Units::*;
+        let boards = [
+            (false, 2, Slot(0), Words),
+            (false, 2, Slot(1), Words),
+            (true, 2, Factory, Words),
+            (true, 2, Slot(0), Words),
+            (true, 2, Slot(1), Words),
+            (false, 3, Slot(1), Words),
+            (false, 3, Slot(2), Words),
+            (true, 4, Slot(2), Words),
+            (false, 2, Slot(1), Of16),
+            (true, 2, Slot(0), Of32),
+            (true, 2, Factory, Of16),
         ];
-        let bootloaders = [false, true].map(|app_rollback| Bootloader { app_rollback });
-        bootloaders
-            .into_iter()
-            .flat_map(|bootloader| {
-                places.map(|(factory, slots, running)| Self {
-                    bootloader,
-                    factory,
-                    slots,
-                    running,
-                })
-            })
-            .collect()
+        let boards = boards.map(|(factory, slots, running, units)| Self {
+            bootloader,
+            factory,
+            slots,
+            running,
+            units,
+        });
+        boards.to_vec()
     }
 
     fn csv(&self) -> String {
@@ -158,9 +183,13 @@ impl Board {
         csv
     }
 
-    /// Where an otadata sector or a slot's journal lies: there, power fails everywhere.
-    pub fn is_delicate(&self, at: u32) -> bool {
-        (0x9000..0xb000).contains(&at) || at >= SLOT && at % SLOT >= SLOT - 0x1000
+    /// Where on flash an operation is.
+    pub fn place(&self, operation: &Operation) -> Place {
+        match operation.range().start {
+            0x9000..0xb000 => Place::Otadata,
+            at if at >= SLOT && at % SLOT >= SLOT - 0x1000 => Place::Journal,
+            _ => Place::Image,
+        }
     }
 
     /// Bytes of flash.
@@ -288,7 +317,13 @@ impl Life {
         let setup = Setup::from_csv(&self.board.csv()).unwrap();
         let mut bytes = setup.flash(&self.image(Release::First)).unwrap();
         bytes.truncate(self.board.size());
-        let mut flash = Flash::in_memory(bytes);
+        let mut flash = match self.board.units {
+            Units::Words => Flash::in_memory(bytes),
+            Units::Of16 | Units::Of32 => {
+                let flash = Flash::in_memory(bytes).with_rewrites();
+                flash.encrypted(KEY).unwrap()
+            }
+        };
         for n in 1..=self.board.updates_before() {
             let offer = Offer::of(Release::Old(n));
             self.run(
@@ -300,6 +335,32 @@ impl Life {
         let running = self.boot(&mut flash).unwrap();
         assert_eq!(running.release, self.board.old(), "on {:?}", self.board);
         flash.bytes().to_vec()
+    }
+
+    /// This board's flash with these contents.
+    ///
+    /// With encryption what is erased cannot be told from what is torn, so a torn place may be programmed again.
+    pub fn chip(&self, bytes: &[u8]) -> Flash {
+        let flash = Flash::in_memory(bytes.to_vec());
+        match self.board.units {
+            Units::Words => flash,
+            Units::Of16 | Units::Of32 => flash.with_rewrites().with_key(KEY),
+        }
+    }
+
+    /// Whether a flash holds this image there, bit for bit.
+    fn holds(&self, flash: &Flash, at: u32, release: Release) -> bool {
+        let image = self.image(release);
+        let held = &flash.bytes()[at as usize..][..SLOT as usize];
+        match self.board.units {
+            Units::Words => held.starts_with(&image),
+            Units::Of16 | Units::Of32 => {
+                let mut chip = self.chip(flash.bytes());
+                let mut bytes = vec![0; image.len()];
+                embassy_futures::block_on(chip.read(at, &mut bytes)).unwrap();
+                bytes == image
+            }
+        }
     }
 
     fn image(&self, release: Release) -> Vec<u8> {
@@ -319,8 +380,7 @@ impl Life {
             match (step, running) {
                 (Step::Boot, _) => running = Some(self.boot(flash)?),
                 (Step::Update(offer), Some(now)) => drop(self.update(flash, now, *offer)?),
-                (Step::Confirm, Some(now)) => self.confirm(flash, now)?,
-                (Step::RollBack, Some(now)) => self.roll_back(flash, now)?,
+                (Step::Confirm | Step::RollBack, Some(now)) => self.decide(flash, now, *step)?,
                 (_, None) => panic!("nothing runs before a boot"),
             }
         }
@@ -342,14 +402,17 @@ impl Life {
                 .map(|descriptor| descriptor.version());
             let release = version.and_then(Release::of_version);
             let at = app.partition.offset;
-            let Some(release) = release.filter(|release| {
-                let image = self.image(*release);
-                flash.bytes()[at as usize..].starts_with(&image)
-            }) else {
+            let Some(release) = release.filter(|release| self.holds(flash, at, *release)) else {
                 return broken(Harm::Torn, format!("what boots calls itself {version:?}"));
             };
-            let guard = s3ota::boot_guard(flash, at, TRIAL_BOOTS);
-            let boot = match embassy_futures::block_on(guard) {
+            let guarded = embassy_futures::block_on(async {
+                match self.board.units {
+                    Units::Words => boot_guard(&mut *flash, at, TRIAL_BOOTS).await,
+                    Units::Of16 => boot_guard(&mut InUnits::<16>(flash), at, TRIAL_BOOTS).await,
+                    Units::Of32 => boot_guard(&mut InUnits::<32>(flash), at, TRIAL_BOOTS).await,
+                }
+            });
+            let boot = match guarded {
                 _ if !flash.has_power() => return Err(Stopped::NoPower),
                 Ok(boot) => boot,
                 Err(error) => return broken(Harm::Stuck, format!("the boot guard: {error}")),
@@ -389,18 +452,13 @@ impl Life {
             let after = offer.lost_after?;
             Some(Fault::Cut(Way::ToDevice, after, Ending::Reset))
         });
-        let patience = Patience {
-            attempts: 1,
-            ..Patience::default()
-        };
-        let running_version = running.release.version();
-        let result = self.runtime.block_on(network.install(
-            &mut *flash,
-            running.at,
-            &running_version,
-            patience,
-            &mut (),
-        ));
+        let result = self.runtime.block_on(async {
+            match self.board.units {
+                Units::Words => install(&mut *flash, &network, running).await,
+                Units::Of16 => install(InUnits::<16>(flash), &network, running).await,
+                Units::Of32 => install(InUnits::<32>(flash), &network, running).await,
+            }
+        });
         if flash.has_power() {
             Ok(result)
         } else {
@@ -408,30 +466,14 @@ impl Life {
         }
     }
 
-    pub fn confirm(&self, flash: &mut Flash, running: Running) -> Result<(), Stopped> {
-        self.with_updater(flash, running, async |updater| {
-            updater.confirm().await.map(drop)
-        })
-    }
-
-    fn roll_back(&self, flash: &mut Flash, running: Running) -> Result<(), Stopped> {
-        self.with_updater(flash, running, async |updater| updater.roll_back().await)
-    }
-
-    fn with_updater(
-        &self,
-        flash: &mut Flash,
-        running: Running,
-        act: impl AsyncFnOnce(&mut LocalUpdater<'_>) -> Result<(), Error>,
-    ) -> Result<(), Stopped> {
-        let network = Network::new(|_, _| unreachable!("no server is asked"));
-        let version = running.release.version();
-        let mut workspace = Box::new(Workspace::new());
+    /// Ends the trial of what runs, or gives it up: `step` is one of these.
+    pub fn decide(&self, flash: &mut Flash, running: Running, step: Step) -> Result<(), Stopped> {
         let result = self.runtime.block_on(async {
-            let config = network.config(&version, Patience::default());
-            let device = network.device(&mut *flash, running.at);
-            let mut updater = Updater::new(config, device, &mut workspace);
-            act(&mut updater).await
+            match self.board.units {
+                Units::Words => decide(&mut *flash, running, step).await,
+                Units::Of16 => decide(InUnits::<16>(flash), running, step).await,
+                Units::Of32 => decide(InUnits::<32>(flash), running, step).await,
+            }
         });
         match result {
             _ if !flash.has_power() => Err(Stopped::NoPower),
@@ -441,6 +483,31 @@ impl Life {
     }
 }
 
-/// The updater of a device here.
-type LocalUpdater<'a> =
-    Updater<'a, &'a mut Flash, &'a Network, s3ota_sim::host::HostClock, s3ota_sim::host::OsRng>;
+async fn install<F: NorFlash>(
+    flash: F,
+    network: &Network,
+    running: Running,
+) -> Result<Outcome, Error> {
+    let patience = Patience {
+        attempts: 1,
+        ..Patience::default()
+    };
+    let version = running.release.version();
+    network
+        .install(flash, running.at, &version, patience, &mut ())
+        .await
+}
+
+async fn decide<F: NorFlash>(flash: F, running: Running, step: Step) -> Result<(), Error> {
+    let network = Network::new(|_, _| unreachable!("no server is asked"));
+    let version = running.release.version();
+    let mut workspace = Box::new(Workspace::new());
+    let config = network.config(&version, Patience::default());
+    let device = network.device(flash, running.at);
+    let mut updater = Updater::new(config, device, &mut workspace);
+    match step {
+        Step::Confirm => updater.confirm().await.map(drop),
+        Step::RollBack => updater.roll_back().await,
+        Step::Boot | Step::Update(_) => unreachable!("no decision"),
+    }
+}

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use s3ota::{Error, NoUpdate, Outcome, ReleaseError};
-use s3ota_sim::{Flash, Operation};
+use s3ota_sim::{Flash, Operation, PowerCut, Tear};
 use sha2::{Digest, Sha256};
 
 use crate::life::{Harm, Life, Offer, Release, Running, Step, Stopped, TRIAL_BOOTS, broken};
@@ -31,7 +31,7 @@ pub struct Promises<'l> {
     kept: RefCell<HashMap<(Key, Known), Verdict>>,
 }
 
-type Verdict = Result<(), (Harm, String)>;
+pub type Verdict = Result<(), (Harm, String)>;
 
 /// How a device recovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,13 @@ impl Known {
     }
 }
 
+fn in_words(stopped: Stopped, recovery: Recovery) -> (Harm, String) {
+    match stopped {
+        Stopped::Broken(harm, what) => (harm, format!("{recovery:?}: {what}")),
+        Stopped::NoPower => unreachable!("power holds while a device recovers"),
+    }
+}
+
 impl<'l> Promises<'l> {
     pub fn new(life: &'l Life, next: Offer) -> Self {
         Self {
@@ -123,6 +130,30 @@ impl<'l> Promises<'l> {
         (verdict, true)
     }
 
+    /// Whether they are kept where power fails in an operation on this flash, and bits stay that read as the one or the
+    /// other.
+    pub fn keep_flaky(
+        &self,
+        before: &[u8],
+        operation: &Operation,
+        tear: Tear,
+        known: &Known,
+    ) -> Verdict {
+        for recovery in [Recovery::Attended, Recovery::Unattended] {
+            let mut flash = self.life.chip(before);
+            flash.cut_power(PowerCut {
+                operation: 0,
+                tear,
+                flaky: true,
+            });
+            let _ = flash.repeat(operation);
+            flash.restore_power();
+            self.recover_on(&mut flash, known, recovery)
+                .map_err(|stopped| in_words(stopped, recovery))?;
+        }
+        Ok(())
+    }
+
     /// Recovers from a state. What that did to flash.
     pub fn recover(
         &self,
@@ -130,17 +161,15 @@ impl<'l> Promises<'l> {
         known: &Known,
         recovery: Recovery,
     ) -> Result<Vec<Operation>, (Harm, String)> {
-        let mut flash = Flash::in_memory(bytes.to_vec());
+        let mut flash = self.life.chip(bytes);
         flash.record();
-        match self.recover_on(&mut flash, known, recovery) {
-            Ok(()) => Ok(flash.take_record()),
-            Err(Stopped::Broken(harm, what)) => Err((harm, format!("{recovery:?}: {what}"))),
-            Err(Stopped::NoPower) => unreachable!("power holds while a device recovers"),
-        }
+        self.recover_on(&mut flash, known, recovery)
+            .map_err(|stopped| in_words(stopped, recovery))?;
+        Ok(flash.take_record())
     }
 
     /// Recovers on this flash, whatever it does.
-    pub fn recover_on(
+    fn recover_on(
         &self,
         flash: &mut Flash,
         known: &Known,
@@ -170,7 +199,7 @@ impl<'l> Promises<'l> {
                     }
                 }
                 Err(Error::OnTrial) => {
-                    self.life.confirm(flash, running)?;
+                    self.life.decide(flash, running, Step::Confirm)?;
                     known.confirmed.push(running.release);
                     let again = self.boot(flash, &known)?;
                     if again.on_trial || again.release != running.release {

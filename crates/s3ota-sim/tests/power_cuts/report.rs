@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use s3ota_sim::{Flash, Operation};
+use s3ota_sim::{Bootloader, Operation};
 
 use crate::Scenario;
-use crate::cuts::{Dice, Effort, moments, moments_again};
+use crate::cuts::{Dice, Effort, flaky_moments, moments, moments_again};
 use crate::life::{Board, Harm, Life};
 use crate::promises::{Known, Promises, Recovery};
 
@@ -17,11 +17,11 @@ pub struct Row {
     pub name: &'static str,
     /// Cuts in the scenario itself, without and with app rollback in the bootloader.
     pub first: [usize; 2],
+    /// Of these, cuts that left bits which read as the one or the other.
+    pub flaky: usize,
     /// Cuts in the recovery after one of those.
     pub second: usize,
-    /// All cuts.
-    pub cuts: usize,
-    /// Contents of flash that differ.
+    /// Contents of flash that differ, not counting the flaky ones.
     pub states: usize,
     /// Updates over TLS that were run to find out.
     pub updates: usize,
@@ -36,22 +36,45 @@ pub struct Report {
     pub broken: Vec<String>,
 }
 
-/// A sample takes one board in so many for a scenario; the next scenario takes others.
-const SAMPLED: u64 = 13;
-
 /// How many broken promises of one scenario on one board are told.
 const TOLD: usize = 3;
 
+/// A scenario on a board.
+struct Job {
+    row: usize,
+    scenario: &'static Scenario,
+    board: Board,
+    seed: u64,
+}
+
+/// All that is tried; of a sample, one board of each kind of bootloader for a scenario, another one for the next.
+fn jobs(scenarios: &'static [Scenario], effort: Effort) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for (row, scenario) in scenarios.iter().enumerate() {
+        for app_rollback in [false, true] {
+            let mut boards = Board::all(Bootloader { app_rollback });
+            boards.retain(|board| scenario.from.is_none_or(|from| from == board.running));
+            if effort == Effort::Sample {
+                let other = boards.len() / 2 * usize::from(app_rollback);
+                boards = vec![boards[(row + other) % boards.len()]];
+            }
+            for board in boards {
+                let seed = jobs.len() as u64;
+                jobs.push(Job {
+                    row,
+                    scenario,
+                    board,
+                    seed,
+                });
+            }
+        }
+    }
+    jobs
+}
+
 impl Report {
-    pub fn of(scenarios: &'static [Scenario], boards: &[Board], effort: Effort) -> Self {
-        let runs: Vec<_> = scenarios
-            .iter()
-            .enumerate()
-            .flat_map(|(row, scenario)| boards.iter().map(move |board| (row, scenario, *board)))
-            .filter(|(row, _, board)| {
-                effort == Effort::Full || (*row as u64 + place(board)).is_multiple_of(SAMPLED)
-            })
-            .collect();
+    pub fn of(scenarios: &'static [Scenario], effort: Effort) -> Self {
+        let jobs = jobs(scenarios, effort);
         let rows = scenarios.iter().map(|scenario| Row {
             name: scenario.name,
             ..Row::default()
@@ -65,17 +88,18 @@ impl Report {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    while let Some((row, scenario, board)) =
-                        runs.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let mut run = Run::new(
-                            scenario,
-                            effort,
-                            Dice::new(*row as u64 * 1000 + place(board)),
-                        );
-                        run.go(*board);
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(job) = jobs.get(number) else { break };
+                        let mut run = Run::new(job.scenario, effort, Dice::new(job.seed));
+                        run.go(job.board);
+                        if effort == Effort::Full {
+                            let (done, all) = (number + 1, jobs.len());
+                            let (name, cuts) = (job.scenario.name, run.row.cuts());
+                            eprintln!("{done} of {all}: {name}: {cuts} cuts");
+                        }
                         let mut report = report.lock().unwrap();
-                        report.rows[*row].add(&run.row);
+                        report.rows[job.row].add(&run.row);
                         report.broken.extend(run.told);
                     }
                 });
@@ -85,15 +109,12 @@ impl Report {
     }
 }
 
-/// A number for a board.
-fn place(board: &Board) -> u64 {
-    Board::all()
-        .iter()
-        .position(|other| other == board)
-        .unwrap_or(0) as u64
-}
-
 impl Row {
+    /// All cuts.
+    pub fn cuts(&self) -> usize {
+        self.first[0] + self.first[1] + self.second
+    }
+
     fn add(&mut self, other: &Self) {
         for (sum, part) in self.first.iter_mut().zip(other.first) {
             *sum += part;
@@ -101,8 +122,8 @@ impl Row {
         for (sum, part) in self.harm.iter_mut().zip(other.harm) {
             *sum += part;
         }
+        self.flaky += other.flaky;
         self.second += other.second;
-        self.cuts += other.cuts;
         self.states += other.states;
         self.updates += other.updates;
     }
@@ -131,7 +152,7 @@ impl Run {
     fn go(&mut self, board: Board) {
         let life = Life::new(board);
         let scenario = self.scenario;
-        let mut flash = Flash::in_memory(life.flash());
+        let mut flash = life.chip(&life.flash());
         let ran = life.run(&mut flash, scenario.before);
         let base = flash.bytes().to_vec();
         flash.record();
@@ -148,26 +169,28 @@ impl Run {
         let known = Known::of(scenario, board.old());
         let promises = Promises::new(&life, scenario.next);
         let mut before = base;
+        let first = usize::from(board.bootloader.app_rollback);
         for (index, operation) in record.iter().enumerate() {
-            let delicate = board.is_delicate(operation.range().start);
-            for cut in moments(operation, &before, delicate, self.effort, &mut self.dice) {
+            let at = format!("{index} of {}: {}", record.len(), show(operation));
+            for cut in moments(operation, &before, &board, self.effort, &mut self.dice) {
                 let mut after = before.clone();
                 cut.apply(operation, &mut after);
-                self.row.first[usize::from(board.bootloader.app_rollback)] += 1;
-                self.row.cuts += 1;
+                self.row.first[first] += 1;
                 let (verdict, is_new) = promises.keep(&after, &known);
+                let at = format!("{at}, {cut:?}");
                 match verdict {
-                    Err((harm, what)) => {
-                        let at =
-                            format!("{index} of {}: {}, {cut:?}", record.len(), show(operation));
-                        self.tell(board, &at, harm, &what, is_new);
-                    }
+                    Err((harm, what)) => self.tell(board, &at, harm, &what, is_new),
                     Ok(()) if is_new && self.is_chosen() => {
-                        let at =
-                            format!("{index} of {}: {}, {cut:?}", record.len(), show(operation));
                         self.again(&promises, board, &after, &known, &at);
                     }
                     Ok(()) => {}
+                }
+            }
+            for tear in flaky_moments(operation, &board, self.effort, &mut self.dice) {
+                self.row.first[first] += 1;
+                self.row.flaky += 1;
+                if let Err((harm, what)) = promises.keep_flaky(&before, operation, tear, &known) {
+                    self.tell(board, &format!("{at}, flaky, {tear:?}"), harm, &what, true);
                 }
             }
             operation.apply(&mut before);
@@ -183,8 +206,8 @@ impl Run {
     /// Whether power fails again in the recovery from this state.
     fn is_chosen(&mut self) -> bool {
         let one_in = match self.effort {
-            Effort::Sample => 60,
-            Effort::Full => 4,
+            Effort::Sample => 200,
+            Effort::Full => 300,
         };
         self.dice.below(one_in) == 0
     }
@@ -205,13 +228,10 @@ impl Run {
             let known = known.after(recovery, self.scenario.next);
             let mut before = from.to_vec();
             for operation in &record {
-                let delicate = board.is_delicate(operation.range().start);
-                for cut in moments_again(operation, &before, delicate, self.effort, &mut self.dice)
-                {
+                for cut in moments_again(operation, &before, &board, self.effort, &mut self.dice) {
                     let mut after = before.clone();
                     cut.apply(operation, &mut after);
                     self.row.second += 1;
-                    self.row.cuts += 1;
                     if let (Err((harm, what)), is_new) = promises.keep(&after, &known) {
                         let at =
                             format!("{first}; then, {recovery:?}: {}, {cut:?}", show(operation));
@@ -242,28 +262,20 @@ fn show(operation: &Operation) -> String {
 }
 
 /// Prints the table, and keeps it beside what cargo builds.
+///
+/// Cuts in the scenario itself, where the bootloader has no app rollback and where it has; how many of both left flaky bits;
+/// cuts in the recovery after one of them; contents of flash that differed and were judged, and the updates it took.
 pub fn print(report: &Report) {
     let mut table = String::new();
-    let mut line = |cells: [String; 9]| {
-        let [name, rest @ ..] = cells;
-        let rest: String = rest.iter().map(|cell| format!(" {cell:>9} |")).collect();
-        let _ = writeln!(table, "| {name:<40} |{rest}");
+    let mut line = |name: &str, cells: [String; 9]| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>8} |")).collect();
+        let _ = writeln!(table, "| {name:<45} |{cells}");
     };
-    line(
-        [
-            "power fails in",
-            "cuts",
-            "rollback",
-            "again",
-            "states",
-            "updates",
-            "bricked",
-            "torn",
-            "stuck",
-        ]
-        .map(String::from),
-    );
-    line(["---"; 9].map(String::from));
+    let heads = [
+        "cuts", "rollback", "flaky", "again", "states", "updates", "bricked", "torn", "stuck",
+    ];
+    line("power fails in", heads.map(String::from));
+    line("---", ["---:"; 9].map(String::from));
     let mut sum = Row {
         name: "all",
         ..Row::default()
@@ -272,20 +284,21 @@ pub fn print(report: &Report) {
         sum.add(row);
     }
     for row in report.rows.iter().chain([&sum]) {
+        let [bricked, torn, stuck] = row.harm;
         let numbers = [
             row.first[0],
             row.first[1],
+            row.flaky,
             row.second,
             row.states,
             row.updates,
-            row.harm[0],
-            row.harm[1],
-            row.harm[2],
+            bricked,
+            torn,
+            stuck,
         ];
-        let [a, b, c, d, e, f, g, h] = numbers.map(|number| number.to_string());
-        line([row.name.to_owned(), a, b, c, d, e, f, g, h]);
+        line(row.name, numbers.map(|number| number.to_string()));
     }
-    println!("{table}\n{} cuts", sum.cuts);
+    println!("{table}\n{} cuts", sum.cuts());
     for broken in &report.broken {
         println!("BROKEN {broken}");
     }
