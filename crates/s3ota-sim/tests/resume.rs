@@ -12,7 +12,7 @@ use bucket::*;
 use network::*;
 use s3ota::{Chip, Error, Hooks, Installed, NoUpdate, Outcome, Patience, Progress};
 use s3ota_image::app::ImageBuilder;
-use s3ota_sim::{Bootloader, Flash, Setup};
+use s3ota_sim::{Bootloader, Flash, Mix, Operation, PowerCut, Setup, Tear};
 use support::*;
 
 const SLOT_0: u32 = 0x1_0000;
@@ -113,6 +113,68 @@ async fn after_a_cut_anywhere_at_most_one_step_is_fetched_again() {
         }
     }
     println!("{cuts} cuts, at most {most} bytes fetched again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_power_cut_anywhere_at_most_one_step_is_fetched_again() {
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.1.0")
+        .length(40_000)
+        .build();
+    let bucket = Bucket::hashed("1.1.0", image.clone(), PORT);
+    let network = || Network::new(faulty(bucket.clone(), vec![]));
+    let mut whole = fresh();
+    whole.record();
+    install(&mut whole, &network()).await.unwrap();
+    let record = whole.take_record();
+    let sectors = |operations: &[Operation]| {
+        let in_image = |operation: &&Operation| {
+            let Operation::Program { at, bytes } = operation else {
+                return false;
+            };
+            (SLOT_1..SLOT_1 + image.len() as u32).contains(at) && bytes.len() > STEP / 2
+        };
+        operations.iter().filter(in_image).count()
+    };
+    let (mut most, mut cuts) = (0, 0);
+    for operation in 0..record.len() {
+        for seed in 0..6 {
+            let mut flash = fresh();
+            let reached = record[operation].length() * seed as u32 / 6;
+            let mix = match seed {
+                0 => Mix::InOrder,
+                seed => Mix::Seeded(seed),
+            };
+            flash.cut_power(PowerCut {
+                operation: operation as u32,
+                tear: Tear { reached, mix },
+                flaky: false,
+            });
+            assert!(install(&mut flash, &network()).await.is_err());
+            flash.restore_power();
+            let again = network();
+            let outcome = again
+                .install(&mut flash, SLOT_0, "1.0.0", ONCE, &mut ())
+                .await;
+            assert!(matches!(outcome, Ok(Outcome::Installed(_))), "{outcome:?}");
+            assert_eq!(image_of(&flash, image.len()), image);
+            // What had been received where power failed: all that is on flash, and a block that was being written.
+            let received = (sectors(&record[..operation]) * STEP).min(image.len());
+            let from = match asked(&again)[..] {
+                [] => image.len(),
+                [(from, _)] => from.unwrap_or(0),
+                _ => panic!("{:?}", again.requests()),
+            };
+            let lost = received.saturating_sub(from);
+            assert!(
+                lost <= STEP,
+                "{lost} of {received} again, cut in {:?}",
+                record[operation].range()
+            );
+            most = most.max(lost);
+            cuts += 1;
+        }
+    }
+    println!("{cuts} power cuts, at most {most} bytes that were on flash fetched again");
 }
 
 /// Keeps the first progress of each attempt.
