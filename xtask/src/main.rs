@@ -2,11 +2,13 @@
 //!
 //! | task | file | what it does |
 //! |---|---|---|
+//! | `mutations` | `mutations.rs` | takes the defences against attacks away one by one, and sees that tests notice |
 //! | `qemu` | `qemu.rs` | runs the firmware under the real boot chain, in an emulator, through updates, failures and power cuts |
 //! | `sizes` | `sizes.rs` | measures the firmwares and writes `firmware/SIZES.md` |
 //!
 //! Where things are is in `paths.rs`, how firmware is compiled in `toolchain.rs`.
 
+mod mutations;
 mod paths;
 mod qemu;
 mod sizes;
@@ -27,6 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Mutations(mutations::Args),
     Qemu(qemu::Args),
     Sizes(sizes::Args),
     /// Joins stdin and stdout to a TCP connection: the emulator starts it for each connection of its guest
@@ -38,6 +41,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Mutations(args) => mutations::run(&args),
         Task::Qemu(args) => qemu::run(&args),
         Task::Sizes(args) => sizes::run(&args),
         // The emulator connects its stderr to the guest as well: nothing may be printed.

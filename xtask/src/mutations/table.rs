@@ -1,0 +1,559 @@
+//! The defences, and how each is taken away.
+
+use super::Mutation;
+
+const SIGNATURE: &str = "crates/s3ota-manifest/src/signature.rs";
+const STATEMENT: &str = "crates/s3ota-manifest/src/statement.rs";
+const MANIFEST: &str = "crates/s3ota-manifest/src/manifest.rs";
+const VERSION: &str = "crates/s3ota-manifest/src/version.rs";
+const URL: &str = "crates/s3ota-manifest/src/url.rs";
+const RELEASE: &str = "crates/s3ota/src/release.rs";
+const MEMORY: &str = "crates/s3ota/src/memory.rs";
+const OTADATA: &str = "crates/s3ota/src/otadata.rs";
+const UPDATER: &str = "crates/s3ota/src/updater.rs";
+const SLOT: &str = "crates/s3ota/src/slot.rs";
+const TRIAL: &str = "crates/s3ota/src/trial.rs";
+const LINK: &str = "crates/s3ota/src/link.rs";
+const AGENT: &str = "crates/s3ota/src/agent.rs";
+
+/// A field that is not in the statement any more, and the tests that must fail.
+const fn unsigned(
+    without: &'static str,
+    old: &'static str,
+    new: &'static str,
+    tests: &'static [&'static str],
+) -> Mutation {
+    of(without, STATEMENT, old, new, tests)
+}
+
+const fn of(
+    without: &'static str,
+    file: &'static str,
+    old: &'static str,
+    new: &'static str,
+    tests: &'static [&'static str],
+) -> Mutation {
+    Mutation {
+        without,
+        file,
+        old,
+        new,
+        tests,
+    }
+}
+
+/// All of them.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    // Who may release.
+    of(
+        "the signature being verified",
+        SIGNATURE,
+        "    if key.verifies(&manifest.statement_digest(), der) {",
+        "    if key.verifies(&manifest.statement_digest(), der) || true {",
+        &[
+            "keys::arbitrary_install",
+            "keys::signature_over_other_bytes",
+            "keys::signature_of_one_key_under_the_name_of_another",
+            "keys::signature_that_is_garbage",
+            "keys::signature_in_its_other_form",
+            "keys::fields_taken_away_or_changed_under_the_signature",
+            "keys::rollout_manipulated",
+            "servers::malicious_mirror",
+        ],
+    ),
+    of(
+        "a signature being asked for",
+        UPDATER,
+        "let key = if config.release_keys.is_empty() {",
+        "let key = if config.release_keys.is_empty() || manifest.signature.is_none() {",
+        &["keys::arbitrary_install"],
+    ),
+    of(
+        "keys being told apart: any will do, and it is the first",
+        SIGNATURE,
+        ".find(|(id, _)| id.is(signature.keyid))",
+        ".next()",
+        &[
+            "keys::what_a_trusted_key_signed_is_installed",
+            "keys::key_that_goes_brings_back_what_its_successor_replaced",
+        ],
+    ),
+    of(
+        "an unknown key being refused",
+        UPDATER,
+        "            Some(key.map_err(ReleaseError::Signature)?)",
+        "            match key {\n                Err(s3ota_manifest::SignatureError::UnknownKey) => None,\n                key => Some(key.map_err(ReleaseError::Signature)?),\n            }",
+        &[
+            "keys::arbitrary_install",
+            "keys::key_rotation",
+            "keys::key_compromise_with_fast_forward",
+            "keys::firmware_that_trusts_no_key_in_use_is_not_confirmed",
+            "servers::redirect_to_the_attackers_host",
+        ],
+    ),
+    of(
+        "size and hash having to be signed",
+        SIGNATURE,
+        "if self.size.is_none() || self.sha256.is_none() {",
+        "if false {",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    of(
+        "a trial having to show that the firmware trusts the key in use",
+        AGENT,
+        "            Err(error @ Error::Release(ReleaseError::Signature(_))) => Err(error),\n",
+        "",
+        &["keys::firmware_that_trusts_no_key_in_use_is_not_confirmed"],
+    ),
+    // What is signed.
+    unsigned(
+        "the version being signed",
+        "writeln!(out, \"version={}\", self.version)?;",
+        "",
+        &["versions::rollback", "servers::malicious_mirror"],
+    ),
+    unsigned(
+        "the size being signed",
+        "writeln!(out, \"size={size}\")?;",
+        "let _ = size;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the hash being signed",
+        "writeln!(out, \"sha256={sha256}\")?;",
+        "let _ = sha256;",
+        &["keys::arbitrary_install"],
+    ),
+    unsigned(
+        "the project being signed",
+        "writeln!(out, \"project={project}\")?;",
+        "let _ = project;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the chip being signed",
+        "writeln!(out, \"chip={chip}\")?;",
+        "let _ = chip;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the board being signed",
+        "writeln!(out, \"board={board}\")?;",
+        "let _ = board;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the channel being signed",
+        "writeln!(out, \"channel={channel}\")?;",
+        "let _ = channel;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the rollout being signed",
+        "writeln!(out, \"rollout={rollout}\")?;",
+        "let _ = rollout;",
+        &[
+            "keys::rollout_manipulated",
+            "keys::fields_taken_away_or_changed_under_the_signature",
+        ],
+    ),
+    unsigned(
+        "the least version being signed",
+        "writeln!(out, \"min_version={version}\")?;",
+        "let _ = version;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the permission to go back being signed",
+        "writeln!(out, \"downgrade=true\")?;",
+        "",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the serial being signed",
+        "writeln!(out, \"serial={serial}\")?;",
+        "let _ = serial;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    unsigned(
+        "the expiry being signed",
+        "writeln!(out, \"expires={expires}\")?;",
+        "let _ = expires;",
+        &["keys::fields_taken_away_or_changed_under_the_signature"],
+    ),
+    // Documents.
+    of(
+        "a field that comes twice being refused",
+        MANIFEST,
+        "if slot.is_some() {",
+        "if false {",
+        &["documents::duplicate_json_keys_with_different_values"],
+    ),
+    of(
+        "the document having to end",
+        MANIFEST,
+        "        // The loop ended with the object; now the document must end too.\n        reader.next()?;",
+        "",
+        &["documents::duplicate_json_keys_with_different_values"],
+    ),
+    of(
+        "numbers of a version having to be digits: what is none counts as 1",
+        VERSION,
+        "        return Err(VersionError::NotANumber);",
+        "        return Ok(1);",
+        &["documents::number_and_unicode_confusions_in_versions"],
+    ),
+    of(
+        "numbers of a version having to fit: they wrap around",
+        VERSION,
+        "    text.parse().map_err(|_| VersionError::NumberTooLarge)",
+        "    let add = |n: u64, digit: u8| n.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));\n    Ok(text.bytes().fold(0, add))",
+        &["documents::number_and_unicode_confusions_in_versions"],
+    ),
+    of(
+        "numbers of a version having one spelling",
+        VERSION,
+        "    if has_leading_zero(text) {",
+        "    if false {",
+        &["documents::number_and_unicode_confusions_in_versions"],
+    ),
+    of(
+        "control characters being refused",
+        MANIFEST,
+        "} else if text.contains(char::is_control) {",
+        "} else if false {",
+        &["documents::number_and_unicode_confusions_in_versions"],
+    ),
+    of(
+        "versions being compared as numbers",
+        VERSION,
+        "        (self.major, self.minor, self.patch)\n            .cmp(&(other.major, other.minor, other.patch))",
+        "        (self.major, self.minor.leading_ones(), self.patch)\n            .cmp(&(other.major, other.minor.leading_ones(), other.patch))",
+        &[
+            "documents::spelling_of_a_value_makes_no_difference",
+            "versions::rollback",
+        ],
+    ),
+    of(
+        "URLs having to be https",
+        URL,
+        "    if scheme.eq_ignore_ascii_case(\"https\") {",
+        "    if !scheme.is_empty() {",
+        &[
+            "images::substituted_pre_signed_url",
+            "servers::redirect_to_the_attackers_host",
+        ],
+    ),
+    // Old manifests.
+    of(
+        "expiry",
+        RELEASE,
+        "    if has_expired(manifest.expires, facts.now, config) {",
+        "    if false && has_expired(manifest.expires, facts.now, config) {",
+        &[
+            "time::freeze_while_the_time_is_known",
+            "time::freeze_while_the_time_is_unknown",
+            "time::freeze_by_saying_that_nothing_has_changed",
+            "time::forged_time_does_not_outlive_a_restart",
+            "time::downgrade_permission_that_has_expired",
+        ],
+    ),
+    of(
+        "the date of the build, where the time is unknown",
+        RELEASE,
+        "    let time = now.unwrap_or(config.built_at);",
+        "    let _ = config;\n    let time = now.unwrap_or(0);",
+        &["time::freeze_while_the_time_is_unknown"],
+    ),
+    of(
+        "a date before the build being none",
+        UPDATER,
+        ".filter(|&now| now >= config.built_at)",
+        ".filter(|_| true)",
+        &["time::freeze_while_the_time_is_unknown"],
+    ),
+    of(
+        "looking again at a manifest that has not changed, once it has expired",
+        UPDATER,
+        ".is_some_and(|(_, expires)| has_expired(*expires, now, config))",
+        ".is_some_and(|(_, expires)| false && has_expired(*expires, now, config))",
+        &["time::freeze_by_saying_that_nothing_has_changed"],
+    ),
+    of(
+        "serials",
+        RELEASE,
+        "    if manifest.serial.unwrap_or(0) < signer.newest {",
+        "    if false && manifest.serial.unwrap_or(0) < signer.newest {",
+        &[
+            "time::replay_of_an_older_signed_manifest",
+            "time::replay_after_updates",
+            "time::freeze_while_the_time_is_unknown",
+            "time::downgrade_permission_replayed",
+            "keys::key_that_goes_brings_back_what_its_successor_replaced",
+            "keys::key_compromise_with_fast_forward",
+            "keys::owners_clock_is_wrong_once",
+            "memory::memory_outlives_power_cuts",
+            "memory::memory_outlives_full_logs",
+            "servers::malicious_mirror",
+        ],
+    ),
+    of(
+        "the newest serial being good again: the way out of the greatest one",
+        RELEASE,
+        "    if manifest.serial.unwrap_or(0) < signer.newest {",
+        "    if manifest.serial.unwrap_or(0) <= signer.newest {",
+        &[
+            "keys::key_compromise_with_fast_forward",
+            "time::replay_of_an_older_signed_manifest",
+        ],
+    ),
+    of(
+        "a key being free of what those behind it have said",
+        MEMORY,
+        "            if id == signer {\n                break;\n            }\n",
+        "",
+        &["keys::key_compromise_with_fast_forward"],
+    ),
+    of(
+        "a key being bound by what those before it have said",
+        MEMORY,
+        "        for id in keys.iter().map(ReleaseKey::id) {",
+        "        for id in keys.iter().map(ReleaseKey::id).filter(|id| *id == signer) {",
+        &["keys::key_that_goes_brings_back_what_its_successor_replaced"],
+    ),
+    of(
+        "each channel counting for itself",
+        MEMORY,
+        "    hash.update(channel.unwrap_or_default());",
+        "    let _ = channel;",
+        &["time::release_of_another_channel"],
+    ),
+    of(
+        "the channel",
+        RELEASE,
+        "    if let (Some(expected), Some(found)) = (config.channel(), offered)\n        && expected != found",
+        "    if let (Some(expected), Some(found)) = (config.channel(), offered)\n        && false",
+        &["time::release_of_another_channel"],
+    ),
+    // Going back.
+    of(
+        "the order of versions",
+        RELEASE,
+        "        Ordering::Less if may_downgrade(manifest, facts) => {}",
+        "        Ordering::Less if may_downgrade(manifest, facts) || true => {}",
+        &["versions::rollback", "time::downgrade_without_permission"],
+    ),
+    of(
+        "a permission having to be given by someone",
+        RELEASE,
+        "    facts.signer.is_some()\n        && manifest.downgrade\n",
+        "    manifest.downgrade\n",
+        &["time::downgrade_without_permission"],
+    ),
+    of(
+        "a permission having to be given at all",
+        RELEASE,
+        "        && manifest.downgrade\n",
+        "",
+        &["time::downgrade_without_permission"],
+    ),
+    of(
+        "a permission having to have a serial",
+        RELEASE,
+        "        && manifest.serial.is_some()\n",
+        "",
+        &["time::downgrade_without_permission"],
+    ),
+    of(
+        "a permission having to expire",
+        RELEASE,
+        "        && manifest.expires.is_some()\n",
+        "",
+        &["time::downgrade_without_permission"],
+    ),
+    of(
+        "the time having to be known for a permission",
+        RELEASE,
+        "        && facts.now.is_some()\n",
+        "",
+        &["time::downgrade_without_permission"],
+    ),
+    of(
+        "the floor",
+        RELEASE,
+        "    if Floor::of(&manifest.version) < signer.floor {",
+        "    if false && Floor::of(&manifest.version) < signer.floor {",
+        &[
+            "versions::release_below_the_floor",
+            "versions::floor_after_an_image_was_rolled_back",
+            "keys::key_compromise_with_fast_forward",
+            "memory::memory_outlives_power_cuts",
+        ],
+    ),
+    of(
+        "a floor that leaves pre-releases alone",
+        RELEASE,
+        "    if Floor::of(&manifest.version) < signer.floor {",
+        "    if manifest.version < signer.floor.version() {",
+        &["versions::floor_of_a_pre_release_does_not_forbid_it"],
+    ),
+    of(
+        "a floor that is no higher than its own release",
+        MEMORY,
+        "            Floor::of(&least).min(Floor::of(&manifest.version))",
+        "            Floor::of(&least)",
+        &["versions::floor_above_its_own_release_locks_nobody_out"],
+    ),
+    of(
+        "the floor where a confirmed firmware asks to be left",
+        TRIAL,
+        "            && is_at_least(&image, floor)\n",
+        "            && (is_at_least(&image, floor) || true)\n",
+        &["versions::floor_after_an_image_was_rolled_back"],
+    ),
+    of(
+        "memory going on from one record to the next",
+        OTADATA,
+        "        for (kind, value) in memory.entries() {",
+        "        for (kind, value) in memory.entries().take(0) {",
+        &[
+            "time::replay_after_updates",
+            "memory::memory_outlives_full_logs",
+        ],
+    ),
+    of(
+        "memory in both sectors",
+        OTADATA,
+        "            for sector in [1 - spare, spare] {",
+        "            for sector in [spare] {",
+        &["memory::memory_outlives_power_cuts"],
+    ),
+    of(
+        "a full log being begun anew",
+        OTADATA,
+        "                    self.renew(flash, sector)?;",
+        "",
+        &["memory::memory_outlives_full_logs"],
+    ),
+    // Images.
+    of(
+        "the manifest's project",
+        RELEASE,
+        "        && !config.takes_project(own, found)",
+        "        && false && !config.takes_project(own, found)",
+        &["images::image_of_another_product_signed_by_the_same_key"],
+    ),
+    of(
+        "the image's project",
+        UPDATER,
+        "        if let Some(expected) = other {",
+        "        if let Some(expected) = other.filter(|_| false) {",
+        &[
+            "images::image_of_another_product_signed_by_the_same_key",
+            "images::image_whose_descriptor_lies",
+        ],
+    ),
+    of(
+        "the image's version",
+        UPDATER,
+        "            && found != self.manifest.version",
+        "            && false",
+        &[
+            "images::image_whose_descriptor_lies",
+            "images::mix_and_match_of_manifest_and_image",
+            "servers::malicious_mirror",
+        ],
+    ),
+    of(
+        "the image's chip",
+        UPDATER,
+        "            && chip != Some(self.config.chip)",
+        "            && false",
+        &[
+            "images::wrong_target",
+            "images::image_whose_descriptor_lies",
+        ],
+    ),
+    of(
+        "the manifest's chip",
+        RELEASE,
+        "        && chip != config.chip.name()",
+        "        && false",
+        &["images::wrong_target"],
+    ),
+    of(
+        "the board",
+        RELEASE,
+        "        && let Some(found) = manifest.board.or(facts.signer.map(|_| \"none\"))\n        && expected != found",
+        "        && let Some(found) = manifest.board.or(facts.signer.map(|_| \"none\"))\n        && false",
+        &["images::wrong_target"],
+    ),
+    of(
+        "a signed manifest having to name the board",
+        RELEASE,
+        ".or(facts.signer.map(|_| \"none\"))",
+        "",
+        &["images::wrong_target"],
+    ),
+    of(
+        "the image's hash",
+        SLOT,
+        "        if sha256.is_some_and(|expected| expected != image.sha256) {",
+        "        if false {",
+        &[
+            "images::mix_and_match_of_manifest_and_image",
+            "images::substituted_pre_signed_url",
+            "servers::redirect_to_the_attackers_host",
+        ],
+    ),
+    of(
+        "the size being held against the slot before anything is fetched",
+        RELEASE,
+        "        && size > facts.target.size",
+        "        && false",
+        &["images::size_is_known_before_anything_is_fetched"],
+    ),
+    of(
+        "the size being held against what the server announces",
+        UPDATER,
+        "        expected.check_length(length)?;",
+        "",
+        &["images::truncated_and_extended_images_with_the_right_prefix"],
+    ),
+    of(
+        "the size being held against what arrives",
+        SLOT,
+        "            && expected != self.written",
+        "            && false",
+        &["images::truncated_and_extended_images_with_the_right_prefix"],
+    ),
+    // Servers.
+    of(
+        "a limit to what is read of an image",
+        UPDATER,
+        "        if let Some(expected) = total\n            && writer.received() > expected",
+        "        if let Some(expected) = total\n            && false",
+        &["servers::endless_data"],
+    ),
+    of(
+        "a limit to what is read of a manifest",
+        UPDATER,
+        "            _ if filled == MAX_DOCUMENT => return Err(too_long()),",
+        "            _ if filled == MAX_DOCUMENT => {}",
+        &["servers::endless_data"],
+    ),
+    of(
+        "a deadline",
+        LINK,
+        "        let wait = self.idle.min(self.left());",
+        "        let wait = self.idle;",
+        &["servers::slow_retrieval"],
+    ),
+    of(
+        "a limit to the attempts",
+        UPDATER,
+        "                && attempt < patience.attempts\n",
+        "",
+        &["servers::repository_denial_of_service"],
+    ),
+];
