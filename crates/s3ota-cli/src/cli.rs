@@ -21,6 +21,7 @@ use crate::promote::PromoteArgs;
 use crate::publish::PublishArgs;
 use crate::rollout::RolloutArgs;
 use crate::serve::ServeArgs;
+use crate::shell::{CompletionsArgs, ManArgs};
 use crate::sign::SignArgs;
 use crate::status::StatusArgs;
 use crate::verify::VerifyArgs;
@@ -73,6 +74,8 @@ pub enum Command {
     #[command(subcommand)]
     Device(DeviceCommand),
     Demo(DemoArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// `90s`, `30m`, `12h`, `7d`; a bare number is seconds.

@@ -62,13 +62,41 @@ pub fn is_flash(bytes: &[u8]) -> bool {
 
 /// Turns an ELF file into an app image, to the byte as `espflash save-image` does.
 pub fn elf_to_image(elf: &[u8]) -> Result<Vec<u8>, CliError> {
-    let chip = elf_chip(elf)?;
-    let target: espflash::target::Chip = chip.name().parse().map_err(|_| {
+    convert(elf, |image| {
+        let app = image.ota_segments().next();
+        app.map(|segment| segment.data().to_vec())
+    })
+}
+
+/// The bootloader that espflash would put onto flash with this ELF file.
+pub fn bundled_bootloader(elf: &[u8]) -> Result<Vec<u8>, CliError> {
+    convert(elf, |image| {
+        let bootloader = image.flash_segments().next();
+        bootloader.map(|segment| segment.data().to_vec())
+    })
+}
+
+/// Where on flash the chip's ROM looks for the bootloader.
+pub fn bootloader_address(chip: Chip) -> Result<u32, CliError> {
+    Ok(espflash_chip(chip)?.boot_address())
+}
+
+fn espflash_chip(chip: Chip) -> Result<espflash::target::Chip, CliError> {
+    chip.name().parse().map_err(|_| {
         by_hand(
             format!("no app image can be made for {chip} here"),
             Some(chip),
         )
-    })?;
+    })
+}
+
+/// Lets espflash lay an ELF file out, and takes a part of that.
+fn convert(
+    elf: &[u8],
+    part: fn(IdfBootloaderFormat<'_>) -> Option<Vec<u8>>,
+) -> Result<Vec<u8>, CliError> {
+    let chip = elf_chip(elf)?;
+    let target = espflash_chip(chip)?;
     // What espflash calls the flash size limits the image and stands in its header. 4 MB is the size it takes unless
     // told otherwise; an image that does not fit was not made for such a flash.
     let mut problem = None;
@@ -78,12 +106,7 @@ pub fn elf_to_image(elf: &[u8]) -> Result<Vec<u8>, CliError> {
         // espflash takes it for granted that the linker script was one of the usual ones.
         let made = panic::catch_unwind(|| {
             let image = IdfBootloaderFormat::new(elf, &flash, None, None, None, None)?;
-            Ok::<_, espflash::Error>(
-                image
-                    .ota_segments()
-                    .next()
-                    .map(|segment| segment.data().to_vec()),
-            )
+            Ok::<_, espflash::Error>(part(image))
         });
         match made {
             Ok(Ok(Some(image))) => return Ok(image),

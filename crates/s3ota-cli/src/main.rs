@@ -48,6 +48,7 @@ mod rollout;
 mod s3;
 mod seal;
 mod serve;
+mod shell;
 mod sign;
 mod status;
 mod table;
@@ -119,6 +120,8 @@ async fn run(cli: Cli, config: &Config, out: &Output) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(args, out).await,
         Command::Device(DeviceCommand::New(args)) => device::new(&args, out),
         Command::Device(DeviceCommand::Run(args)) => device::run(args, out).await,
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Demo(args) => demo::run(args, out).await,
     }
 }

@@ -4,6 +4,8 @@
 //! image first, its record second, and the channel's manifest, which devices ask for, last.
 
 mod args;
+mod installer;
+mod older;
 mod reach;
 mod release;
 
@@ -14,6 +16,8 @@ use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
 pub use self::args::PublishArgs;
+use self::installer::Installer;
+use self::older::Older;
 pub use self::reach::ends_early;
 use self::release::Release;
 use crate::catalogue;
@@ -49,6 +53,8 @@ pub struct ReleaseOptions {
     pub min_version: Option<String>,
     /// Whether devices shall go back to it.
     pub downgrade: bool,
+    /// The older libraries whose devices shall find it, too.
+    pub also: Vec<Older>,
     /// By whom, whether with ACLs, and whether at all.
     pub change: ChangeArgs,
 }
@@ -67,6 +73,7 @@ impl ReleaseOptions {
             expires: None,
             min_version: None,
             downgrade: false,
+            also: Vec::new(),
             change: ChangeArgs::default(),
         }
     }
@@ -84,6 +91,7 @@ impl ReleaseOptions {
             expires: args.seal.expires,
             min_version: args.min_version.clone(),
             downgrade: args.allow_downgrade,
+            also: args.also.clone(),
             change: args.change.clone(),
         })
     }
@@ -176,13 +184,36 @@ pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     options.check(is_signed).map_err(CliError::usage)?;
     let firmware = firmware::read(&args.firmware)?;
     // What is wrong with the firmware is said before anyone is asked for a passphrase or credentials.
-    Release::of(&firmware, options.version.as_deref())?;
+    let release = Release::of(&firmware, options.version.as_deref())?;
+    let installer = match args.web_installer {
+        true => Some(Installer::new(
+            &release,
+            &firmware,
+            &args.firmware,
+            args.bootloader.as_deref(),
+            &location.prefix,
+            &options.channel,
+        )?),
+        false => None,
+    };
     let signer = match is_signed {
         true => args.seal.key.open(&args.s3.aws).await?,
         false => None,
     };
     let store = Store::connect(&args.s3, &location, None).await?;
     publish(&firmware, &options, signer.as_ref(), &store, &location, out).await?;
+    if let Some(installer) = installer.filter(|_| !options.change.dry_run) {
+        installer.upload(&store, options.change.public_read).await?;
+        let urls = Urls {
+            store: &store,
+            options: &options,
+        };
+        let url = urls.lasting(&installer.page_key()).await?;
+        out.say(format_args!(
+            "new boards are installed from this page:\n{url}"
+        ));
+        out.event("installer", json!({ "url": url }));
+    }
     Ok(())
 }
 
@@ -225,6 +256,8 @@ pub async fn publish(
         plan.upload_record(&release, out).await?;
         plan.upload_manifest(&release, out).await?;
         plan.see_that_it_stands(firmware, out).await?;
+        plan.upload_for_older_devices(&release, options, out)
+            .await?;
         channel::warn_of_store(store, out);
         reach::check(&plan, options, location, out).await;
     }
@@ -444,6 +477,34 @@ impl<'a> Plan<'a> {
             self.record_json.len(),
             existed,
         );
+        Ok(())
+    }
+
+    /// Writes the manifests of other libraries.
+    async fn upload_for_older_devices(
+        &self,
+        release: &Release,
+        options: &ReleaseOptions,
+        out: &Output,
+    ) -> Result<(), CliError> {
+        let url = &self.manifest.url;
+        for library in &options.also {
+            if let Some(warning) = library.warning(release) {
+                out.warning(&warning);
+            }
+            let key = library.key(self.prefix, &self.channel.name);
+            let document = library.document(release, options.board.as_deref(), url);
+            let json = format!("{document:#}\n");
+            let upload = Upload {
+                public_read: self.public_read,
+                ..Upload::manifest(&key, &json)
+            };
+            self.store.put(&upload, |_| {}).await?;
+            self.told(out, "older", &key, json.len(), false);
+        }
+        if options.presign.is_some() && older::too_long_for_aws_s3_ota(url) {
+            tracing::info!("devices with AwsS3Ota cut a URL of {} bytes off", url.len());
+        }
         Ok(())
     }
 

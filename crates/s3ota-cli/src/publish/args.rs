@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::older::Older;
 use crate::channel::ChangeArgs;
 use crate::cli::parse_duration;
 use crate::s3::S3Args;
@@ -72,6 +73,20 @@ pub struct PublishArgs {
     /// Devices that run a newer version go back to this one, until --expires
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
+
+    /// Put a page beside the release from which a new board is installed by USB, in Chrome or Edge, under
+    /// PREFIX/installer/CHANNEL: bootloader, the usual partition table for 4 MB, and this firmware
+    #[arg(long, conflicts_with = "presign")]
+    pub web_installer: bool,
+
+    /// The bootloader for that page; an ELF file needs none
+    #[arg(long, value_name = "FILE", requires = "web_installer")]
+    pub bootloader: Option<PathBuf>,
+
+    /// Write the manifest that devices with another library read, too, under PREFIX/older; it knows no rollout and no
+    /// signature, and is not changed by promote, rollout and yank
+    #[arg(long, value_name = "LIBRARY")]
+    pub also: Vec<Older>,
 
     #[command(flatten)]
     pub change: ChangeArgs,
