@@ -162,8 +162,17 @@ async fn a_peer_that_sends_records_without_end_does_not_hold_a_device() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_never_becomes_whole_is_given_up_at_the_deadline() {
+    // A ServerHello that is in order, with the generator of P-256 as its key, then the longest record there may be.
+    const HELLO: &[u8] = b"\x16\x03\x03\x00\x7b\x02\x00\x00\x77\x03\x03\
+        any 32 bytes will do as a random\
+        \x00\x13\x01\x00\x00\x4f\x00\x2b\x00\x02\x03\x04\x00\x33\x00\x45\x00\x17\x00\x41\x04\
+        \x6b\x17\xd1\xf2\xe1\x2c\x42\x47\xf8\xbc\xe6\xe5\x63\xa4\x40\xf2\
+        \x77\x03\x7d\x81\x2d\xeb\x33\xa0\xf4\xa1\x39\x45\xd8\x98\xc2\x96\
+        \x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
+        \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5";
     let network = Network::of_peers(async |mut socket: DuplexStream, _| {
-        let _ = socket.write_all(b"\x16\x03\x03\x3f\xff\x02").await;
+        let _ = socket.write_all(HELLO).await;
+        let _ = socket.write_all(b"\x17\x03\x03\x41\x00").await;
         without_end(socket, b"\0").await;
     })
     .with_faults(|_| Some(Fault::Pace(1, second(1))));
