@@ -10,6 +10,7 @@ use crate::demo::DemoArgs;
 use crate::device::DeviceCommand;
 use crate::diff::DiffArgs;
 use crate::doctor::DoctorArgs;
+use crate::gateway::GatewayArgs;
 use crate::gc::GcArgs;
 use crate::history::HistoryArgs;
 use crate::inspect::InspectArgs;
@@ -54,6 +55,7 @@ pub enum Command {
     Sign(Box<SignArgs>),
     Verify(VerifyArgs),
     Presign(PresignArgs),
+    Gateway(Box<GatewayArgs>),
     Keygen(KeygenArgs),
     Pubkey(PubkeyArgs),
     Promote(PromoteArgs),

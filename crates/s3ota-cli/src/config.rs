@@ -40,8 +40,9 @@ const SETTINGS: [&str; 11] = [
 ];
 
 /// The subcommands that take a location, and whether it is the last thing on their command line.
-const AT_LOCATION: [(&str, bool); 9] = [
+const AT_LOCATION: [(&str, bool); 10] = [
     ("publish", true),
+    ("gateway", false),
     ("promote", false),
     ("rollout", false),
     ("yank", false),

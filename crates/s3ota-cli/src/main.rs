@@ -7,6 +7,7 @@
 //! | `sign` | `sign.rs` | signs a manifest that is there already |
 //! | `verify` | `verify.rs` | judges a release as a device would |
 //! | `presign` | `presign.rs` | renews the URLs of a release in a private bucket |
+//! | `gateway` | `gateway.rs` | gives devices the manifests of a private bucket, with fresh URLs |
 //! | `promote`, `rollout`, `yank` | `promote.rs`, `rollout.rs`, `yank.rs` | change what a channel serves |
 //! | `status`, `list`, `history`, `diff` | files of these names | show what is in a bucket |
 //! | `gc` | `gc.rs` | removes images that nobody needs |
@@ -33,6 +34,7 @@ mod diff;
 mod doctor;
 mod error;
 mod firmware;
+mod gateway;
 mod gc;
 mod history;
 mod home;
@@ -104,6 +106,7 @@ async fn run(cli: Cli, config: &Config, out: &Output) -> Result<(), CliError> {
         Command::Sign(args) => sign::run(*args, out).await,
         Command::Verify(args) => verify::run(args, out).await,
         Command::Presign(args) => presign::run(args, out).await,
+        Command::Gateway(args) => gateway::run(*args, out).await,
         Command::Keygen(args) => keygen::keygen(&args, out),
         Command::Pubkey(args) => keygen::pubkey(args, out).await,
         Command::Promote(args) => promote::run(args, out).await,

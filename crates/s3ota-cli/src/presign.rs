@@ -93,7 +93,7 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
 
 /// The object that holds the image. Its name follows from what is signed and not from the manifest's URL, which anyone could
 /// have changed who can write to the bucket.
-fn image_key(manifest: &ManifestDocument, location: &Location) -> Result<String, CliError> {
+pub fn image_key(manifest: &ManifestDocument, location: &Location) -> Result<String, CliError> {
     channel::image_key(&location.prefix, &manifest.version, manifest.sha256).ok_or_else(|| {
         CliError::new(
             "presign.nothing",

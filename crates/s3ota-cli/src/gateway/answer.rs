@@ -1,0 +1,306 @@
+//! What a device is answered. It knows of requests and answers only, not of how they come.
+
+use std::time::{Duration, SystemTime};
+
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, USER_AGENT,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use s3ota_manifest::{ManifestDocument, layout};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use crate::error::CliError;
+use crate::output::{Output, hex};
+use crate::presign::image_key;
+use crate::publish::presigned_url;
+use crate::s3::{Location, S3Args, Store};
+
+/// Temporary credentials are renewed before they are so near their end.
+const RENEWED_BEFORE: Duration = Duration::from_secs(10 * 60);
+
+/// The handler.
+pub(super) struct Gateway {
+    s3: S3Args,
+    location: Location,
+    good_for: Duration,
+    tokens: Option<Tokens>,
+    store: Mutex<Store>,
+    out: Output,
+}
+
+impl Gateway {
+    /// A gateway to a location. URLs are good for so long; without `tokens`, anyone is answered.
+    pub(super) async fn open(
+        s3: S3Args,
+        location: Location,
+        good_for: Duration,
+        tokens: Option<Tokens>,
+        out: Output,
+    ) -> Result<Self, CliError> {
+        let store = Store::connect(&s3, &location, None).await?;
+        Ok(Self {
+            s3,
+            location,
+            good_for,
+            tokens,
+            store: Mutex::new(store),
+            out,
+        })
+    }
+
+    /// Where the releases are.
+    pub(super) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The answer to a request, whose body is nobody's business. It is told as well, with the device that asked.
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
+        let answer = match self.manifest(request).await {
+            Ok(answer) => answer,
+            Err(Refusal::Device(status, why)) => refusal(status, why),
+            // What is wrong with the bucket is its owner's to know.
+            Err(Refusal::Bucket(error)) => {
+                self.out.warning(&error);
+                refusal(
+                    StatusCode::BAD_GATEWAY,
+                    "the bucket cannot be read: the gateway's log says why",
+                )
+            }
+        };
+        let status = answer.status().as_u16();
+        // Without the query: a token is in it.
+        let path = request.uri().path();
+        let agent = request.headers().get(USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok()).unwrap_or("-");
+        self.out.say(format_args!(
+            "{status} {} {path}  {agent}",
+            request.method()
+        ));
+        self.out.event(
+            "request",
+            json!({ "method": request.method().as_str(), "path": path, "status": status, "user_agent": agent }),
+        );
+        answer
+    }
+
+    async fn manifest<B>(&self, request: &Request<B>) -> Result<Response<String>, Refusal> {
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            return Err(Refusal::Device(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "a manifest can only be fetched",
+            ));
+        }
+        if let Some(tokens) = &self.tokens
+            && !tokens.has(shown(request))
+        {
+            return Err(Refusal::Device(
+                StatusCode::FORBIDDEN,
+                "a token is asked for: ?token=… in the manifest's URL, or Authorization: Bearer …",
+            ));
+        }
+        let path = request.uri().path();
+        let channel = path
+            .rsplit('/')
+            .next()
+            .and_then(|name| name.strip_suffix(".json"));
+        let nothing = Refusal::Device(
+            StatusCode::NOT_FOUND,
+            "there is no such channel: its manifest is /CHANNEL.json",
+        );
+        let key = channel.and_then(|name| layout::channel_key(&self.location.prefix, name).ok());
+        let Some(key) = key else {
+            return Err(nothing);
+        };
+        let store = self.store().await?;
+        let Some(stored) = store.get(&key).await? else {
+            return Err(nothing);
+        };
+
+        // Of what is stored, not of what is sent: a new signature on the URL is no new manifest.
+        let etag = format!("\"{}\"", &hex(&Sha256::digest(&stored.bytes))[..32]);
+        let answer = Response::builder()
+            .header(ETAG, &etag)
+            // The URL in it is for who asked, and for now.
+            .header(CACHE_CONTROL, "private, no-store");
+        if is_known(request.headers(), &etag) {
+            return finish(answer.status(StatusCode::NOT_MODIFIED), String::new());
+        }
+        let mut manifest = ManifestDocument::parse(&stored.bytes).map_err(CliError::from)?;
+        let image = image_key(&manifest, &self.location)?;
+        manifest.url = presigned_url(&store, &image, self.good_for).await?;
+        let json = manifest.to_json().map_err(CliError::from)?;
+        finish(
+            answer.header(CONTENT_TYPE, layout::MANIFEST_CONTENT_TYPE),
+            json,
+        )
+    }
+
+    /// The bucket, with credentials that last for a while.
+    async fn store(&self) -> Result<Store, CliError> {
+        let mut store = self.store.lock().await;
+        if let Some(Some(end)) = store.credentials_end()
+            && end < SystemTime::now() + RENEWED_BEFORE
+        {
+            *store = Store::connect(&self.s3, &self.location, None).await?;
+        }
+        Ok(store.clone())
+    }
+}
+
+/// Why a request gets no manifest.
+enum Refusal {
+    /// The device is to blame, and told.
+    Device(StatusCode, &'static str),
+    /// The bucket, its rights or what lies in it.
+    Bucket(CliError),
+}
+
+impl From<CliError> for Refusal {
+    fn from(error: CliError) -> Self {
+        Self::Bucket(error)
+    }
+}
+
+fn refusal(status: StatusCode, why: &str) -> Response<String> {
+    let mut answer = Response::new(json!({ "error": why }).to_string());
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
+    headers.insert(
+        CACHE_CONTROL,
+        hyper::header::HeaderValue::from_static("no-store"),
+    );
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+    }
+    answer
+}
+
+fn finish(
+    answer: hyper::http::response::Builder,
+    body: String,
+) -> Result<Response<String>, Refusal> {
+    answer
+        .body(body)
+        .map_err(|error| CliError::new("gateway.answer", error.to_string()).into())
+}
+
+/// Whether the device has this state of the manifest.
+fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let tags = headers.get_all(IF_NONE_MATCH).iter();
+    tags.filter_map(|tags| tags.to_str().ok())
+        .flat_map(|tags| tags.split(','))
+        .any(|tag| tag.trim().trim_start_matches("W/") == etag)
+}
+
+/// The token that a request shows.
+fn shown<B>(request: &Request<B>) -> &str {
+    let header = request.headers().get(AUTHORIZATION);
+    let bearer = header
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    let query = request.uri().query().unwrap_or_default();
+    let in_query = || {
+        query
+            .split('&')
+            .find_map(|part| part.strip_prefix("token="))
+    };
+    bearer.or_else(in_query).unwrap_or_default()
+}
+
+/// What devices may show. Only hashes are kept and compared: how long that takes says nothing about a token.
+#[derive(Debug)]
+pub(super) struct Tokens(Vec<[u8; 32]>);
+
+impl Tokens {
+    /// Shorter ones could be guessed.
+    const LEAST: usize = 16;
+
+    /// Tokens of at least 16 characters that can stand in a URL. `None` of none.
+    pub(super) fn new<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Option<Self>, CliError> {
+        let mut hashes = Vec::new();
+        for token in tokens {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            if token.len() < Self::LEAST || !token.bytes().all(fits) {
+                let message = format!(
+                    "a token has at least {} characters, and only letters, digits and - . _ ~",
+                    Self::LEAST
+                );
+                return Err(CliError::new("gateway.token", message)
+                    .hint("`openssl rand -hex 16` makes one"));
+            }
+            hashes.push(Sha256::digest(token).into());
+        }
+        Ok((!hashes.is_empty()).then_some(Self(hashes)))
+    }
+
+    fn has(&self, token: &str) -> bool {
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        self.0.contains(&hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn tokens() -> Tokens {
+        Tokens::new([TOKEN, "another-token.of_a~device"].into_iter())
+            .unwrap()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_token_is_shown_in_the_query_or_the_header() {
+        let shows = |uri: &str, header: Option<&str>| {
+            let mut request = Request::builder().uri(uri);
+            if let Some(header) = header {
+                request = request.header(AUTHORIZATION, header);
+            }
+            tokens().has(shown(&request.body(()).unwrap()))
+        };
+        let good = format!("/stable.json?a=b&token={TOKEN}");
+        assert!(shows(&good, None));
+        assert!(shows("/stable.json", Some(&format!("Bearer {TOKEN}"))));
+        assert!(!shows("/stable.json", None));
+        assert!(!shows("/stable.json?token=", None));
+        assert!(!shows("/stable.json?token=0123456789abcdeF", None));
+        assert!(!shows(&format!("/stable.json?xtoken={TOKEN}"), None));
+        assert!(!shows("/stable.json", Some(&format!("Basic {TOKEN}"))));
+    }
+
+    #[test]
+    fn tokens_that_could_be_guessed_or_not_be_sent_are_refused() {
+        assert!(Tokens::new(std::iter::empty()).unwrap().is_none());
+        for wrong in [
+            "short",
+            "0123456789 abcdef",
+            "0123456789abcdé",
+            "0123456789&abcdef",
+        ] {
+            assert_eq!(
+                Tokens::new([wrong].into_iter()).unwrap_err().code,
+                "gateway.token"
+            );
+        }
+    }
+
+    #[test]
+    fn a_state_is_known_by_its_tag_strong_or_weak() {
+        let known = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_NONE_MATCH, value.parse().unwrap());
+            is_known(&headers, "\"abc\"")
+        };
+        assert!(known("\"abc\"") && known("\"x\", W/\"abc\""));
+        assert!(!known("\"ab\"") && !known("abc"));
+        assert!(!is_known(&HeaderMap::new(), "\"abc\""));
+    }
+}
