@@ -304,6 +304,13 @@ async fn another_release_in_between_starts_at_its_beginning() {
         vec![cut_after(5_000)],
     ));
     install(&mut flash, &next).await.unwrap_err();
+    // It has the journal to itself, and goes on where it was.
+    let again = Network::new(faulty(
+        Bucket::hashed("1.2.0", image, PORT),
+        vec![cut_after(20_000)],
+    ));
+    install(&mut flash, &again).await.unwrap_err();
+    assert_eq!(asked(&again)[0].0, Some(STEP));
     // Back to the first: nothing of it is believed any more.
     let first = Network::new(faulty(
         Bucket::hashed("1.1.0", firmware("1.1.0"), PORT),
