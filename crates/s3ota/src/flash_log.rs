@@ -141,10 +141,10 @@ impl Log {
         let mut count = 0;
         for index in 0..self.entries {
             match self.get(flash, index)? {
-                Entry::Blank => break,
                 Entry::Torn if shows_blank::<F>() => count += 1,
                 Entry::Whole(found, _) if found == kind => count += 1,
-                Entry::Torn | Entry::Whole(..) => {}
+                // Behind a blank one there may be more: it may be torn so that it reads as blank now and then.
+                Entry::Blank | Entry::Torn | Entry::Whole(..) => {}
             }
         }
         Ok(count)
