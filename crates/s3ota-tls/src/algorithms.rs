@@ -7,6 +7,8 @@ use rustls_pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
 };
 
+use crate::der;
+
 /// An algorithm as rustls-webpki takes it.
 pub(crate) type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
@@ -53,8 +55,16 @@ pub(crate) fn certificate_verify_algorithm(scheme: SignatureScheme) -> Option<Al
     })
 }
 
+/// A number in as many bytes as the curve's.
+fn padded<const N: usize>(number: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let start = N.checked_sub(number.len())?;
+    bytes.get_mut(start..)?.copy_from_slice(number);
+    Some(bytes)
+}
+
 macro_rules! ecdsa {
-    ($name:ident, $curve:ident, $hash:ident, $key_id:ident, $signature_id:ident) => {
+    ($name:ident, $curve:ident, $bytes:literal, $hash:ident, $key_id:ident, $signature_id:ident) => {
         #[derive(Debug)]
         pub(crate) struct $name;
 
@@ -78,7 +88,12 @@ macro_rules! ecdsa {
                 use $curve::ecdsa::{Signature, VerifyingKey};
 
                 let key = VerifyingKey::from_sec1_bytes(public_key).or(Err(InvalidSignature))?;
-                let signature = Signature::from_der(signature).or(Err(InvalidSignature))?;
+                let (r, s) = der::two_numbers(signature).ok_or(InvalidSignature)?;
+                let signature = Signature::from_scalars(
+                    padded::<$bytes>(r).ok_or(InvalidSignature)?,
+                    padded::<$bytes>(s).ok_or(InvalidSignature)?,
+                )
+                .or(Err(InvalidSignature))?;
                 key.verify_prehash(&sha2::$hash::digest(message), &signature)
                     .or(Err(InvalidSignature))
             }
@@ -86,12 +101,12 @@ macro_rules! ecdsa {
     };
 }
 
-ecdsa!(EcdsaP256Sha256, p256, Sha256, ECDSA_P256, ECDSA_SHA256);
-ecdsa!(EcdsaP256Sha384, p256, Sha384, ECDSA_P256, ECDSA_SHA384);
+ecdsa!(EcdsaP256Sha256, p256, 32, Sha256, ECDSA_P256, ECDSA_SHA256);
+ecdsa!(EcdsaP256Sha384, p256, 32, Sha384, ECDSA_P256, ECDSA_SHA384);
 #[cfg(feature = "p384")]
-ecdsa!(EcdsaP384Sha256, p384, Sha256, ECDSA_P384, ECDSA_SHA256);
+ecdsa!(EcdsaP384Sha256, p384, 48, Sha256, ECDSA_P384, ECDSA_SHA256);
 #[cfg(feature = "p384")]
-ecdsa!(EcdsaP384Sha384, p384, Sha384, ECDSA_P384, ECDSA_SHA384);
+ecdsa!(EcdsaP384Sha384, p384, 48, Sha384, ECDSA_P384, ECDSA_SHA384);
 
 #[cfg(feature = "rsa")]
 pub(crate) mod rsa_algorithms {

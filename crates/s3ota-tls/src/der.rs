@@ -1,11 +1,19 @@
-//! Two parts of a certificate that rustls-webpki does not give out without `alloc`.
+//! Two parts of a certificate that rustls-webpki does not give out without `alloc`, and the two numbers that RSA keys
+//! and ECDSA signatures are.
 //!
-//! Only for certificates that webpki has parsed: this walk skips what it does not need, without judging it.
+//! Certificates are those that webpki has parsed: the walk skips what it does not need, without judging it. Nobody has
+//! judged the numbers before: they are taken in DER only.
 
 /// The subject, a Name (RFC 5280 section 4.1.2.4) without its outer header.
 pub(crate) fn subject(certificate: &[u8]) -> Option<&[u8]> {
     let element = element(from_subject(certificate)?)?;
     Some(element.value)
+}
+
+/// Subject and SubjectPublicKeyInfo, each without its header, from the bytes in which they follow each other.
+pub(crate) fn subject_and_key(fields: &[u8]) -> Option<(&[u8], &[u8])> {
+    let subject = element(fields)?;
+    Some((subject.value, element(subject.rest)?.value))
 }
 
 /// The SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) with its header.
@@ -48,17 +56,42 @@ fn from_subject(certificate: &[u8]) -> Option<&[u8]> {
     Some(validity.rest)
 }
 
+/// The two numbers of an RSAPublicKey (RFC 8017 appendix A.1.1) or an Ecdsa-Sig-Value (RFC 3279 section 2.2.3): a
+/// SEQUENCE of two INTEGERs above zero, and nothing else.
+pub(crate) fn two_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    const SEQUENCE: u8 = 0x30;
+    let sequence = element(der)?;
+    let (first, rest) = number(sequence.value)?;
+    let (second, end) = number(rest)?;
+    let whole = der.first() == Some(&SEQUENCE) && sequence.rest.is_empty() && end.is_empty();
+    whole.then_some((first, second))
+}
+
+/// The bytes of an INTEGER above zero, without the zero that keeps its first bit from being a sign, and what follows.
+fn number(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    const INTEGER: u8 = 2;
+    let integer = element(der)?;
+    let bytes = match integer.value {
+        [0, bytes @ ..] if *bytes.first()? >= 0x80 => bytes,
+        bytes if (1..0x80).contains(bytes.first()?) => bytes,
+        _ => return None,
+    };
+    (der.first() == Some(&INTEGER)).then_some((bytes, integer.rest))
+}
+
 struct Element<'a> {
     whole: &'a [u8],
     value: &'a [u8],
     rest: &'a [u8],
 }
 
-/// Splits off the first DER element: one byte of tag, a length below 64 KiB, a value.
+/// Splits off the first DER element: one byte of tag, a length below 64 KiB in as few bytes as it takes, a value.
 fn element(der: &[u8]) -> Option<Element<'_>> {
     let (length, content) = match der {
-        [_, 0x82, high, low, content @ ..] => (u16::from_be_bytes([*high, *low]), content),
-        [_, 0x81, length, content @ ..] => ((*length).into(), content),
+        [_, 0x82, high @ 1..=0xff, low, content @ ..] => {
+            (u16::from_be_bytes([*high, *low]), content)
+        }
+        [_, 0x81, length @ 0x80..=0xff, content @ ..] => ((*length).into(), content),
         [_, length, content @ ..] if *length < 0x80 => ((*length).into(), content),
         _ => return None,
     };
@@ -93,6 +126,27 @@ mod tests {
         for length in 0..ROOT.len() {
             assert_eq!(subject_public_key_info(&ROOT[..length]), None);
         }
+    }
+
+    #[test]
+    fn two_numbers_are_positive_in_der_and_nothing_else() {
+        let numbers = |der: &'static [u8]| two_numbers(der);
+        assert_eq!(
+            numbers(b"\x30\x08\x02\x02\x00\x81\x02\x02\x01\x03"),
+            Some((&b"\x81"[..], &b"\x01\x03"[..]))
+        );
+        // A set; something in front of the end of the sequence; something after it.
+        assert_eq!(numbers(b"\x31\x08\x02\x02\x00\x81\x02\x02\x01\x03"), None);
+        assert_eq!(numbers(b"\x30\x07\x02\x01\x7f\x02\x01\x03\x00"), None);
+        assert_eq!(numbers(b"\x30\x06\x02\x01\x7f\x02\x01\x03\x00"), None);
+        // No number; another tag; below zero; zero; a zero, and a length, that need not be there.
+        assert_eq!(numbers(b"\x30\x05\x02\x00\x02\x01\x03"), None);
+        assert_eq!(numbers(b"\x30\x06\x04\x01\x7f\x02\x01\x03"), None);
+        assert_eq!(numbers(b"\x30\x06\x02\x01\x81\x02\x01\x03"), None);
+        assert_eq!(numbers(b"\x30\x06\x02\x01\x7f\x02\x01\x00"), None);
+        assert_eq!(numbers(b"\x30\x07\x02\x02\x00\x7f\x02\x01\x03"), None);
+        assert_eq!(numbers(b"\x30\x81\x06\x02\x01\x7f\x02\x01\x03"), None);
+        assert_eq!(numbers(b""), None);
     }
 
     #[test]

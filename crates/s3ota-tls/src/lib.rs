@@ -35,7 +35,7 @@
 //! | handshake, key schedule, records | [embedded-tls] 0.19, without its verifier |
 //! | certificate paths | [rustls-webpki] 0.103 |
 //! | AES-128-GCM, P-256, P-384, SHA-2, arithmetic of RSA | RustCrypto |
-//! | the paddings of RSA | `rsa.rs` |
+//! | the paddings of RSA, and the DER of RSA keys and ECDSA signatures | `rsa.rs`, `der.rs` |
 //! | the order of proof, the limits, the dates | `verifier.rs` |
 //! | the order of messages | `transcript.rs`, from inside the hash |
 //! | which records may reach embedded-tls | `record_filter.rs`, from outside the encryption |

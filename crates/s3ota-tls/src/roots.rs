@@ -7,13 +7,24 @@ use webpki::anchor_from_trusted_cert;
 
 use crate::der;
 
-/// The roots of Amazon Trust Services, which S3's certificates end in. `roots/README.md` says where they come from.
+/// The part of a certificate that makes it a root: subject and SubjectPublicKeyInfo, from `start` to `end`. The rest of
+/// the file is not in the firmware.
+macro_rules! subject_and_key {
+    ($file:literal, $start:literal..$end:literal) => {{
+        const CERTIFICATE: &[u8] = include_bytes!($file);
+        const PART: [u8; $end - $start] = part(CERTIFICATE, $start);
+        &PART
+    }};
+}
+
+/// The roots of Amazon Trust Services, which S3's certificates end in. `roots/README.md` says where they come from. None
+/// has name constraints; the tests look where the parts lie.
 static AMAZON: [&[u8]; 5] = [
-    include_bytes!("../roots/amazon-root-ca-1.der"),
-    include_bytes!("../roots/amazon-root-ca-2.der"),
-    include_bytes!("../roots/amazon-root-ca-3.der"),
-    include_bytes!("../roots/amazon-root-ca-4.der"),
-    include_bytes!("../roots/starfield-services-root-ca-g2.der"),
+    subject_and_key!("../roots/amazon-root-ca-1.der", 140..493),
+    subject_and_key!("../roots/amazon-root-ca-2.der", 140..749),
+    subject_and_key!("../roots/amazon-root-ca-3.der", 137..287),
+    subject_and_key!("../roots/amazon-root-ca-4.der", 137..316),
+    subject_and_key!("../roots/starfield-services-root-ca-g2.der", 218..667),
 ];
 
 /// A set of trusted roots: at most [`Roots::MAX`].
@@ -21,7 +32,38 @@ static AMAZON: [&[u8]; 5] = [
 /// A root's own dates are not checked: it is trusted until it is removed.
 #[derive(Clone, Debug, Default)]
 pub struct Roots<'a> {
-    certificates: heapless::Vec<CertificateDer<'a>, { Roots::MAX }>,
+    roots: heapless::Vec<Root<'a>, { Roots::MAX }>,
+}
+
+#[derive(Clone, Debug)]
+enum Root<'a> {
+    /// Subject and SubjectPublicKeyInfo alone.
+    BuiltIn(&'static [u8]),
+    /// One that [`anchor_from_trusted_cert`] takes.
+    Certificate(CertificateDer<'a>),
+}
+
+impl Root<'_> {
+    fn anchor(&self) -> Option<TrustAnchor<'_>> {
+        match self {
+            Self::BuiltIn(fields) => {
+                let (subject, key) = der::subject_and_key(fields)?;
+                Some(TrustAnchor {
+                    subject: subject.into(),
+                    subject_public_key_info: key.into(),
+                    name_constraints: None,
+                })
+            }
+            Self::Certificate(certificate) => anchor_from_trusted_cert(certificate).ok(),
+        }
+    }
+
+    fn subject(&self) -> Option<&[u8]> {
+        match self {
+            Self::BuiltIn(fields) => Some(der::subject_and_key(fields)?.0),
+            Self::Certificate(certificate) => der::subject(certificate),
+        }
+    }
 }
 
 /// Why a root could not be added.
@@ -44,16 +86,16 @@ impl<'a> Roots<'a> {
     /// No roots: no server is trusted until [`add_der`](Self::add_der).
     pub const fn empty() -> Self {
         Self {
-            certificates: heapless::Vec::new(),
+            roots: heapless::Vec::new(),
         }
     }
 
     /// Amazon Root CA 1 to 4 and Starfield Services Root CA - G2: S3 and every other AWS service.
     pub fn amazon() -> Self {
         let mut roots = Self::empty();
-        for der in AMAZON {
-            // Cannot fail: the tests parse all five.
-            let _ = roots.add_der(der);
+        for fields in AMAZON {
+            // Cannot fail: five fit.
+            let _ = roots.roots.push(Root::BuiltIn(fields));
         }
         roots
     }
@@ -65,26 +107,26 @@ impl<'a> Roots<'a> {
     pub fn add_der(&mut self, der: &'a [u8]) -> Result<(), RootError> {
         let certificate = CertificateDer::from(der);
         anchor_from_trusted_cert(&certificate).map_err(|_| RootError::Malformed)?;
-        self.certificates
-            .push(certificate)
+        self.roots
+            .push(Root::Certificate(certificate))
             .map_err(|_| RootError::Full)
     }
 
     /// How many roots are trusted.
     pub fn len(&self) -> usize {
-        self.certificates.len()
+        self.roots.len()
     }
 
     /// Whether no root is trusted.
     pub fn is_empty(&self) -> bool {
-        self.certificates.is_empty()
+        self.roots.is_empty()
     }
 
     /// The roots' names for display, in the order they were added: the common name, or else the last part of the
     /// subject that is text.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.certificates.iter().map(|certificate| {
-            der::subject(certificate)
+        self.roots.iter().map(|root| {
+            root.subject()
                 .and_then(der::display_name)
                 .unwrap_or("(no name)")
         })
@@ -92,11 +134,15 @@ impl<'a> Roots<'a> {
 
     /// The roots as rustls-webpki takes them.
     pub(crate) fn anchors(&self) -> heapless::Vec<TrustAnchor<'_>, { Roots::MAX }> {
-        self.certificates
-            .iter()
-            .filter_map(|certificate| anchor_from_trusted_cert(certificate).ok())
-            .collect()
+        self.roots.iter().filter_map(Root::anchor).collect()
     }
+}
+
+/// The bytes of `whole` from `start` on, at compile time.
+const fn part<const N: usize>(whole: &[u8], start: usize) -> [u8; N] {
+    let mut part = [0; N];
+    part.copy_from_slice(whole.split_at(start).1.split_at(N).0);
+    part
 }
 
 impl fmt::Display for RootError {
@@ -114,6 +160,26 @@ impl core::error::Error for RootError {}
 mod tests {
     use super::*;
     use sha2::{Digest, Sha256};
+
+    /// The files that the parts in [`AMAZON`] are from.
+    const FILES: [&[u8]; 5] = [
+        include_bytes!("../roots/amazon-root-ca-1.der"),
+        include_bytes!("../roots/amazon-root-ca-2.der"),
+        include_bytes!("../roots/amazon-root-ca-3.der"),
+        include_bytes!("../roots/amazon-root-ca-4.der"),
+        include_bytes!("../roots/starfield-services-root-ca-g2.der"),
+    ];
+
+    #[test]
+    fn the_built_in_parts_are_what_webpki_takes_from_the_certificates() {
+        let mut whole = Roots::empty();
+        for der in FILES {
+            whole.add_der(der).unwrap();
+        }
+        assert_eq!(Roots::amazon().anchors(), whole.anchors());
+        assert_eq!(whole.anchors().len(), 5);
+        assert!(Roots::amazon().names().eq(whole.names()));
+    }
 
     #[test]
     fn the_amazon_roots_are_the_published_ones() {
@@ -140,7 +206,7 @@ mod tests {
                 "568D6905A2C88708A4B3025190EDCFEDB1974A606A13C6E5290FCB2AE63EDAB5",
             ),
         ];
-        for (der, (name, fingerprint)) in AMAZON.iter().zip(PUBLISHED) {
+        for (der, (name, fingerprint)) in FILES.iter().zip(PUBLISHED) {
             assert_eq!(
                 std::format!("{:X}", Sha256::digest(der)),
                 fingerprint,
@@ -152,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_amazon_roots_are_those_the_browsers_trust() {
-        for der in AMAZON {
+        for der in FILES {
             assert!(
                 webpki_root_certs::TLS_SERVER_ROOT_CERTS
                     .iter()
@@ -166,9 +232,9 @@ mod tests {
         let mut roots = Roots::empty();
         assert!(roots.is_empty());
         for _ in 0..Roots::MAX {
-            assert_eq!(roots.add_der(AMAZON[0]), Ok(()));
+            assert_eq!(roots.add_der(FILES[0]), Ok(()));
         }
-        assert_eq!(roots.add_der(AMAZON[0]), Err(RootError::Full));
+        assert_eq!(roots.add_der(FILES[0]), Err(RootError::Full));
         assert_eq!(roots.len(), 16);
     }
 
@@ -176,7 +242,7 @@ mod tests {
     fn what_is_no_certificate_is_no_root() {
         let mut roots = Roots::empty();
         let pem: &[u8] = b"-----BEGIN CERTIFICATE-----";
-        for der in [b"", pem, &AMAZON[0][..500], &[0x30, 0x82]] {
+        for der in [b"", pem, &FILES[0][..500], &[0x30, 0x82]] {
             assert_eq!(roots.add_der(der), Err(RootError::Malformed));
         }
         assert_eq!(roots.len(), 0);

@@ -1,16 +1,17 @@
 //! RSA signatures, verified: PKCS #1 v1.5 and PSS (RFC 8017 sections 8.2.2 and 8.1.2).
 //!
 //! The arithmetic is crypto-bigint's, which P-256 has linked already. Its numbers have a fixed size, so that nothing is
-//! allocated. Everything here is public: what takes how long is no secret.
+//! allocated; one size for all keys, because a second is 2 KB more flash. Everything here is public: what takes how long
+//! is no secret.
 
 use core::ops::RangeInclusive;
 
 use crypto_bigint::modular::montgomery_reduction;
-use crypto_bigint::{Encoding, Limb, U2048, U4096, Uint};
-use pkcs1::RsaPublicKey;
-use pkcs1::der::Decode;
+use crypto_bigint::{Encoding, Limb, U4096};
 use rustls_pki_types::InvalidSignature;
 use sha2::digest::DynDigest;
+
+use crate::der;
 
 const KEY_BITS: RangeInclusive<usize> = 2048..=4096;
 const MAX_BYTES: usize = 4096 / 8;
@@ -59,21 +60,16 @@ fn is_valid(
     message: &[u8],
     signature: &[u8],
 ) -> Option<bool> {
-    let key = RsaPublicKey::from_der(public_key).ok()?;
-    let modulus = key.modulus.as_bytes();
+    let (modulus, exponent) = der::two_numbers(public_key)?;
     let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
     if !KEY_BITS.contains(&bits) || signature.len() != modulus.len() {
         return None;
     }
-    let exponent = small(key.public_exponent.as_bytes())?;
+    let exponent = small(exponent)?;
 
     let mut encoded = [0; MAX_BYTES];
     let encoded = encoded.get_mut(..modulus.len())?;
-    if bits <= U2048::BITS {
-        power::<{ U2048::LIMBS }>(modulus, exponent, signature, encoded)?;
-    } else {
-        power::<{ U4096::LIMBS }>(modulus, exponent, signature, encoded)?;
-    }
+    power(modulus, exponent, signature, encoded)?;
 
     let mut digest = [0; MAX_DIGEST];
     let digest = digest.get_mut(..hash.output_size())?;
@@ -96,31 +92,23 @@ fn small(bytes: &[u8]) -> Option<u64> {
 
 /// RSAVP1 (RFC 8017 section 5.2.2): writes `base` to the power of `exponent` modulo `modulus` into `result`, which is as
 /// long as the modulus. `None` if the modulus is even, or not larger than the base.
-fn power<const LIMBS: usize>(
-    modulus: &[u8],
-    exponent: u64,
-    base: &[u8],
-    result: &mut [u8],
-) -> Option<()>
-where
-    Uint<LIMBS>: Encoding,
-{
-    let n = number::<LIMBS>(modulus)?;
-    let base = number::<LIMBS>(base)?;
+fn power(modulus: &[u8], exponent: u64, base: &[u8], result: &mut [u8]) -> Option<()> {
+    let n = number(modulus)?;
+    let base = number(base)?;
     if base >= n || !bool::from(n.bit(0)) {
         return None;
     }
     // Montgomery's multiplication, by R = 2^BITS.
     let inverse = negated_inverse(*n.as_limbs().first()?);
     let reduce = |product| montgomery_reduction(&product, &n, inverse);
-    let multiply = |a: &Uint<LIMBS>, b: &Uint<LIMBS>| reduce(a.mul_wide(b));
+    let multiply = |a: &U4096, b: &U4096| reduce(a.mul_wide(b));
 
     // 2 R, which is 2 in Montgomery's form, squared until it is 2^BITS in that form.
-    let mut r = Uint::ONE;
-    for _ in 0..=Uint::<LIMBS>::BITS {
+    let mut r = U4096::ONE;
+    for _ in 0..=U4096::BITS {
         r = r.add_mod(&r, &n);
     }
-    for _ in 0..Uint::<LIMBS>::BITS.ilog2() {
+    for _ in 0..U4096::BITS.ilog2() {
         r = multiply(&r, &r);
     }
     let base = multiply(&base, &r);
@@ -131,7 +119,7 @@ where
             power = multiply(&power, &base);
         }
     }
-    let power = reduce((power, Uint::ZERO)).to_be_bytes();
+    let power = reduce((power, U4096::ZERO)).to_be_bytes();
     let power = power.as_ref();
     result.copy_from_slice(power.get(power.len().checked_sub(result.len())?..)?);
     Some(())
@@ -149,12 +137,11 @@ fn negated_inverse(odd: Limb) -> Limb {
 }
 
 /// The number in big-endian bytes, if it fits.
-fn number<const LIMBS: usize>(bytes: &[u8]) -> Option<Uint<LIMBS>> {
+fn number(bytes: &[u8]) -> Option<U4096> {
     let mut whole = [0; MAX_BYTES];
-    let whole = whole.get_mut(..Uint::<LIMBS>::BYTES)?;
     let start = whole.len().checked_sub(bytes.len())?;
     whole.get_mut(start..)?.copy_from_slice(bytes);
-    Some(Uint::from_be_slice(whole))
+    Some(U4096::from_be_slice(&whole))
 }
 
 /// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2). There is one encoding of a hash, so all of it is compared and nothing parsed.
