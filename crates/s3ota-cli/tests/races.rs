@@ -32,7 +32,8 @@ impl Gate {
             return;
         }
         let opened = self.open.notified();
-        if self.waiting.fetch_add(1, Ordering::SeqCst) + 1 == self.expected.load(Ordering::SeqCst) {
+        // Whoever asks again has been let through once.
+        if self.waiting.fetch_add(1, Ordering::SeqCst) + 1 >= self.expected.load(Ordering::SeqCst) {
             self.open.notify_waiters();
         } else {
             opened.await;

@@ -115,7 +115,8 @@ impl Store {
         upload: &Upload<'_>,
         mut progress: impl FnMut(u64),
     ) -> Result<(), CliError> {
-        let mut condition = &upload.condition;
+        let mut condition = upload.condition.clone();
+        let mut refusal = None;
         loop {
             let sent = Arc::new(AtomicU64::new(0));
             let mut request = self
@@ -131,7 +132,7 @@ impl Store {
                 Some(sha256) => request.checksum_sha256(base64(sha256)),
                 None => request.checksum_algorithm(ChecksumAlgorithm::Crc32),
             };
-            match condition {
+            match &condition {
                 Condition::None => {}
                 Condition::Absent => request = request.if_none_match("*"),
                 Condition::Unchanged(etag) => request = request.if_match(etag),
@@ -154,12 +155,24 @@ impl Store {
                     return Ok(());
                 }
                 Err(error)
-                    if *condition != Condition::None && error.code() == Some("NotImplemented") =>
+                    if condition != Condition::None && error.code() == Some("NotImplemented") =>
                 {
                     self.ignores_conditions.store(true, Ordering::Relaxed);
-                    condition = &Condition::None;
+                    condition = Condition::None;
                 }
-                Err(error) => return Err(self.explain(error, upload.action(), upload.key)),
+                Err(error) => {
+                    let error = self.explain(error, upload.action(), upload.key);
+                    // Ceph compares the tag as it was sent with one without quotes, so it refuses what is right. Asking
+                    // again without them changes nothing about what must hold.
+                    match (refusal, bare(&condition)) {
+                        (Some(first), _) => return Err(first),
+                        (None, Some(unquoted)) if !self.is_aws && error.code == "s3.conflict" => {
+                            condition = unquoted;
+                            refusal = Some(error);
+                        }
+                        (None, _) => return Err(error),
+                    }
+                }
             }
         }
     }
@@ -321,6 +334,15 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A condition on an entity tag, with the tag as it is between its quotes.
+fn bare(condition: &Condition) -> Option<Condition> {
+    let Condition::Unchanged(etag) = condition else {
+        return None;
+    };
+    let etag = etag.strip_prefix('"')?.strip_suffix('"')?;
+    Some(Condition::Unchanged(etag.to_owned()))
 }
 
 /// Looks whether an upload goes on.
