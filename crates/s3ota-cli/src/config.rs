@@ -40,7 +40,7 @@ const SETTINGS: [&str; 11] = [
 ];
 
 /// The subcommands that take a location, and whether it is the last thing on their command line.
-const AT_LOCATION: [(&str, bool); 10] = [
+const AT_LOCATION: [(&str, bool); 11] = [
     ("publish", true),
     ("gateway", false),
     ("promote", false),
@@ -51,6 +51,7 @@ const AT_LOCATION: [(&str, bool); 10] = [
     ("history", false),
     ("diff", false),
     ("gc", false),
+    ("presign", false),
 ];
 
 /// What is settled here.

@@ -1,6 +1,7 @@
 //! The way of a release, from an empty account to an updated device, on three S3 servers that have nothing in common
 //! but the protocol: the development server, moto, and Ceph's gateway.
 
+mod life;
 mod servers;
 
 use serde_json::Value;
@@ -45,6 +46,7 @@ fn walk(server: &Server, lacks: &Lacks) {
     a_release_reaches_a_device(server);
     a_private_bucket_serves_devices_by_signed_urls(server);
     what_others_have_set_in_a_bucket_stays(server, lacks);
+    life::a_release_lives_as_aws_sees_it(server, !lacks.conditions);
 }
 
 fn named<'e>(events: &'e [Value], name: &str) -> Vec<&'e Value> {
