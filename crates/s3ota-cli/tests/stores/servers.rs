@@ -127,6 +127,7 @@ impl Server {
             return None;
         }
         const FSID: &str = "a7f64266-0894-4f1e-a635-d0aeaca0e993";
+        const OSD: &str = "5a0f8cb1-9f3e-4a58-8b0e-6a6f0f7c2d11";
         let mut this = Self::new("s3ota", "s3ota-secret");
         this.certify();
         for name in ["mon", "osd", "rgw", "run"] {
@@ -191,10 +192,12 @@ impl Server {
         );
         run("ceph-mon", &["--mkfs", "-i", "a", "--monmap", &map]);
         this.spawn(ceph("ceph-mon", &["-i", "a", "-f"]), "mon");
-        run("ceph", &["--connect-timeout", "120", "osd", "create"]);
-        run("ceph-osd", &["-i", "0", "--mkfs"]);
+        // With its UUID said, the same daemon comes of it however often it is asked for.
+        let osd = this.monitor_says(&["osd", "create", OSD], |id| !id.trim().is_empty());
+        assert_eq!(osd.trim(), "0");
+        run("ceph-osd", &["-i", "0", "--mkfs", "--osd-uuid", OSD]);
         this.spawn(ceph("ceph-osd", &["-i", "0", "-f"]), "osd");
-        this.osd_is_up();
+        this.monitor_says(&["osd", "stat"], |stat| stat.contains("1 up"));
         let user = [
             "user",
             "create",
@@ -210,23 +213,21 @@ impl Server {
         Some(this)
     }
 
-    /// Waits for Ceph's object daemon. It gives up where it asks the monitor too early, and is started again then.
-    fn osd_is_up(&mut self) {
-        for _ in 0..120 {
-            let mut stat = Command::new("ceph");
-            stat.arg("-c").arg(self.path("ceph.conf"));
-            stat.args(["--connect-timeout", "120", "osd", "stat"]);
-            if succeeded(&stat.output().unwrap()).contains("1 up") {
-                return;
+    /// Asks Ceph's monitor until it says what is hoped for: it answers with an error while it elects itself, and its
+    /// object daemon, which gives up when that happens to it, is started again.
+    fn monitor_says(&mut self, question: &[&str], hoped_for: impl Fn(&str) -> bool) -> String {
+        let mut last = String::new();
+        for _ in 0..240 {
+            let mut ask = Command::new("ceph");
+            ask.arg("-c").arg(self.path("ceph.conf"));
+            ask.args(["--connect-timeout", "120"]).args(question);
+            let output = ask.output().unwrap();
+            let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+            if output.status.success() && hoped_for(&answer) {
+                return answer;
             }
-            if self
-                .processes
-                .last_mut()
-                .unwrap()
-                .try_wait()
-                .unwrap()
-                .is_some()
-            {
+            last = format!("{answer}{}", String::from_utf8_lossy(&output.stderr));
+            if self.processes.len() > 1 && self.processes[1].try_wait().unwrap().is_some() {
                 self.processes.pop();
                 let mut osd = Command::new("ceph-osd");
                 osd.arg("-c").arg(self.path("ceph.conf"));
@@ -235,7 +236,10 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        panic!("ceph-osd is not up within a minute");
+        panic!(
+            "the answer to `ceph {}` stayed {last:?}",
+            question.join(" ")
+        );
     }
 
     /// Makes a CA, and a certificate for `localhost`.
