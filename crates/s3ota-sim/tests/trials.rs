@@ -249,6 +249,39 @@ async fn rolling_back_the_only_update_of_a_device_with_a_factory_app_boots_the_f
     assert!(has_failed(&mut device, "1.1.0").await);
 }
 
+#[tokio::test]
+async fn a_rollback_that_power_fails_in_is_a_trial_where_the_bootloader_makes_it_one() {
+    let bootloader = Bootloader { app_rollback: true };
+    let mut device = device_with(WITH_FACTORY, "1.0.0").with_bootloader(bootloader);
+    install_and_confirm(&mut device, "1.1.0").await;
+    // All of the confirmed record is whole but its state: this bootloader makes it pending, and goes back from that.
+    let mut bytes = device.flash().bytes().to_vec();
+    let sectors = [0xd000, 0xe000];
+    let of = |at: usize| Record::parse(bytes[at..at + 32].first_chunk().unwrap());
+    let at = sectors
+        .into_iter()
+        .find(|&at| of(at).state == State::Valid)
+        .unwrap();
+    bytes[at + 24..at + 28].copy_from_slice(&0u32.to_le_bytes());
+    for confirmed in [false, true] {
+        let flash = Flash::in_memory(bytes.clone());
+        let mut device = VirtualDevice::new(flash).with_bootloader(bootloader);
+        let running = device.power_on().unwrap();
+        let trial = Boot::Trial { boot: 1, of: 3 };
+        assert_eq!((running.version(), running.boot), ("1.1.0", trial));
+        if confirmed {
+            let mut workspace = Box::new(Workspace::new());
+            let config = s3ota::Config::new("https://localhost/", "", s3ota::Chip::Esp32C3, "");
+            let mut updater = device.updater(&running, config, &mut workspace);
+            assert_eq!(updater.confirm().await, Ok(true));
+        }
+        for _ in 0..4 {
+            let version = if confirmed { "1.1.0" } else { "1.0.0" };
+            assert_eq!(device.power_on().unwrap().version(), version);
+        }
+    }
+}
+
 /// The flash with some bytes of a slot destroyed, as a failing chip would.
 fn damage(device: VirtualDevice, offset: usize) -> VirtualDevice {
     let mut bytes = device.flash().bytes().to_vec();

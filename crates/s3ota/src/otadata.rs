@@ -93,17 +93,18 @@ pub(crate) fn back_from(record: &Record) -> Option<u8> {
 ///
 /// What counts is the label: the state of a record that was being erased when the power failed may read as anything. A
 /// label is complete wherever the sequence is, and no bits that erasing sets make a confirmation out of a trial. A
-/// label that says nothing is a cable's, or another tool's: there `PendingVerify` is what a bootloader with app
-/// rollback makes of New.
+/// label that says nothing is a cable's, or another tool's. `PendingVerify` is a trial whatever the label says: a
+/// bootloader with app rollback goes back from it at the next boot, and has made it of a New that may once have been
+/// more.
 pub(crate) fn is_trial(record: &Record) -> bool {
     if record.is_idf_invalid() {
         return false;
     }
     let confirmed = match parts(record) {
         Some((purpose, ..)) => purpose == Purpose::Confirmed as u8,
-        None => record.label == PLAIN && record.state != State::PendingVerify,
+        None => record.label == PLAIN,
     };
-    !confirmed
+    !confirmed || record.state == State::PendingVerify
 }
 
 /// What a record counts as that reads differently each time: torn.

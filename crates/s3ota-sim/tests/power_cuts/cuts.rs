@@ -10,7 +10,7 @@ use crate::life::{Board, Place, Units};
 pub enum Effort {
     /// A sample spread over everything.
     Sample,
-    /// Every byte of every operation on otadata, a dense sample of the others.
+    /// Every byte of every operation on otadata and of every program of the journal, a dense sample of the others.
     Full,
 }
 
@@ -54,6 +54,7 @@ pub fn moments(
     let length = operation.length();
     let (in_order, seeded) = match (effort, board.place(operation)) {
         (Effort::Full, Place::Otadata) => (length, 24),
+        (Effort::Full, Place::Journal) if length <= 256 => (length, 8),
         (Effort::Full, Place::Journal) => (8, 8),
         (Effort::Full, Place::Image) => (4, 4),
         (Effort::Sample, Place::Image) => (0, dice.below(2)),
