@@ -449,6 +449,22 @@ async fn a_failure_is_remembered_even_if_power_fails_while_the_record_is_given_u
 }
 
 #[tokio::test]
+async fn a_failure_is_remembered_behind_a_place_that_reads_as_blank() {
+    let mut device = device("1.0.0");
+    install(&mut device, "1.1.0").await;
+    boot_until_given_up(&mut device, "1.1.0");
+    let mut bytes = device.flash().bytes().to_vec();
+    // Only the log behind the first record knows of it, and not in its first place.
+    bytes[0xe000..0xf000].fill(0xff);
+    assert_eq!(&bytes[0xd040..0xd044], b"fail");
+    bytes.copy_within(0xd040..0xd060, 0xd080);
+    bytes[0xd040..0xd080].fill(0xff);
+    let mut device = VirtualDevice::new(Flash::in_memory(bytes));
+    assert_eq!(device.power_on().unwrap().version(), "1.0.0");
+    assert!(has_failed(&mut device, "1.1.0").await);
+}
+
+#[tokio::test]
 async fn a_partition_table_without_slots_is_an_error_that_says_so() {
     let csv = "nvs, data, nvs, 0x9000, 0x6000\nfactory, app, factory, 0x10000, 0x100000\n";
     let mut device = device_with(csv, "1.0.0");

@@ -137,30 +137,29 @@ impl Log {
     }
 
     /// How many entries there are of a kind, torn ones of unknown kind included where they can be told from erased flash.
+    /// As with [`for_each`](Self::for_each), a blank place is not the end.
     pub(crate) fn count<F: NorFlash>(self, flash: &mut F, kind: Kind) -> Result<u32, Error> {
         let mut count = 0;
         for index in 0..self.entries {
             match self.get(flash, index)? {
                 Entry::Torn if shows_blank::<F>() => count += 1,
                 Entry::Whole(found, _) if found == kind => count += 1,
-                // Behind a blank one there may be more: it may be torn so that it reads as blank now and then.
                 Entry::Blank | Entry::Torn | Entry::Whole(..) => {}
             }
         }
         Ok(count)
     }
 
-    /// Calls `each` with every entry.
+    /// Calls `each` with every entry, also those behind a blank place: it may be torn so that it reads as blank now and
+    /// then.
     pub(crate) fn for_each<F: NorFlash>(
         self,
         flash: &mut F,
         mut each: impl FnMut(Kind, &Value),
     ) -> Result<(), Error> {
         for index in 0..self.entries {
-            match self.get(flash, index)? {
-                Entry::Blank => break,
-                Entry::Torn => {}
-                Entry::Whole(kind, value) => each(kind, &value),
+            if let Entry::Whole(kind, value) = self.get(flash, index)? {
+                each(kind, &value);
             }
         }
         Ok(())
