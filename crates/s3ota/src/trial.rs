@@ -71,9 +71,10 @@ fn guard<F: NorFlash>(flash: &mut F, running: u32, trial_boots: u8) -> Result<Bo
     let running = layout.running(running)?;
     let mut otadata = Otadata::read(flash, &layout)?;
     let Some((sector, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
-        // The bootloader came here by a record that was sound when it read it, and is not now. It would again, or not.
+        // A torn record decides nothing today, and may read as sound tomorrow: it does not stay.
         let strayed = due(&layout, &otadata) != Some(running);
-        if strayed && otadata.erase_torn(flash)? {
+        let torn = otadata.erase_torn(flash)?;
+        if strayed && torn {
             log::warn!("an otadata record reads differently each time: it is erased");
             return Ok(Boot::GivenUp);
         }
