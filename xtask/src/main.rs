@@ -4,13 +4,17 @@
 //! |---|---|---|
 //! | `mutations` | `mutations.rs` | takes the defences against attacks away one by one, and sees that tests notice |
 //! | `qemu` | `qemu.rs` | runs the firmware under the real boot chain, in an emulator, through updates, failures and power cuts |
+//! | `reproduce` | `reproduce.rs` | builds the firmware in two places, and sees that it is the same to the byte |
 //! | `sizes` | `sizes.rs` | measures the firmwares and writes `firmware/SIZES.md` |
 //!
-//! Where things are is in `paths.rs`, how firmware is compiled in `toolchain.rs`.
+//! Where things are is in `paths.rs`, how firmware is compiled in `toolchain.rs`, the example in a workspace of its own in
+//! `alone.rs`.
 
+mod alone;
 mod mutations;
 mod paths;
 mod qemu;
+mod reproduce;
 mod sizes;
 mod toolchain;
 
@@ -31,6 +35,7 @@ struct Cli {
 enum Task {
     Mutations(mutations::Args),
     Qemu(qemu::Args),
+    Reproduce(reproduce::Args),
     Sizes(sizes::Args),
     /// Joins stdin and stdout to a TCP connection: the emulator starts it for each connection of its guest
     #[command(hide = true)]
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Mutations(args) => mutations::run(&args),
         Task::Qemu(args) => qemu::run(&args),
+        Task::Reproduce(args) => reproduce::run(&args),
         Task::Sizes(args) => sizes::run(&args),
         // The emulator connects its stderr to the guest as well: nothing may be printed.
         Task::Relay { to } => return qemu::relay(to),

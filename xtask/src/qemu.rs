@@ -25,7 +25,7 @@ use std::{env, fs, thread};
 use self::scenarios::Bench;
 use self::transcript::Transcript;
 use self::variants::{Settings, Variant};
-use crate::{Result, paths, toolchain};
+use crate::{Result, alone, paths, toolchain};
 
 /// Run the firmware in an emulator: updates, broken releases, power cuts
 ///
@@ -139,7 +139,7 @@ fn build_firmwares(
         release_key: &release_key.with_extension("key.pub"),
     };
     let build = |variant: Variant| {
-        println!("building {} {}", variants::PACKAGE, variant.name);
+        println!("building {} {}", alone::PACKAGE, variant.name);
         let elf = variant.build(&dir.join("firmware"), settings)?;
         Ok((variant.name, elf))
     };

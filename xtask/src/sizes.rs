@@ -8,7 +8,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use object::{Object, ObjectSection, SectionFlags, elf};
@@ -131,7 +130,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn measure(chip: &str, package: &str) -> Result<Weight> {
     eprintln!("building {package} for {chip}");
-    let status = toolchain::cargo_build(chip)?
+    let target_dir = toolchain::target_dir();
+    let status = toolchain::cargo_build(chip, &target_dir)?
         .args(["--quiet", "--package", package, "--features", chip])
         .current_dir(paths::firmware())
         .env("WIFI_SSID", "network")
@@ -146,7 +146,7 @@ fn measure(chip: &str, package: &str) -> Result<Weight> {
     if !status.success() {
         return Err(format!("{package} cannot be compiled for {chip}"));
     }
-    let elf: PathBuf = toolchain::built(chip, package)?;
+    let elf = toolchain::built(chip, package, &target_dir)?;
     let bytes = fs::read(&elf).map_err(|error| paths::about(&elf, &error))?;
     Weight::of(&bytes).map_err(|problem| format!("{}: {problem}", elf.display()))
 }

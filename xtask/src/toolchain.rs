@@ -19,8 +19,8 @@ const DEBIAN_LINKER: &str = "/usr/bin/ld.lld-22";
 /// `cargo build --release` for a chip, by whichever compiler can. To be run in a workspace of firmware; packages and
 /// features are the caller's.
 ///
-/// Everything is built into one directory, whichever workspace it is called in: what they share is built once.
-pub fn cargo_build(chip: &str) -> Result<Command> {
+/// What is built into one directory, [`target_dir`] mostly, shares what the workspaces have in common.
+pub fn cargo_build(chip: &str, target_dir: &Path) -> Result<Command> {
     let target = target(chip)?;
     let mut command = if has_upstream(target) {
         Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -42,16 +42,27 @@ pub fn cargo_build(chip: &str) -> Result<Command> {
     if command.get_program() == DEBIAN_CARGO {
         command.args(["-Z", "build-std=core,alloc"]);
     }
-    command.arg("--target-dir").arg(target_dir());
+    command.arg("--target-dir").arg(target_dir);
     Ok(command)
 }
 
 /// Where [`cargo_build`] leaves the ELF file of a package.
-pub fn built(chip: &str, package: &str) -> Result<PathBuf> {
-    Ok(target_dir()
-        .join(target(chip)?)
-        .join("release")
-        .join(package))
+pub fn built(chip: &str, package: &str, target_dir: &Path) -> Result<PathBuf> {
+    Ok(target_dir.join(target(chip)?).join("release").join(package))
+}
+
+/// What `cargo --config` takes to keep the paths of this machine out of a firmware: that of the workspace, and that of the
+/// home directory, where cargo keeps sources and rustup compilers. It adds to the flags that the workspace has.
+pub fn remapped(chip: &str, workspace: &Path) -> Result<String> {
+    // The workspace may lie in the home directory: of two that fit the last one counts.
+    let home = env::home_dir().map(|home| remap(&home, "/home"));
+    let flags: Vec<_> = home.into_iter().chain([remap(workspace, "/src")]).collect();
+    let target = target(chip)?;
+    Ok(format!("target.{target}.rustflags=[{}]", flags.join(", ")))
+}
+
+fn remap(path: &Path, to: &str) -> String {
+    format!("'--remap-path-prefix={}={to}'", path.display())
 }
 
 /// The compiler's target for a chip.
@@ -66,7 +77,7 @@ fn target(chip: &str) -> Result<&'static str> {
 }
 
 /// Where cargo would build when called in `firmware`.
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR")
         .and_then(|dir| std::path::absolute(dir).ok())
         .unwrap_or_else(|| paths::firmware().join("target"))

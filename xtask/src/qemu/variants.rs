@@ -7,13 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::alone::{self, PACKAGE, replace_line, the_line};
 use crate::{Result, paths, toolchain};
 
 /// The chip the emulator has.
 pub const CHIP: &str = "esp32c3";
-
-/// The example's package, and the name its images bear.
-pub const PACKAGE: &str = "simple";
 
 /// A firmware to build.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +154,8 @@ impl Variant {
     pub fn build(&self, dir: &Path, settings: Settings<'_>) -> Result<PathBuf> {
         let workspace = dir.join(self.name);
         self.lay_out(&workspace)?;
-        let status = toolchain::cargo_build(CHIP)?
+        let target_dir = toolchain::target_dir();
+        let status = toolchain::cargo_build(CHIP, &target_dir)?
             .args(["--quiet", "--package", PACKAGE, "--features"])
             .arg(format!("{CHIP},qemu"))
             .current_dir(&workspace)
@@ -179,39 +178,24 @@ impl Variant {
         }
         // The next variant is built to the same place.
         let elf = dir.join(format!("{}.elf", self.name));
-        let built = toolchain::built(CHIP, PACKAGE)?;
+        let built = toolchain::built(CHIP, PACKAGE, &target_dir)?;
         let bytes = fs::read(&built).map_err(|error| paths::about(&built, &error))?;
         paths::write_if_changed(&elf, &bytes)?;
         Ok(elf)
     }
 
-    /// Writes the workspace that is built: the example's files, and what of the firmware's workspace they need.
+    /// Writes the workspace that is built.
     fn lay_out(&self, workspace: &Path) -> Result<()> {
-        let firmware = paths::firmware();
-        let example = firmware.join("examples").join(PACKAGE);
-        let mut files = paths::files_below(&example)?;
-        files.extend(
-            [
-                "Cargo.toml",
-                "Cargo.lock",
-                ".cargo/config.toml",
-                "examples/build.rs",
-            ]
-            .map(|file| firmware.join(file)),
-        );
-        for file in files {
-            let text = fs::read_to_string(&file).map_err(|error| paths::about(&file, &error))?;
-            let place = file.strip_prefix(&firmware).unwrap_or(&file);
-            let text = if file == firmware.join("Cargo.toml") {
-                only_the_example(&text, &firmware)
-            } else if file == example.join("Cargo.toml") {
+        let example = Path::new("examples").join(PACKAGE);
+        for (place, text) in alone::files(&paths::root())? {
+            let text = if place == example.join("Cargo.toml") {
                 self.with_version(&text)
-            } else if file == example.join("src/main.rs") {
+            } else if place == example.join("src/main.rs") {
                 self.with_fault(&text)
             } else {
                 Ok(text)
             };
-            let text = text.map_err(|problem| format!("{}: {problem}", file.display()))?;
+            let text = text.map_err(|problem| format!("{}: {problem}", place.display()))?;
             paths::write_if_changed(&workspace.join(place), text.as_bytes())?;
         }
         Ok(())
@@ -249,48 +233,6 @@ impl Variant {
             Place::InsteadOf => statement,
         };
         Ok(main.replacen(line, &with, 1))
-    }
-}
-
-/// The firmware's workspace with the example for its only member. The crates beside it stay where they are.
-fn only_the_example(manifest: &str, firmware: &Path) -> Result<String> {
-    let manifest = replace_line(
-        manifest,
-        "members = ",
-        &format!("members = [\"examples/{PACKAGE}\"]"),
-    )?;
-    const PATH: &str = "path = \"";
-    let mut text = String::new();
-    let mut rest = manifest.as_str();
-    while let Some((before, after)) = rest.split_once(PATH) {
-        let (path, after) = after.split_once('"').ok_or("a path without an end")?;
-        // With `..` in it cargo would look for the crate's workspace in the wrong place.
-        let absolute = match path.strip_prefix("../") {
-            Some(path) => firmware.parent().map(|root| root.join(path)),
-            None => Some(firmware.join(path)),
-        };
-        let absolute = absolute.ok_or("a path that leads nowhere")?;
-        text.push_str(&format!("{before}{PATH}{}\"", absolute.display()));
-        rest = after;
-    }
-    Ok(text + rest)
-}
-
-/// `text` with another line in place of the one that begins like this.
-fn replace_line(text: &str, begins: &str, with: &str) -> Result<String> {
-    let line = the_line(text, begins)?;
-    Ok(text.replacen(line, with, 1))
-}
-
-/// The one line that begins like this, leading spaces not counted.
-fn the_line<'a>(text: &'a str, begins: &str) -> Result<&'a str> {
-    let mut lines = text
-        .lines()
-        .filter(|line| line.trim_start().starts_with(begins));
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => Ok(line),
-        (None, _) => Err(format!("no line begins with `{begins}`")),
-        (Some(_), Some(_)) => Err(format!("more than one line begins with `{begins}`")),
     }
 }
 
@@ -350,21 +292,5 @@ mod tests {
         let twice = "    stack.wait_config_up().await;\n".repeat(2);
         let problem = NEVER_CONFIRMS.with_fault(&twice).unwrap_err();
         assert!(problem.contains("more than one"), "{problem}");
-    }
-
-    #[test]
-    fn the_copy_builds_the_example_alone_on_the_repositorys_crates() {
-        let firmware = Path::new("/repository/firmware");
-        let text = only_the_example(&read("Cargo.toml"), firmware).unwrap();
-        assert!(text.contains("members = [\"examples/simple\"]"), "{text}");
-        assert!(
-            text.contains("path = \"/repository/firmware/s3ota-esp\""),
-            "{text}"
-        );
-        assert!(
-            text.contains("path = \"/repository/crates/s3ota\""),
-            "{text}"
-        );
-        assert!(text.contains("lto = \"fat\""), "{text}");
     }
 }
