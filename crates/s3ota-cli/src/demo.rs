@@ -4,13 +4,11 @@
 //! library and the TLS client that run on the chip.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 use s3ota::manifest::{ManifestDocument, Version};
 use s3ota::{Chip, Patience};
-use s3ota_devserver::{DevServer, Options};
 use s3ota_image::app::{Descriptor, ImageBuilder};
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
@@ -22,8 +20,8 @@ use crate::firmware::Firmware;
 use crate::keys::{self, Signer};
 use crate::output::{self, Output};
 use crate::publish::{ReleaseOptions, publish};
-use crate::s3::{Credentials, Location, Upload};
-use crate::serve::bucket_on;
+use crate::s3::{Location, Upload};
+use crate::serve::{bucket_on, start_for_now};
 use crate::{firmware, inspect};
 
 /// See all of it in one terminal: no account, no board
@@ -45,15 +43,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     let cast = Cast::choose(&args)?;
 
     out.heading("1. A bucket");
-    let options = Options {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        ..Options::default()
-    };
-    let credentials = Credentials {
-        access_key: options.access_key.clone(),
-        secret_key: options.secret_key.clone(),
-    };
-    let server = DevServer::start(options).await?;
+    let (server, credentials) = start_for_now().await?;
     let endpoint = server.endpoint_url();
     let location: Location = "s3://firmware/lamp".parse()?;
     let store = bucket_on(&server, &credentials, &location).await?;

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials as AwsCredentials, StalledStreamProtectionConfig};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, CreateBucketConfiguration};
 use sha2::{Digest, Sha256};
@@ -183,25 +184,36 @@ impl Store {
         }
     }
 
-    /// A small object, `None` where there is none.
-    pub async fn get(&self, key: &str) -> Result<Option<Object>, CliError> {
-        let object = match self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await
-        {
-            Ok(object) => object,
+    /// Asks for an object, or the part of it that a `Range` names; `None` where there is none.
+    async fn open(
+        &self,
+        key: &str,
+        range: Option<String>,
+    ) -> Result<Option<GetObjectOutput>, CliError> {
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        match request.set_range(range).send().await {
+            Ok(object) => Ok(Some(object)),
             Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(|error| error.is_no_such_key()) =>
             {
-                return Ok(None);
+                Ok(None)
             }
-            Err(error) => return Err(self.explain(error, "s3:GetObject", key)),
+            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
+        }
+    }
+
+    /// An object's body broke off.
+    fn broken(&self, key: &str, error: &dyn std::fmt::Display) -> CliError {
+        let message = format!("s3://{}/{key} broke off: {error}", self.bucket);
+        CliError::new("s3.connect", message)
+    }
+
+    /// A small object, `None` where there is none.
+    pub async fn get(&self, key: &str) -> Result<Option<Object>, CliError> {
+        let Some(object) = self.open(key, None).await? else {
+            return Ok(None);
         };
         if object
             .content_length()
@@ -217,13 +229,8 @@ impl Store {
         }
         let etag = object.e_tag().map(str::to_owned);
         let modified = object.last_modified().and_then(seconds);
-        let broken = |error| {
-            CliError::new(
-                "s3.connect",
-                format!("s3://{}/{key} broke off: {error}", self.bucket),
-            )
-        };
-        let bytes = object.body.collect().await.map_err(broken)?;
+        let bytes = object.body.collect().await;
+        let bytes = bytes.map_err(|error| self.broken(key, &error))?;
         Ok(Some(Object {
             bytes: bytes.to_vec(),
             etag,
@@ -233,58 +240,31 @@ impl Store {
 
     /// The first `length` bytes of an object, `None` where there is none or it is not so long.
     pub async fn get_start(&self, key: &str, length: u64) -> Result<Option<Vec<u8>>, CliError> {
-        let last = length.saturating_sub(1);
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .range(format!("bytes=0-{last}"));
-        match request.send().await {
-            Ok(object) => {
-                let mut body = object.body;
-                let mut bytes = Vec::new();
-                while let Some(Ok(chunk)) = body.next().await {
-                    bytes.extend_from_slice(&chunk);
-                    if bytes.len() as u64 >= length {
-                        bytes.truncate(length as usize);
-                        return Ok(Some(bytes));
-                    }
-                }
-                Ok(None)
+        let range = format!("bytes=0-{}", length.saturating_sub(1));
+        let Some(object) = self.open(key, Some(range)).await? else {
+            return Ok(None);
+        };
+        let mut body = object.body;
+        let mut bytes = Vec::new();
+        while let Some(Ok(chunk)) = body.next().await {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 >= length {
+                bytes.truncate(length as usize);
+                return Ok(Some(bytes));
             }
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_no_such_key()) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
         }
+        Ok(None)
     }
 
     /// The SHA-256 of a whole object that the service sends, `None` where there is none.
     pub async fn read_sha256(&self, key: &str) -> Result<Option<[u8; 32]>, CliError> {
-        let request = self.client.get_object().bucket(&self.bucket).key(key);
-        let mut body = match request.send().await {
-            Ok(object) => object.body,
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_no_such_key()) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(self.explain(error, "s3:GetObject", key)),
+        let Some(object) = self.open(key, None).await? else {
+            return Ok(None);
         };
+        let mut body = object.body;
         let mut hash = Sha256::new();
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| {
-                let message = format!("s3://{}/{key} broke off: {error}", self.bucket);
-                CliError::new("s3.connect", message)
-            })?;
-            hash.update(&chunk);
+            hash.update(&chunk.map_err(|error| self.broken(key, &error))?);
         }
         Ok(Some(hash.finalize().into()))
     }

@@ -1,6 +1,6 @@
 //! `s3ota serve`: the development server.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -52,11 +52,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
         },
         ..Options::default()
     };
-    let credentials = Credentials {
-        access_key: options.access_key.clone(),
-        secret_key: options.secret_key.clone(),
-    };
-    let server = DevServer::start(options).await?;
+    let (server, credentials) = start(options).await?;
     for bucket in &args.buckets {
         bucket_on(&server, &credentials, &format!("s3://{bucket}").parse()?).await?;
     }
@@ -112,6 +108,24 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
     out.say("stopped");
     server.stop().await;
     Ok(())
+}
+
+/// Starts a development server; with the key pair it takes.
+async fn start(options: Options) -> Result<(DevServer, Credentials), CliError> {
+    let credentials = Credentials {
+        access_key: options.access_key.clone(),
+        secret_key: options.secret_key.clone(),
+    };
+    Ok((DevServer::start(options).await?, credentials))
+}
+
+/// A development server for one command: on any free port, and with nothing left when it stops.
+pub async fn start_for_now() -> Result<(DevServer, Credentials), CliError> {
+    start(Options {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ..Options::default()
+    })
+    .await
 }
 
 /// The location's bucket on a development server. It is made if it is not there.

@@ -5,14 +5,13 @@
 //! development server for it first.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use s3ota::manifest::{MAX_DOCUMENT, Manifest, ManifestDocument, Place, layout};
 use s3ota::tls::Roots;
 use s3ota::{Checked, Chip, Config, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
-use s3ota_devserver::{DevServer, Options};
+use s3ota_devserver::DevServer;
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
@@ -20,8 +19,8 @@ use serde_json::json;
 
 use crate::error::CliError;
 use crate::output::{self, Output};
-use crate::s3::{Credentials, Probe, Upload};
-use crate::serve::bucket_on;
+use crate::s3::{Probe, Upload};
+use crate::serve::{bucket_on, start_for_now};
 use crate::{certificates, keys};
 
 /// The version of the device's firmware: no release is older.
@@ -149,15 +148,7 @@ impl Case {
             CliError::new(error.code(), format!("{}: {error}", manifest.display()))
         })?;
         let image = image.map(read).transpose()?;
-        let options = Options {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            ..Options::default()
-        };
-        let credentials = Credentials {
-            access_key: options.access_key.clone(),
-            secret_key: options.secret_key.clone(),
-        };
-        let server = DevServer::start(options).await?;
+        let (server, credentials) = start_for_now().await?;
         let store = bucket_on(&server, &credentials, &"s3://files".parse()?).await?;
         let url = format!("{}/files", server.endpoint_url());
         document.url = format!("{url}/image.bin");

@@ -118,31 +118,8 @@ async fn a_device_with_a_token_updates_itself_from_a_bucket_that_nobody_may_read
         ],
     );
     let first = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
-    bench
-        .s3ota(&[
-            "device",
-            "new",
-            "flash.bin",
-            "--image",
-            first.to_str().unwrap(),
-        ])
-        .succeeded();
-    let run = |manifest_url: &str| {
-        bench.s3ota(&[
-            "device",
-            "run",
-            "flash.bin",
-            "--once",
-            "--attempts",
-            "1",
-            "--release-key",
-            "release.key.pub",
-            "--ca",
-            "roots.pem",
-            "--manifest-url",
-            manifest_url,
-        ])
-    };
+    bench.new_device("flash.bin", &first);
+    let run = |url: &str| bench.run_device("flash.bin", "roots.pem", url, &[]);
     let url = format!("https://localhost:{}/stable.json", gateway.port);
     assert_eq!(run(&url).error(), "http.status");
     let with_token = format!("{url}?token={TOKEN}");

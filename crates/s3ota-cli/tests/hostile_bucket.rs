@@ -28,10 +28,7 @@ impl Siege {
         };
         siege.bench.key("release");
         let first = siege.firmware("lamp", version);
-        siege
-            .bench
-            .s3ota(&["device", "new", "flash.bin", "--image", &first])
-            .succeeded();
+        siege.bench.new_device("flash.bin", first.as_ref());
         siege.release("lamp", version, &[]);
         assert_eq!(siege.run(&[])["reason"], "up_to_date");
         siege
@@ -63,22 +60,9 @@ impl Siege {
     /// Powers the device on once; the last thing that happens.
     fn run(&self, args: &[&str]) -> Value {
         let url = format!("{}/firmware/{MANIFEST}", self.bench.server.endpoint_url());
-        let ca = self.bench.server.ca_path().to_str().unwrap().to_owned();
-        let mut all = vec![
-            "device",
-            "run",
-            "flash.bin",
-            "--once",
-            "--attempts",
-            "1",
-            "--manifest-url",
-            &url,
-            "--ca",
-            &ca,
-        ];
-        all.extend(["--release-key", "release.key.pub"]);
-        all.extend(args);
-        self.bench.s3ota(&all).events.last().unwrap().clone()
+        let bench = &self.bench;
+        let run = bench.run_device("flash.bin", bench.ca(), &url, args);
+        run.events.last().unwrap().clone()
     }
 
     /// Has the device look at what is in the bucket: it refuses with this code, and no bit of its flash is another.

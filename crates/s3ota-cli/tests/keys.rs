@@ -1,5 +1,7 @@
 //! `s3ota keygen` and `s3ota pubkey`: keys that nobody overwrites or reads over the shoulder, and that openssl understands.
 
+mod openssl;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -51,19 +53,6 @@ impl Bench {
 fn last_event(output: &Output) -> Value {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     serde_json::from_str(text.lines().last().unwrap_or_else(|| panic!("{output:?}"))).unwrap()
-}
-
-fn has_openssl() -> bool {
-    let found = Command::new("openssl").arg("version").output().is_ok();
-    let required = std::env::var("S3OTA_JUDGES").is_ok_and(|value| value == "required");
-    assert!(
-        found || !required,
-        "openssl is required but missing: apt-get install openssl"
-    );
-    if !found {
-        eprintln!("SKIPPED: openssl is not installed; get it with `apt-get install openssl`");
-    }
-    found
 }
 
 #[test]
@@ -179,7 +168,7 @@ fn a_key_that_cannot_be_used_is_an_error_that_says_why() {
 
 #[test]
 fn openssl_reads_our_keys_and_we_read_those_of_openssl() {
-    if !has_openssl() {
+    if !openssl::is_there() {
         return;
     }
     let bench = Bench::new();

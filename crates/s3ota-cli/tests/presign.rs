@@ -12,31 +12,8 @@ use serde_json::Value;
 /// Runs a new device with 1.0.0 and the release key once; its last event.
 fn update_a_device(bench: &Bench, manifest_url: &str) -> Value {
     let first = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
-    bench
-        .s3ota(&[
-            "device",
-            "new",
-            "flash.bin",
-            "--force",
-            "--image",
-            first.to_str().unwrap(),
-        ])
-        .succeeded();
-    let ca = bench.server.ca_path().to_str().unwrap().to_owned();
-    let run = bench.s3ota(&[
-        "device",
-        "run",
-        "flash.bin",
-        "--once",
-        "--attempts",
-        "1",
-        "--release-key",
-        "release.key.pub",
-        "--ca",
-        &ca,
-        "--manifest-url",
-        manifest_url,
-    ]);
+    bench.new_device("flash.bin", &first);
+    let run = bench.run_device("flash.bin", bench.ca(), manifest_url, &[]);
     run.events.last().unwrap().clone()
 }
 

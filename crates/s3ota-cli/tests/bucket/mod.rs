@@ -128,6 +128,26 @@ impl Bench {
         made.succeeded()["keyid"].as_str().unwrap().to_owned()
     }
 
+    /// Makes a virtual device with an image, in a file of the folder.
+    pub fn new_device(&self, flash: &str, image: &Path) {
+        let image = image.to_str().unwrap();
+        let new = ["device", "new", flash, "--force", "--image", image];
+        self.s3ota(&new).succeeded();
+    }
+
+    /// The file of the server's CA.
+    pub fn ca(&self) -> &str {
+        self.server.ca_path().to_str().unwrap()
+    }
+
+    /// Powers a device on once. It trusts `release.key`, and the CAs in a file.
+    pub fn run_device(&self, flash: &str, ca: &str, manifest_url: &str, args: &[&str]) -> Run {
+        let run = ["device", "run", flash, "--once", "--attempts", "1"];
+        let url = ["--manifest-url", manifest_url, "--ca", ca];
+        let key = ["--release-key", "release.key.pub"];
+        self.s3ota(&[&run[..], &url, &key, args].concat())
+    }
+
     /// The path of a file in the folder, as text.
     pub fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().to_owned()
