@@ -5,12 +5,15 @@
 //! 1. [`Channel::read`]: the manifest that is there, and the entity tag of just this state of it.
 //! 2. [`Channel::stamp`]: the new manifest gets its number, its date, and who does what; where there is a key, it is signed.
 //! 3. [`Channel::replace`]: the old manifest is filed in the history, and replaced if it is still the one that was read.
+//!    What devices with older libraries read is brought in step afterwards ([`Channel::update_older`]).
 //!
 //! So of two people who change a channel at once, one is told so; the history holds every manifest that ever was the
 //! channel's; and whoever is killed on the way leaves the old manifest or the new one, whole.
 
 mod args;
+pub mod older;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use s3ota_manifest::{ManifestDocument, ManifestError, Sha256Digest, Timestamp, Version, layout};
@@ -18,12 +21,16 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 pub use self::args::{ChangeArgs, PlaceArgs};
+use self::older::Older;
 use crate::clock;
 use crate::error::CliError;
 use crate::keys::Signer;
 use crate::output::{self, Output};
 use crate::s3::{Condition, Object, Store, Upload};
 use crate::seal::{self, Lifetime, Present};
+
+/// How often a manifest that others change at the same time is tried.
+pub const ATTEMPTS: u32 = 10;
 
 /// A channel as it was when it was read.
 #[derive(Debug)]
@@ -93,6 +100,8 @@ pub struct Act<'a> {
     pub lifetime: Option<Lifetime>,
     /// Whether it may go unsigned onto a channel whose releases are signed.
     pub unsigned: bool,
+    /// The older libraries whose devices shall find the channel's releases from now on, besides those that do already.
+    pub also: &'a [Older],
 }
 
 impl Channel {
@@ -153,6 +162,9 @@ impl Channel {
         manifest.channel = Some(self.name.clone());
         manifest.serial = Some(self.next_serial(clock::now(), act.signer.is_some()));
         manifest.signature = None;
+        let mut older = self.older();
+        older.extend(act.also);
+        Older::write_down(&older, manifest);
         self.describe(manifest, act.action, act.from.as_deref(), act.by.as_deref());
         if let Some(signer) = act.signer {
             let present = self.present(act.signer);
@@ -202,6 +214,14 @@ impl Channel {
         let before = self.current.as_ref().map(Held::serial);
         let before = before.filter(|before| *before < far);
         now.max(before.map_or(0, |before| before.saturating_add(1)))
+    }
+
+    /// The older libraries whose manifests are kept beside the channel.
+    fn older(&self) -> BTreeSet<Older> {
+        match self.current.as_ref().map(|held| &held.manifest) {
+            Some(Ok(manifest)) => Older::of(manifest),
+            _ => BTreeSet::new(),
+        }
     }
 
     fn present(&self, signer: Option<&Signer>) -> Option<Present> {
@@ -259,7 +279,8 @@ impl Channel {
         if let Some(held) = &self.current {
             self.file(store, held).await?;
         }
-        self.put(store, manifest, public_read).await
+        self.put(store, manifest, public_read).await?;
+        self.update(Older::of(manifest), store, public_read).await
     }
 
     /// Replaces what the channel holds by the same release with other URLs, unless someone else has changed it meanwhile. To its
@@ -271,7 +292,63 @@ impl Channel {
         public_read: bool,
     ) -> Result<(), CliError> {
         self.try_conditions(store).await?;
-        self.put(store, manifest, public_read).await
+        self.put(store, manifest, public_read).await?;
+        self.update(Older::of(manifest), store, public_read).await
+    }
+
+    /// Brings what devices with older libraries read in step with the channel. Whoever changes the channel has done so; it
+    /// is for those who find that nothing is to be changed, after one who was cut off before he came to it.
+    pub async fn update_older(&self, store: &Store, public_read: bool) -> Result<(), CliError> {
+        self.update(self.older(), store, public_read).await
+    }
+
+    async fn update(
+        &self,
+        libraries: BTreeSet<Older>,
+        store: &Store,
+        public_read: bool,
+    ) -> Result<(), CliError> {
+        for library in libraries {
+            self.update_one(library, store, public_read).await?;
+        }
+        Ok(())
+    }
+
+    /// What is to be replaced is read first, and then the channel, whoever changed it last. Should someone change it after
+    /// that, he comes here later: he finds what was written here, or keeps it from being written.
+    async fn update_one(
+        &self,
+        library: Older,
+        store: &Store,
+        public_read: bool,
+    ) -> Result<(), CliError> {
+        let key = library.key(&self.prefix, &self.name);
+        for _ in 0..ATTEMPTS {
+            let there = store.get(&key).await?;
+            let Some(Ok(manifest)) = store.get(&self.key).await?.map(|it| Held::of(it).manifest)
+            else {
+                return Ok(());
+            };
+            let json = library.json(&manifest);
+            if there.as_ref().map(|there| &*there.bytes) == Some(json.as_bytes()) {
+                return Ok(());
+            }
+            let upload = Upload {
+                public_read,
+                condition: Condition::as_read(there.as_ref()),
+                ..Upload::manifest(&key, &json)
+            };
+            match store.put(&upload, |_| {}).await {
+                Err(error) if matches!(error.code, "s3.conflict" | "s3.missing") => {}
+                result => return result,
+            }
+        }
+        let message = format!(
+            "s3://{}/{key} is changed by others all the time, and may not be what {} serves",
+            store.bucket(),
+            self.name
+        );
+        Err(CliError::new("s3.conflict", message).hint("run this command again"))
     }
 
     /// Finds out whether the service heeds conditions.
@@ -306,14 +383,9 @@ impl Channel {
                 return Err(self.conflict(store));
             }
         }
-        let etag = self.current.as_ref().map(|held| held.object.etag.clone());
         let upload = Upload {
             public_read,
-            condition: match etag {
-                None => Condition::Absent,
-                Some(Some(etag)) => Condition::Unchanged(etag),
-                Some(None) => Condition::None,
-            },
+            condition: Condition::as_read(self.current.as_ref().map(|held| &held.object)),
             ..Upload::manifest(&self.key, &json)
         };
         match store.put(&upload, |_| {}).await {
@@ -439,6 +511,7 @@ mod tests {
         source: None,
         lifetime: None,
         unsigned: false,
+        also: &[],
     };
 
     #[tokio::test]

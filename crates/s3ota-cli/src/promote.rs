@@ -7,7 +7,7 @@ use s3ota_manifest::{ManifestDocument, Rollout, layout};
 use serde_json::json;
 
 use crate::catalogue;
-use crate::channel::{self, Act, ChangeArgs, Channel, PlaceArgs};
+use crate::channel::{self, Act, ChangeArgs, Channel, PlaceArgs, older};
 use crate::cli::parse_duration;
 use crate::error::CliError;
 use crate::output::Output;
@@ -79,6 +79,9 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         && (&current.version, current.sha256) == (&offered.version, offered.sha256)
     {
         let serves = current.rollout.unwrap_or(Rollout::EVERYONE);
+        if !args.change.dry_run {
+            target.update_older(&store, args.change.public_read).await?;
+        }
         out.event(
             "unchanged",
             json!({ "version": current.version, "channel": args.to, "rollout": serves.to_string() }),
@@ -114,6 +117,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         source: Some(offered),
         lifetime: args.seal.expires.or_else(|| channel::lifetime(offered)),
         unsigned: args.change.unsigned,
+        also: &[],
     };
     if let Some(warning) = target.stamp(&mut manifest, &act).await? {
         out.warning(&warning);
@@ -125,6 +129,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
             .await?;
         see_that_it_stands(&store, prefix, &manifest).await?;
         channel::warn_of_store(&store, out);
+        older::warn(&manifest, out);
     }
     let event = if args.change.dry_run {
         "would_promote"

@@ -5,7 +5,6 @@
 
 mod args;
 mod installer;
-mod older;
 mod reach;
 mod release;
 
@@ -17,10 +16,10 @@ use serde_json::json;
 
 pub use self::args::PublishArgs;
 use self::installer::Installer;
-use self::older::Older;
 pub use self::reach::ends_early;
 use self::release::Release;
 use crate::catalogue;
+use crate::channel::older::{self, Older};
 use crate::channel::{self, Act, ChangeArgs, Channel};
 use crate::error::CliError;
 use crate::firmware::{self, Firmware};
@@ -239,6 +238,7 @@ pub async fn publish(
     for warning in &plan.warnings {
         out.warning(warning);
     }
+    older::warn(&plan.manifest, out);
     if let Some(signer) = signer {
         let until = plan
             .manifest
@@ -256,8 +256,7 @@ pub async fn publish(
         plan.upload_record(&release, out).await?;
         plan.upload_manifest(&release, out).await?;
         plan.see_that_it_stands(firmware, out).await?;
-        plan.upload_for_older_devices(&release, options, out)
-            .await?;
+        plan.tell_of_older(out);
         channel::warn_of_store(store, out);
         reach::check(&plan, options, location, out).await;
     }
@@ -323,6 +322,8 @@ struct Plan<'a> {
     channel: Channel,
     /// What looks like a mistake.
     warnings: Vec<CliError>,
+    /// The keys of the manifests for older libraries, and the URLs that their devices are given.
+    older: Vec<(Older, String, String)>,
 }
 
 impl<'a> Plan<'a> {
@@ -366,10 +367,18 @@ impl<'a> Plan<'a> {
             source: None,
             lifetime: options.expires,
             unsigned: options.change.unsigned,
+            also: &options.also,
         };
         warnings.extend(channel.stamp(&mut manifest, &act).await?);
         let record_json = manifest.to_json()?;
         manifest.url = urls.for_devices(&image_key).await?;
+        let mut older = Vec::new();
+        for library in Older::of(&manifest) {
+            let key = library.key(prefix, &channel.name);
+            let url = urls.for_devices(&key).await?;
+            warnings.extend(library.refuses_url(&url));
+            older.push((library, key, url));
+        }
         Ok(Self {
             store,
             prefix,
@@ -379,6 +388,7 @@ impl<'a> Plan<'a> {
             record_json,
             recorded: record.is_some(),
             warnings,
+            older,
             channel,
             image_key,
             image_existed,
@@ -389,11 +399,15 @@ impl<'a> Plan<'a> {
     /// Says what would be uploaded.
     fn tell(&self, out: &Output) {
         let bucket = self.store.bucket();
+        let older = self.older.iter().map(|(_, key, _)| ("older", key, false));
         for (object, key, existed) in [
             ("image", &self.image_key, self.image_existed),
             ("record", &self.record_key, self.recorded),
             ("manifest", &self.channel.key, false),
-        ] {
+        ]
+        .into_iter()
+        .chain(older)
+        {
             let note = if existed {
                 "is there already"
             } else {
@@ -480,32 +494,13 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Writes the manifests of other libraries.
-    async fn upload_for_older_devices(
-        &self,
-        release: &Release,
-        options: &ReleaseOptions,
-        out: &Output,
-    ) -> Result<(), CliError> {
-        let url = &self.manifest.url;
-        for library in &options.also {
-            if let Some(warning) = library.warning(release) {
-                out.warning(&warning);
-            }
-            let key = library.key(self.prefix, &self.channel.name);
-            let document = library.document(release, options.board.as_deref(), url);
-            let json = format!("{document:#}\n");
-            let upload = Upload {
-                public_read: self.public_read,
-                ..Upload::manifest(&key, &json)
-            };
-            self.store.put(&upload, |_| {}).await?;
-            self.told(out, "older", &key, json.len(), false);
+    /// Says where the manifests for older libraries are, which were written with the channel's.
+    fn tell_of_older(&self, out: &Output) {
+        for (library, key, url) in &self.older {
+            self.told(out, "older", key, library.json(&self.manifest).len(), false);
+            out.say(format_args!("          for {}: {url}", library.name()));
+            out.event("older", json!({ "library": library.name(), "url": url }));
         }
-        if options.presign.is_some() && older::too_long_for_aws_s3_ota(url) {
-            tracing::info!("devices with AwsS3Ota cut a URL of {} bytes off", url.len());
-        }
-        Ok(())
     }
 
     /// Makes the release the channel's, if the channel still holds what was looked at.

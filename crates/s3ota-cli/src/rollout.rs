@@ -4,7 +4,7 @@ use clap::Args;
 use s3ota_manifest::Rollout;
 use serde_json::json;
 
-use crate::channel::{self, Act, ChangeArgs, Channel, PlaceArgs};
+use crate::channel::{self, Act, ChangeArgs, Channel, PlaceArgs, older};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::promote::see_that_it_stands;
@@ -68,6 +68,11 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
         );
     };
     if rollout == before {
+        if !args.change.dry_run {
+            channel
+                .update_older(&store, args.change.public_read)
+                .await?;
+        }
         told("unchanged", current.serial);
         out.say(format_args!("{rollout}% of {name} take {version} already"));
         return Ok(());
@@ -82,6 +87,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
         source: Some(current),
         lifetime: args.seal.expires.or_else(|| channel::lifetime(current)),
         unsigned: args.change.unsigned,
+        also: &[],
     };
     if let Some(warning) = channel.stamp(&mut manifest, &act).await? {
         out.warning(&warning);
@@ -98,6 +104,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
         .await?;
     see_that_it_stands(&store, &location.prefix, &manifest).await?;
     channel::warn_of_store(&store, out);
+    older::warn(&manifest, out);
     told("rolled_out", manifest.serial);
     if paused {
         out.say(format_args!(

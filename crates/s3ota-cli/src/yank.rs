@@ -8,16 +8,13 @@ use s3ota_manifest::{ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
 use crate::catalogue::{self, Yank};
-use crate::channel::{self, Act, ChangeArgs, Channel, PlaceArgs};
+use crate::channel::{self, ATTEMPTS, Act, ChangeArgs, Channel, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
 use crate::keys::Signer;
 use crate::output::Output;
 use crate::s3::{Condition, Location, S3Args, Store, Upload};
 use crate::seal::{Lifetime, SealArgs};
-
-/// How often a channel that others change at the same time is tried.
-const ATTEMPTS: u32 = 10;
 
 /// Withdraw a release
 ///
@@ -141,6 +138,7 @@ impl Yanking<'_> {
             source,
             lifetime: self.args.seal.expires.or(lifetime),
             unsigned: self.args.change.unsigned,
+            also: &[],
         }
     }
 
@@ -221,7 +219,7 @@ impl Yanking<'_> {
                 let floor = current.min_version.as_deref();
                 let back = self.newest_good(&channel, floor).await?;
                 if back.is_none() && current.rollout == Rollout::from_percent(0).ok() {
-                    return Ok(false);
+                    return self.leave(&channel).await;
                 }
                 // A channel without a good one is paused.
                 let paused = || ManifestDocument {
@@ -233,7 +231,7 @@ impl Yanking<'_> {
             } else if self.args.allow_downgrade && self.went_back(current) && !current.downgrade {
                 (Some(current.clone()), current.clone())
             } else {
-                return Ok(false);
+                return self.leave(&channel).await;
             };
             let source = back.clone().unwrap_or_else(|| current.clone());
             manifest.downgrade = back.is_some() && self.args.allow_downgrade;
@@ -260,6 +258,17 @@ impl Yanking<'_> {
             channel.name, self.version
         );
         Err(CliError::new("s3.conflict", message).hint("stop whatever publishes, and yank again"))
+    }
+
+    /// A channel on which nothing is to be changed: not taken off. Whoever took the version off may have been cut off before
+    /// he had told devices with older libraries.
+    async fn leave(&self, channel: &Channel) -> Result<bool, CliError> {
+        if !self.dry_run() {
+            channel
+                .update_older(self.store, self.args.change.public_read)
+                .await?;
+        }
+        Ok(false)
     }
 
     /// What the channel served last before that version, that is not withdrawn, whose image is still there, and that

@@ -429,30 +429,3 @@ async fn urls_of_temporary_credentials_are_warned_of_and_must_fit_the_device() {
     run.published();
     assert_eq!(run.warnings(), ["publish.presign"]);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn devices_with_other_libraries_find_the_release_too() {
-    let bench = Bench::new(Access::PublicRead).await;
-    let firmware = bench.firmware(Chip::Esp32, "2.0.0", b"");
-    let also = ["--also", "esp32fota", "--also", "esp32-ota-pull"];
-    let run = bench.publish(&firmware, &also);
-    let url = run.published()["image_url"].clone();
-    let read = async |key: &str| -> serde_json::Value {
-        serde_json::from_slice(&bench.read(key).await.2).unwrap()
-    };
-    let fota = read("lamp/older/stable.esp32fota.json").await;
-    assert_eq!(
-        (&fota["type"], &fota["version"], &fota["url"]),
-        (&"lamp".into(), &"2.0.0".into(), &url)
-    );
-    let pull = read("lamp/older/stable.esp32-ota-pull.json").await;
-    assert_eq!(pull["Configurations"][0]["URL"], url);
-    // They are not taken for channels.
-    let listed = bench.s3ota(&["status", "s3://firmware/lamp"]);
-    assert_eq!(listed.status, 0, "{:?}", listed.events);
-    assert!(
-        !format!("{:?}", listed.events).contains("esp32fota"),
-        "{:?}",
-        listed.events
-    );
-}

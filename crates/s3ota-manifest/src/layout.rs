@@ -8,6 +8,7 @@
 //! <prefix>/images/<version>-<12 hex>.bin        the images, immutable, named by their content
 //! <prefix>/history/<channel>/<serial>.json      each manifest the channel held before, immutable
 //! <prefix>/yanked/<version>.json                a mark: this version is withdrawn, and never comes back
+//! <prefix>/older/<channel>.<library>.json       what the channel serves, for devices with another library
 //! ```
 //!
 //! Devices read the manifest and the image alone; the rest is for the desk.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::older::Older;
 use crate::channel::ChangeArgs;
+use crate::channel::older::Older;
 use crate::cli::parse_duration;
 use crate::s3::S3Args;
 use crate::seal::SealArgs;
@@ -83,8 +83,8 @@ pub struct PublishArgs {
     #[arg(long, value_name = "FILE", requires = "web_installer")]
     pub bootloader: Option<PathBuf>,
 
-    /// Write the manifest that devices with another library read, too, under PREFIX/older; it knows no rollout and no
-    /// signature, and is not changed by promote, rollout and yank
+    /// Keep the manifest that devices with another library read, too, under PREFIX/older, from now on: whatever changes the
+    /// channel changes it. It knows no signature and no percentage: it names a release while that is for everyone
     #[arg(long, value_name = "LIBRARY")]
     pub also: Vec<Older>,
 

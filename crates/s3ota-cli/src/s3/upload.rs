@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use s3ota_manifest::{Sha256Digest, layout};
 use tokio::task::JoinSet;
 
-use super::Store;
+use super::{Object, Store};
 use crate::error::CliError;
 
 /// How much is handed to the connection at a time, and so how fine progress is told.
@@ -93,6 +93,17 @@ pub enum Condition {
     Absent,
     /// The object is still the one with this entity tag.
     Unchanged(String),
+}
+
+impl Condition {
+    /// What was read is still so: the object, or that there is none.
+    pub fn as_read(object: Option<&Object>) -> Self {
+        match object.map(|object| &object.etag) {
+            None => Self::Absent,
+            Some(Some(etag)) => Self::Unchanged(etag.clone()),
+            Some(None) => Self::None,
+        }
+    }
 }
 
 impl Store {
