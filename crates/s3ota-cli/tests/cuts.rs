@@ -14,7 +14,9 @@ use bucket::*;
 use proxy::{Asked, Fate};
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
+use s3ota_image::app::ImageBuilder;
 use s3ota_manifest::ManifestDocument;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// What a process is killed at.
@@ -69,6 +71,12 @@ impl Stage {
                 continue;
             };
             let is_history = channel.starts_with("history/");
+            if let Some(older) = channel.strip_prefix("older/") {
+                let json: Value = serde_json::from_slice(&self.bench.read(key).await.2).unwrap();
+                let offered = json["version"].as_str().unwrap_or("nothing");
+                served.push((format!("older {older}"), offered.to_owned()));
+                continue;
+            }
             if channel.contains('/') && !is_history {
                 continue;
             }
@@ -260,9 +268,8 @@ async fn the_other_commands_killed_at_every_write_leave_whole_releases_and_can_b
     let bench = &stage.bench;
     for (version, channel) in [("1.0.0", "stable"), ("1.1.0", "stable"), ("1.2.0", "beta")] {
         let firmware = bench.firmware(Chip::Esp32C3, version, version.as_bytes());
-        bench
-            .publish(&firmware, &["--channel", channel])
-            .published();
+        let args = ["--channel", channel, "--also", "aws-s3-ota"];
+        bench.publish(&firmware, &args).published();
     }
     // Not served by any channel.
     bench
@@ -279,4 +286,50 @@ async fn the_other_commands_killed_at_every_write_leave_whole_releases_and_can_b
         println!("{}: {kills} kills", args[0]);
         assert!(kills >= 4, "{args:?}: {kills}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publish_killed_in_a_multipart_upload_leaves_a_whole_release_and_what_gc_clears_away() {
+    let stage = Stage::new().await;
+    let bench = &stage.bench;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b"old"), &[])
+        .published();
+    // Two parts: more than 8 MiB.
+    let large = ImageBuilder::new(Chip::Esp32C3, "1.1.0")
+        .project_name("lamp")
+        .length(9_000_000)
+        .build();
+    std::fs::write(bench.path("large.bin"), large).unwrap();
+    let large = bench.path("large.bin");
+    let mut requests = bench.server.requests();
+    let kills = stage
+        .kill_at_every(At::EveryWrite, &["publish", &large, "PLACE"])
+        .await;
+    // The upload begun, two parts, the upload completed; the record, the condition tried, the old manifest filed, the new one.
+    assert_eq!(kills, 2 * 8);
+    let mut parts = 0;
+    while let Ok(request) = requests.try_recv() {
+        parts += usize::from(request.method == "PUT" && request.path.contains("/images/1.1.0"));
+    }
+    assert!(parts >= 2 * kills, "{parts} parts");
+
+    let unfinished = async || {
+        let list = bench.client.list_multipart_uploads().bucket("firmware");
+        list.send().await.unwrap().uploads().len()
+    };
+    let left = unfinished().await;
+    assert!(left >= 4, "{left} unfinished uploads");
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let mut cleared = 0;
+    for case in 0..stage.cases.load(Ordering::Relaxed) {
+        let place = format!("s3://firmware/case{case}");
+        let gc = ["gc", &place, "--grace", "1s"];
+        let found = bench.s3ota(&gc).succeeded()["uploads"].as_u64().unwrap();
+        let run = bench.s3ota(&[&gc[..], &["--delete"]].concat());
+        assert_eq!(run.succeeded()["uploads"], found);
+        cleared += found;
+    }
+    assert_eq!(cleared as usize, left);
+    assert_eq!(unfinished().await, 0);
 }

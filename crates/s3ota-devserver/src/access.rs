@@ -134,6 +134,7 @@ fn action(operation: &str) -> &'static str {
         | "CompleteMultipartUpload" => "s3:PutObject",
         "DeleteObject" => "s3:DeleteObject",
         "AbortMultipartUpload" => "s3:AbortMultipartUpload",
+        "ListMultipartUploads" => "s3:ListBucketMultipartUploads",
         "ListParts" => "s3:ListMultipartUploadParts",
         "CreateBucket" => "s3:CreateBucket",
         "DeleteBucket" => "s3:DeleteBucket",

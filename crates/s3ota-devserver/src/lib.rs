@@ -23,7 +23,7 @@
 //! |---|---|
 //! | Buckets | create, head, list, delete, location, policy (put, get, delete, status), public access block |
 //! | Objects | put, get, head, copy, delete one or many, list (v1, v2: prefix, delimiter, pages) |
-//! | Multipart uploads | create, upload and copy parts, list parts, complete, abort |
+//! | Multipart uploads | create, list, upload and copy parts, list parts, complete, abort |
 //! | Conditions | `If-Match`, `If-None-Match`, `If-(Un)Modified-Since`, `If-Range`; on writes `If-None-Match: *`, `If-Match` |
 //! | Ranges | one range; `206`, `416`; a range that makes no sense is ignored, as on S3 |
 //! | Signatures | SigV4 in the header or the query (pre-signed, really expiring), chunked and trailing checksums; SigV2, with which `aws s3 presign` signs for other endpoints than Amazon's |

@@ -17,7 +17,7 @@ use crate::listing::{Page, Query};
 use crate::policy::{Policy, PolicyError, PublicAccessBlock};
 use crate::receive::{Declared, Received, internal, receive, trailing_algorithm};
 use crate::store::{Checksums, Headers, Object as StoredObject, Store, StoreError, hex};
-use crate::upload::{MAX_PART_NUMBER, UploadError, Uploads};
+use crate::upload::{Listed, MAX_PART_NUMBER, UploadError, Uploads};
 
 /// The type S3 gives an object that was put without one.
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
@@ -613,6 +613,55 @@ impl S3 for Operations {
         }))
     }
 
+    async fn list_multipart_uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = req.input;
+        self.expect_bucket(&input.bucket)?;
+        if input.delimiter.is_some() {
+            return Err(s3_error!(
+                NotImplemented,
+                "Uploads are listed without a delimiter"
+            ));
+        }
+        let encode = Encoding::new(input.encoding_type.as_ref());
+        let prefix = input.prefix.unwrap_or_default();
+        let mut listed = self.uploads.list(&input.bucket, &prefix);
+        if let Some(key) = &input.key_marker {
+            let last = input.upload_id_marker.as_ref().and_then(|id| {
+                let is_it = |upload: &Listed| upload.key == *key && upload.id == *id;
+                listed.iter().position(is_it)
+            });
+            match last {
+                Some(last) => drop(listed.drain(..=last)),
+                None => listed.retain(|upload| upload.key > *key),
+            }
+        }
+        let max_uploads = max_keys(input.max_uploads)?;
+        let is_truncated = listed.len() > max_uploads;
+        listed.truncate(max_uploads);
+        let next = listed.last().filter(|_| is_truncated);
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            bucket: Some(input.bucket),
+            prefix: Some(encode.text(&prefix)),
+            key_marker: input.key_marker.map(|key| encode.text(&key)),
+            upload_id_marker: input.upload_id_marker,
+            next_key_marker: next.map(|next| encode.text(&next.key)),
+            next_upload_id_marker: next.map(|next| next.id.clone()),
+            max_uploads: Some(count(max_uploads)),
+            encoding_type: input.encoding_type,
+            is_truncated: Some(is_truncated),
+            uploads: Some(
+                listed
+                    .iter()
+                    .map(|upload| in_progress(upload, encode))
+                    .collect(),
+            ),
+            ..Default::default()
+        }))
+    }
+
     async fn upload_part(
         &self,
         req: S3Request<UploadPartInput>,
@@ -1084,6 +1133,16 @@ fn entries(page: &Page, encode: Encoding) -> (Vec<Object>, Vec<CommonPrefix>) {
         page.objects.iter().map(object).collect(),
         page.common_prefixes.iter().map(prefix).collect(),
     )
+}
+
+fn in_progress(upload: &Listed, encode: Encoding) -> MultipartUpload {
+    MultipartUpload {
+        key: Some(encode.text(&upload.key)),
+        upload_id: Some(upload.id.clone()),
+        initiated: Some(upload.begun.into()),
+        storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+        ..Default::default()
+    }
 }
 
 fn max_keys(asked: Option<i32>) -> S3Result<usize> {

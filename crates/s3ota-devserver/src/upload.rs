@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use s3s::S3Result;
 use s3s::crypto::{Checksum as _, Md5};
@@ -30,7 +31,16 @@ pub(crate) struct Upload {
     bucket: String,
     key: String,
     pub(crate) headers: Headers,
+    begun: SystemTime,
     parts: BTreeMap<i32, Arc<Received>>,
+}
+
+/// An upload in progress, as it is listed.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    pub(crate) begun: SystemTime,
+    pub(crate) id: String,
 }
 
 /// Why an upload was refused.
@@ -57,9 +67,26 @@ impl Uploads {
                 bucket,
                 key,
                 headers,
+                begun: SystemTime::now(),
                 parts: BTreeMap::new(),
             },
         );
+    }
+
+    /// The uploads of a bucket whose keys begin with `prefix`: by key, and those of one key in the order they were begun.
+    pub(crate) fn list(&self, bucket: &str, prefix: &str) -> Vec<Listed> {
+        let uploads = self.uploads();
+        let listed = uploads
+            .iter()
+            .filter(|(_, upload)| upload.bucket == bucket && upload.key.starts_with(prefix))
+            .map(|(id, upload)| Listed {
+                key: upload.key.clone(),
+                begun: upload.begun,
+                id: id.clone(),
+            });
+        let mut listed: Vec<_> = listed.collect();
+        listed.sort();
+        listed
     }
 
     pub(crate) fn exists(&self, id: &str, bucket: &str, key: &str) -> bool {

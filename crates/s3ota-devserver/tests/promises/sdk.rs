@@ -702,6 +702,20 @@ async fn a_small_part_before_the_last_and_an_aborted_upload_make_no_object() {
         .upload_id(id);
     let error = complete.multipart_upload(upload).send().await.unwrap_err();
     assert_eq!(error.code(), Some("EntityTooSmall"));
+    let listed = async |prefix: &str| {
+        let list = client.list_multipart_uploads().bucket("firmware");
+        let list = list.prefix(prefix).send().await.unwrap();
+        let uploads = list.uploads().iter();
+        let uploads = uploads.map(|it| {
+            (
+                it.key().unwrap().to_owned(),
+                it.upload_id == created.upload_id,
+            )
+        });
+        uploads.collect::<Vec<_>>()
+    };
+    assert_eq!(listed("").await, [("x".to_owned(), true)]);
+    assert_eq!(listed("y").await, []);
     client
         .abort_multipart_upload()
         .bucket("firmware")
@@ -716,6 +730,7 @@ async fn a_small_part_before_the_last_and_an_aborted_upload_make_no_object() {
         0,
         "the parts are removed"
     );
+    assert_eq!(listed("").await, []);
     assert!(
         client
             .head_object()
@@ -725,6 +740,39 @@ async fn a_small_part_before_the_last_and_an_aborted_upload_make_no_object() {
             .await
             .is_err()
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn unfinished_uploads_are_listed_page_by_page() {
+    let (server, client) = with_bucket().await;
+    let mut begun = Vec::new();
+    for key in ["b", "a b", "b", "c"] {
+        let create = client.create_multipart_upload().bucket("firmware").key(key);
+        begun.push((key, create.send().await.unwrap().upload_id.unwrap()));
+    }
+    // By key, and those of one key in the order they were begun.
+    begun.sort_by_key(|(key, _)| *key);
+    let mut listed = Vec::new();
+    let (mut key, mut id) = (None, None);
+    loop {
+        let list = client.list_multipart_uploads().bucket("firmware");
+        let list = list.set_key_marker(key).set_upload_id_marker(id);
+        let page = list.max_uploads(1).send().await.unwrap();
+        assert_eq!(page.uploads().len(), 1);
+        let upload = &page.uploads()[0];
+        listed.push((
+            upload.key.clone().unwrap(),
+            upload.upload_id.clone().unwrap(),
+        ));
+        if page.is_truncated != Some(true) {
+            break;
+        }
+        (key, id) = (page.next_key_marker, page.next_upload_id_marker);
+    }
+    let listed: Vec<_> = listed.iter().map(|(key, id)| (&**key, id)).collect();
+    let begun: Vec<_> = begun.iter().map(|(key, id)| (*key, id)).collect();
+    assert_eq!(listed, begun);
     server.stop().await;
 }
 
