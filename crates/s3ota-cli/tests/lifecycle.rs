@@ -364,6 +364,56 @@ async fn a_signed_channel_stays_signed_and_a_way_back_is_a_signed_permission() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_on_a_yanked_release_is_moved_by_a_newly_signed_one_and_never_in_silence() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.key("release");
+    let url = format!("{}/firmware/lamp/stable.json", bench.server.endpoint_url());
+    let publish = |version: &str| {
+        let firmware = bench.firmware(Chip::Esp32C3, version, version.as_bytes());
+        let signed = ["--key", "release.key", "--expires", "90d"];
+        bench.publish(&firmware, &signed).published();
+        firmware
+    };
+    let first = publish("1.0.0");
+    for flash in ["stays.bin", "returns.bin"] {
+        bench.new_device(flash, &first);
+    }
+    // Looks for an update, starts what it installed, and confirms it; the version that runs in the end.
+    let run = |flash: &str| {
+        let run = bench.run_device(flash, bench.ca(), &url, &[]);
+        let text = |event: &Value, field: &str| event[field].as_str().unwrap().to_owned();
+        let refused = run.all("error").last().map(|error| text(error, "code"));
+        let runs = text(run.all("boot").last().unwrap(), "version");
+        (runs, refused)
+    };
+    let moved = |version: &str| (version.to_owned(), None);
+    publish("1.1.0");
+    for flash in ["stays.bin", "returns.bin"] {
+        assert_eq!(run(flash), moved("1.1.0"));
+    }
+
+    let yank = ["yank", PLACE, "1.1.0", "--key", "release.key"];
+    bench.s3ota(&yank).succeeded();
+    assert_eq!(bench.serves("stable").await.0, "1.0.0");
+    for flash in ["stays.bin", "returns.bin"] {
+        assert_eq!(
+            run(flash),
+            ("1.1.0".to_owned(), Some("release.downgrade".to_owned())),
+            "nothing moves it back in silence"
+        );
+    }
+    // By a permission to go back, which is signed and ends.
+    let allow = ["--allow-downgrade", "--expires", "7d"];
+    bench.s3ota(&[&yank[..], &allow].concat()).succeeded();
+    assert_eq!(run("returns.bin"), moved("1.0.0"));
+    // Or by the good code under a higher version: both kinds of device take it.
+    publish("1.1.1");
+    for flash in ["stays.bin", "returns.bin"] {
+        assert_eq!(run(flash), moved("1.1.1"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gc_removes_what_nobody_needs_and_nothing_that_is_young() {
     let bench = Bench::new(Access::PublicRead).await;
     for minor in 0..4 {
