@@ -312,8 +312,9 @@ impl Plan {
                 Setting::Is(text) => Policy::parse(&text)?,
                 _ => Policy::empty(),
             };
-            let statement = log_delivery(&target.objects(store.bucket()), &store.arn(""));
-            if !policy.to_json().contains("logging.s3.amazonaws.com") {
+            let (objects, source) = (target.objects(store.bucket()), store.arn(""));
+            if !policy.takes_logs(&objects, &source) {
+                let statement = log_delivery(&objects, &source);
                 self.step(
                     "log-policy",
                     format!("let S3 write the log into {logs}: {statement}"),

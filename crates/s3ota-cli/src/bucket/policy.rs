@@ -9,6 +9,9 @@ use crate::error::CliError;
 /// What our statements' names begin with.
 const SID: &str = "s3ota";
 
+/// What writes S3's access logs.
+const LOGGING: &str = "logging.s3.amazonaws.com";
+
 /// A policy that can be added to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy(Value);
@@ -74,6 +77,19 @@ impl Policy {
         policy
     }
 
+    /// Whether it lets S3 write the access log of the bucket `source` into these objects.
+    pub fn takes_logs(&self, objects: &str, source: &str) -> bool {
+        let ours = log_delivery(objects, source);
+        self.statements().iter().any(|statement| {
+            let condition = statement.get("Condition");
+            statement["Effect"] == "Allow"
+                && one_of(&statement["Principal"]["Service"], |name| name == LOGGING)
+                && one_of(&statement["Action"], |action| action == "s3:PutObject")
+                && covers(statement, objects)
+                && condition.is_none_or(|condition| *condition == ours["Condition"])
+        })
+    }
+
     /// The policy without our own statements that open this; `None` where nothing is left of it.
     pub fn without_ours(&self, objects: &str) -> Option<Self> {
         let mut policy = self.clone();
@@ -98,7 +114,7 @@ pub fn public_read(objects: &str) -> Value {
 pub fn log_delivery(objects: &str, source: &str) -> Value {
     json!({
         "Effect": "Allow",
-        "Principal": { "Service": "logging.s3.amazonaws.com" },
+        "Principal": { "Service": LOGGING },
         "Action": "s3:PutObject",
         "Resource": objects,
         "Condition": { "ArnLike": { "aws:SourceArn": source } },
@@ -118,18 +134,21 @@ fn opens(statement: &Value, objects: &str) -> bool {
     let reads = one_of(&statement["Action"], |action| {
         ["*", "s3:*", "s3:getobject", "s3:get*"].contains(&&*action.to_ascii_lowercase())
     });
-    // A pattern that ends in a star covers all that begins as it does.
-    let covers = one_of(&statement["Resource"], |resource| {
+    statement["Effect"] == "Allow"
+        && anyone
+        && reads
+        && covers(statement, objects)
+        && statement.get("Condition").is_none()
+}
+
+/// Whether a statement is about all these objects. A pattern that ends in a star covers all that begins as it does.
+fn covers(statement: &Value, objects: &str) -> bool {
+    one_of(&statement["Resource"], |resource| {
         resource == objects
             || resource
                 .strip_suffix('*')
                 .is_some_and(|start| !start.contains(['*', '?']) && objects.starts_with(start))
-    });
-    statement["Effect"] == "Allow"
-        && anyone
-        && reads
-        && covers
-        && statement.get("Condition").is_none()
+    })
 }
 
 /// Whether a text, or one of a list of texts, is such.
@@ -194,6 +213,24 @@ mod tests {
             let policy = Policy(json!({ "Statement": [statement] }));
             assert_eq!(!policy.opens(LAMP).is_empty(), opens, "{policy:?}");
         }
+    }
+
+    #[test]
+    fn a_policy_that_takes_the_log_of_this_bucket_is_told_from_one_that_does_not() {
+        let (objects, source) = ("arn:aws:s3:::logs/firmware/*", "arn:aws:s3:::firmware");
+        let takes = |statement: Value| {
+            let policy = Policy::empty().with(statement, "logs");
+            policy.takes_logs(objects, source)
+        };
+        assert!(!Policy::empty().takes_logs(objects, source));
+        assert!(takes(log_delivery(objects, source)));
+        assert!(takes(json!({
+            "Effect": "Allow", "Principal": { "Service": [LOGGING] }, "Action": ["s3:PutObject"],
+            "Resource": "arn:aws:s3:::logs/*",
+        })));
+        assert!(!takes(log_delivery("arn:aws:s3:::logs/other/*", source)));
+        assert!(!takes(log_delivery(objects, "arn:aws:s3:::other")));
+        assert!(!takes(public_read(objects)));
     }
 
     #[test]

@@ -16,12 +16,15 @@ struct Lacks {
     conditions: bool,
     /// A Block Public Access that can be read: Ceph 16 answers with something else than S3 does.
     block: bool,
+    /// An access log.
+    log: bool,
 }
 
 #[test]
 fn on_the_development_server() {
     let lacks = Lacks {
         lifecycle: true,
+        log: true,
         ..Lacks::default()
     };
     Server::development().inspect(|server| walk(server, &lacks));
@@ -36,6 +39,7 @@ fn on_moto() {
 fn on_cephs_gateway() {
     let lacks = Lacks {
         block: true,
+        log: true,
         ..Lacks::default()
     };
     Server::ceph().inspect(|server| walk(server, &lacks));
@@ -46,6 +50,7 @@ fn walk(server: &Server, lacks: &Lacks) {
     a_release_reaches_a_device(server);
     a_private_bucket_serves_devices_by_signed_urls(server);
     what_others_have_set_in_a_bucket_stays(server, lacks);
+    accesses_are_logged_on_request(server, lacks);
     life::a_release_lives_as_aws_sees_it(server, !lacks.conditions);
 }
 
@@ -235,4 +240,50 @@ fn what_others_have_set_in_a_bucket_stays(server: &Server, lacks: &Lacks) {
             "a rule that deletes images by their age is warned of: {events:?}"
         );
     }
+}
+
+fn accesses_are_logged_on_request(server: &Server, lacks: &Lacks) {
+    let init = [
+        "bucket",
+        "init",
+        "s3://logged/lamp",
+        "--log-bucket",
+        "logs",
+        "--yes",
+        "--json",
+    ];
+    let refused = |why: &str| {
+        let output = server.try_s3ota(&init);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(why), "{text}");
+    };
+    refused("there is no bucket logs to log into");
+    assert!(!is_there(server, "logged"), "nothing was begun");
+    server.aws(&["s3", "mb", "s3://logs"]);
+    if lacks.log {
+        let events = server.events(&init[..6]);
+        let warned = named(&events, "warning");
+        assert!(
+            warned
+                .iter()
+                .any(|it| it["message"] == "the service writes no access log"),
+            "{events:?}"
+        );
+        return;
+    }
+    // On AWS the command gives this permission; elsewhere it says what the service asks for.
+    refused("InvalidTargetBucketForLogging");
+    let permission = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"logging.s3.amazonaws.com"},"Action":"s3:PutObject","Resource":"arn:aws:s3:::logs/logged/*","Condition":{"ArnLike":{"aws:SourceArn":"arn:aws:s3:::logged"}}}]}"#;
+    let policy = ["s3api", "put-bucket-policy", "--bucket", "logs", "--policy"];
+    server.aws(&[&policy[..], &[permission]].concat());
+    let events = server.events(&init[..6]);
+    let done = named(&events, "done");
+    assert!(done.iter().any(|it| it["step"] == "logging"), "{events:?}");
+    let set = server.aws(&["s3api", "get-bucket-logging", "--bucket", "logged"]);
+    let set: Value = serde_json::from_str(&set).unwrap();
+    assert_eq!(set["LoggingEnabled"]["TargetBucket"], "logs");
+    assert_eq!(set["LoggingEnabled"]["TargetPrefix"], "logged/");
+    let again = server.events(&init[..6]);
+    assert_eq!(named(&again, "bucket")[0]["changed"], false, "{again:?}");
 }
