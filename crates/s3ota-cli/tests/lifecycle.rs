@@ -613,6 +613,97 @@ async fn a_large_image_goes_up_in_parts_and_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_in_parts_that_fails_is_given_up() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let image = ImageBuilder::new(Chip::Esp32S3, "1.0.0")
+        .length(9_000_000)
+        .build();
+    std::fs::write(bench.path("large.bin"), image).unwrap();
+    let decide = |asked: proxy::Asked| async move {
+        if asked.method == "PUT" && asked.path.contains("/images/") {
+            Fate::NotImplemented
+        } else {
+            Fate::Pass
+        }
+    };
+    let url = proxy::proxy(&bench.server, decide, || {}).await;
+    let run = bench.s3ota(&["publish", "large.bin", PLACE, "--endpoint-url", &url]);
+    assert_eq!(run.error(), "s3.error");
+    let left = bench.client.list_multipart_uploads().bucket("firmware");
+    assert!(left.send().await.unwrap().uploads().is_empty());
+    assert!(bench.keys().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_goes_back_to_what_is_good_there_and_allowed() {
+    let bench = Bench::new(Access::PublicRead).await;
+    for minor in 0..5 {
+        bench.release(&format!("1.{minor}.0"), "stable");
+    }
+    // 1.3.0 was yanked before, and the image of 1.2.0 is gone.
+    bench.s3ota(&["yank", PLACE, "1.3.0"]);
+    let keys = bench.keys().await;
+    let image = keys.iter().find(|key| key.contains("images/1.2.0-"));
+    let delete = bench.client.delete_object().bucket("firmware");
+    delete.key(image.unwrap()).send().await.unwrap();
+    bench.s3ota(&["yank", PLACE, "1.4.0"]).succeeded();
+    assert_eq!(bench.serves("stable").await, pair("1.1.0", "100"));
+
+    // Devices do not go below 1.5.0 any more, so nothing is left where that is yanked.
+    bench.key("release");
+    for (version, floor) in [("1.4.1", "1.0.0"), ("1.5.0", "1.5.0")] {
+        let firmware = bench.firmware(Chip::Esp32C3, version, b"");
+        let args = ["--key", "release.key", "--min-version", floor];
+        bench.publish(&firmware, &args).published();
+    }
+    let yank = ["yank", PLACE, "1.5.0", "--key", "release.key"];
+    bench.s3ota(&yank).succeeded();
+    assert_eq!(bench.serves("stable").await, pair("1.5.0", "0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_manifests_with_one_number_are_both_kept() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let by_hand = |name: &str| {
+        format!(r#"{{"version": "0.1.0", "url": "https://example.com/{name}.bin", "serial": 5}}"#)
+    };
+    for (name, version) in [("one", "1.0.0"), ("another", "1.1.0")] {
+        bench.write("lamp/stable.json", by_hand(name)).await;
+        bench.release(version, "stable");
+    }
+    let first = bench.read("lamp/history/stable/5.json").await.2;
+    assert_eq!(first, by_hand("one").as_bytes());
+    let keys = bench.keys().await;
+    let second = keys
+        .iter()
+        .find(|key| key.starts_with("lamp/history/stable/5-"));
+    let second = bench.read(second.unwrap()).await.2;
+    assert_eq!(second, by_hand("another").as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_no_notice_of_conditions_is_told_of() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let decide = |asked: proxy::Asked| async move {
+        // What is asked for so must fail.
+        if asked.path.contains("no-conditional-writes") {
+            Fate::Taken
+        } else {
+            Fate::Pass
+        }
+    };
+    let url = proxy::proxy(&bench.server, decide, || {}).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = bench.publish(&firmware, &["--endpoint-url", &url]);
+    run.published();
+    assert!(
+        run.warnings().contains(&"s3.conditional"),
+        "{:?}",
+        run.warnings()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_without_conditional_writes_is_told_of() {
     let bench = Bench::new(Access::PublicRead).await;
     let decide = |asked: proxy::Asked| async move {

@@ -5,6 +5,7 @@ mod bucket;
 use std::path::Path;
 use std::process::Command;
 
+use aws_sdk_s3::types::ChecksumMode;
 use bucket::*;
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
@@ -65,6 +66,16 @@ async fn a_release_is_three_objects_with_the_right_headers() {
         )
     );
     assert_eq!(bytes, image);
+    let head = bench
+        .client
+        .head_object()
+        .bucket("firmware")
+        .key(&image_key);
+    let head = head.checksum_mode(ChecksumMode::Enabled).send();
+    assert!(
+        head.await.unwrap().checksum_sha256.is_some(),
+        "the server was told, and has verified it"
+    );
     let (content_type, cache_control, record) = bench.read("lamp/releases/1.0.0.json").await;
     assert_eq!(
         (content_type.as_str(), cache_control.as_str()),

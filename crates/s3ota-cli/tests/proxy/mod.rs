@@ -41,6 +41,8 @@ pub enum Fate {
     Unanswered,
     /// The server is one that has never heard of such a thing.
     NotImplemented,
+    /// The server is one that says it was done.
+    Taken,
 }
 
 type Decide = dyn Fn(Asked) -> Pin<Box<dyn Future<Output = Fate> + Send>> + Send + Sync;
@@ -132,6 +134,10 @@ async fn one_request(
                 "HTTP/1.1 501 Not Implemented\r\ncontent-type: application/xml\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{xml}",
                 xml.len()
             );
+            return client.write_all(answer.as_bytes()).await;
+        }
+        Fate::Taken => {
+            let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
             return client.write_all(answer.as_bytes()).await;
         }
         Fate::Pass | Fate::Unanswered => {}
