@@ -85,6 +85,11 @@ impl Stage {
             if is_history {
                 continue;
             }
+            let record = format!("{prefix}/releases/{}.json", manifest.version);
+            assert!(
+                keys.contains(&record),
+                "{channel} serves what {record} does not tell"
+            );
             let image = over_http(&manifest.url)
                 .strip_prefix(&over_http(&base))
                 .map(str::to_owned)
