@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bucket::*;
 use proxy::{Asked, Fate};
-use s3ota_devserver::Access;
+use s3ota_devserver::{Access, Options};
 use s3ota_image::Chip;
 use serde_json::Value;
 
@@ -217,6 +217,35 @@ async fn an_image_that_gc_removes_under_a_publishers_hands_is_sent_again() {
     assert_eq!(theirs.succeeded()["images"], 1);
     run.published();
     assert!(bench.has("images/1.0.0-").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_gc_may_be_about_to_remove_is_sent_again_and_young() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options {
+        dir: Some(dir.path().to_owned()),
+        ..Options::default()
+    };
+    let bench = Bench::with(options()).await;
+    bench.release("1.0.0", "stable");
+    bench.release("1.1.0", "stable");
+    bench.server.stop().await;
+    // Half a day and an hour later.
+    for record in std::fs::read_dir(dir.path().join("buckets/firmware/objects")).unwrap() {
+        let path = record.unwrap().path();
+        let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let written = record["last_modified"].as_i64().unwrap();
+        record["last_modified"] = (written - 13 * 60 * 60).into();
+        std::fs::write(path, record.to_string()).unwrap();
+    }
+    let bench = Bench::with(options()).await;
+    for (version, channel, is_there) in [("1.1.0", "stable", true), ("1.0.0", "old", false)] {
+        let image = bench.image(version, version);
+        let run = bench.s3ota(&["publish", &image, PLACE, "--channel", channel]);
+        run.published();
+        assert_eq!(run.all("uploaded")[0]["object"], "image");
+        assert_eq!(run.all("uploaded")[0]["existed"], is_there, "{version}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -456,34 +456,14 @@ impl Body for Counted {
 
 #[cfg(test)]
 mod tests {
-    use s3ota_devserver::{DevServer, Options};
-
     use super::*;
-    use crate::s3::{AwsArgs, Credentials, Location, S3Args};
+    use crate::serve::{bucket_on, start_for_now};
 
     #[tokio::test]
     async fn a_condition_that_does_not_hold_is_a_conflict_and_changes_nothing() {
-        let options = Options {
-            listen: ([127, 0, 0, 1], 0).into(),
-            ..Options::default()
-        };
-        let credentials = Credentials {
-            access_key: options.access_key.clone(),
-            secret_key: options.secret_key.clone(),
-        };
-        let server = DevServer::start(options).await.unwrap();
-        let args = S3Args {
-            endpoint_url: Some(server.endpoint_url()),
-            aws: AwsArgs {
-                ca: Some(server.ca_path().to_owned()),
-                ..AwsArgs::default()
-            },
-        };
-        let location: Location = "s3://firmware".parse().unwrap();
-        let store = Store::connect(&args, &location, Some(credentials))
-            .await
-            .unwrap();
-        store.create_bucket().await.unwrap();
+        let (server, credentials) = start_for_now().await.unwrap();
+        let location = "s3://firmware".parse().unwrap();
+        let store = bucket_on(&server, &credentials, &location).await.unwrap();
         store.create_bucket().await.unwrap();
 
         let upload = |bytes: &'static str, condition| Upload {

@@ -25,14 +25,19 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new(access: Access) -> Self {
-        let listen = ([127, 0, 0, 1], 0).into();
-        let server = DevServer::start(Options {
-            listen,
+        Self::with(Options {
             access,
             ..Options::default()
         })
         .await
-        .unwrap();
+    }
+
+    /// A server as it is wanted, on any free port.
+    pub async fn with(options: Options) -> Self {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let server = DevServer::start(Options { listen, ..options })
+            .await
+            .unwrap();
         let roots = TrustStore::empty().with_pem_certificate(server.ca_pem());
         let tls = TlsContext::builder()
             .with_trust_store(roots)
@@ -55,12 +60,10 @@ impl Bench {
                 "test",
             ));
         let client = Client::from_conf(config.build());
-        client
-            .create_bucket()
-            .bucket("firmware")
-            .send()
-            .await
-            .unwrap();
+        let made = client.create_bucket().bucket("firmware").send().await;
+        if let Err(error) = made {
+            assert!(error.into_service_error().is_bucket_already_owned_by_you());
+        }
         Self {
             server,
             client,
