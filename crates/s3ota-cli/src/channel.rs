@@ -100,8 +100,8 @@ pub struct Act<'a> {
     pub lifetime: Option<Lifetime>,
     /// Whether it may go unsigned onto a channel whose releases are signed.
     pub unsigned: bool,
-    /// The older libraries whose devices shall find the channel's releases from now on, besides those that do already.
-    pub also: &'a [Older],
+    /// The older libraries whose devices find the channel's releases from now on; `None` for those that do already.
+    pub older: Option<&'a BTreeSet<Older>>,
 }
 
 impl Channel {
@@ -162,8 +162,7 @@ impl Channel {
         manifest.channel = Some(self.name.clone());
         manifest.serial = Some(self.next_serial(clock::now(), act.signer.is_some()));
         manifest.signature = None;
-        let mut older = self.older();
-        older.extend(act.also);
+        let older = act.older.map_or_else(|| self.older(), BTreeSet::clone);
         Older::write_down(&older, manifest);
         self.describe(manifest, act.action, act.from.as_deref(), act.by.as_deref());
         if let Some(signer) = act.signer {
@@ -217,7 +216,7 @@ impl Channel {
     }
 
     /// The older libraries whose manifests are kept beside the channel.
-    fn older(&self) -> BTreeSet<Older> {
+    pub fn older(&self) -> BTreeSet<Older> {
         match self.current.as_ref().map(|held| &held.manifest) {
             Some(Ok(manifest)) => Older::of(manifest),
             _ => BTreeSet::new(),
@@ -314,24 +313,30 @@ impl Channel {
         Ok(())
     }
 
+    /// Brings the manifest for one library in step with the channel: it names no release if the channel does not name the
+    /// library. `false` if there is none, and none is needed.
+    ///
     /// What is to be replaced is read first, and then the channel, whoever changed it last. Should someone change it after
     /// that, he comes here later: he finds what was written here, or keeps it from being written.
-    async fn update_one(
+    pub async fn update_one(
         &self,
         library: Older,
         store: &Store,
         public_read: bool,
-    ) -> Result<(), CliError> {
+    ) -> Result<bool, CliError> {
         let key = library.key(&self.prefix, &self.name);
         for _ in 0..ATTEMPTS {
             let there = store.get(&key).await?;
             let Some(Ok(manifest)) = store.get(&self.key).await?.map(|it| Held::of(it).manifest)
             else {
-                return Ok(());
+                return Ok(there.is_some());
             };
+            if there.is_none() && !Older::of(&manifest).contains(&library) {
+                return Ok(false);
+            }
             let json = library.json(&manifest);
             if there.as_ref().map(|there| &*there.bytes) == Some(json.as_bytes()) {
-                return Ok(());
+                return Ok(true);
             }
             let upload = Upload {
                 public_read,
@@ -340,7 +345,7 @@ impl Channel {
             };
             match store.put(&upload, |_| {}).await {
                 Err(error) if matches!(error.code, "s3.conflict" | "s3.missing") => {}
-                result => return result,
+                result => return result.map(|()| true),
             }
         }
         let message = format!(
@@ -511,7 +516,7 @@ mod tests {
         source: None,
         lifetime: None,
         unsigned: false,
-        also: &[],
+        older: None,
     };
 
     #[tokio::test]

@@ -117,7 +117,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         source: Some(offered),
         lifetime: args.seal.expires.or_else(|| channel::lifetime(offered)),
         unsigned: args.change.unsigned,
-        also: &[],
+        older: None,
     };
     if let Some(warning) = target.stamp(&mut manifest, &act).await? {
         out.warning(&warning);

@@ -54,6 +54,8 @@ pub struct ReleaseOptions {
     pub downgrade: bool,
     /// The older libraries whose devices shall find it, too.
     pub also: Vec<Older>,
+    /// The older libraries whose devices shall find nothing any more.
+    pub not_also: Vec<Older>,
     /// By whom, whether with ACLs, and whether at all.
     pub change: ChangeArgs,
 }
@@ -73,6 +75,7 @@ impl ReleaseOptions {
             min_version: None,
             downgrade: false,
             also: Vec::new(),
+            not_also: Vec::new(),
             change: ChangeArgs::default(),
         }
     }
@@ -91,6 +94,7 @@ impl ReleaseOptions {
             min_version: args.min_version.clone(),
             downgrade: args.allow_downgrade,
             also: args.also.clone(),
+            not_also: args.not_also.clone(),
             change: args.change.clone(),
         })
     }
@@ -251,10 +255,12 @@ pub async fn publish(
     }
     if options.change.dry_run {
         plan.tell(out);
+        plan.tell_of_stopped(&options.not_also, out);
     } else {
         plan.upload_image(firmware, out).await?;
         plan.upload_record(&release, out).await?;
         plan.upload_manifest(&release, out).await?;
+        plan.stop_older(&options.not_also, out).await?;
         plan.see_that_it_stands(firmware, out).await?;
         plan.tell_of_older(out);
         channel::warn_of_store(store, out);
@@ -359,6 +365,9 @@ impl<'a> Plan<'a> {
         let urls = Urls { store, options };
         let lasting = urls.lasting(&image_key).await?;
         let mut manifest = release.manifest(&lasting, options)?;
+        let mut kept = channel.older();
+        kept.extend(&options.also);
+        kept.retain(|library| !options.not_also.contains(library));
         let act = Act {
             action: "publish",
             from: None,
@@ -367,7 +376,7 @@ impl<'a> Plan<'a> {
             source: None,
             lifetime: options.expires,
             unsigned: options.change.unsigned,
-            also: &options.also,
+            older: Some(&kept),
         };
         warnings.extend(channel.stamp(&mut manifest, &act).await?);
         let record_json = manifest.to_json()?;
@@ -501,6 +510,43 @@ impl<'a> Plan<'a> {
             out.say(format_args!("          for {}: {url}", library.name()));
             out.event("older", json!({ "library": library.name(), "url": url }));
         }
+    }
+
+    /// Says for which libraries the channel would have nothing any more.
+    fn tell_of_stopped(&self, libraries: &[Older], out: &Output) {
+        let kept = self.channel.older();
+        for library in libraries.iter().filter(|library| kept.contains(library)) {
+            let (bucket, name) = (self.store.bucket(), library.name());
+            let key = library.key(self.prefix, &self.channel.name);
+            out.say(format_args!(
+                "older     s3://{bucket}/{key} would name no release any more"
+            ));
+            out.event(
+                "would_stop_older",
+                json!({ "library": name, "bucket": bucket, "key": key }),
+            );
+        }
+    }
+
+    /// Has the manifests of libraries that are not served any more name no release.
+    async fn stop_older(&self, libraries: &[Older], out: &Output) -> Result<(), CliError> {
+        for library in libraries {
+            let was_there = self
+                .channel
+                .update_one(*library, self.store, self.public_read);
+            if was_there.await? {
+                let (bucket, name) = (self.store.bucket(), library.name());
+                let key = library.key(self.prefix, &self.channel.name);
+                out.say(format_args!(
+                    "older     s3://{bucket}/{key} names no release any more"
+                ));
+                out.event(
+                    "older_stopped",
+                    json!({ "library": name, "bucket": bucket, "key": key }),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Makes the release the channel's, if the channel still holds what was looked at.

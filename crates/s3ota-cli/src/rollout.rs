@@ -87,7 +87,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
         source: Some(current),
         lifetime: args.seal.expires.or_else(|| channel::lifetime(current)),
         unsigned: args.change.unsigned,
-        also: &[],
+        older: None,
     };
     if let Some(warning) = channel.stamp(&mut manifest, &act).await? {
         out.warning(&warning);

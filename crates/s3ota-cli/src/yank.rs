@@ -138,7 +138,7 @@ impl Yanking<'_> {
             source,
             lifetime: self.args.seal.expires.or(lifetime),
             unsigned: self.args.change.unsigned,
-            also: &[],
+            older: None,
         }
     }
 

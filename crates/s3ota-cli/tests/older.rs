@@ -272,6 +272,50 @@ async fn whatever_changes_a_channel_changes_what_older_devices_are_offered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_is_not_kept_any_longer_finds_nothing_and_stays_away() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let publish = |version: &str, args: &[&str]| {
+        let image = bench.image(version);
+        let run = bench.s3ota(&[&["publish", &image, PLACE], args].concat());
+        assert_eq!(run.status, 0, "{:?}", run.events);
+        run
+    };
+    let take = async |version: &str| bench.take("stable", version).await;
+    publish("1.0.0", &ALSO);
+    let not_two = ["--not-also", "esp32fota", "--not-also", "aws-s3-ota"];
+    let run = publish("1.1.0", &[&not_two[..], &["--dry-run"]].concat());
+    assert_eq!(run.all("would_stop_older").len(), 2);
+    assert_eq!(take("0.9.0").await, all("1.0.0"));
+    let run = publish("1.1.0", &not_two);
+    assert_eq!(run.all("older_stopped").len(), 2);
+    let pull_only = |version: &str| [None, Some(version.to_owned()), None];
+    assert_eq!(take("0.9.0").await, pull_only("1.1.0"));
+    publish("1.2.0", &[]);
+    bench.s3ota(&["rollout", PLACE, "100%"]).succeeded();
+    assert_eq!(take("0.9.0").await, pull_only("1.2.0"));
+
+    // As if it had been killed before it came so far: said again, it is done.
+    bench
+        .write(
+            "lamp/older/stable.esp32fota.json",
+            b"{\"type\": \"\"}".to_vec(),
+        )
+        .await;
+    assert_eq!(publish("1.2.0", &not_two).all("older_stopped").len(), 2);
+    assert_eq!(bench.older("stable", "esp32fota").await, json!([]));
+    // Where there never was one, none is made.
+    let beta = [&not_two[..], &["--channel", "beta"]].concat();
+    assert!(publish("1.2.0", &beta).all("older_stopped").is_empty());
+    assert!(
+        !bench
+            .keys()
+            .await
+            .iter()
+            .any(|key| key.starts_with("lamp/older/beta"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_left_behind_is_brought_in_step_by_the_same_command() {
     let bench = Bench::new(Access::PublicRead).await;
     let image = bench.image("1.0.0");

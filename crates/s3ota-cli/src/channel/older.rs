@@ -83,7 +83,8 @@ impl Older {
 
     /// Its manifest of what a channel serves.
     pub fn json(self, manifest: &ManifestDocument) -> String {
-        let document = if is_for_everyone(manifest) {
+        let is_kept = Self::of(manifest).contains(&self);
+        let document = if is_kept && is_for_everyone(manifest) {
             self.offer(manifest)
         } else {
             self.nothing()

@@ -88,6 +88,10 @@ pub struct PublishArgs {
     #[arg(long, value_name = "LIBRARY")]
     pub also: Vec<Older>,
 
+    /// Keep it no longer: it names no release from now on
+    #[arg(long, value_name = "LIBRARY")]
+    pub not_also: Vec<Older>,
+
     #[command(flatten)]
     pub change: ChangeArgs,
 
