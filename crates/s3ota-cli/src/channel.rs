@@ -301,6 +301,19 @@ impl Channel {
         self.update(self.older(), store, public_read).await
     }
 
+    /// The libraries whose manifests are not what the channel serves.
+    pub async fn older_out_of_step(&self, store: &Store) -> Result<Vec<Older>, CliError> {
+        let manifest = self.manifest(store)?;
+        let mut found = Vec::new();
+        for library in Older::of(manifest) {
+            let there = store.get(&library.key(&self.prefix, &self.name)).await?;
+            if there.is_none_or(|there| *there.bytes != *library.json(manifest).as_bytes()) {
+                found.push(library);
+            }
+        }
+        Ok(found)
+    }
+
     async fn update(
         &self,
         libraries: BTreeSet<Older>,

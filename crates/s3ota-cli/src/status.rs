@@ -5,6 +5,7 @@ use s3ota_manifest::{Rollout, Timestamp};
 use serde_json::json;
 
 use crate::catalogue;
+use crate::channel::older::Older;
 use crate::channel::{self, Channel, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
@@ -21,7 +22,7 @@ const SOON_PRESIGNED: u64 = 24 * 60 * 60;
 /// Show what each channel serves
 ///
 /// Version, rollout, since when, size, by whom, until when; and what needs attention: a manifest or a URL that ends
-/// soon, a release that was yanked, an image that is gone.
+/// soon, a release that was yanked, an image that is gone, what devices with older libraries read being something else.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -71,6 +72,7 @@ pub async fn show(store: &Store, location: &Location, out: &Output) -> Result<()
         let presigned_until = presigned_until(&manifest.url);
         let is_yanked = yanked.contains(&manifest.version);
         let image = has_image(channel, store, prefix).await?;
+        let older: Vec<_> = channel.older().into_iter().map(Older::name).collect();
         table.row([
             console::style(&channel.name).bold().to_string(),
             match is_yanked {
@@ -102,7 +104,7 @@ pub async fn show(store: &Store, location: &Location, out: &Output) -> Result<()
                 "serial": manifest.serial, "action": manifest.extra.get("action"),
                 "expires": manifest.expires.map(|end| end.to_string()),
                 "url_until": presigned_until.map(|end| end.to_string()),
-                "yanked": is_yanked, "has_image": image, "notes": manifest.notes,
+                "yanked": is_yanked, "has_image": image, "notes": manifest.notes, "also": older,
             }),
         );
         let mut warn = |code, problem: String, hint: &str| {
@@ -117,6 +119,14 @@ pub async fn show(store: &Store, location: &Location, out: &Output) -> Result<()
             let problem = format!("the image of {} is not in the bucket", manifest.version);
             let hint = "publish the same firmware again: that brings it back";
             warn("release.image", problem, hint);
+        }
+        for library in channel.older_out_of_step(store).await? {
+            let problem = format!(
+                "devices with {} are offered something else: a command was cut off, or is at it",
+                library.name()
+            );
+            let hint = "say the same rollout again, or publish again: either brings it in step";
+            warn("publish.older", problem, hint);
         }
         if let Some(problem) = manifest.expires.and_then(|end| ends(end, SOON)) {
             let hint = "publish or promote again, with a later end: devices stop believing this manifest then";

@@ -342,6 +342,9 @@ async fn what_was_left_behind_is_brought_in_step_by_the_same_command() {
             bench.write(&key, b"{\"type\": \"\"}".to_vec()).await;
         }
         assert_eq!(bench.take("stable", "0.9.0").await, NOTHING);
+        let status = bench.s3ota(&["status", PLACE]);
+        let out_of_step = status.warnings().into_iter();
+        assert_eq!(out_of_step.filter(|it| *it == "publish.older").count(), 3);
         run(&["--dry-run"]);
         assert_eq!(bench.older("stable", "aws-s3-ota").await["type"], "");
         run(&[]);
