@@ -1,7 +1,8 @@
 //! Devices in the field that run another library find a channel's releases too, and what becomes of them: `--also`.
 //!
 //! The judges read as the libraries do, by their sources: esp32FOTA 0.3 (`esp32FOTA.cpp`, `checkJSONManifest`; `semver.c`),
-//! ESP32-OTA-Pull (`ESP32OTAPull.h`, `CheckForOTAUpdate`) and AwsS3Ota 2.0 (`AwsS3Ota.cpp`, `fetchManifest`).
+//! ESP32-OTA-Pull (`ESP32OTAPull.h`, `CheckForOTAUpdate`), AwsS3Ota 2.0 and, where it says so, 1.0 (`AwsS3Ota.cpp`,
+//! `fetchManifest`, `fetchFirmwareManifest`).
 
 mod bucket;
 
@@ -83,6 +84,13 @@ fn aws_s3_ota(json: &Value, runs: &str) -> Download {
     };
     let (version, url) = (cut(&json["version"], 32)?, cut(&json["url"], 512)?);
     (url.starts_with("https://") && version != runs).then_some(url)
+}
+
+/// AwsS3Ota 1.0: it refuses what is too long.
+fn aws_s3_ota_1(json: &Value, runs: &str) -> Download {
+    let is_short = |field: &str, buffer| json[field].as_str().is_some_and(|it| it.len() < buffer);
+    let fits = is_short("version", 32) && is_short("url", 256);
+    aws_s3_ota(json, runs).filter(|_| fits)
 }
 
 impl Bench {
@@ -170,6 +178,7 @@ async fn what_is_published_is_found_by_devices_with_each_of_the_libraries() {
     // The channel's own manifest does for AwsS3Ota, too.
     let own = serde_json::from_slice(&bench.read("lamp/stable.json").await.2).unwrap();
     assert_eq!(aws_s3_ota(&own, "1.9.0"), Some(url.clone()));
+    assert_eq!(aws_s3_ota_1(&own, "1.9.0"), Some(url.clone()));
 
     // Only for whom it is meant.
     let fota = bench.older("stable", "esp32fota").await;
@@ -376,7 +385,8 @@ async fn what_a_library_cannot_take_is_warned_of() {
         "and so it is"
     );
 
-    // AwsS3Ota keeps 255 bytes of the manifest's URL and 511 of the image's: a pre-signed one is some 400 without a token.
+    // AwsS3Ota takes 255 bytes of the manifest's URL, and 2.0 takes 511 of the image's: a pre-signed one is some 400 without a
+    // token.
     let channel = ["--channel", "signed", "--also", "aws-s3-ota"];
     assert_eq!(warned(&channel), Vec::<String>::new());
     let signed = warned(&[&channel[..], &["--presign", "1h"]].concat());
@@ -386,11 +396,11 @@ async fn what_a_library_cannot_take_is_warned_of() {
     };
     assert_eq!(about("of its manifest's URL"), 1, "{signed:?}");
     let own = bench.manifest("lamp/signed.json").await.url;
-    assert_eq!(
-        about("of the image's URL"),
-        usize::from(own.len() > 511),
-        "{signed:?}"
-    );
+    assert!((256..512).contains(&own.len()), "{own}");
+    assert_eq!(about("image's URL of more than 255 bytes"), 1, "{signed:?}");
+    let document = bench.older("signed", "aws-s3-ota").await;
+    assert_eq!(aws_s3_ota_1(&document, "1.9.0"), None, "and so it is");
+    assert_eq!(aws_s3_ota(&document, "1.9.0"), Some(own));
     let mut folder = "long".repeat(70);
     folder.insert(100, '/');
     let far = format!("{PLACE}/{folder}");
@@ -412,7 +422,7 @@ async fn what_a_library_cannot_take_is_warned_of() {
     assert!(
         messages
             .iter()
-            .any(|text| text.contains("511 bytes of the image's URL")),
+            .any(|text| text.contains("2.0 none of more than 511")),
         "{messages:?}"
     );
 

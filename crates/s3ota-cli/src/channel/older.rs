@@ -28,9 +28,10 @@ const FIELD: &str = "also";
 /// the ends of all texts 20 (`esp32FOTA.cpp`, `JSON_FW_BUFF_SIZE`; ArduinoJson 6 on 32 bits).
 const ESP32FOTA_TEXTS: usize = 2048 - 48 - 20;
 
-/// The most bytes of an image's URL, of its own manifest's URL, and of a version that AwsS3Ota keeps (`AwsS3Ota.cpp`,
-/// `MAX_FIRMWARE_URL_LEN` and `MAX_VERSION_LEN`; `AwsS3Ota.h`, `_manifestUrl`; each less the zero at the end).
-const AWS_S3_OTA_IMAGE_URL: usize = 511;
+/// The most bytes of an image's URL, of its own manifest's URL, and of a version that AwsS3Ota takes (`AwsS3Ota.cpp`,
+/// `MAX_FIRMWARE_URL_LEN` and `MAX_VERSION_LEN`; `AwsS3Ota.h`, `_manifestUrl`; each less the zero at the end). 1.x refuses
+/// what is longer; 2.0 has room for an image's URL of 511 bytes, and cuts what is longer.
+const AWS_S3_OTA_IMAGE_URL: usize = 255;
 const AWS_S3_OTA_MANIFEST_URL: usize = 255;
 const AWS_S3_OTA_VERSION: usize = 31;
 
@@ -153,13 +154,13 @@ impl Older {
             )),
             Self::AwsS3Ota if version.len() > AWS_S3_OTA_VERSION => Some((
                 format!(
-                    "AwsS3Ota keeps {AWS_S3_OTA_VERSION} bytes of a version: it would install {version} again and again"
+                    "AwsS3Ota 1 takes no version of more than {AWS_S3_OTA_VERSION} bytes, and 2.0 would install {version} again and again"
                 ),
                 "use a shorter version",
             )),
             Self::AwsS3Ota if url.len() > AWS_S3_OTA_IMAGE_URL => Some((
                 format!(
-                    "AwsS3Ota keeps {AWS_S3_OTA_IMAGE_URL} bytes of the image's URL, which has {}",
+                    "AwsS3Ota 1 takes no image's URL of more than {AWS_S3_OTA_IMAGE_URL} bytes, and 2.0 none of more than 511; this one has {}",
                     url.len()
                 ),
                 "use a shorter prefix, or a URL that is not signed",
@@ -285,7 +286,7 @@ mod tests {
             assert!(misreads(library, version, 200), "{library:?} {version}");
         }
         assert!(!misreads(Esp32fota, "1.10.0", 200) && !misreads(AwsS3Ota, "1.10.0", 200));
-        assert!(!misreads(AwsS3Ota, "1.0.0", 511) && misreads(AwsS3Ota, "1.0.0", 512));
+        assert!(!misreads(AwsS3Ota, "1.0.0", 255) && misreads(AwsS3Ota, "1.0.0", 256));
         // type and version take 9 bytes.
         assert!(!misreads(Esp32fota, "1.0.0", 1971) && misreads(Esp32fota, "1.0.0", 1972));
         assert!(AwsS3Ota.refuses_url(&"x".repeat(255)).is_none());
