@@ -83,14 +83,7 @@ fn build(place: &Path) -> Result<Vec<u8>> {
         .arg(toolchain::remapped(CHIP, place)?)
         .current_dir(place)
         .env("SOURCE_DATE_EPOCH", "1000000000")
-        .env("WIFI_SSID", "network")
-        .env("WIFI_PASSWORD", "password")
-        .env(
-            "MANIFEST_URL",
-            "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json",
-        )
-        .env_remove("ROOT_CA")
-        .env_remove("RELEASE_KEY")
+        .envs(toolchain::SETTINGS)
         .status()
         .map_err(|error| format!("the compiler cannot be started: {error}"))?;
     if !status.success() {

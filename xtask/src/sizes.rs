@@ -134,13 +134,7 @@ fn measure(chip: &str, package: &str) -> Result<Weight> {
     let status = toolchain::cargo_build(chip, &target_dir)?
         .args(["--quiet", "--package", package, "--features", chip])
         .current_dir(paths::firmware())
-        .env("WIFI_SSID", "network")
-        .env("WIFI_PASSWORD", "password")
-        .env(
-            "MANIFEST_URL",
-            "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json",
-        )
-        .env_remove("ROOT_CA")
+        .envs(toolchain::SETTINGS)
         .status()
         .map_err(|error| format!("the compiler cannot be started: {error}"))?;
     if !status.success() {

@@ -16,6 +16,18 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library";
 const DEBIAN_LINKER: &str = "/usr/bin/ld.lld-22";
 
+/// Settings for an example that is weighed or compared, and not run. `.ci/run` has the same.
+pub const SETTINGS: [(&str, &str); 5] = [
+    ("WIFI_SSID", "network"),
+    ("WIFI_PASSWORD", "password"),
+    (
+        "MANIFEST_URL",
+        "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json",
+    ),
+    ("ROOT_CA", ""),
+    ("RELEASE_KEY", ""),
+];
+
 /// `cargo build --release` for a chip, by whichever compiler can. To be run in a workspace of firmware; packages and
 /// features are the caller's.
 ///

@@ -255,7 +255,10 @@ pub async fn publish(
     }
     if options.change.dry_run {
         plan.tell(out);
-        plan.tell_of_stopped(&options.not_also, out);
+        let kept = plan.channel.older();
+        for library in options.not_also.iter().filter(|it| kept.contains(it)) {
+            plan.tell_of_stopped(*library, "would_stop_older", "would name", out);
+        }
     } else {
         plan.upload_image(firmware, out).await?;
         plan.upload_record(&release, out).await?;
@@ -512,22 +515,6 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Says for which libraries the channel would have nothing any more.
-    fn tell_of_stopped(&self, libraries: &[Older], out: &Output) {
-        let kept = self.channel.older();
-        for library in libraries.iter().filter(|library| kept.contains(library)) {
-            let (bucket, name) = (self.store.bucket(), library.name());
-            let key = library.key(self.prefix, &self.channel.name);
-            out.say(format_args!(
-                "older     s3://{bucket}/{key} would name no release any more"
-            ));
-            out.event(
-                "would_stop_older",
-                json!({ "library": name, "bucket": bucket, "key": key }),
-            );
-        }
-    }
-
     /// Has the manifests of libraries that are not served any more name no release.
     async fn stop_older(&self, libraries: &[Older], out: &Output) -> Result<(), CliError> {
         for library in libraries {
@@ -535,18 +522,22 @@ impl<'a> Plan<'a> {
                 .channel
                 .update_one(*library, self.store, self.public_read);
             if was_there.await? {
-                let (bucket, name) = (self.store.bucket(), library.name());
-                let key = library.key(self.prefix, &self.channel.name);
-                out.say(format_args!(
-                    "older     s3://{bucket}/{key} names no release any more"
-                ));
-                out.event(
-                    "older_stopped",
-                    json!({ "library": name, "bucket": bucket, "key": key }),
-                );
+                self.tell_of_stopped(*library, "older_stopped", "names", out);
             }
         }
         Ok(())
+    }
+
+    fn tell_of_stopped(&self, library: Older, event: &str, names: &str, out: &Output) {
+        let bucket = self.store.bucket();
+        let key = library.key(self.prefix, &self.channel.name);
+        out.say(format_args!(
+            "older     s3://{bucket}/{key} {names} no release any more"
+        ));
+        out.event(
+            event,
+            json!({ "library": library.name(), "bucket": bucket, "key": key }),
+        );
     }
 
     /// Makes the release the channel's, if the channel still holds what was looked at.
