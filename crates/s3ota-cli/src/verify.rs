@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use s3ota::manifest::{MAX_DOCUMENT, Manifest, ManifestDocument, Place, layout};
 use s3ota::tls::Roots;
 use s3ota::{Checked, Chip, Config, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
@@ -40,21 +40,18 @@ Examples:
   s3ota verify https://localhost:9443/firmware/lamp/stable.json --unsigned --ca s3ota-data/ca.pem
 
 Exit status: 0 a device would take it, 1 it would not.")]
+#[command(group(ArgGroup::new("trust").required(true).args(["release_keys", "unsigned"])))]
 pub struct VerifyArgs {
     /// The manifest: an https URL, or a file
     #[arg(value_name = "URL|FILE")]
     pub manifest: String,
 
     /// A public key that the device trusts: PEM, as `s3ota keygen` writes it. One of several must have signed
-    #[arg(
-        long = "release-key",
-        value_name = "FILE",
-        required_unless_present = "unsigned"
-    )]
+    #[arg(long = "release-key", value_name = "FILE")]
     pub release_keys: Vec<PathBuf>,
 
     /// Judge as a device without release keys: it looks at no signature
-    #[arg(long, conflicts_with = "release_keys")]
+    #[arg(long)]
     pub unsigned: bool,
 
     /// The image, where the manifest is a file
