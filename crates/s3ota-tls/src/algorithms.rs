@@ -55,14 +55,6 @@ pub(crate) fn certificate_verify_algorithm(scheme: SignatureScheme) -> Option<Al
     })
 }
 
-/// A number in as many bytes as the curve's.
-fn padded<const N: usize>(number: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let start = N.checked_sub(number.len())?;
-    bytes.get_mut(start..)?.copy_from_slice(number);
-    Some(bytes)
-}
-
 macro_rules! ecdsa {
     ($name:ident, $curve:ident, $bytes:literal, $hash:ident, $key_id:ident, $signature_id:ident) => {
         #[derive(Debug)]
@@ -90,8 +82,8 @@ macro_rules! ecdsa {
                 let key = VerifyingKey::from_sec1_bytes(public_key).or(Err(InvalidSignature))?;
                 let (r, s) = der::two_numbers(signature).ok_or(InvalidSignature)?;
                 let signature = Signature::from_scalars(
-                    padded::<$bytes>(r).ok_or(InvalidSignature)?,
-                    padded::<$bytes>(s).ok_or(InvalidSignature)?,
+                    der::padded::<$bytes>(r).ok_or(InvalidSignature)?,
+                    der::padded::<$bytes>(s).ok_or(InvalidSignature)?,
                 )
                 .or(Err(InvalidSignature))?;
                 key.verify_prehash(&sha2::$hash::digest(message), &signature)

@@ -67,6 +67,14 @@ pub(crate) fn two_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
     whole.then_some((first, second))
 }
 
+/// A big-endian number in `N` bytes, if it fits.
+pub(crate) fn padded<const N: usize>(number: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let start = N.checked_sub(number.len())?;
+    bytes.get_mut(start..)?.copy_from_slice(number);
+    Some(bytes)
+}
+
 /// The bytes of an INTEGER above zero, without the zero that keeps its first bit from being a sign, and what follows.
 fn number(der: &[u8]) -> Option<(&[u8], &[u8])> {
     const INTEGER: u8 = 2;

@@ -83,10 +83,7 @@ fn is_valid(
 
 /// A public exponent: odd, 3 at least.
 fn small(bytes: &[u8]) -> Option<u64> {
-    let mut whole = [0; 8];
-    let start = whole.len().checked_sub(bytes.len())?;
-    whole.get_mut(start..)?.copy_from_slice(bytes);
-    let exponent = u64::from_be_bytes(whole);
+    let exponent = u64::from_be_bytes(der::padded(bytes)?);
     (exponent % 2 == 1 && (3..=MAX_EXPONENT).contains(&exponent)).then_some(exponent)
 }
 
@@ -138,10 +135,7 @@ fn negated_inverse(odd: Limb) -> Limb {
 
 /// The number in big-endian bytes, if it fits.
 fn number(bytes: &[u8]) -> Option<U4096> {
-    let mut whole = [0; MAX_BYTES];
-    let start = whole.len().checked_sub(bytes.len())?;
-    whole.get_mut(start..)?.copy_from_slice(bytes);
-    Some(U4096::from_be_slice(&whole))
+    Some(U4096::from_be_slice(&der::padded::<MAX_BYTES>(bytes)?))
 }
 
 /// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2). There is one encoding of a hash, so all of it is compared and nothing parsed.
