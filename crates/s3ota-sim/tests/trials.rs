@@ -43,20 +43,21 @@ async fn install(device: &mut VirtualDevice, version: &'static str) -> Installed
     }
 }
 
+/// Ends the trial of what runs.
+async fn confirm(device: &mut VirtualDevice, running: &RunningFirmware) {
+    let mut workspace = Box::new(Workspace::new());
+    let version = running.version();
+    let config = s3ota::Config::new("https://localhost/", version, s3ota::Chip::Esp32C3, "");
+    let mut updater = device.updater(running, config, &mut workspace);
+    assert_eq!(updater.confirm().await, Ok(true));
+}
+
 /// Installs `version`, boots and confirms it.
 async fn install_and_confirm(device: &mut VirtualDevice, version: &'static str) -> RunningFirmware {
     install(device, version).await;
     let running = device.power_on().unwrap();
     assert_eq!(running.version(), version);
-    let mut workspace = Box::new(Workspace::new());
-    let config = s3ota::Config::new("https://localhost/", version, s3ota::Chip::Esp32C3, "");
-    assert_eq!(
-        device
-            .updater(&running, config, &mut workspace)
-            .confirm()
-            .await,
-        Ok(true)
-    );
+    confirm(device, &running).await;
     running
 }
 
@@ -270,10 +271,7 @@ async fn a_rollback_that_power_fails_in_is_a_trial_where_the_bootloader_makes_it
         let trial = Boot::Trial { boot: 1, of: 3 };
         assert_eq!((running.version(), running.boot), ("1.1.0", trial));
         if confirmed {
-            let mut workspace = Box::new(Workspace::new());
-            let config = s3ota::Config::new("https://localhost/", "", s3ota::Chip::Esp32C3, "");
-            let mut updater = device.updater(&running, config, &mut workspace);
-            assert_eq!(updater.confirm().await, Ok(true));
+            confirm(&mut device, &running).await;
         }
         for _ in 0..4 {
             let version = if confirmed { "1.1.0" } else { "1.0.0" };
