@@ -306,7 +306,7 @@ impl Channel {
         let manifest = self.manifest(store)?;
         let mut found = Vec::new();
         for library in Older::of(manifest) {
-            let there = store.get(&library.key(&self.prefix, &self.name)).await?;
+            let there = store.get(&library.key(&self.prefix, &self.name)?).await?;
             if there.is_none_or(|there| *there.bytes != *library.json(manifest).as_bytes()) {
                 found.push(library);
             }
@@ -337,7 +337,7 @@ impl Channel {
         store: &Store,
         public_read: bool,
     ) -> Result<bool, CliError> {
-        let key = library.key(&self.prefix, &self.name);
+        let key = library.key(&self.prefix, &self.name)?;
         for _ in 0..ATTEMPTS {
             let there = store.get(&key).await?;
             let Some(Ok(manifest)) = store.get(&self.key).await?.map(|it| Held::of(it).manifest)

@@ -257,7 +257,7 @@ pub async fn publish(
         plan.tell(out);
         let kept = plan.channel.older();
         for library in options.not_also.iter().filter(|it| kept.contains(it)) {
-            plan.tell_of_stopped(*library, "would_stop_older", "would name", out);
+            plan.tell_of_stopped(*library, "would_stop_older", "would name", out)?;
         }
     } else {
         plan.upload_image(firmware, out).await?;
@@ -386,7 +386,7 @@ impl<'a> Plan<'a> {
         manifest.url = urls.for_devices(&image_key).await?;
         let mut older = Vec::new();
         for library in Older::of(&manifest) {
-            let key = library.key(prefix, &channel.name);
+            let key = library.key(prefix, &channel.name)?;
             let url = urls.for_devices(&key).await?;
             warnings.extend(library.refuses_url(&url));
             older.push((library, key, url));
@@ -522,15 +522,21 @@ impl<'a> Plan<'a> {
                 .channel
                 .update_one(*library, self.store, self.public_read);
             if was_there.await? {
-                self.tell_of_stopped(*library, "older_stopped", "names", out);
+                self.tell_of_stopped(*library, "older_stopped", "names", out)?;
             }
         }
         Ok(())
     }
 
-    fn tell_of_stopped(&self, library: Older, event: &str, names: &str, out: &Output) {
+    fn tell_of_stopped(
+        &self,
+        library: Older,
+        event: &str,
+        names: &str,
+        out: &Output,
+    ) -> Result<(), CliError> {
         let bucket = self.store.bucket();
-        let key = library.key(self.prefix, &self.channel.name);
+        let key = library.key(self.prefix, &self.channel.name)?;
         out.say(format_args!(
             "older     s3://{bucket}/{key} {names} no release any more"
         ));
@@ -538,6 +544,7 @@ impl<'a> Plan<'a> {
             event,
             json!({ "library": library.name(), "bucket": bucket, "key": key }),
         );
+        Ok(())
     }
 
     /// Makes the release the channel's, if the channel still holds what was looked at.

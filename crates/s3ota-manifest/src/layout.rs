@@ -9,6 +9,7 @@
 //! <prefix>/history/<channel>/<serial>.json      each manifest the channel held before, immutable
 //! <prefix>/yanked/<version>.json                a mark: this version is withdrawn, and never comes back
 //! <prefix>/older/<channel>.<library>.json       what the channel serves, for devices with another library
+//! <prefix>/installer/<channel>/                 a page that installs the channel's release on a new board
 //! ```
 //!
 //! Devices read the manifest and the image alone; the rest is for the desk.
@@ -160,6 +161,27 @@ pub fn history_key(prefix: &str, channel: &str, serial: u64) -> Result<String, L
     key(prefix, format!("history/{channel}/{serial}.json"))
 }
 
+/// The key of what a channel serves in the words of another library. It lies in a folder of its own: what is beside the
+/// channels is a channel.
+///
+/// # Errors
+///
+/// As [`channel_key`].
+pub fn older_key(prefix: &str, channel: &str, library: &str) -> Result<String, LayoutError> {
+    channel_key(prefix, channel)?;
+    key(prefix, format!("older/{channel}.{library}.json"))
+}
+
+/// The folder of the page that installs a channel's release on a new board, with a `/` at its end.
+///
+/// # Errors
+///
+/// As [`channel_key`].
+pub fn installer_folder(prefix: &str, channel: &str) -> Result<String, LayoutError> {
+    channel_key(prefix, channel)?;
+    key(prefix, format!("installer/{channel}/"))
+}
+
 /// The name of what lies in a folder under `<name>.json`: a channel, a version, a serial. `None` for what lies deeper or
 /// is called otherwise.
 ///
@@ -264,6 +286,11 @@ mod tests {
         );
         assert_eq!(history_folder("", "beta").unwrap(), "history/beta/");
         assert_eq!(yanked_key("p", &version).unwrap(), "p/yanked/1.2.0.json");
+        assert_eq!(
+            older_key("", "beta", "esp32fota").unwrap(),
+            "older/beta.esp32fota.json"
+        );
+        assert_eq!(installer_folder("p", "beta").unwrap(), "p/installer/beta/");
         for (folder, key) in [
             (releases_folder("p"), release_key("p", &version)),
             (yanked_folder("p"), yanked_key("p", &version)),

@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
-use s3ota_manifest::{ManifestDocument, Rollout, Version};
+use s3ota_manifest::{ManifestDocument, Rollout, Version, layout};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
@@ -76,10 +76,10 @@ impl Older {
         }
     }
 
-    /// The key of its manifest. It lies in a folder of its own: what is beside the channels is a channel.
-    pub fn key(self, prefix: &str, channel: &str) -> String {
-        let slash = if prefix.is_empty() { "" } else { "/" };
-        format!("{prefix}{slash}older/{channel}.{}.json", self.name())
+    /// The key of its manifest.
+    pub fn key(self, prefix: &str, channel: &str) -> Result<String, CliError> {
+        layout::older_key(prefix, channel, self.name())
+            .map_err(|error| CliError::new("s3.url", error.to_string()))
     }
 
     /// Its manifest of what a channel serves.
@@ -261,11 +261,11 @@ mod tests {
             );
         }
         assert_eq!(
-            Older::Esp32fota.key("p", "stable"),
+            Older::Esp32fota.key("p", "stable").unwrap(),
             "p/older/stable.esp32fota.json"
         );
         assert_eq!(
-            Older::Esp32OtaPull.key("", "beta"),
+            Older::Esp32OtaPull.key("", "beta").unwrap(),
             "older/beta.esp32-ota-pull.json"
         );
     }

@@ -75,9 +75,10 @@ impl Installer {
             "new_install_prompt_erase": true,
             "builds": [{ "chipFamily": family, "parts": [{ "path": image_name, "offset": offset }] }],
         });
-        let slash = if prefix.is_empty() { "" } else { "/" };
+        let folder = layout::installer_folder(prefix, channel)
+            .map_err(|error| CliError::new("s3.url", error.to_string()))?;
         Ok(Self {
-            folder: format!("{prefix}{slash}installer/{channel}/"),
+            folder,
             page: page(name, &family),
             manifest: format!("{manifest:#}\n"),
             image_name,
