@@ -110,16 +110,8 @@ impl Mutation {
 /// A copy of the workspace, without what was built: it is built apart, for cargo takes the same package of two workspaces
 /// for one.
 fn copy() -> Result<PathBuf> {
-    let (root, copy) = (paths::root(), paths::target()?.join("mutations"));
-    let mut files = vec![root.join("Cargo.toml"), root.join("Cargo.lock")];
-    for part in ["crates", "xtask"] {
-        files.extend(paths::files_below(&root.join(part))?);
-    }
-    for file in files {
-        let bytes = fs::read(&file).map_err(|error| paths::about(&file, &error))?;
-        let within = file.strip_prefix(&root).unwrap_or(&file);
-        paths::write_if_changed(&copy.join(within), &bytes)?;
-    }
+    let copy = paths::target()?.join("mutations");
+    paths::copy_parts(&["Cargo.toml", "Cargo.lock", "crates", "xtask"], &copy)?;
     Ok(copy)
 }
 

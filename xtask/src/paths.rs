@@ -55,6 +55,24 @@ pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Copies parts of the repository, files and directories, to the same places in another directory.
+pub fn copy_parts(parts: &[&str], to: &Path) -> Result<()> {
+    let root = root();
+    for part in parts.iter().map(|part| root.join(part)) {
+        let files = if part.is_dir() {
+            files_below(&part)?
+        } else {
+            vec![part]
+        };
+        for file in files {
+            let bytes = fs::read(&file).map_err(|error| about(&file, &error))?;
+            let within = file.strip_prefix(&root).unwrap_or(&file);
+            write_if_changed(&to.join(within), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
 /// What the operating system says about a file.
 pub fn about(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())

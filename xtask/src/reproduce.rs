@@ -72,43 +72,22 @@ pub fn run(_: &Args) -> Result<ExitCode> {
 /// Builds the example in a directory that does not exist yet. Gives its ELF file.
 fn build(place: &Path) -> Result<Vec<u8>> {
     let s3ota = place.join("s3ota");
-    copy(&s3ota)?;
+    paths::copy_parts(&SOURCES, &s3ota)?;
     for (file, text) in alone::files(&s3ota)? {
         paths::write_if_changed(&place.join(file), text.as_bytes())?;
     }
     let target_dir = place.join("target");
-    let status = toolchain::cargo_build(CHIP, &target_dir)?
+    let mut build = toolchain::cargo_build(CHIP, &target_dir)?;
+    build
         .args(["--quiet", "--package", alone::PACKAGE, "--features", CHIP])
         .arg("--config")
         .arg(toolchain::remapped(CHIP, place)?)
         .current_dir(place)
         .env("SOURCE_DATE_EPOCH", "1000000000")
-        .envs(toolchain::SETTINGS)
-        .status()
-        .map_err(|error| format!("the compiler cannot be started: {error}"))?;
-    if !status.success() {
-        return Err(format!("{} cannot be compiled", alone::PACKAGE));
-    }
+        .envs(toolchain::SETTINGS);
+    toolchain::run(build, alone::PACKAGE)?;
     let elf = toolchain::built(CHIP, alone::PACKAGE, &target_dir)?;
     fs::read(&elf).map_err(|error| paths::about(&elf, &error))
-}
-
-/// Copies what the firmware is made of.
-fn copy(to: &Path) -> Result<()> {
-    let root = paths::root();
-    for source in SOURCES.map(|source| root.join(source)) {
-        let files = if source.is_dir() {
-            paths::files_below(&source)?
-        } else {
-            vec![source]
-        };
-        for file in files {
-            let bytes = fs::read(&file).map_err(|error| paths::about(&file, &error))?;
-            let within = file.strip_prefix(&root).unwrap_or(&file);
-            paths::write_if_changed(&to.join(within), &bytes)?;
-        }
-    }
-    Ok(())
 }
 
 fn remove(dir: &Path) -> Result<()> {

@@ -131,15 +131,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn measure(chip: &str, package: &str) -> Result<Weight> {
     eprintln!("building {package} for {chip}");
     let target_dir = toolchain::target_dir();
-    let status = toolchain::cargo_build(chip, &target_dir)?
+    let mut build = toolchain::cargo_build(chip, &target_dir)?;
+    build
         .args(["--quiet", "--package", package, "--features", chip])
         .current_dir(paths::firmware())
-        .envs(toolchain::SETTINGS)
-        .status()
-        .map_err(|error| format!("the compiler cannot be started: {error}"))?;
-    if !status.success() {
-        return Err(format!("{package} cannot be compiled for {chip}"));
-    }
+        .envs(toolchain::SETTINGS);
+    toolchain::run(build, &format!("{package} for {chip}"))?;
     let elf = toolchain::built(chip, package, &target_dir)?;
     let bytes = fs::read(&elf).map_err(|error| paths::about(&elf, &error))?;
     Weight::of(&bytes).map_err(|problem| format!("{}: {problem}", elf.display()))

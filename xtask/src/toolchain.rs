@@ -58,6 +58,15 @@ pub fn cargo_build(chip: &str, target_dir: &Path) -> Result<Command> {
     Ok(command)
 }
 
+/// Runs a [`cargo_build`] of `what`.
+pub fn run(mut build: Command, what: &str) -> Result<()> {
+    match build.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("{what} cannot be compiled")),
+        Err(error) => Err(format!("the compiler cannot be started: {error}")),
+    }
+}
+
 /// Where [`cargo_build`] leaves the ELF file of a package.
 pub fn built(chip: &str, package: &str, target_dir: &Path) -> Result<PathBuf> {
     Ok(target_dir.join(target(chip)?).join("release").join(package))

@@ -155,7 +155,8 @@ impl Variant {
         let workspace = dir.join(self.name);
         self.lay_out(&workspace)?;
         let target_dir = toolchain::target_dir();
-        let status = toolchain::cargo_build(CHIP, &target_dir)?
+        let mut build = toolchain::cargo_build(CHIP, &target_dir)?;
+        build
             .args(["--quiet", "--package", PACKAGE, "--features"])
             .arg(format!("{CHIP},qemu"))
             .current_dir(&workspace)
@@ -170,12 +171,8 @@ impl Variant {
                 } else {
                     Path::new("")
                 },
-            )
-            .status()
-            .map_err(|error| format!("the compiler cannot be started: {error}"))?;
-        if !status.success() {
-            return Err(format!("{} {} cannot be compiled", PACKAGE, self.name));
-        }
+            );
+        toolchain::run(build, &format!("{PACKAGE} {}", self.name))?;
         // The next variant is built to the same place.
         let elf = dir.join(format!("{}.elf", self.name));
         let built = toolchain::built(CHIP, PACKAGE, &target_dir)?;
