@@ -14,7 +14,6 @@ use bucket::*;
 use proxy::{Asked, Fate};
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
-use s3ota_image::app::ImageBuilder;
 use s3ota_manifest::ManifestDocument;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -300,13 +299,7 @@ async fn publish_killed_in_a_multipart_upload_leaves_a_whole_release_and_what_gc
     bench
         .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b"old"), &[])
         .published();
-    // Two parts: more than 8 MiB.
-    let large = ImageBuilder::new(Chip::Esp32C3, "1.1.0")
-        .project_name("lamp")
-        .length(9_000_000)
-        .build();
-    std::fs::write(bench.path("large.bin"), large).unwrap();
-    let large = bench.path("large.bin");
+    let large = bench.large_firmware("1.1.0");
     let mut requests = bench.server.requests();
     let kills = stage
         .kill_at_every(At::EveryWrite, &["publish", &large, "PLACE"])

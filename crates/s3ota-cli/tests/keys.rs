@@ -1,6 +1,6 @@
 //! `s3ota keygen` and `s3ota pubkey`: keys that nobody overwrites or reads over the shoulder, and that openssl understands.
 
-mod openssl;
+mod judge;
 
 use std::fs;
 use std::path::Path;
@@ -168,7 +168,7 @@ fn a_key_that_cannot_be_used_is_an_error_that_says_why() {
 
 #[test]
 fn openssl_reads_our_keys_and_we_read_those_of_openssl() {
-    if !openssl::is_there() {
+    if !judge::installed("openssl", "apt-get install openssl") {
         return;
     }
     let bench = Bench::new();

@@ -596,12 +596,10 @@ async fn where_one_is_need_not_be_said_every_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_image_goes_up_in_parts_and_arrives_whole() {
     let bench = Bench::new(Access::PublicRead).await;
-    let image = ImageBuilder::new(Chip::Esp32S3, "1.0.0")
-        .length(9_000_000)
-        .build();
-    std::fs::write(bench.path("large.bin"), &image).unwrap();
+    let large = bench.large_firmware("1.0.0");
+    let image = std::fs::read(&large).unwrap();
     let mut requests = bench.server.requests();
-    let run = bench.s3ota(&["publish", "large.bin", PLACE]);
+    let run = bench.s3ota(&["publish", &large, PLACE]);
     let sha256 = run.published()["sha256"].as_str().unwrap().to_owned();
     let key = format!("lamp/images/1.0.0-{}.bin", &sha256[..12]);
     assert!(bench.read(&key).await.2 == image);
@@ -615,10 +613,7 @@ async fn a_large_image_goes_up_in_parts_and_arrives_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_in_parts_that_fails_is_given_up() {
     let bench = Bench::new(Access::PublicRead).await;
-    let image = ImageBuilder::new(Chip::Esp32S3, "1.0.0")
-        .length(9_000_000)
-        .build();
-    std::fs::write(bench.path("large.bin"), image).unwrap();
+    let large = bench.large_firmware("1.0.0");
     let decide = |asked: proxy::Asked| async move {
         if asked.method == "PUT" && asked.path.contains("/images/") {
             Fate::NotImplemented
@@ -627,7 +622,7 @@ async fn an_upload_in_parts_that_fails_is_given_up() {
         }
     };
     let url = proxy::proxy(&bench.server, decide, || {}).await;
-    let run = bench.s3ota(&["publish", "large.bin", PLACE, "--endpoint-url", &url]);
+    let run = bench.s3ota(&["publish", &large, PLACE, "--endpoint-url", &url]);
     assert_eq!(run.error(), "s3.error");
     let left = bench.client.list_multipart_uploads().bucket("firmware");
     assert!(left.send().await.unwrap().uploads().is_empty());

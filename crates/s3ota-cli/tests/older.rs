@@ -125,6 +125,12 @@ impl Bench {
         versions.try_into().unwrap()
     }
 
+    fn release(&self, version: &str, args: &[&str]) -> Run {
+        let run = self.publish(self.image(version).as_ref(), args);
+        assert_eq!(run.status, 0, "{:?}", run.events);
+        run
+    }
+
     fn image(&self, version: &str) -> String {
         let path = self.firmware(Chip::Esp32, version, version.as_bytes());
         path.to_str().unwrap().to_owned()
@@ -214,12 +220,7 @@ async fn what_is_published_is_found_by_devices_with_each_of_the_libraries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_changes_a_channel_changes_what_older_devices_are_offered() {
     let bench = Bench::new(Access::PublicRead).await;
-    let publish = |version: &str, args: &[&str]| {
-        let image = bench.image(version);
-        let run = bench.s3ota(&[&["publish", &image, PLACE], args].concat());
-        run.published();
-        run
-    };
+    let publish = |version: &str, args: &[&str]| bench.release(version, args);
     publish("1.0.0", &ALSO);
     publish("1.1.0", &["--channel", "beta"]);
     let run = bench.s3ota(&["promote", PLACE, "beta", "stable", "--rollout", "5%"]);
@@ -283,12 +284,7 @@ async fn whatever_changes_a_channel_changes_what_older_devices_are_offered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_that_is_not_kept_any_longer_finds_nothing_and_stays_away() {
     let bench = Bench::new(Access::PublicRead).await;
-    let publish = |version: &str, args: &[&str]| {
-        let image = bench.image(version);
-        let run = bench.s3ota(&[&["publish", &image, PLACE], args].concat());
-        assert_eq!(run.status, 0, "{:?}", run.events);
-        run
-    };
+    let publish = |version: &str, args: &[&str]| bench.release(version, args);
     let take = async |version: &str| bench.take("stable", version).await;
     publish("1.0.0", &ALSO);
     let not_two = ["--not-also", "esp32fota", "--not-also", "aws-s3-ota"];

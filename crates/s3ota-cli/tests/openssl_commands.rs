@@ -1,7 +1,7 @@
 //! The commands of docs/signing.md, run as they stand there: openssl makes keys and signatures that `s3ota` takes, and the other
 //! way round.
 
-mod openssl;
+mod judge;
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn commands(document: &str, heading: &str) -> String {
 
 #[test]
 fn openssl_alone_makes_a_key_signs_what_s3ota_takes_and_verifies_what_s3ota_signs() {
-    if !openssl::is_there() {
+    if !judge::installed("openssl", "apt-get install openssl") {
         return;
     }
     let script = commands(&fs::read_to_string(DOCUMENT).unwrap(), "With openssl alone");

@@ -1,6 +1,6 @@
 //! Other people's tools at both ends: another S3 server in place of ours, the `aws` command, esptool.
 //!
-//! A tool that is not installed is skipped, as `stores/servers.rs` says.
+//! A tool that is not installed is skipped, as `judge/mod.rs` says.
 
 #[path = "stores/servers.rs"]
 mod servers;
@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use servers::{Server, installed, succeeded};
+use servers::judge::installed;
+use servers::{Server, succeeded};
 
 /// moto's S3 server, with a bucket.
 fn moto() -> Option<Server> {

@@ -85,6 +85,16 @@ impl Bench {
         path
     }
 
+    /// Writes a firmware file that goes up in two parts: more than 8 MiB. Gives its path.
+    pub fn large_firmware(&self, version: &str) -> String {
+        let image = ImageBuilder::new(Chip::Esp32C3, version)
+            .project_name("lamp")
+            .length(9_000_000);
+        let path = self.path("large.bin");
+        std::fs::write(&path, image.build()).unwrap();
+        path
+    }
+
     /// Runs `s3ota --json publish FIRMWARE s3://firmware/lamp` with further arguments.
     pub fn publish(&self, firmware: &Path, args: &[&str]) -> Run {
         self.publish_to(firmware, "s3://firmware/lamp", args)

@@ -1,9 +1,11 @@
 //! S3 servers to try things on: the development server, moto, and Ceph's gateway, each over HTTPS on this machine.
 //!
-//! A tool that is not installed is skipped with a sentence that says how to get it. With `S3OTA_JUDGES=required` in the
-//! environment, as in CI, a missing one fails the test instead.
+//! A tool that is not installed is skipped, as `judge/mod.rs` says.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+
+#[path = "../judge/mod.rs"]
+pub mod judge;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -19,19 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Whether a tool answers.
-pub fn installed(tool: &str, how_to_get_it: &str) -> bool {
-    let found = Command::new(tool).arg("--help").output().is_ok();
-    let required = std::env::var("S3OTA_JUDGES").is_ok_and(|value| value == "required");
-    assert!(
-        found || !required,
-        "{tool} is required but missing: {how_to_get_it}"
-    );
-    if !found {
-        eprintln!("SKIPPED: {tool} is not installed; get it with `{how_to_get_it}`");
-    }
-    found
-}
+use self::judge::installed;
 
 /// A running S3 server, and a directory for the files of a test. Its CA is `ca.pem` there.
 pub struct Server {
@@ -177,26 +167,19 @@ impl Server {
             .collect::<String>(),
         )
         .unwrap();
-        let conf = this.path("ceph.conf");
-        let ceph = |tool: &str, args: &[&str]| {
-            let mut command = Command::new(tool);
-            command.arg("-c").arg(&conf).args(args);
-            command
-        };
-        let run = |tool: &str, args: &[&str]| succeeded(&ceph(tool, args).output().unwrap());
         let map = this.path("monmap").display().to_string();
         let address = format!("[v1:127.0.0.1:{monitor}]");
-        run(
+        this.run_ceph(
             "monmaptool",
             &["--create", "--addv", "a", &address, "--fsid", FSID, &map],
         );
-        run("ceph-mon", &["--mkfs", "-i", "a", "--monmap", &map]);
-        this.spawn(ceph("ceph-mon", &["-i", "a", "-f"]), "mon");
+        this.run_ceph("ceph-mon", &["--mkfs", "-i", "a", "--monmap", &map]);
+        this.spawn(this.ceph_tool("ceph-mon", &["-i", "a", "-f"]), "mon");
         // With its UUID said, the same daemon comes of it however often it is asked for.
         let osd = this.monitor_says(&["osd", "create", OSD], |id| !id.trim().is_empty());
         assert_eq!(osd.trim(), "0");
-        run("ceph-osd", &["-i", "0", "--mkfs", "--osd-uuid", OSD]);
-        this.spawn(ceph("ceph-osd", &["-i", "0", "-f"]), "osd");
+        this.run_ceph("ceph-osd", &["-i", "0", "--mkfs", "--osd-uuid", OSD]);
+        this.start_osd();
         this.monitor_says(&["osd", "stat"], |stat| stat.contains("1 up"));
         let user = [
             "user",
@@ -207,10 +190,26 @@ impl Server {
             "s3ota",
         ];
         let keys = ["--access-key", "s3ota", "--secret", "s3ota-secret"];
-        run("radosgw-admin", &[&user[..], &keys[..]].concat());
-        this.spawn(ceph("radosgw", &["-n", "client.rgw", "-f"]), "gateway");
+        this.run_ceph("radosgw-admin", &[&user[..], &keys[..]].concat());
+        let gateway = this.ceph_tool("radosgw", &["-n", "client.rgw", "-f"]);
+        this.spawn(gateway, "gateway");
         this.answers_at(port);
         Some(this)
+    }
+
+    /// One of Ceph's programs, for the cluster of this server.
+    fn ceph_tool(&self, tool: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(tool);
+        command.arg("-c").arg(self.path("ceph.conf")).args(args);
+        command
+    }
+
+    fn run_ceph(&self, tool: &str, args: &[&str]) -> String {
+        succeeded(&self.ceph_tool(tool, args).output().unwrap())
+    }
+
+    fn start_osd(&mut self) {
+        self.spawn(self.ceph_tool("ceph-osd", &["-i", "0", "-f"]), "osd");
     }
 
     /// Asks Ceph's monitor until it says what is hoped for: it answers with an error while it elects itself, and its
@@ -218,10 +217,8 @@ impl Server {
     fn monitor_says(&mut self, question: &[&str], hoped_for: impl Fn(&str) -> bool) -> String {
         let mut last = String::new();
         for _ in 0..240 {
-            let mut ask = Command::new("ceph");
-            ask.arg("-c").arg(self.path("ceph.conf"));
-            ask.args(["--connect-timeout", "120"]).args(question);
-            let output = ask.output().unwrap();
+            let ask = [&["--connect-timeout", "120"], question].concat();
+            let output = self.ceph_tool("ceph", &ask).output().unwrap();
             let answer = String::from_utf8_lossy(&output.stdout).into_owned();
             if output.status.success() && hoped_for(&answer) {
                 return answer;
@@ -229,10 +226,7 @@ impl Server {
             last = format!("{answer}{}", String::from_utf8_lossy(&output.stderr));
             if self.processes.len() > 1 && self.processes[1].try_wait().unwrap().is_some() {
                 self.processes.pop();
-                let mut osd = Command::new("ceph-osd");
-                osd.arg("-c").arg(self.path("ceph.conf"));
-                osd.args(["-i", "0", "-f"]);
-                self.spawn(osd, "osd");
+                self.start_osd();
             }
             std::thread::sleep(Duration::from_millis(500));
         }
