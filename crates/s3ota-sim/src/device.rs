@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use s3ota::{Boot, Chip, Config, Device, Updater, Workspace, boot_guard};
+use s3ota::{
+    Boot, Booted, Bootloader as Kind, Chip, Config, Device, Reset, Updater, Workspace,
+    boot_guard_after,
+};
 
 use crate::bootloader::{App, BootError, Bootloader};
 use crate::flash::Flash;
@@ -30,6 +33,8 @@ pub struct RunningFirmware {
     pub app: App,
     /// What the boot guard found.
     pub boot: Boot,
+    /// What it found out about the bootloader.
+    pub bootloader: Option<Kind>,
     /// How often the device restarted by itself on the way: once for each firmware it gave up.
     pub restarts: u32,
 }
@@ -115,28 +120,42 @@ impl VirtualDevice {
         &self.flash
     }
 
-    /// Switches the device on: bootloader, boot guard, and the restarts the guard asks for.
+    /// Starts the device: bootloader, boot guard, and the restarts the guard asks for.
+    ///
+    /// The start counts as a trial boot, as after a crash: the strictest. See [`start_after`](VirtualDevice::start_after).
     ///
     /// # Errors
     ///
     /// Nothing boots, or the guard cannot do its work.
     pub fn power_on(&mut self) -> Result<RunningFirmware, PowerOnError> {
+        self.start_after(Reset::Crash)
+    }
+
+    /// The same for this reason, which decides whether it counts as a trial boot.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`power_on`](VirtualDevice::power_on).
+    pub fn start_after(&mut self, reset: Reset) -> Result<RunningFirmware, PowerOnError> {
+        let mut reset = reset;
         for restarts in 0..8 {
             let app = self
                 .bootloader
                 .boot(&mut self.flash)
                 .map_err(PowerOnError::Boot)?;
-            let guard = boot_guard(&mut self.flash, app.partition.offset, self.trial_boots);
-            match embassy_futures::block_on(guard).map_err(PowerOnError::Guard)? {
-                Boot::GivenUp => {}
-                boot => {
-                    return Ok(RunningFirmware {
-                        app,
-                        boot,
-                        restarts,
-                    });
-                }
+            let running = app.partition.offset;
+            let guard = boot_guard_after(reset, &mut self.flash, running, self.trial_boots);
+            let Booted { boot, bootloader } =
+                embassy_futures::block_on(guard).map_err(PowerOnError::Guard)?;
+            if boot != Boot::GivenUp {
+                return Ok(RunningFirmware {
+                    app,
+                    boot,
+                    bootloader,
+                    restarts,
+                });
             }
+            reset = Reset::Crash;
         }
         Err(PowerOnError::BootLoop)
     }
@@ -154,10 +173,6 @@ impl VirtualDevice {
             network: HostNetwork::default(),
             clock: self.clock,
             rng: OsRng,
-        };
-        let config = Config {
-            trial_boots: self.trial_boots,
-            ..config
         };
         Updater::new(config, device, workspace)
     }

@@ -10,19 +10,35 @@ use rand_core::{CryptoRng, RngCore};
 use crate::apart::apart;
 use crate::config::{Confirm, Schedule};
 use crate::updater::share;
-use crate::{Checked, Clock, Error, Hooks, Installed, Outcome, ReleaseError, Updater};
+use crate::{Clock, Error, Hooks, Installed, Outcome, Updater};
 
 /// Keeps a device up to date by an [`Updater`] and a [`Schedule`].
 pub struct Agent<'a, F, N, C, R> {
     updater: Updater<'a, F, N, C, R>,
     schedule: Schedule,
+    /// How many looks in a row left an image half done.
+    half_done: u32,
+}
+
+/// Why a device is to restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restart {
+    /// A new firmware is on flash and selected.
+    Installed(Installed),
+    /// The running firmware is on trial and has not reached its server in [`Schedule::trial_time`]. Its next trial boot may.
+    TrialOver,
 }
 
 /// What a turn came to.
 enum Turn {
     Installed(Installed),
     Checked,
-    OnTrial,
+    /// A part of an image is on flash.
+    HalfDone,
+    /// The slot rests for so long.
+    Rests(Duration),
+    /// Still on trial. Whether the server's or the network's fault may pass.
+    OnTrial(bool),
 }
 
 impl<'a, F, N, C, R> Agent<'a, F, N, C, R>
@@ -34,7 +50,11 @@ where
 {
     /// An agent that runs `updater` by `schedule`.
     pub fn new(updater: Updater<'a, F, N, C, R>, schedule: Schedule) -> Self {
-        Self { updater, schedule }
+        Self {
+            updater,
+            schedule,
+            half_done: 0,
+        }
     }
 
     /// The updater, to confirm or roll back between two runs.
@@ -47,21 +67,63 @@ where
     /// `now` is waited for along with the clock; when it completes, the agent looks at once. It is the place for a
     /// button or a message: `|| SIGNAL.wait()` with a signal of `embassy-sync`, or [`core::future::pending`] for none.
     ///
-    /// Failures are reported to `hooks` and logged; the next check comes at its time.
+    /// Failures are reported to `hooks` and logged; the next check comes at its time. A firmware on trial that does not reach
+    /// its server goes on trying: see [`until_restart`](Self::until_restart).
     pub async fn run(&mut self, hooks: &mut dyn Hooks, mut now: impl AsyncFnMut()) -> Installed {
-        // A power failure ends for all devices of a town at once.
-        let mut pause = self.spread(self.schedule.first, 100);
+        loop {
+            if let Restart::Installed(installed) = self.until_restart(hooks, &mut now).await {
+                return installed;
+            }
+        }
+    }
+
+    /// Runs until the device is to restart, because a new firmware is installed, or because this boot of the running
+    /// firmware's trial is over. The latter is better than to let a watchdog end it: a restart that is noted before does not
+    /// speak against the firmware.
+    ///
+    /// On trial the first check comes at once.
+    pub async fn until_restart(
+        &mut self,
+        hooks: &mut dyn Hooks,
+        now: &mut impl AsyncFnMut(),
+    ) -> Restart {
+        let began = self.updater.device().clock.uptime();
+        // A power failure ends for all devices of a town at once. A trial has no time to lose.
+        let mut pause = match self.updater.is_on_trial().await {
+            Ok(true) => Duration::ZERO,
+            _ => self.spread(self.schedule.first, 100),
+        };
         loop {
             select(self.updater.device().clock.sleep(pause), now()).await;
             pause = match apart!(self.turn(hooks)) {
-                Turn::Installed(installed) => return installed,
+                Turn::Installed(installed) => return Restart::Installed(installed),
                 Turn::Checked => self.spread(self.schedule.every, self.schedule.jitter_percent),
-                // Trials end after minutes, not hours: one failed connection must not be the only one tried.
-                Turn::OnTrial => {
-                    let pause = self.updater.config().patience.longest_pause;
-                    self.spread(pause.min(self.schedule.every), 100)
+                Turn::HalfDone => self.soon(self.half_done),
+                Turn::Rests(rest) => self.spread(rest.min(self.schedule.every), 10),
+                Turn::OnTrial(may_pass) => {
+                    let spent = self.updater.device().clock.uptime().saturating_sub(began);
+                    let left = self.schedule.trial_time.saturating_sub(spent);
+                    if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
+                        if may_pass && let Err(error) = self.updater.end_trial_boot().await {
+                            log::error!("{error}");
+                        }
+                        return Restart::TrialOver;
+                    }
+                    // Trials end after minutes, not hours: one failed connection must not be the only one tried.
+                    self.soon(1).min(left.max(Duration::from_secs(1)))
                 }
             };
+        }
+    }
+
+    /// Looks once, as the loop does each time: confirms a firmware on trial that has proven itself, and installs a release
+    /// that is there. **Restart the device** if there is a new firmware.
+    ///
+    /// For devices that sleep between two looks. What goes wrong is reported to `hooks`, and logged.
+    pub async fn once(&mut self, hooks: &mut dyn Hooks) -> Option<Installed> {
+        match apart!(self.turn(hooks)) {
+            Turn::Installed(installed) => Some(installed),
+            Turn::Checked | Turn::HalfDone | Turn::Rests(_) | Turn::OnTrial(_) => None,
         }
     }
 
@@ -69,17 +131,24 @@ where
     async fn turn(&mut self, hooks: &mut dyn Hooks) -> Turn {
         match apart!(self.settle_trial(hooks)) {
             // Nothing can be installed.
-            Ok(true) => return Turn::OnTrial,
+            Ok(true) => return Turn::OnTrial(true),
             Ok(false) => {}
             Err(error) => {
                 hooks.on_error(&error, None);
                 log::error!("the trial cannot be settled: {error}");
-                return Turn::OnTrial;
+                return Turn::OnTrial(error.is_transient());
             }
         }
-        match apart!(self.updater.install(hooks)) {
+        let result = apart!(self.updater.install(hooks));
+        self.half_done = match self.updater.is_half_done() {
+            true => self.half_done.saturating_add(1),
+            false => 0,
+        };
+        match result {
             Ok(Outcome::Installed(installed)) => Turn::Installed(installed),
+            Err(Error::Worn { rest }) => Turn::Rests(rest),
             // Errors were reported by the updater.
+            Ok(Outcome::NoUpdate(_)) | Err(_) if self.half_done > 0 => Turn::HalfDone,
             Ok(Outcome::NoUpdate(_)) | Err(_) => Turn::Checked,
         }
     }
@@ -94,19 +163,21 @@ where
             log::info!("on trial: waiting for the application to confirm");
             return Ok(true);
         }
-        match apart!(self.updater.check()) {
-            // A firmware that does not trust the key in use could never be replaced: better the one before.
-            Err(error @ Error::Release(ReleaseError::Signature(_))) => Err(error),
-            // A release that is refused was read from a server that was reached, too.
-            Ok(Checked::Available(_) | Checked::NoUpdate(_))
-            | Err(Error::Release(_) | Error::Image(_)) => {
-                apart!(self.updater.confirm())?;
-                hooks.on_confirm();
-                log::info!("confirmed: the server can be reached");
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        apart!(self.updater.prove())?;
+        apart!(self.updater.confirm())?;
+        hooks.on_confirm();
+        log::info!("confirmed: the next release can be fetched");
+        Ok(false)
+    }
+
+    /// The pause before something is tried again that failed `times` times: it doubles, up to the ordinary one.
+    fn soon(&mut self, times: u32) -> Duration {
+        let doubled = 1u32
+            .checked_shl(times.saturating_sub(1))
+            .unwrap_or(u32::MAX);
+        let longest = self.updater.config().patience.longest_pause;
+        let pause = longest.saturating_mul(doubled).min(self.schedule.every);
+        self.spread(pause, 100).min(self.schedule.every)
     }
 
     /// A time, and up to so many percent of it at random.

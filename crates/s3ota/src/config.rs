@@ -45,8 +45,6 @@ pub struct Config<'a> {
     pub built_at: u64,
     /// How patient to be.
     pub patience: Patience,
-    /// How often a new firmware may boot without being confirmed before it is given up. 3 by default, at least 1.
-    pub trial_boots: u8,
 }
 
 impl<'a> Config<'a> {
@@ -65,7 +63,6 @@ impl<'a> Config<'a> {
             roots: Roots::amazon(),
             built_at: 0,
             patience: Patience::default(),
-            trial_boots: crate::DEFAULT_TRIAL_BOOTS,
         }
     }
 
@@ -133,6 +130,9 @@ pub struct Schedule {
     pub jitter_percent: u8,
     /// What makes a firmware on trial the confirmed one.
     pub confirm: Confirm,
+    /// How long one boot of a firmware on trial may try to reach its server, before the device restarts. 14 minutes by
+    /// default: a little less than the trial's watchdog gives it, which would make a crash of it.
+    pub trial_time: Duration,
 }
 
 impl Default for Schedule {
@@ -142,6 +142,7 @@ impl Default for Schedule {
             every: Duration::from_secs(60 * 60),
             jitter_percent: 10,
             confirm: Confirm::WhenServerReached,
+            trial_time: Duration::from_secs(14 * 60),
         }
     }
 }
@@ -149,10 +150,10 @@ impl Default for Schedule {
 /// What makes a firmware on trial the confirmed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirm {
-    /// The agent confirms after the first check that reached the server and read a valid manifest, signed by a key that the
-    /// firmware trusts if it has release keys: such a firmware can at least be replaced by a better one.
+    /// The agent confirms once [`Updater::prove`](crate::Updater::prove) has shown that the firmware could be replaced by a
+    /// better one.
     WhenServerReached,
-    /// The application calls [`Updater::confirm`](crate::Updater::confirm) itself, after its own tests. Until it has,
-    /// the agent installs nothing.
+    /// The application calls [`Updater::confirm`](crate::Updater::confirm) itself, after its own tests;
+    /// [`Updater::prove`](crate::Updater::prove) should be one of them. Until it has, the agent installs nothing.
     ByApplication,
 }

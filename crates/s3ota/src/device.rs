@@ -23,6 +23,12 @@ pub trait Clock {
     /// Time since an arbitrary fixed point, never going back. Deadlines are measured with it.
     fn uptime(&self) -> Duration;
 
+    /// Time since the power came on, as far as the device knows: through deep sleep and restarts, where it has a counter that
+    /// goes on meanwhile. [`Wear`](crate::Wear) is limited by it. By default it is the uptime.
+    fn since_power_on(&self) -> Duration {
+        self.uptime()
+    }
+
     /// Seconds since the Unix epoch, or `None` while the date is not known.
     ///
     /// Certificates are checked against it. While it is `None` they are checked against
@@ -36,6 +42,10 @@ pub trait Clock {
 impl<T: Clock> Clock for &T {
     fn uptime(&self) -> Duration {
         T::uptime(self)
+    }
+
+    fn since_power_on(&self) -> Duration {
+        T::since_power_on(self)
     }
 
     fn unix_time(&self) -> Option<u64> {

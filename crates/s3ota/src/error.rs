@@ -63,6 +63,13 @@ pub enum Error {
     Layout(LayoutError),
     /// The running firmware is on trial: it must be confirmed before another can be installed.
     OnTrial,
+    /// So many trial boots cannot be counted: 1 to [`MAX_TRIAL_BOOTS`](crate::MAX_TRIAL_BOOTS) can.
+    TrialBoots(u8),
+    /// The slot was erased too often lately to be written once more now: see [`Wear`](crate::Wear).
+    Worn {
+        /// How long it rests.
+        rest: Duration,
+    },
     /// There is no other firmware to go back to.
     NothingToGoBackTo,
 }
@@ -202,6 +209,8 @@ impl Error {
             Self::Flash(_) => "flash.io",
             Self::Layout(_) => "flash.layout",
             Self::OnTrial => "update.trial",
+            Self::TrialBoots(_) => "config.trial_boots",
+            Self::Worn { .. } => "update.rests",
             Self::NothingToGoBackTo => "update.rollback",
         }
     }
@@ -280,6 +289,16 @@ impl fmt::Display for Error {
             Self::OnTrial => write!(
                 f,
                 "the running firmware is on trial and must be confirmed before another can be installed"
+            ),
+            Self::TrialBoots(boots) => write!(
+                f,
+                "{boots} trial boots cannot be counted: give the boot guard a number from 1 to {}",
+                crate::MAX_TRIAL_BOOTS
+            ),
+            Self::Worn { rest } => write!(
+                f,
+                "the slot was erased often enough for now: the update goes on in {} min",
+                rest.as_secs() / 60 + 1
             ),
             Self::NothingToGoBackTo => {
                 write!(f, "there is no other firmware on flash to go back to")

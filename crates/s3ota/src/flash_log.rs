@@ -136,45 +136,20 @@ impl Log {
         Ok(false)
     }
 
-    /// How many entries there are of a kind, torn ones of unknown kind included where they can be told from erased flash.
-    /// As with [`for_each`](Self::for_each), a blank place is not the end.
-    pub(crate) fn count<F: NorFlash>(self, flash: &mut F, kind: Kind) -> Result<u32, Error> {
-        let mut count = 0;
-        for index in 0..self.entries {
-            match self.get(flash, index)? {
-                Entry::Torn if shows_blank::<F>() => count += 1,
-                Entry::Whole(found, _) if found == kind => count += 1,
-                Entry::Blank | Entry::Torn | Entry::Whole(..) => {}
-            }
-        }
-        Ok(count)
-    }
-
-    /// Calls `each` with every entry, also those behind a blank place: it may be torn so that it reads as blank now and
-    /// then.
+    /// Calls `each` with what lies in every place that is not blank, also behind a blank one: that may be torn so that it
+    /// reads as blank now and then. Torn ones are told where they can be told from erased flash.
     pub(crate) fn for_each<F: NorFlash>(
         self,
         flash: &mut F,
-        mut each: impl FnMut(Kind, &Value),
+        mut each: impl FnMut(&Entry),
     ) -> Result<(), Error> {
         for index in 0..self.entries {
-            if let Entry::Whole(kind, value) = self.get(flash, index)? {
-                each(kind, &value);
+            let entry = self.get(flash, index)?;
+            if matches!(entry, Entry::Whole(..)) || entry == Entry::Torn && shows_blank::<F>() {
+                each(&entry);
             }
         }
         Ok(())
-    }
-
-    /// Whether there is such an entry.
-    pub(crate) fn contains<F: NorFlash>(
-        self,
-        flash: &mut F,
-        kind: Kind,
-        value: Value,
-    ) -> Result<bool, Error> {
-        let mut found = false;
-        self.for_each(flash, |k, v| found |= (k, *v) == (kind, value))?;
-        Ok(found)
     }
 
     fn at(self, index: u32) -> u32 {

@@ -92,6 +92,25 @@ impl fmt::Display for LayoutError {
 
 impl core::error::Error for LayoutError {}
 
+/// Finds otadata alone, in a partition table that may be wrong in every other way: where a trial must end, and the firmware
+/// on trial does not like the table. A layout without slots.
+#[inline(never)]
+pub(crate) fn find_otadata<F: NorFlash>(flash: &mut F) -> Result<Layout, Error> {
+    let mut entry = [0; 32];
+    for at in (TABLE_OFFSET..TABLE_OFFSET + TABLE_LEN as u32).step_by(entry.len()) {
+        flash::read(flash, at, &mut entry)?;
+        // Magic, type "data", subtype "ota", then the offset (ESP-IDF, `esp_partition_info_t`).
+        if let [0xaa, 0x50, 1, 0, a, b, c, d, ..] = entry {
+            return Ok(Layout {
+                otadata: u32::from_le_bytes([a, b, c, d]),
+                slots: Vec::new(),
+                factory: None,
+            });
+        }
+    }
+    Err(LayoutError::NoOtadata.into())
+}
+
 impl Layout {
     /// Reads the partition table and finds what an update needs.
     #[inline(never)]
@@ -129,7 +148,7 @@ impl Layout {
         })
     }
 
-    /// How many slots there are; at least one.
+    /// How many slots there are; at least one, unless only otadata was looked for.
     pub(crate) fn slot_count(&self) -> u32 {
         self.slots.len() as u32
     }

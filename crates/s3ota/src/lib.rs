@@ -76,16 +76,21 @@ mod session;
 mod slot;
 mod trial;
 mod updater;
+mod wear;
 
-pub use agent::Agent;
+pub use agent::{Agent, Restart};
 pub use config::{Config, Confirm, Patience, Schedule};
 pub use device::{Clock, Device};
 pub use error::{Error, FirmwareError, Host, Name, ReleaseError};
 pub use hooks::{Hooks, Progress};
 pub use layout::{LayoutError, Slot};
 pub use session::MAX_REDIRECTS;
-pub use trial::{Boot, DEFAULT_TRIAL_BOOTS, boot_guard};
+pub use trial::{
+    Boot, Booted, Bootloader, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS, Reset,
+    UNKNOWN_PARTITION, boot_guard, boot_guard_after,
+};
 pub use updater::{Available, Checked, Installed, NoUpdate, Outcome, Updater, Workspace};
+pub use wear::Wear;
 
 pub use s3ota_image::Chip;
 pub use s3ota_manifest as manifest;

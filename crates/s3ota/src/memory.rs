@@ -1,6 +1,6 @@
-//! What a device remembers for good, whatever image runs: what its owner's keys have said.
+//! What a device remembers for good, whatever image runs: what its owner's keys have said, and which releases have failed.
 //!
-//! Two things, each of them bound to the key that signed it:
+//! A key has said two things, each of them bound to the key that signed it:
 //!
 //! - the newest *serial* a key has signed for a channel: an older manifest does not come back;
 //! - the *floor*, the least version a key allows: this device does not go back below it.
@@ -9,23 +9,29 @@
 //! wrong, starts anew with another one. It binds that key and those listed behind it: see
 //! [`Config::release_keys`](crate::Config::release_keys).
 //!
-//! It lies in both sectors of otadata as entries of their [logs](crate::flash_log), and is written anew with a record.
+//! It lies in both sectors of otadata as entries of their [logs](crate::flash_log), and is written anew with a record. There
+//! is room for so much of each kind; what was not renewed for longest gives way.
 
 use heapless::Vec;
 use s3ota_manifest::{KeyId, Manifest, ReleaseKey, Version};
 use sha2::{Digest, Sha256};
 
 use crate::flash_log::{Kind, Value, value};
-use crate::release::Signer;
+use crate::release::{ReleaseId, Signer};
 
 /// The newest serial of a key and a channel.
 const SEEN: Kind = *b"seen";
 /// The floor of a key.
 const FLOOR: Kind = *b"base";
 
-/// How much is remembered: a few keys, each with a floor and the channels a device was switched between. What was not
-/// renewed for longest gives way.
+/// What became of a release that was tried; its value is the release's id and a [`Tries::count`].
+const TRIED: Kind = *b"fail";
+
+/// How much is remembered: a few keys, each with a floor and the channels a device was switched between; and a few releases.
 const ROOM: usize = 8;
+
+/// How often a release is tried that ran well and did not reach its server.
+const MOST_TRIES: u8 = 4;
 
 /// Whose word it is: the first bytes of a SHA-256 over the key's id and the channel. Only an owner's keys and channels
 /// ever have one.
@@ -106,13 +112,89 @@ impl Told {
     }
 }
 
-/// What this device was told.
+/// What became of a release that was tried on this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tries {
+    release: ReleaseId,
+    /// Grows only: 2n − 1 after the nth trial that ran well and did not reach its server, 2n while it is tried once more,
+    /// [`FAILED`](Self::FAILED) for good.
+    count: u8,
+}
+
+impl Tries {
+    /// A crash, or the application's own judgement.
+    const FAILED: u8 = u8::MAX;
+
+    /// The release.
+    pub(crate) fn release(self) -> ReleaseId {
+        self.release
+    }
+
+    /// It is not tried again.
+    pub(crate) fn has_failed(self) -> bool {
+        self.count == Self::FAILED
+    }
+
+    /// After how many trials it waits for another. 0 if it does not.
+    pub(crate) fn away(self) -> u8 {
+        if self.count % 2 == 1 && !self.has_failed() {
+            self.count / 2 + 1
+        } else {
+            0
+        }
+    }
+
+    /// It failed.
+    pub(crate) fn and_failed(self) -> Self {
+        Self {
+            count: Self::FAILED,
+            ..self
+        }
+    }
+
+    /// Its trial ran well, and did not reach its server. That happens so often, and then it has failed.
+    pub(crate) fn and_away(self) -> Self {
+        let count = self.count | 1;
+        if count >= 2 * MOST_TRIES - 1 {
+            return self.and_failed();
+        }
+        Self { count, ..self }
+    }
+
+    /// It is tried once more.
+    pub(crate) fn and_again(self) -> Self {
+        let count = self.count.saturating_add(u8::from(self.away() > 0));
+        Self { count, ..self }
+    }
+
+    /// As an entry of a log.
+    pub(crate) fn entry(&self) -> (Kind, Value) {
+        let id = self.release.as_bytes().iter();
+        (TRIED, value(id.chain(&[self.count])))
+    }
+
+    fn parse(value: &Value) -> Option<Self> {
+        let (id, rest) = value.split_first_chunk()?;
+        Some(Self {
+            release: ReleaseId::from_bytes(*id),
+            count: *rest.first()?,
+        })
+    }
+}
+
+/// What this device was told, and has tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Memory(Vec<Told, ROOM>);
+pub(crate) struct Memory {
+    told: Vec<Told, ROOM>,
+    tried: Vec<Tries, ROOM>,
+}
 
 impl Memory {
     /// Takes in an entry of a log. `false` if it says nothing new.
     pub(crate) fn take(&mut self, kind: Kind, value: &Value) -> bool {
+        if kind == TRIED {
+            return Tries::parse(value).is_some_and(|tries| self.tried(tries));
+        }
         let (Some((whose, rest)), SEEN | FLOOR) = (value.split_first_chunk(), kind) else {
             return false;
         };
@@ -127,17 +209,45 @@ impl Memory {
             whose: *whose,
             word: *word,
         };
-        self.0
+        self.told
             .retain(|known| (known.kind, known.whose) != (kind, *whose));
-        if self.0.is_full() {
-            self.0.remove(0);
+        if self.told.is_full() {
+            self.told.remove(0);
         }
-        self.0.push(told).is_ok()
+        self.told.push(told).is_ok()
+    }
+
+    /// Takes in what became of a release. `false` if that is known, or more than that.
+    fn tried(&mut self, tries: Tries) -> bool {
+        if tries.count <= self.tries(tries.release).count {
+            return false;
+        }
+        self.tried.retain(|known| known.release != tries.release);
+        if self.tried.is_full() {
+            self.tried.remove(0);
+        }
+        self.tried.push(tries).is_ok()
+    }
+
+    /// A bootloader gave this release up: it failed, unless it said before that it did not reach its server.
+    pub(crate) fn gave_up(&mut self, release: ReleaseId) {
+        let tries = self.tries(release);
+        if tries.away() == 0 {
+            self.tried(tries.and_failed());
+        }
+    }
+
+    /// What became of a release.
+    pub(crate) fn tries(&self, release: ReleaseId) -> Tries {
+        let never = Tries { release, count: 0 };
+        let mut all = self.tried.iter();
+        *all.find(|tries| tries.release == release).unwrap_or(&never)
     }
 
     /// Everything, as entries of a log.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Kind, Value)> {
-        self.0.iter().map(Told::entry)
+        let told = self.told.iter().map(Told::entry);
+        told.chain(self.tried.iter().map(Tries::entry))
     }
 
     /// What binds a release that one of `keys` has signed for a channel: the word of that key, and of those before it.
@@ -173,7 +283,7 @@ impl Memory {
     }
 
     fn word(&self, kind: Kind, whose: Whose) -> Word {
-        let mut all = self.0.iter();
+        let mut all = self.told.iter();
         let told = all.find(|told| (told.kind, told.whose) == (kind, whose));
         told.map_or([0; 18], |told| told.word)
     }

@@ -6,22 +6,22 @@
 //!
 //! ```text
 //! 0x000  record           sequence, label (our mark, what for, the way back, the release), state, CRC
-//! 0x040  log entry        "a boot of the image on trial" or "this release has failed"
+//! 0x040  log entry        "a boot of the image on trial", "that boot ended in order", or what is remembered
 //! 0x060  log entry        …
 //! ```
 //!
 //! So counting the boots of a trial needs no erase: the record in force is never put at risk by a boot. A new record,
 //! and the bootloader's own changes, erase the sector and with it the log. What must outlive that, the
-//! [`Memory`], is kept in both logs.
+//! [`Memory`], is kept in both logs: what keys have said, and which releases have failed.
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_sequence};
 
-use crate::flash_log::{Kind, Log, value};
+use crate::flash_log::{Entry, Kind, Log, value};
 use crate::layout::{Layout, LayoutError};
-use crate::memory::{Memory, Told};
+use crate::memory::{Memory, Told, Tries};
 use crate::release::ReleaseId;
-use crate::{Error, flash};
+use crate::{Bootloader, Error, Reset, flash};
 
 /// What begins the label of a record this library wrote, with the version of this format.
 ///
@@ -36,9 +36,11 @@ pub(crate) enum Purpose {
     Trial = b'T',
     /// The image has been confirmed.
     Confirmed = b'C',
+    /// The image has been confirmed, under a bootloader that does app rollback.
+    ConfirmedUnderRollback = b'R',
 }
 
-/// No slot: the factory app, or not known.
+/// No slot: the factory app.
 const NO_SLOT: u8 = 0xff;
 
 /// The label of records that say nothing but which slot to boot, as cables and other tools write them.
@@ -50,10 +52,10 @@ const LOG_START: u32 = 64;
 /// A record begins with its sequence.
 const SEQUENCE_LEN: usize = 4;
 
-/// A boot of the image on trial.
+/// A boot of the image on trial; its value begins with why the chip started.
 const BOOTED: Kind = *b"boot";
-/// A release that was tried and given up; its value is the release's id.
-const FAILED: Kind = *b"fail";
+/// The boot before this entry ended in order: its firmware ran well, but did not reach its server.
+const ENDED: Kind = *b"away";
 
 /// The label of a record for `release`, and the slot that is left for it.
 pub(crate) fn label(purpose: Purpose, back: Option<u8>, release: ReleaseId) -> [u8; 20] {
@@ -82,11 +84,9 @@ pub(crate) fn release_of(record: &Record) -> Option<ReleaseId> {
     parts(record).map(|(_, _, release)| release)
 }
 
-/// The slot that was left for the one this record selects, if this library wrote it and it was a slot.
-pub(crate) fn back_from(record: &Record) -> Option<u8> {
-    parts(record)
-        .map(|(_, back, _)| back)
-        .filter(|&back| back != NO_SLOT)
+/// The slot that was left for the one this record selects, if this library wrote it: `Some(None)` is the factory app.
+pub(crate) fn back_from(record: &Record) -> Option<Option<u8>> {
+    parts(record).map(|(_, back, _)| Some(back).filter(|&back| back != NO_SLOT))
 }
 
 /// Whether the image a record selects is on trial.
@@ -101,10 +101,28 @@ pub(crate) fn is_trial(record: &Record) -> bool {
         return false;
     }
     let confirmed = match parts(record) {
-        Some((purpose, ..)) => purpose == Purpose::Confirmed as u8,
+        Some((purpose, ..)) => is_confirmed(purpose),
         None => record.label == PLAIN,
     };
     !confirmed || record.state == State::PendingVerify
+}
+
+fn is_confirmed(purpose: u8) -> bool {
+    purpose == Purpose::Confirmed as u8 || purpose == Purpose::ConfirmedUnderRollback as u8
+}
+
+/// What a record that this library wrote, and the chip has booted by, says of the bootloader: one that does app
+/// rollback has made PendingVerify of a trial's New.
+pub(crate) fn bootloader_of(record: &Record) -> Option<Bootloader> {
+    let (purpose, ..) = parts(record)?;
+    Some(
+        if record.state == State::PendingVerify || purpose == Purpose::ConfirmedUnderRollback as u8
+        {
+            Bootloader::AppRollback
+        } else {
+            Bootloader::Plain
+        },
+    )
 }
 
 /// What a record counts as that reads differently each time: torn.
@@ -116,6 +134,32 @@ const UNSTEADY: Record = Record {
 /// Whether power failed while this was written or erased.
 fn is_torn(record: &Record) -> bool {
     !record.is_idf_invalid() && !record.crc_matches()
+}
+
+/// The boots of a trial so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Boots {
+    /// Those that count: the firmware before, or this one, came to an end by itself.
+    pub(crate) counted: u32,
+    /// Those that do not count against the firmware: the power came on, or the chip woke.
+    pub(crate) spared: u32,
+    /// The firmware crashed: a boot that counts follows one that did not end in order.
+    pub(crate) crashed: bool,
+    /// The last boot did not end in order, as far as is known.
+    runs: bool,
+}
+
+impl Boots {
+    /// Takes in one more.
+    pub(crate) fn add(&mut self, reset: Reset) {
+        if reset == Reset::Crash {
+            self.counted = self.counted.saturating_add(1);
+            self.crashed |= self.runs;
+        } else {
+            self.spared = self.spared.saturating_add(1);
+        }
+        self.runs = true;
+    }
 }
 
 /// Both records, as they were read.
@@ -206,6 +250,13 @@ impl Otadata {
         let at = self.sector(sector);
         let bytes = record.emit();
         let memory = self.memory(flash)?;
+        // A bootloader may erase this sector and its log before anything else is written: what only the record said that
+        // goes now is noted in the other one.
+        if let Some(release) = self.records.get(sector).and_then(|old| self.given_up(old))
+            && self.noted(flash)?.tries(release) != memory.tries(release)
+        {
+            self.note(flash, 1 - sector, memory.tries(release))?;
+        }
         flash::erase_sector(flash, at)?;
         for (kind, value) in memory.entries() {
             self.log(sector).append(flash, kind, value)?;
@@ -243,55 +294,101 @@ impl Otadata {
         self.write(flash, sector, aborted)
     }
 
-    /// How many boots the log behind a record has counted. An entry that was torn counts.
-    pub(crate) fn boots<F: NorFlash>(&self, flash: &mut F, sector: usize) -> Result<u32, Error> {
-        self.log(sector).count(flash, BOOTED)
+    /// What the log behind a record says of the trial's boots.
+    ///
+    /// An entry that was torn is one of a boot that lost its power while it was counted.
+    #[inline(never)]
+    pub(crate) fn boots<F: NorFlash>(&self, flash: &mut F, sector: usize) -> Result<Boots, Error> {
+        let mut boots = Boots::default();
+        self.log(sector).for_each(flash, |entry| match entry {
+            Entry::Whole(BOOTED, value) => boots.add(Reset::from_byte(value.first().copied())),
+            Entry::Whole(ENDED, _) => boots.runs = false,
+            Entry::Torn => boots.spared = boots.spared.saturating_add(1),
+            Entry::Whole(..) | Entry::Blank => {}
+        })?;
+        Ok(boots)
     }
 
-    /// Counts a boot.
-    pub(crate) fn add_boot<F: NorFlash>(&self, flash: &mut F, sector: usize) -> Result<(), Error> {
-        self.append(flash, sector, BOOTED, &[])
-    }
-
-    /// Notes behind the record in `sector` that `release` was tried and failed.
-    pub(crate) fn add_failure<F: NorFlash>(
+    /// Counts a boot. `false` if there is no room for it, or the flash does not take it.
+    pub(crate) fn add_boot<F: NorFlash>(
         &self,
         flash: &mut F,
         sector: usize,
-        release: ReleaseId,
-    ) -> Result<(), Error> {
-        self.append(flash, sector, FAILED, release.as_bytes())
+        reset: Reset,
+    ) -> Result<bool, Error> {
+        let value = value(&[reset.as_byte()]);
+        self.log(sector).append(flash, BOOTED, value)
     }
 
-    /// Whether `release` was tried on this device and given up. Not to be asked of the running release: where a
-    /// bootloader has app rollback, the record of its trial ends as Aborted though it was confirmed in the other.
-    #[inline(never)]
-    pub(crate) fn has_failed<F: NorFlash>(
+    /// Notes behind the trial's record in `sector` that this boot of it ended in order.
+    ///
+    /// A bootloader with app rollback erases that note along with its record, so there the other sector gets one.
+    pub(crate) fn add_end<F: NorFlash>(
         &self,
         flash: &mut F,
-        release: ReleaseId,
-    ) -> Result<bool, Error> {
-        for (sector, record) in self.records.iter().enumerate() {
-            // A sequence that is missing says nothing: the record was torn before it was in force.
-            let given_up = matches!(record.state, State::Invalid | State::Aborted);
-            if given_up && record.crc_matches() && release_of(record) == Some(release) {
-                return Ok(true);
-            }
-            let noted = value(release.as_bytes());
-            if self.log(sector).contains(flash, FAILED, noted)? {
-                return Ok(true);
-            }
+        sector: usize,
+        record: &Record,
+    ) -> Result<(), Error> {
+        if record.state == State::PendingVerify
+            && let Some(release) = release_of(record)
+        {
+            let tries = self.memory(flash)?.tries(release);
+            self.note(flash, self.spare(), tries.and_away())?;
         }
-        Ok(false)
+        self.log(sector).append(flash, ENDED, value(&[]))?;
+        Ok(())
+    }
+
+    /// Notes in the log of one sector what became of a release.
+    ///
+    /// A log that is full is no reason to stop: what it would have said only spares another try.
+    pub(crate) fn note<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        sector: usize,
+        tries: Tries,
+    ) -> Result<(), Error> {
+        let (kind, value) = tries.entry();
+        if !self.log(sector).append(flash, kind, value)? {
+            log::warn!("the log behind otadata record {sector} is full");
+        }
+        Ok(())
+    }
+
+    /// The release that a record says was given up.
+    ///
+    /// Where a bootloader has app rollback, the record of a trial may end as Aborted though the release was confirmed in
+    /// the other: that one did not fail. And a sequence that is missing says nothing: such a record was torn before it was
+    /// in force.
+    fn given_up(&self, record: &Record) -> Option<ReleaseId> {
+        let given_up = matches!(record.state, State::Invalid | State::Aborted);
+        let confirmed = self.in_force().and_then(|(_, record)| release_of(&record));
+        release_of(record)
+            .filter(|_| given_up && record.crc_matches())
+            .filter(|&release| confirmed != Some(release))
     }
 
     /// What this device remembers.
-    #[inline(never)]
     pub(crate) fn memory<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
+        let mut memory = self.noted(flash)?;
+        // A bootloader with app rollback gives up by itself, and notes nothing.
+        for record in &self.records {
+            if let Some(release) = self.given_up(record) {
+                memory.gave_up(release);
+            }
+        }
+        Ok(memory)
+    }
+
+    /// What of it is noted in the logs.
+    #[inline(never)]
+    fn noted<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
         let mut memory = Memory::default();
         for sector in [0, 1] {
-            self.log(sector).for_each(flash, |kind, value| {
-                memory.take(kind, value);
+            self.log(sector).for_each(flash, |entry| {
+                if let Entry::Whole(kind, value) = entry {
+                    memory.take(*kind, value);
+                }
             })?;
         }
         Ok(memory)
@@ -335,20 +432,6 @@ impl Otadata {
             }
             _ => self.write(flash, sector, record),
         }
-    }
-
-    fn append<F: NorFlash>(
-        &self,
-        flash: &mut F,
-        sector: usize,
-        kind: Kind,
-        bytes: &[u8],
-    ) -> Result<(), Error> {
-        if !self.log(sector).append(flash, kind, value(bytes))? {
-            // A full log is no reason to stop: what it would have said only spares a second try.
-            log::warn!("the log behind otadata record {sector} is full");
-        }
-        Ok(())
     }
 
     fn log(&self, sector: usize) -> Log {

@@ -20,19 +20,29 @@ pub(crate) struct ReleaseId([u8; 12]);
 impl ReleaseId {
     #[inline(never)]
     pub(crate) fn of(manifest: &Manifest<'_>) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"s3ota-release-id-v1\n");
         if let Some(sha256) = &manifest.sha256 {
-            hash.update(b"sha256\n");
-            hash.update(sha256.as_bytes());
-        } else {
-            let path = manifest.url.path_and_query();
-            hash.update(b"path\n");
-            hash.update(path.split('?').next().unwrap_or(path));
-            hash.update(b"\n");
-            // The version in its canonical form, without an allocation.
-            let _ = core::fmt::write(&mut Absorb(&mut hash), format_args!("{}", manifest.version));
+            return Self::of_bytes(sha256.as_bytes());
         }
+        let mut hash = Sha256::new();
+        let path = manifest.url.path_and_query();
+        hash.update(b"s3ota-release-id-v1\npath\n");
+        hash.update(path.split('?').next().unwrap_or(path));
+        hash.update(b"\n");
+        // The version in its canonical form, without an allocation.
+        let _ = core::fmt::write(&mut Absorb(&mut hash), format_args!("{}", manifest.version));
+        Self::cut(hash)
+    }
+
+    /// The release of the image with this SHA-256, where its manifest has that.
+    #[inline(never)]
+    pub(crate) fn of_bytes(sha256: &[u8; 32]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"s3ota-release-id-v1\nsha256\n");
+        hash.update(sha256);
+        Self::cut(hash)
+    }
+
+    fn cut(hash: Sha256) -> Self {
         let digest: [u8; 32] = hash.finalize().into();
         let mut id = [0; 12];
         id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
@@ -93,39 +103,13 @@ pub(crate) fn decide(
     config: &Config<'_>,
     facts: &Facts<'_>,
 ) -> Result<Option<NoUpdate>, Error> {
-    if let (Some(own), Some(found)) = (facts.project, manifest.project)
-        && !config.takes_project(own, found)
-    {
-        return Err(ReleaseError::Project {
-            expected: cut(own),
-            found: cut(found),
-        }
-        .into());
-    }
-    if let Some(chip) = manifest.chip
-        && chip != config.chip.name()
-    {
-        return Err(FirmwareError::Chip {
-            expected: config.chip,
-            found: cut(chip),
-        }
-        .into());
-    }
-    if let Some(expected) = config.board
-        && let Some(found) = manifest.board.or(facts.signer.map(|_| "none"))
-        && expected != found
-    {
-        return Err(ReleaseError::Board {
-            expected: cut(expected),
-            found: cut(found),
-        }
-        .into());
-    }
+    check_product(manifest, config, facts)?;
     if has_expired(manifest.expires, facts.now, config) {
         return Err(ReleaseError::Expired.into());
     }
     if let Some(signer) = &facts.signer {
         check_signed(manifest, config, signer)?;
+        check_floor(manifest, signer)?;
     }
     let running = Version::parse(config.version).map_err(Error::Config)?;
     match manifest.version.cmp(&running) {
@@ -164,7 +148,61 @@ pub(crate) fn decide(
     Ok(None)
 }
 
+/// Whether a manifest is one that this firmware would be replaced by: of its product, its channel and its owner, and none that
+/// was brought back. What is in it does not matter, be it old, expired or forbidden by now.
+#[inline(never)]
+pub(crate) fn identify(
+    manifest: &Manifest<'_>,
+    config: &Config<'_>,
+    facts: &Facts<'_>,
+) -> Result<(), Error> {
+    check_product(manifest, config, facts)?;
+    if let Some(signer) = &facts.signer {
+        check_signed(manifest, config, signer)?;
+    }
+    Ok(())
+}
+
+/// Whether a manifest is for this project, chip and board.
+#[inline(never)]
+fn check_product(
+    manifest: &Manifest<'_>,
+    config: &Config<'_>,
+    facts: &Facts<'_>,
+) -> Result<(), Error> {
+    if let (Some(own), Some(found)) = (facts.project, manifest.project)
+        && !config.takes_project(own, found)
+    {
+        return Err(ReleaseError::Project {
+            expected: cut(own),
+            found: cut(found),
+        }
+        .into());
+    }
+    if let Some(chip) = manifest.chip
+        && chip != config.chip.name()
+    {
+        return Err(FirmwareError::Chip {
+            expected: config.chip,
+            found: cut(chip),
+        }
+        .into());
+    }
+    if let Some(expected) = config.board
+        && let Some(found) = manifest.board.or(facts.signer.map(|_| "none"))
+        && expected != found
+    {
+        return Err(ReleaseError::Board {
+            expected: cut(expected),
+            found: cut(found),
+        }
+        .into());
+    }
+    Ok(())
+}
+
 /// What only a signed manifest can be held to.
+#[inline(never)]
 fn check_signed(
     manifest: &Manifest<'_>,
     config: &Config<'_>,
@@ -182,6 +220,11 @@ fn check_signed(
     if manifest.serial.unwrap_or(0) < signer.newest {
         return Err(ReleaseError::Replayed);
     }
+    Ok(())
+}
+
+/// Whether a release is none that its owner has forbidden since.
+fn check_floor(manifest: &Manifest<'_>, signer: &Signer) -> Result<(), ReleaseError> {
     if Floor::of(&manifest.version) < signer.floor {
         return Err(ReleaseError::BelowFloor {
             floor: show(&signer.floor.version()),

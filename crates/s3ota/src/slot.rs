@@ -7,6 +7,8 @@
 //! How far the image has come is kept in the slot's [journal](crate::journal), so that an update which was cut off goes
 //! on where it was.
 
+use core::time::Duration;
+
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use s3ota_image::app::{Image, Verifier};
@@ -19,7 +21,7 @@ use crate::http::{MAX_ETAG, Part};
 use crate::journal::{Done, Goal, Journal, journal_offset, step};
 use crate::layout::Slot;
 use crate::release::ReleaseId;
-use crate::{Error, FirmwareError, flash};
+use crate::{Error, FirmwareError, Wear, flash};
 
 /// Bytes held back: no flash on these chips is written in larger units than this (with flash encryption).
 pub(crate) const WITHHELD: usize = 32;
@@ -48,6 +50,24 @@ pub(crate) struct SlotWriter<'f, F> {
     verifier: Verifier,
     goal: Goal,
     journal: Journal,
+    budget: Budget<'f>,
+}
+
+/// What erasing the slot is held against.
+pub(crate) struct Budget<'f> {
+    pub(crate) wear: &'f mut Wear,
+    /// Time since the power came on.
+    pub(crate) now: &'f dyn Fn() -> Duration,
+    /// So many bytes from the slot's beginning on are known to be erased: a refused image was, and nothing was written since.
+    pub(crate) clean: &'f mut u32,
+}
+
+impl Budget<'_> {
+    /// Notes that the slot is about to be erased.
+    fn erase(&mut self) -> Result<(), Error> {
+        let now = (self.now)();
+        self.wear.erase(now).map_err(|rest| Error::Worn { rest })
+    }
 }
 
 /// An image that is whole, checked and read back from flash, but cannot be booted yet: its first bytes are missing.
@@ -77,7 +97,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         slot: Slot,
         block: &'f mut [u8; BLOCK],
         release: ReleaseId,
+        budget: Budget<'f>,
     ) -> Result<Self, Error> {
+        let clean = core::mem::take(budget.clean);
         let goal = Goal {
             release,
             total: None,
@@ -89,14 +111,16 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             block,
             gathered: 0,
             written: 0,
-            erased: 0,
+            erased: clean,
             complete: false,
             withheld: [0xff; WITHHELD],
             verifier: Verifier::new(),
             goal,
             journal: Journal::of(slot),
+            budget,
         };
         if let Some(found) = writer.journal.read(writer.flash, release)? {
+            writer.erased = 0;
             writer.goal = found.goal;
             writer.withheld = found.head;
             let recovered = match found.done {
@@ -105,6 +129,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             };
             if !recovered {
                 writer.begin_again();
+                writer.erased = 0;
             }
         }
         Ok(writer)
@@ -174,9 +199,11 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
 
     /// Forgets what is on flash: the image is fetched from its start.
     pub(crate) fn begin_again(&mut self) {
+        if self.written > 0 {
+            self.erased = 0;
+        }
         self.gathered = 0;
         self.written = 0;
-        self.erased = 0;
         self.complete = false;
         self.withheld = [0xff; WITHHELD];
         self.verifier = Verifier::new();
@@ -271,6 +298,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             .unwrap_or_default()
             .fill(0xff);
         if self.written == 0 {
+            if self.erased == 0 {
+                self.budget.erase()?;
+            }
             // What it says of another image must be gone before the first byte of that image is.
             self.journal.clear(self.flash)?;
         }
@@ -323,17 +353,23 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         Ok(())
     }
 
-    /// Erases again what was written. An image that failed its checks leaves nothing behind.
-    pub(crate) async fn wipe(self) -> Result<(), Error> {
+    /// Erases again what was written. An image that failed its checks leaves nothing behind; where the slot was erased often
+    /// enough for now, at least nothing that an update would go on with.
+    pub(crate) async fn wipe(mut self) -> Result<(), Error> {
         let Slot { offset, .. } = self.slot;
         if self.erased == 0 {
             return Ok(());
         }
         self.journal.clear(self.flash)?;
-        self.flash
-            .erase(offset, offset + self.erased)
-            .await
-            .map_err(flash_error)
+        if self.written > 0 {
+            self.budget.erase()?;
+            self.flash
+                .erase(offset, offset + self.erased)
+                .await
+                .map_err(flash_error)?;
+        }
+        *self.budget.clean = self.erased;
+        Ok(())
     }
 
     /// Ends the image: writes the rest, checks the whole and reads it back from flash.

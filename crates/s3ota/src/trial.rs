@@ -9,6 +9,8 @@
 //!
 //! Each arrow is one record written whole. Before it is written the old state is in force, after it the new one, and a
 //! record torn on the way counts as none: the other one decides.
+//!
+//! A boot that cannot be counted is a used-up boot: whatever goes wrong in the guard while a trial is in force ends the trial.
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{Image, Verifier};
@@ -16,15 +18,29 @@ use s3ota_image::otadata::{Record, State};
 use s3ota_manifest::{ReleaseKey, Version};
 
 use crate::error::flash as flash_error;
-use crate::layout::{Layout, Running, Slot};
-use crate::memory::Floor;
-use crate::otadata::{Otadata, PLAIN, Purpose, back_from, is_trial, label, release_of};
+use crate::layout::{Layout, Running, Slot, find_otadata};
+use crate::memory::{Floor, Memory};
+use crate::otadata::{
+    Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
+};
 use crate::release::ReleaseId;
 use crate::slot::{BLOCK, Bootable};
-use crate::{Error, layout::LayoutError};
+use crate::{Error, FirmwareError};
 
-/// How often a firmware may boot without being confirmed, unless configured otherwise.
+/// How many boots a firmware on trial has to be confirmed in, unless configured otherwise.
 pub const DEFAULT_TRIAL_BOOTS: u8 = 3;
+
+/// The most trial boots that can be counted: a sector of otadata has room for about as many.
+pub const MAX_TRIAL_BOOTS: u8 = 100;
+
+/// How often a firmware on trial may start after the power came on or the chip woke, before it is given up.
+///
+/// These starts do not count as trial boots: they say nothing against the firmware. They have a bound all the same, for a
+/// trial must end.
+pub const MAX_SPARED_BOOTS: u32 = 50;
+
+/// What [`boot_guard`] is given where it is not known which partition the firmware runs from. On trial, that ends the trial.
+pub const UNKNOWN_PARTITION: u32 = u32::MAX;
 
 /// How the running firmware stands, as [`boot_guard`] finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +49,76 @@ pub enum Boot {
     Confirmed,
     /// It is on trial: [`confirm`](crate::Updater::confirm) it once it has shown that it works.
     Trial {
-        /// Which boot this is, from 1.
+        /// Which boot this is, from 1. Starts that do not [count](Reset) have the number of the boot before.
         boot: u32,
         /// After how many boots without confirmation it is given up.
         of: u8,
     },
-    /// The bootloader refused the new image and booted this one instead.
+    /// The bootloader refused the new image and booted this one, which the new one was to replace.
     FellBack,
-    /// It was on trial, has used up its boots, and is given up; or the record that led to it does not hold, because power
-    /// failed in it. **Restart now**: the old image will run.
+    /// It was on trial, has used up its boots, and is given up; or it is not what should run: the bootloader refused the new
+    /// image and booted another one than that was to replace; or the record that led to it does not hold, because power
+    /// failed in it. **Restart now**: the right image will run.
     GivenUp,
+}
+
+/// Why the chip started: what it says about the firmware that ran before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// Power came on or came back, or somebody pressed the reset button. It does not count against a firmware on trial: a
+    /// lamp that is switched on and off three times is no broken lamp.
+    PowerOn,
+    /// The chip woke from deep sleep. It does not count either.
+    Wake,
+    /// Everything else: a watchdog, a panic, a restart by software, or a reason that is not known. It counts.
+    Crash,
+}
+
+impl Reset {
+    pub(crate) const fn as_byte(self) -> u8 {
+        match self {
+            Self::PowerOn => b'p',
+            Self::Wake => b'w',
+            Self::Crash => b'c',
+        }
+    }
+
+    pub(crate) const fn from_byte(byte: Option<u8>) -> Self {
+        match byte {
+            Some(b'p') => Self::PowerOn,
+            Some(b'w') => Self::Wake,
+            _ => Self::Crash,
+        }
+    }
+}
+
+/// What kind of bootloader a device has, as far as trials have shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bootloader {
+    /// It does no app rollback: only the boot guard ends a trial. An image that never reaches the guard boots for ever.
+    Plain,
+    /// It does app rollback (`CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`): it gives up an image that was not confirmed at its
+    /// second boot, whether that reached the guard or not. A trial then has one boot.
+    AppRollback,
+}
+
+/// What [`boot_guard_after`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booted {
+    /// How the running firmware stands.
+    pub boot: Boot,
+    /// The kind of bootloader. `None` where no trial has shown it yet.
+    pub bootloader: Option<Bootloader>,
+}
+
+impl Bootloader {
+    /// Its name in the User-Agent.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::AppRollback => "rollback",
+        }
+    }
 }
 
 /// Looks after trials: the very first thing `main` calls, before anything that may hang or panic.
@@ -51,50 +127,133 @@ pub enum Boot {
 /// must restart. It is asynchronous only because the flash trait is; with a blocking flash driver
 /// `embassy_futures::block_on` runs it before any executor is started.
 ///
-/// `running` is the flash offset of the running firmware's partition, see [`Device::running`](crate::Device::running);
-/// `trial_boots` is at least 1.
+/// `running` is the flash offset of the running firmware's partition, see [`Device::running`](crate::Device::running), or
+/// [`UNKNOWN_PARTITION`]. `trial_boots` is how many boots a firmware on trial has to be confirmed in, 1 to
+/// [`MAX_TRIAL_BOOTS`]; any other number cannot be counted, so a firmware that asks for it gets no trial boot at all.
+///
+/// Every boot counts here. [`boot_guard_after`] is told why the chip started, and counts only what speaks against the
+/// firmware.
 ///
 /// # Errors
 ///
-/// [`Error::Flash`] and [`Error::Layout`]. Go on booting then: the guard has changed nothing.
+/// [`Error::Flash`], [`Error::Layout`] and [`Error::TrialBoots`]. While a trial is in force an error ends it, and the
+/// result is [`Boot::GivenUp`]: a boot that cannot be counted is a used-up boot. So an error means that none is in force, or
+/// that flash can neither be read nor written. Do not take it for [`Boot::Confirmed`]: run on if you must, with a watchdog
+/// armed, and restart after a while.
 pub async fn boot_guard<F: NorFlash>(
     flash: &mut F,
     running: u32,
     trial_boots: u8,
 ) -> Result<Boot, Error> {
-    guard(flash, running, trial_boots)
+    guard(Reset::Crash, flash, running, trial_boots).map(|booted| booted.boot)
+}
+
+/// [`boot_guard`], told why the chip started.
+///
+/// Starts after [`Reset::PowerOn`] and [`Reset::Wake`] use up no trial boot. They have a bound of their own,
+/// [`MAX_SPARED_BOOTS`].
+///
+/// # Errors
+///
+/// Those of [`boot_guard`].
+pub async fn boot_guard_after<F: NorFlash>(
+    reset: Reset,
+    flash: &mut F,
+    running: u32,
+    trial_boots: u8,
+) -> Result<Booted, Error> {
+    guard(reset, flash, running, trial_boots)
 }
 
 #[inline(never)]
-fn guard<F: NorFlash>(flash: &mut F, running: u32, trial_boots: u8) -> Result<Boot, Error> {
+fn guard<F: NorFlash>(
+    reset: Reset,
+    flash: &mut F,
+    running: u32,
+    trial_boots: u8,
+) -> Result<Booted, Error> {
+    count(reset, flash, running, trial_boots).or_else(|error| {
+        log::error!("this boot cannot be counted: {error}");
+        match end_trial(flash) {
+            Ok(true) => Ok(Booted {
+                boot: Boot::GivenUp,
+                bootloader: None,
+            }),
+            _ => Err(error),
+        }
+    })
+}
+
+/// Counts a boot, and gives up what has used up its boots.
+#[inline(never)]
+fn count<F: NorFlash>(
+    reset: Reset,
+    flash: &mut F,
+    running: u32,
+    trial_boots: u8,
+) -> Result<Booted, Error> {
     let layout = Layout::read(flash)?;
     let running = layout.running(running)?;
     let mut otadata = Otadata::read(flash, &layout)?;
-    let Some((sector, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
+    let in_force = otadata.in_force();
+    let bootloader = in_force.and_then(|(_, record)| bootloader_of(&record));
+    let booted = |boot| Ok(Booted { boot, bootloader });
+    let Some((sector, record)) = in_force.filter(|(_, record)| is_trial(record)) else {
         // A torn record decides nothing today, and may read as sound tomorrow: it does not stay.
         let strayed = due(&layout, &otadata) != Some(running);
         let torn = otadata.erase_torn(flash)?;
         if strayed && torn {
             log::warn!("an otadata record reads differently each time: it is erased");
-            return Ok(Boot::GivenUp);
+            return booted(Boot::GivenUp);
         }
-        return Ok(Boot::Confirmed);
+        return booted(Boot::Confirmed);
     };
     if selected(&layout, &record) != Some(running) {
-        log::warn!("the bootloader refused the new image: going on with this one");
-        give_up(flash, &layout, &mut otadata, Some(running))?;
-        return Ok(Boot::FellBack);
+        // What the bootloader booted instead may be older than what the new image was to replace.
+        let left = left_for(&layout, &record).unwrap_or(running);
+        log::warn!("the bootloader refused the new image");
+        give_up(flash, &layout, &mut otadata, Some(left), true)?;
+        return booted(if left == running {
+            Boot::FellBack
+        } else {
+            Boot::GivenUp
+        });
     }
-    let boot = otadata.boots(flash, sector)?.saturating_add(1);
-    let of = trial_boots.max(1);
-    if boot > u32::from(of) {
+    let of = trial_boots;
+    if !(1..=MAX_TRIAL_BOOTS).contains(&of) {
+        return Err(Error::TrialBoots(of));
+    }
+    let mut boots = otadata.boots(flash, sector)?;
+    boots.add(reset);
+    if boots.counted > u32::from(of) || boots.spared > MAX_SPARED_BOOTS {
         log::error!("not confirmed in {of} boots: going back to the old firmware");
-        give_up(flash, &layout, &mut otadata, None)?;
-        return Ok(Boot::GivenUp);
+        let left = left_for(&layout, &record);
+        give_up(flash, &layout, &mut otadata, left, boots.crashed)?;
+        return booted(Boot::GivenUp);
     }
-    otadata.add_boot(flash, sector)?;
+    if !otadata.add_boot(flash, sector, reset)? {
+        return Err(FirmwareError::ReadBack.into());
+    }
+    let boot = boots.counted.max(1);
     log::info!("on trial, boot {boot} of {of}");
-    Ok(Boot::Trial { boot, of })
+    booted(Boot::Trial { boot, of })
+}
+
+/// Ends the trial that is in force, if there is one, without counting. Whether there was one.
+#[inline(never)]
+fn end_trial<F: NorFlash>(flash: &mut F) -> Result<bool, Error> {
+    let layout = match Layout::read(flash) {
+        Ok(layout) => layout,
+        // The record alone can be aborted wherever the bootloader finds it.
+        Err(_) => find_otadata(flash)?,
+    };
+    let mut otadata = Otadata::read(flash, &layout)?;
+    let Some((_, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
+        return Ok(false);
+    };
+    let left = left_for(&layout, &record);
+    give_up(flash, &layout, &mut otadata, left, true)?;
+    Ok(true)
 }
 
 /// What a record selects.
@@ -113,10 +272,13 @@ fn due(layout: &Layout, otadata: &Otadata) -> Option<Running> {
     }
 }
 
-/// The slot that was left for the one a record selects, as far as it says so.
-fn way_back(layout: &Layout, record: &Record) -> Option<Slot> {
-    let slot = layout.slot(back_from(record)?.into())?;
-    Some(slot).filter(|slot| selected(layout, record) != Some(Running::Slot(*slot)))
+/// What was left for the image a record selects, as far as it says so.
+fn left_for(layout: &Layout, record: &Record) -> Option<Running> {
+    let left = match back_from(record)? {
+        Some(slot) => layout.slot(slot.into()).map(Running::Slot),
+        None => layout.factory.map(|_| Running::Factory),
+    };
+    left.filter(|left| selected(layout, record) != Some(*left))
 }
 
 /// Whether the running firmware is on trial.
@@ -124,6 +286,16 @@ pub(crate) fn on_trial(layout: &Layout, running: Running, otadata: &Otadata) -> 
     otadata
         .in_force()
         .is_some_and(|(_, record)| is_trial(&record) && selected(layout, &record) == Some(running))
+}
+
+/// The kind of bootloader, where the running firmware's record shows it.
+pub(crate) fn bootloader(
+    layout: &Layout,
+    running: Running,
+    otadata: &Otadata,
+) -> Option<Bootloader> {
+    let (_, record) = otadata.in_force()?;
+    bootloader_of(&record).filter(|_| selected(layout, &record) == Some(running))
 }
 
 /// The release that is running, if this library installed it.
@@ -146,10 +318,12 @@ pub(crate) fn switch<F: NorFlash>(
 ) -> Result<Slot, Error> {
     let mut otadata = Otadata::read(flash, layout)?;
     ensure_way_back(flash, layout, running, &mut otadata)?;
-    let back = match running {
-        Running::Slot(slot) => Some(slot.index),
-        Running::Factory => None,
-    };
+    let tries = otadata.memory(flash)?.tries(image.release);
+    if tries.away() > 0 {
+        // Should it not come to its own end this time, it has failed.
+        otadata.note(flash, 1 - otadata.spare(), tries.and_again())?;
+    }
+    let back = slot_of(Some(running)).map(|slot| slot.index);
     let label = label(Purpose::Trial, back, image.release);
     let record = otadata.successor(image.slot.index, State::New, label)?;
     otadata.write(flash, otadata.spare(), record)?;
@@ -177,56 +351,91 @@ fn ensure_way_back<F: NorFlash>(
                 otadata.write(flash, otadata.spare(), record)?;
             }
         }
-        // Without a valid record the bootloader boots the factory app.
-        Running::Factory => {
-            if let Some((sector, record)) = in_force {
-                otadata.abort(flash, sector, record)?;
-            }
+        Running::Factory => select_factory(flash, otadata)?,
+    }
+    Ok(())
+}
+
+/// Makes the factory app the one that boots: the bootloader boots it where no record is valid.
+fn select_factory<F: NorFlash>(flash: &mut F, otadata: &mut Otadata) -> Result<(), Error> {
+    // The one in force goes last: should power fail before, it still decides.
+    for sector in [otadata.spare(), 1 - otadata.spare()] {
+        if let Some(record) = otadata.records.get(sector).copied()
+            && record.is_idf_valid()
+        {
+            otadata.abort(flash, sector, record)?;
         }
     }
     Ok(())
 }
 
-/// Gives the image on trial up and goes back to `to`, or to what the trial's record names as left for it.
+/// Gives the image on trial up and goes back to `left`; where that is not known, to what boots without it.
 ///
 /// Usually the other record selects that slot, and it is enough to make the one in force Aborted; should power fail
 /// meanwhile, a torn record decides nothing and the other does. Where a confirmation that was cut off has erased the
 /// other record, it is written anew, as a successor, and the one in force need not be touched.
+///
+/// Unless the image has `crashed`, it only did not reach its server, and is tried again later.
 #[inline(never)]
 fn give_up<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
     otadata: &mut Otadata,
-    to: Option<Running>,
+    left: Option<Running>,
+    crashed: bool,
 ) -> Result<(), Error> {
     let Some((sector, record)) = otadata.in_force() else {
         return Ok(());
-    };
-    let back = match to {
-        Some(Running::Slot(slot)) => Some(slot),
-        Some(Running::Factory) => None,
-        None => way_back(layout, &record),
     };
     let spare = otadata.spare();
     let other = otadata
         .records
         .get(spare)
         .filter(|other| other.is_idf_valid() && !is_trial(other));
-    let leads_back = other.and_then(|other| selected(layout, other)) == back.map(Running::Slot);
+    let leads_back = other.and_then(|other| selected(layout, other)) == left;
+    let anew = slot_of(left).filter(|_| !leads_back);
     // The note comes first, behind the record that stays: should power fail while the other is rewritten, the release
-    // is still known to have failed.
-    let stays = if leads_back { spare } else { sector };
+    // is still known to have failed. Giving it up does not wait for a note that cannot be written.
+    let stays = if anew.is_none() { spare } else { sector };
     if let Some(release) = release_of(&record)
-        && !otadata.has_failed(flash, release)?
+        && let Err(error) = note_failure(flash, otadata, stays, release, crashed)
     {
-        otadata.add_failure(flash, stays, release)?;
+        log::warn!("the failed release cannot be noted: {error}");
     }
-    match back {
-        Some(slot) if !leads_back => {
+    match anew {
+        Some(slot) => {
             let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
             otadata.write(flash, spare, record)
         }
-        _ => otadata.abort(flash, sector, record),
+        None if left == Some(Running::Factory) => select_factory(flash, otadata),
+        None => otadata.abort(flash, sector, record),
+    }
+}
+
+/// Notes in the log of a sector that a release failed, or only did not reach its server, unless that is noted already.
+fn note_failure<F: NorFlash>(
+    flash: &mut F,
+    otadata: &Otadata,
+    sector: usize,
+    release: ReleaseId,
+    crashed: bool,
+) -> Result<(), Error> {
+    let known = otadata.memory(flash)?.tries(release);
+    let tries = if crashed {
+        known.and_failed()
+    } else {
+        known.and_away()
+    };
+    if tries == known {
+        return Ok(());
+    }
+    otadata.note(flash, sector, tries)
+}
+
+fn slot_of(running: Option<Running>) -> Option<Slot> {
+    match running {
+        Some(Running::Slot(slot)) => Some(slot),
+        Some(Running::Factory) | None => None,
     }
 }
 
@@ -243,9 +452,13 @@ pub(crate) fn confirm<F: NorFlash>(
     let (Some((sector, trial)), Running::Slot(slot)) = (otadata.in_force(), running) else {
         return Ok(false);
     };
-    let label = match release_of(&trial) {
-        Some(release) => label(Purpose::Confirmed, back_from(&trial), release),
-        None => PLAIN,
+    let purpose = match bootloader_of(&trial) {
+        Some(Bootloader::AppRollback) => Purpose::ConfirmedUnderRollback,
+        _ => Purpose::Confirmed,
+    };
+    let label = match (release_of(&trial), back_from(&trial)) {
+        (Some(release), Some(back)) => label(purpose, back, release),
+        _ => PLAIN,
     };
     if trial.state == State::PendingVerify {
         // This bootloader aborts what is pending at the next boot: the other record must stay, for it decides if
@@ -264,10 +477,25 @@ pub(crate) fn confirm<F: NorFlash>(
     Ok(true)
 }
 
+/// Notes that this boot of the trial ended in order: the firmware runs well, and did not reach its server.
+pub(crate) fn end_boot<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    running: Running,
+) -> Result<(), Error> {
+    let otadata = Otadata::read(flash, layout)?;
+    match otadata.in_force() {
+        Some((sector, record)) if on_trial(layout, running, &otadata) => {
+            otadata.add_end(flash, sector, &record)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Gives the running firmware up, on trial or not, and selects the one before. The caller restarts.
 ///
-/// A firmware that was confirmed is not left for one below the floor that one of `keys` has set. On trial nothing stands in
-/// the way: a device that does not work is no safer.
+/// A firmware that was confirmed is not left for one below the floor that one of `keys` has set, nor for one that failed. On
+/// trial nothing stands in the way: a device that does not work is no safer.
 pub(crate) async fn roll_back<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
@@ -276,61 +504,68 @@ pub(crate) async fn roll_back<F: NorFlash>(
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
     let mut otadata = Otadata::read(flash, layout)?;
-    if on_trial(layout, running, &otadata) && leads_somewhere(layout, &otadata) {
-        return give_up(flash, layout, &mut otadata, None);
+    let in_force = otadata.in_force();
+    let left = in_force.and_then(|(_, record)| left_for(layout, &record));
+    if on_trial(layout, running, &otadata) && (left.is_some() || leads_somewhere(layout, &otadata))
+    {
+        return give_up(flash, layout, &mut otadata, left, true);
     }
     let Running::Slot(current) = running else {
         return Err(Error::NothingToGoBackTo);
     };
-    let mut others = layout
-        .slots
-        .iter()
-        .rev()
-        .filter(|slot| slot.index != current.index);
-    let floor = otadata.memory(flash)?.floor(keys);
-    let mut previous = None;
-    for slot in others.by_ref() {
-        if let Some(image) = image_in(flash, *slot, block).await?
-            && is_at_least(&image, floor)
+    let memory = otadata.memory(flash)?;
+    let floor = memory.floor(keys);
+    let mut before = None;
+    let factory = layout.factory.is_some() && floor == Floor::NONE;
+    // The one it was installed by, where its record says so and it is still there; else any other.
+    let is_left = |slot: &&Slot| left == Some(Running::Slot(**slot));
+    let others = || {
+        layout
+            .slots
+            .iter()
+            .rev()
+            .filter(|slot| slot.index != current.index)
+    };
+    if !(factory && left == Some(Running::Factory)) {
+        for slot in others()
+            .filter(is_left)
+            .chain(others().filter(|slot| !is_left(slot)))
         {
-            previous = Some(*slot);
-            break;
+            if let Some(image) = image_in(flash, *slot, block).await?
+                && may_be_left_for(&image, &memory, floor)
+            {
+                before = Some(*slot);
+                break;
+            }
         }
     }
-    let failed = running_release(layout, running, &otadata);
-    if let (Some(release), Some((sector, _))) = (failed, otadata.in_force()) {
-        otadata.add_failure(flash, sector, release)?;
+    if before.is_none() && !factory {
+        return Err(Error::NothingToGoBackTo);
     }
-    match previous {
+    if let (Some(release), Some((sector, _))) =
+        (running_release(layout, running, &otadata), in_force)
+    {
+        note_failure(flash, &otadata, sector, release, true)?;
+    }
+    match before {
         Some(slot) => {
             let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
             otadata.write(flash, otadata.spare(), record)
         }
-        None if layout.factory.is_some() && floor == Floor::NONE => {
-            // With both records aborted the bootloader boots the factory app.
-            for sector in [otadata.spare(), 1 - otadata.spare()] {
-                let record = otadata
-                    .records
-                    .get(sector)
-                    .copied()
-                    .ok_or(LayoutError::NoOtadata)?;
-                if record.is_idf_valid() {
-                    otadata.abort(flash, sector, record)?;
-                }
-            }
-            Ok(())
-        }
-        None => Err(Error::NothingToGoBackTo),
+        None => select_factory(flash, &mut otadata),
     }
 }
 
-/// Whether anything says what boots without the record in force: itself, the other one, or a factory app.
+/// Whether anything says what boots without the record in force: the other one, or a factory app.
 fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
-    let in_force = otadata.in_force();
     let spare = otadata.records.get(otadata.spare());
-    layout.factory.is_some()
-        || in_force.is_some_and(|(_, record)| way_back(layout, &record).is_some())
-        || spare.is_some_and(Record::is_idf_valid)
+    layout.factory.is_some() || spare.is_some_and(Record::is_idf_valid)
+}
+
+/// Whether a confirmed firmware may be left for this image: it did not fail itself, and is not below the floor.
+fn may_be_left_for(image: &Image, memory: &Memory, floor: Floor) -> bool {
+    let release = ReleaseId::of_bytes(&image.sha256);
+    !memory.tries(release).has_failed() && is_at_least(image, floor)
 }
 
 /// Whether an image's own version is no lower than `floor`.

@@ -1,4 +1,4 @@
-//! The building blocks: check, install, confirm, roll back.
+//! The building blocks: check, install, prove, confirm, roll back.
 //!
 //! An installation is a straight line. Each stage takes what the one before has proven:
 //!
@@ -14,22 +14,23 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
 use s3ota_image::ImageError;
-use s3ota_image::app::{Descriptor, PREFIX_LEN};
+use s3ota_image::app::{Descriptor, Header, PREFIX_LEN};
 use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Timestamp, Version};
 use s3ota_tls::CertTime;
 
 use crate::apart::apart;
 use crate::error::{Name, cut};
-use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG, Want};
+use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG, Part, Want};
 use crate::layout::{Layout, LayoutError, Running, Slot};
 use crate::link::Deadline;
-use crate::memory::Told;
+use crate::memory::{Told, Tries};
 use crate::otadata::Otadata;
-use crate::release::{Facts, ReleaseId, decide, has_expired, show};
+use crate::release::{Facts, ReleaseId, decide, has_expired, identify, show};
 use crate::session::{Answer, Opener, Session, SessionBuffers, Target};
-use crate::slot::{BLOCK, SlotWriter};
+use crate::slot::{BLOCK, Budget, SlotWriter};
 use crate::{
-    Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError, flash, trial,
+    Bootloader, Chip, Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError,
+    Wear, flash, trial,
 };
 
 /// The memory an [`Updater`] works in, about 36 KB: TLS records, HTTP heads, URL and manifest, one flash sector.
@@ -80,6 +81,9 @@ pub enum NoUpdate {
     NotInRollout,
     /// The release was tried on this device and given up.
     FailedBefore,
+    /// The release is tried again later: its image was refused twice, or the last trial of it did not reach its server.
+    /// See [`Wear`].
+    Resting,
     /// [`Hooks::may_start`] said no.
     Vetoed,
 }
@@ -129,6 +133,21 @@ pub struct Updater<'a, F, N, C, R> {
     workspace: &'a mut Workspace,
     /// The last manifest that left nothing to do: its entity tag, and how long it may be believed.
     settled: Option<(String<MAX_ETAG>, Option<Timestamp>)>,
+    wear: Wear,
+    /// Bytes of the slot that are known to be erased.
+    clean: u32,
+    /// The last update broke off, and is to be gone on with.
+    half_done: bool,
+}
+
+/// What an attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// To see whether there is something to install.
+    Look,
+    /// To see whether the running firmware could be replaced.
+    Prove,
+    Install,
 }
 
 impl<'a, F, N, C, R> Updater<'a, F, N, C, R>
@@ -149,6 +168,9 @@ where
             device,
             workspace,
             settled: None,
+            wear: Wear::default(),
+            clean: 0,
+            half_done: false,
         }
     }
 
@@ -162,24 +184,59 @@ where
         &mut self.device
     }
 
+    /// What the updates so far have cost the flash. A device that sleeps between two looks keeps it through that.
+    pub fn wear(&self) -> Wear {
+        self.wear
+    }
+
+    /// Goes on with what was kept: see [`Updater::wear`].
+    pub fn set_wear(&mut self, wear: Wear) {
+        self.wear = wear;
+    }
+
+    /// Whether the last update broke off with a part of the image on flash.
+    pub(crate) fn is_half_done(&self) -> bool {
+        self.half_done
+    }
+
     /// Looks whether there is a release to install. Reads flash, writes nothing.
     ///
     /// # Errors
     ///
     /// Every [`Error`] up to the decision: the connection, the manifest, a release that is refused. One attempt only.
     pub async fn check(&mut self) -> Result<Checked, Error> {
-        let (patience, mut hooks) = (self.config.patience, ());
-        let mut watched = Watched::new(&mut hooks);
-        let result = apart!(self.attempt(&mut watched, true, patience.deadline))?;
-        Ok(match result {
+        Ok(match apart!(self.attempt_once(Aim::Look))? {
             Attempt::Found(available) => Checked::Available(available),
             Attempt::NoUpdate(reason) => Checked::NoUpdate(reason),
-            // `look_only` ends an attempt before it installs.
+            // A look ends before it proves or installs.
+            Attempt::Proven => Checked::NoUpdate(NoUpdate::UpToDate),
             Attempt::Installed(installed) => Checked::Available(Available {
                 version: installed.version,
                 size: Some(installed.size),
             }),
         })
+    }
+
+    /// Shows that this firmware could be replaced by its successor: it reaches its manifest, the manifest is of its project,
+    /// chip, board, channel and owner, and the image that it names can be fetched from its own URL. Writes nothing, and
+    /// fetches no more of the image than its end.
+    ///
+    /// Before that, do not [`confirm`](Self::confirm) a firmware: with a slip in its board, its channel, its chip or its
+    /// keys it would run for good.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`check`](Self::check), and of a download. A manifest that has expired, is older, or forbidden by now is no
+    /// error.
+    pub async fn prove(&mut self) -> Result<(), Error> {
+        apart!(self.attempt_once(Aim::Prove)).map(drop)
+    }
+
+    /// One attempt without hooks.
+    async fn attempt_once(&mut self, aim: Aim) -> Result<Attempt, Error> {
+        let (deadline, mut hooks) = (self.config.patience.deadline, ());
+        let mut watched = Watched::new(&mut hooks);
+        apart!(self.attempt(&mut watched, aim, deadline))
     }
 
     /// Looks for a release and installs it.
@@ -199,10 +256,15 @@ where
             let spent = self.device.clock.uptime().saturating_sub(began);
             let left = patience.deadline.saturating_sub(spent);
             let mut watched = Watched::new(&mut *hooks);
-            let result = apart!(self.attempt(&mut watched, false, left));
+            let result = apart!(self.attempt(&mut watched, Aim::Install, left));
             let Watched {
-                started, taken_up, ..
+                started,
+                taken_up,
+                written,
+                ..
             } = watched;
+            self.half_done = matches!(&result, Err(error) if !matches!(error, Error::Image(_)))
+                && written.max(taken_up) > 0;
             // Attempts are counted while nothing gets better: a line that breaks after every 100 KB does in the end.
             if taken_up > reached {
                 reached = taken_up;
@@ -218,7 +280,9 @@ where
                     hooks.on_no_update(reason);
                     return Ok(Outcome::NoUpdate(reason));
                 }
-                Ok(Attempt::Found(_)) => return Ok(Outcome::NoUpdate(NoUpdate::UpToDate)),
+                Ok(Attempt::Found(_) | Attempt::Proven) => {
+                    return Ok(Outcome::NoUpdate(NoUpdate::UpToDate));
+                }
                 Err(error) => error,
             };
             let spent = self.device.clock.uptime().saturating_sub(began);
@@ -232,6 +296,7 @@ where
             };
             let pause = self.pause(attempt, error.retry_after());
             let again = is_worth_another_attempt(&error, started, taken_up)
+                && (self.may_erase() || !matches!(error, Error::Image(_)))
                 && attempt < patience.attempts
                 && pause < left;
             hooks.on_error(&error, again.then_some(pause));
@@ -258,6 +323,20 @@ where
         Ok(trial::on_trial(&layout, running, &otadata))
     }
 
+    /// Notes that this boot of the running firmware's trial ends in order: the firmware runs well, and only did not reach its
+    /// server. **Restart** afterwards.
+    ///
+    /// A release all of whose boots end so is given up like any other. But it is tried again later, up to four times in all,
+    /// while one that crashed is not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Flash`] and [`Error::Layout`]; the boot then counts as one that crashed.
+    pub async fn end_trial_boot(&mut self) -> Result<(), Error> {
+        let (layout, running) = self.layout()?;
+        trial::end_boot(&mut self.device.flash, &layout, running)
+    }
+
     /// Ends the running firmware's trial: it is now the one to go back to. `false` if it was not on trial.
     ///
     /// # Errors
@@ -265,7 +344,12 @@ where
     /// [`Error::Flash`] and [`Error::Layout`]; the trial then goes on.
     pub async fn confirm(&mut self) -> Result<bool, Error> {
         let (layout, running) = self.layout()?;
-        trial::confirm(&mut self.device.flash, &layout, running)
+        let confirmed = trial::confirm(&mut self.device.flash, &layout, running)?;
+        if confirmed {
+            // What it cost to get here was worth it.
+            self.wear = Wear::default();
+        }
+        Ok(confirmed)
     }
 
     /// Gives the running firmware up and selects the one before, or the factory app. **Restart** afterwards.
@@ -285,6 +369,11 @@ where
             &mut self.workspace.block,
         )
         .await
+    }
+
+    /// Whether an image could be begun now.
+    fn may_erase(&self) -> bool {
+        self.clean > 0 || self.wear.rest(self.device.clock.since_power_on()).is_zero()
     }
 
     fn layout(&mut self) -> Result<(Layout, Running), Error> {
@@ -313,7 +402,7 @@ where
     async fn attempt(
         &mut self,
         hooks: &mut Watched<'_>,
-        look_only: bool,
+        aim: Aim,
         time: Duration,
     ) -> Result<Attempt, Error> {
         let Self {
@@ -321,6 +410,9 @@ where
             device,
             workspace,
             settled,
+            wear,
+            clean,
+            ..
         } = self;
         let Workspace {
             session: buffers,
@@ -330,9 +422,10 @@ where
         } = &mut **workspace;
         let flash = &mut device.flash;
         let mut standing = Standing::read(flash, device.running, block)?;
-        if standing.on_trial && !look_only {
+        if standing.on_trial && aim == Aim::Install {
             return Err(Error::OnTrial);
         }
+        let since_power_on = || device.clock.since_power_on();
 
         let now = device
             .clock
@@ -343,6 +436,7 @@ where
             firmware: config.version,
             chip: config.chip.name(),
             state: if standing.on_trial { "trial" } else { "valid" },
+            bootloader: standing.bootloader,
         };
         let mut opener = Opener {
             network: &device.network,
@@ -353,9 +447,10 @@ where
         };
 
         // The manifest. One that was good and has not changed is looked at again once its time is over.
-        if settled
-            .as_ref()
-            .is_some_and(|(_, expires)| has_expired(*expires, now, config))
+        if aim == Aim::Prove
+            || settled
+                .as_ref()
+                .is_some_and(|(_, expires)| has_expired(*expires, now, config))
         {
             *settled = None;
         }
@@ -379,57 +474,88 @@ where
         let manifest = Manifest::parse(document)?;
 
         // The decision.
-        let (release, decision) = standing.consider(flash, &manifest, config, now, look_only)?;
+        let (tries, decision) = standing.consider(flash, &manifest, config, now, aim)?;
+        let release = tries.release();
         if let Some(reason) = decision {
             *settled = head.etag.map(|etag| (etag, manifest.expires));
             return Ok(Attempt::NoUpdate(reason));
         }
         *settled = None;
         let version = show(&manifest.version);
-        if look_only {
-            return Ok(Attempt::Found(Available {
-                version,
-                size: manifest.size,
-            }));
-        }
-        if !hooks.may_start(&manifest) {
-            return Ok(Attempt::NoUpdate(NoUpdate::Vetoed));
-        }
-        hooks.on_start(&manifest);
-
-        // The image: what is missing of it, and then the whole of it checked.
         let expected = Expected {
             manifest: &manifest,
             config,
             project: standing.project.as_deref(),
             slot: standing.target,
         };
-        let mut writer = apart!(SlotWriter::take_up(flash, standing.target, block, release))?;
-        hooks.taken_up(writer.written(), manifest.size);
-        let fetched = if writer.is_complete() {
-            drop(session);
-            expected.check_prefix(&writer).map_err(Error::from)
+        let mut writer = None;
+        if aim != Aim::Prove {
+            if wear.rests(release, tries.away(), since_power_on()) {
+                return Ok(Attempt::NoUpdate(NoUpdate::Resting));
+            }
+            if aim == Aim::Look {
+                return Ok(Attempt::Found(Available {
+                    version,
+                    size: manifest.size,
+                }));
+            }
+            if !hooks.may_start(&manifest) {
+                return Ok(Attempt::NoUpdate(NoUpdate::Vetoed));
+            }
+            hooks.on_start(&manifest);
+            let budget = Budget {
+                wear,
+                now: &since_power_on,
+                clean,
+            };
+            let taken_up = SlotWriter::take_up(flash, standing.target, block, release, budget);
+            let taken_up = writer.insert(apart!(taken_up)?);
+            hooks.taken_up(taken_up.written(), manifest.size);
+        }
+
+        // The image: what is missing of it, and then the whole of it checked. As a proof its end will do.
+        let head = if writer.as_ref().is_some_and(SlotWriter::is_complete) {
+            None
         } else {
             let mut goes_on = target.aim(&manifest.url)? && session.is_usable();
-            let head = loop {
+            loop {
                 if !goes_on {
                     drop(session);
                     session = apart!(opener.open(target, buffers))?;
                 }
-                let want = writer.missing().map_or(Want::All, Want::Rest);
-                match apart!(session.get(target, identity, want))? {
-                    Answer::Here(head) => break head,
+                let part = match &writer {
+                    Some(writer) => writer.missing(),
+                    None => end_of(&manifest),
+                };
+                match apart!(session.get(target, identity, part.map_or(Want::All, Want::Rest)))? {
+                    Answer::Here(head) => break Some(head),
                     Answer::Elsewhere => {}
-                    Answer::NoSuchPart => {
-                        log::warn!(
-                            "the server does not give the rest of the image: all of it then"
-                        );
-                        writer.begin_again();
-                    }
+                    Answer::NoSuchPart => match &mut writer {
+                        Some(writer) => {
+                            log::warn!(
+                                "the server does not give the rest of the image: all of it then"
+                            );
+                            writer.begin_again();
+                        }
+                        None => return Err(HttpError::NoSuchPart.into()),
+                    },
                 }
                 goes_on = false;
-            };
-            apart!(download(&mut session, &head, &mut writer, &expected, hooks))
+            }
+        };
+        let Some(mut writer) = writer else {
+            if let Some(head) = head {
+                let mut body = session.body(&head);
+                apart!(some_of(&mut body))?;
+            }
+            return Ok(Attempt::Proven);
+        };
+        let fetched = match &head {
+            None => {
+                drop(session);
+                expected.check_prefix(&writer).map_err(Error::from)
+            }
+            Some(head) => apart!(download(&mut session, head, &mut writer, &expected, hooks)),
         };
         let verified = match fetched {
             Ok(()) => {
@@ -441,11 +567,12 @@ where
         let verified = match verified {
             Ok(verified) => verified,
             Err(Error::Image(error)) => {
-                log::warn!("the image is refused, what was written of it is erased: {error}");
-                // It could not be booted anyway: a flash that cannot be erased changes nothing about the refusal.
+                log::warn!("the image is refused: {error}");
+                // It could not be booted anyway: what cannot be erased, or not now, changes nothing about the refusal.
                 if let Err(error) = apart!(writer.wipe()) {
-                    log::error!("{error}");
+                    log::warn!("what was written of it stays: {error}");
                 }
+                wear.refuse(release, since_power_on());
                 return Err(error.into());
             }
             // A connection that broke says nothing against what has arrived.
@@ -483,6 +610,10 @@ struct Standing {
     target: Slot,
     /// The name of the running firmware's project, as its app descriptor has it.
     project: Option<Name>,
+    /// The chip that its image is for.
+    chip: Option<Chip>,
+    /// The kind of bootloader, as the User-Agent names it.
+    bootloader: Option<&'static str>,
 }
 
 impl Standing {
@@ -500,7 +631,12 @@ impl Standing {
         let running = layout.running(running)?;
         let otadata = Otadata::read(flash, &layout)?;
         let descriptor = prefix.last_chunk().and_then(Descriptor::parse);
+        let header = prefix
+            .first_chunk()
+            .and_then(|bytes| Header::parse(bytes).ok());
         Ok(Self {
+            chip: header.and_then(|header| header.chip()),
+            bootloader: trial::bootloader(&layout, running, &otadata).map(Bootloader::name),
             on_trial: trial::on_trial(&layout, running, &otadata),
             target: layout.target(running)?,
             project: descriptor.map(|descriptor| cut(descriptor.project_name())),
@@ -510,8 +646,8 @@ impl Standing {
         })
     }
 
-    /// Decides about a manifest: which release it is, and why it is not to be installed, if it is not. Unless this is
-    /// only a look, what its signer said is remembered.
+    /// Decides about a manifest: which release it is, and why it is not to be installed, if it is not. Where that is what this
+    /// is for, what its signer said is remembered.
     #[inline(never)]
     fn consider<F: NorFlash>(
         &mut self,
@@ -519,8 +655,8 @@ impl Standing {
         manifest: &Manifest<'_>,
         config: &Config<'_>,
         now: Option<u64>,
-        look_only: bool,
-    ) -> Result<(ReleaseId, Option<NoUpdate>), Error> {
+        aim: Aim,
+    ) -> Result<(Tries, Option<NoUpdate>), Error> {
         // What nobody signed is not even looked at.
         let key = if config.release_keys.is_empty() {
             None
@@ -530,10 +666,11 @@ impl Standing {
         };
         let memory = self.otadata.memory(flash)?;
         let release = ReleaseId::of(manifest);
+        let tries = memory.tries(release);
         let facts = Facts {
             project: self.project.as_deref(),
             running: trial::running_release(&self.layout, self.running, &self.otadata),
-            has_failed: self.otadata.has_failed(flash, release)?,
+            has_failed: tries.has_failed(),
             now,
             target: self.target,
             signer: key.map(|key| memory.signer(config.release_keys, key, manifest.channel)),
@@ -543,12 +680,28 @@ impl Standing {
             manifest.version,
             config.version
         );
+        if aim == Aim::Prove {
+            self.check_own_chip(config)?;
+            identify(manifest, config, &facts)?;
+            return Ok((tries, None));
+        }
         let decision = decide(manifest, release, config, &facts)?;
-        if let Some(key) = key.filter(|_| !look_only) {
+        if let Some(key) = key.filter(|_| aim == Aim::Install) {
             let news = Told::by(key, manifest);
             self.otadata.remember(flash, memory, news)?;
         }
-        Ok((release, decision))
+        Ok((tries, decision))
+    }
+
+    /// A firmware configured for another chip than the one it was built for would never take its successor.
+    fn check_own_chip(&self, config: &Config<'_>) -> Result<(), FirmwareError> {
+        match self.chip {
+            Some(chip) if chip != config.chip => Err(FirmwareError::Chip {
+                expected: config.chip,
+                found: cut(chip.name()),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -556,7 +709,34 @@ impl Standing {
 enum Attempt {
     NoUpdate(NoUpdate),
     Found(Available),
+    Proven,
     Installed(Installed),
+}
+
+/// The end of an image is proof enough that it can be fetched, and that it has the size the manifest says.
+const PROOF: u32 = 256;
+
+/// That end, where the manifest says where it is.
+fn end_of<'m>(manifest: &Manifest<'_>) -> Option<Part<'m>> {
+    let size = manifest.size?;
+    Some(Part {
+        from: size.checked_sub(PROOF).filter(|&from| from > 0)?,
+        total: Some(size),
+        etag: None,
+    })
+}
+
+/// Reads some of a body, which must not be empty.
+async fn some_of<IO>(body: &mut Body<'_, IO>) -> Result<(), Error>
+where
+    IO: Read,
+    Error: From<IO::Error>,
+{
+    let mut bytes = [0; 64];
+    match body.read(&mut bytes).await? {
+        0 => Err(HttpError::Incomplete { received: 0 }.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Whether an update that failed so may do better from the manifest on.
@@ -577,6 +757,8 @@ struct Watched<'h> {
     started: bool,
     /// Bytes of the image that were on flash before.
     taken_up: u32,
+    /// Bytes of the image that are on flash now.
+    written: u32,
 }
 
 impl<'h> Watched<'h> {
@@ -585,6 +767,7 @@ impl<'h> Watched<'h> {
             hooks,
             started: false,
             taken_up: 0,
+            written: 0,
         }
     }
 
@@ -609,6 +792,7 @@ impl Hooks for Watched<'_> {
     }
 
     fn on_progress(&mut self, progress: Progress) {
+        self.written = progress.written;
         self.hooks.on_progress(progress);
     }
 }

@@ -15,6 +15,7 @@ mod keys;
 mod memory;
 #[path = "../support/network.rs"]
 mod network;
+mod review;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;

@@ -53,6 +53,8 @@ pub enum HttpError {
     TooManyRedirects,
     /// A redirect without a place to go to.
     NoLocation,
+    /// The document is not as long as it should be, or the server does not give out parts of it.
+    NoSuchPart,
 }
 
 impl HttpError {
@@ -107,6 +109,10 @@ impl fmt::Display for HttpError {
             ),
             Self::TooManyRedirects => write!(f, "the server redirected too often"),
             Self::NoLocation => write!(f, "the server redirected without saying where to"),
+            Self::NoSuchPart => write!(
+                f,
+                "the server does not give the end of the image that the manifest names: publish the release again"
+            ),
         }
     }
 }

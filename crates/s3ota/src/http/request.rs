@@ -18,6 +18,8 @@ pub struct Identity<'a> {
     pub chip: &'a str,
     /// `trial` while the firmware is not confirmed, else `valid`.
     pub state: &'a str,
+    /// The kind of bootloader, once it is known: `rollback` where it does app rollback, else `plain`.
+    pub bootloader: Option<&'a str>,
 }
 
 /// A GET request.
@@ -99,7 +101,7 @@ impl fmt::Write for Text<'_> {
 }
 
 impl Identity<'_> {
-    /// `s3ota/0.1.0 dev=… fw=… chip=… state=…`
+    /// `s3ota/0.1.0 dev=… fw=… chip=… state=… boot=…`
     fn user_agent(&self) -> String<224> {
         let mut agent = String::new();
         // A field too long for the buffer is cut: a short log line is better than none.
@@ -110,6 +112,7 @@ impl Identity<'_> {
             ("fw", Some(self.firmware)),
             ("chip", Some(self.chip)),
             ("state", Some(self.state)),
+            ("boot", self.bootloader),
         ];
         for (name, value) in named {
             if let Some(value) = value {
@@ -149,18 +152,21 @@ mod tests {
             firmware: "1.2.0",
             chip: "esp32c3",
             state: "valid",
+            bootloader: Some("rollback"),
         };
         let expected = concat!(
             "s3ota/",
             env!("CARGO_PKG_VERSION"),
-            " dev=a0b1c2 fw=1.2.0 chip=esp32c3 state=valid"
+            " dev=a0b1c2 fw=1.2.0 chip=esp32c3 state=valid boot=rollback"
         );
         assert_eq!(identity.user_agent(), expected);
         let anonymous = Identity {
             device: None,
+            bootloader: None,
             ..identity
         };
         assert!(!anonymous.user_agent().contains("dev="));
+        assert!(anonymous.user_agent().ends_with(" state=valid"));
     }
 
     #[test]
@@ -170,6 +176,7 @@ mod tests {
             firmware: "1\u{e4}",
             chip: "esp32",
             state: &"s".repeat(500),
+            bootloader: None,
         };
         let agent = identity.user_agent();
         assert!(
