@@ -12,6 +12,8 @@
 //! sector of 4,096 bytes.
 //!
 //! A [`Verifier`] checks all of it while the image streams by, and gives an [`Image`] as proof.
+//! [`Hardware`] then tells whether the image may run on the chip at hand, and a [`GuardMarker`] among
+//! the data whether it has a boot guard.
 //!
 //! Sources: ESP-IDF `components/bootloader_support/include/esp_app_format.h` (header, segments),
 //! `components/esp_app_format/include/esp_app_desc.h` (descriptor),
@@ -22,14 +24,20 @@
 mod builder;
 mod descriptor;
 mod error;
+mod hardware;
 mod header;
+mod marker;
+mod signature;
 mod verifier;
 
 #[cfg(feature = "alloc")]
 pub use builder::ImageBuilder;
 pub use descriptor::Descriptor;
 pub use error::ImageError;
+pub use hardware::{Hardware, Misfit, Revision};
 pub use header::Header;
+pub use marker::GuardMarker;
+pub use signature::SignatureKind;
 pub use verifier::{Image, Verifier};
 
 /// Bytes after which the header and the descriptor are known: header, first segment's header,

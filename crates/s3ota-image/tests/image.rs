@@ -2,7 +2,7 @@
 
 use s3ota_image::{
     Chip, ImageError,
-    app::{Header, Image, ImageBuilder, PREFIX_LEN, Verifier},
+    app::{GuardMarker, Header, Image, ImageBuilder, PREFIX_LEN, SignatureKind, Verifier},
 };
 use sha2::{Digest, Sha256};
 
@@ -329,17 +329,197 @@ fn a_descriptor_counts_in_the_first_segment_only() {
     assert_eq!(second.descriptor, None);
 }
 
+// ---- Where segments lie ----
+
+/// A small image whose only segment is to lie at `address`, with this MMU page size.
+fn image_at(chip: Chip, address: u32, page_bits: u8) -> Vec<u8> {
+    let mut image = ImageBuilder::new(chip, "1.0.0").build();
+    image[24..28].copy_from_slice(&address.to_le_bytes());
+    let page_byte = 32 + 180;
+    let checksum = image.len() - 33;
+    image[checksum] ^= image[page_byte] ^ page_bits;
+    image[page_byte] = page_bits;
+    image.truncate(checksum + 1);
+    reseal(&mut image);
+    image
+}
+
+#[test]
+fn a_mapped_segment_lies_at_the_same_place_in_its_page_in_flash_and_memory() {
+    // The first and the last page of both windows of every chip, by ESP-IDF's `soc.h`.
+    let windows = |chip| match chip {
+        Chip::Esp32 => [0x3F40_0000, 0x3F7F_0000, 0x400D_0000, 0x403F_0000],
+        Chip::Esp32S2 => [0x3F00_0000, 0x3FF7_0000, 0x4008_0000, 0x407F_0000],
+        Chip::Esp32S3 => [0x3C00_0000, 0x3DFF_0000, 0x4200_0000, 0x43FF_0000],
+        Chip::Esp32C2 => [0x3C00_0000, 0x3C3F_0000, 0x4200_0000, 0x423F_0000],
+        Chip::Esp32C3 => [0x3C00_0000, 0x3C7F_0000, 0x4200_0000, 0x427F_0000],
+        Chip::Esp32P4 => [0x4000_0000, 0x4100_0000, 0x4200_0000, 0x43FF_0000],
+        _ => [0x4200_0000, 0x4210_0000, 0x4280_0000, 0x42FF_0000],
+    };
+    for chip in Chip::ALL {
+        for page in windows(chip) {
+            verify(&image_at(chip, page + 32, 16)).unwrap();
+            for offset in [0, 28, 33, 0x1000 + 32] {
+                let address = page + offset;
+                let error = verify(&image_at(chip, address, 16)).unwrap_err();
+                assert_eq!(error, ImageError::SegmentAddress { index: 0, address });
+                assert_eq!(error.code(), "image.invalid");
+            }
+        }
+    }
+}
+
+#[test]
+fn behind_the_first_segment_the_page_is_as_large_as_the_descriptor_says() {
+    let at = |offset: u32, page_bits| {
+        let mut descriptor = C6_1_0_0[32..288].to_vec();
+        descriptor[180] = page_bits;
+        let mut image = image_of(&[&descriptor, &[2; 4]]);
+        image[12] = Chip::Esp32C6.id() as u8;
+        let header = 24 + 8 + 256;
+        let address = 0x4200_0000 + header as u32 + 8 + offset;
+        image[header..header + 4].copy_from_slice(&address.to_le_bytes());
+        image.truncate(image.len() - 32);
+        reseal(&mut image);
+        match verify(&image) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error, ImageError::SegmentAddress { index: 1, address });
+                false
+            }
+        }
+    };
+    for bits in 13..=16 {
+        assert!(at(0, bits) && at(0x1_0000, bits));
+        assert!(at(1 << bits, bits) && !at(1 << (bits - 1), bits), "{bits}");
+    }
+    // Older ESP-IDF does not say, and other numbers are none: 8 KiB at the least.
+    for bits in [0, 12, 17, 255] {
+        assert!(at(0x2000, bits) && !at(0x1000, bits));
+    }
+}
+
+#[test]
+fn a_segment_in_ram_may_lie_anywhere() {
+    for (chip, address) in [
+        (Chip::Esp32, 0x3FFB_0000),
+        (Chip::Esp32, 0x4008_0400),
+        (Chip::Esp32S2, 0x3FFB_8004),
+        (Chip::Esp32C3, 0x3FC8_1234),
+        (Chip::Esp32C3, 0x4038_0000),
+        (Chip::Esp32C6, 0x4080_0004),
+        (Chip::Esp32P4, 0x4FF0_0004),
+    ] {
+        verify(&image_at(chip, address, 16)).unwrap();
+    }
+}
+
+#[test]
+fn every_later_segment_is_looked_at_too() {
+    let mut image = image_of(&[&[1; 300], &[2; 4]]);
+    let header = 24 + 8 + 300;
+    image[header..header + 4].copy_from_slice(&0x4200_0000u32.to_le_bytes());
+    let error = ImageError::SegmentAddress {
+        index: 1,
+        address: 0x4200_0000,
+    };
+    assert_eq!(verify(&image), Err(error));
+    let right = 0x4200_0000 + header as u32 + 8;
+    image[header..header + 4].copy_from_slice(&right.to_le_bytes());
+    image.truncate(image.len() - 32);
+    reseal(&mut image);
+    verify(&image).unwrap();
+}
+
+// ---- The boot guard's marker ----
+
+const GUARD: GuardMarker = GuardMarker::new(GuardMarker::ESP_HAL, 1);
+
+#[test]
+fn a_marker_anywhere_in_any_segment_is_found() {
+    let plain = image_of(&[&[0xF3; 300], &[2; 300]]);
+    assert_eq!(verify(&plain).unwrap().guard, None);
+    for segment in 0..2 {
+        for at in 0..=300 - GuardMarker::LEN {
+            let mut data = [[0xF3; 300], [2; 300]];
+            data[segment][at..at + GuardMarker::LEN].copy_from_slice(&GUARD.bytes());
+            let image = image_of(&[&data[0], &data[1]]);
+            assert_eq!(verify(&image).unwrap().guard, Some(GUARD));
+        }
+    }
+}
+
+#[test]
+fn a_marker_is_found_wherever_the_download_is_cut() {
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+        .guard(GUARD)
+        .payload(b"and more")
+        .build();
+    for split in 0..=image.len() {
+        let (a, b) = image.split_at(split);
+        assert_eq!(verify_pieces([a, b]).unwrap().guard, Some(GUARD));
+    }
+    assert_eq!(verify_pieces(image.chunks(1)).unwrap().guard, Some(GUARD));
+}
+
+#[test]
+fn a_marker_that_is_not_among_the_segments_data_is_none() {
+    // In the descriptor it is data; in the padding, the signature and behind them it is not.
+    let mut file = signed(&small(), [0xE7, 2]);
+    file[4200..4200 + GuardMarker::LEN].copy_from_slice(&GUARD.bytes());
+    assert_eq!(verify(&file).unwrap().guard, None);
+
+    let mut in_slot = Verifier::in_slot();
+    in_slot
+        .update(&[small(), GUARD.bytes().to_vec()].concat())
+        .unwrap();
+    assert_eq!(in_slot.guard(), None);
+}
+
+#[test]
+fn real_images_without_a_guard_have_no_marker() {
+    for image in [C3_1_0_0, C3_1_1_0, C6_1_0_0] {
+        assert_eq!(verify(image).unwrap().guard, None);
+    }
+}
+
 // ---- What may follow the image ----
 
 #[test]
 fn a_secure_boot_v2_signature_sector_is_part_of_the_file() {
-    for magic in [[0xE7, 2], [0xE7, 3]] {
+    for (magic, kind) in [
+        ([0xE7, 2], SignatureKind::Rsa),
+        ([0xE7, 3], SignatureKind::Ecdsa),
+    ] {
         let file = signed(C3_1_0_0, magic);
         let image = verify(&file).unwrap();
         assert!(image.signed);
+        assert_eq!(image.signature, Some(kind));
         assert_eq!(image.length as usize, file.len());
         assert_eq!(image.image_length as usize, C3_1_0_0.len());
         assert_eq!(image.sha256[..], Sha256::digest(&file)[..]);
+    }
+}
+
+#[test]
+fn the_signature_of_an_image_in_a_slot_is_found_where_the_image_says() {
+    for length in [352, 65_536] {
+        for kind in [SignatureKind::Rsa, SignatureKind::Ecdsa] {
+            let image = ImageBuilder::new(Chip::Esp32C3, "1").length(length);
+            let mut slot = image.signature(kind).build();
+            slot.resize(128 * 1024, 0xFF);
+
+            let mut verifier = Verifier::in_slot();
+            verifier.update(&slot).unwrap();
+            let image = verifier.finish().unwrap();
+            assert_eq!(image.image_length as usize, length);
+            assert_eq!((image.signed, image.signature), (false, None));
+            let sector = &slot[image.signature_offset() as usize..];
+            assert_eq!(
+                SignatureKind::parse(sector.first_chunk().unwrap()),
+                Some(kind)
+            );
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use alloc::{string::String, vec::Vec};
 
 use sha2::{Digest, Sha256};
 
-use super::{CHECKSUM_ALIGN, CHECKSUM_SEED, Descriptor, Header, MAX_SEGMENTS, SEGMENT_HEADER_LEN};
+use super::{
+    CHECKSUM_ALIGN, CHECKSUM_SEED, Descriptor, GuardMarker, Header, MAX_SEGMENTS,
+    SEGMENT_HEADER_LEN, SignatureKind, signature::SIGNATURE_SECTOR,
+};
 use crate::Chip;
 
 /// Makes app images for virtual devices and tests: right in every respect, save that no chip
@@ -35,6 +38,11 @@ pub struct ImageBuilder {
     load_base: u32,
     version: String,
     project_name: String,
+    revisions: (u16, u16),
+    block_revisions: (u16, u16),
+    secure_version: u32,
+    guard: Option<GuardMarker>,
+    signature: Option<SignatureKind>,
     payload: Payload,
     with_descriptor: bool,
     with_digest: bool,
@@ -56,6 +64,11 @@ impl ImageBuilder {
             load_base: data_window(chip),
             version: version.into(),
             project_name: "s3ota-virtual".into(),
+            revisions: (0, u16::MAX),
+            block_revisions: (0, u16::MAX),
+            secure_version: 0,
+            guard: None,
+            signature: None,
             payload: Payload::Bytes(Vec::new()),
             with_descriptor: true,
             with_digest: true,
@@ -69,6 +82,36 @@ impl ImageBuilder {
         self
     }
 
+    /// The least and the greatest chip revision, major * 100 + minor, in place of any.
+    pub fn revisions(mut self, min: u16, max: u16) -> ImageBuilder {
+        self.revisions = (min, max);
+        self
+    }
+
+    /// The least and the greatest eFuse block revision, major * 100 + minor, in place of any.
+    pub fn block_revisions(mut self, min: u16, max: u16) -> ImageBuilder {
+        self.block_revisions = (min, max);
+        self
+    }
+
+    /// The secure version in the descriptor, in place of 0.
+    pub fn secure_version(mut self, version: u32) -> ImageBuilder {
+        self.secure_version = version;
+        self
+    }
+
+    /// Puts the marker of a boot guard right after the descriptor.
+    pub fn guard(mut self, marker: GuardMarker) -> ImageBuilder {
+        self.guard = Some(marker);
+        self
+    }
+
+    /// Adds a Secure Boot V2 signature sector that is right in form, though no key made it.
+    pub fn signature(mut self, kind: SignatureKind) -> ImageBuilder {
+        self.signature = Some(kind);
+        self
+    }
+
     /// The bytes after the descriptor, in place of none. Zeros fill them up to a multiple of 4.
     pub fn payload(mut self, payload: &[u8]) -> ImageBuilder {
         self.payload = Payload::Bytes(payload.into());
@@ -79,7 +122,8 @@ impl ImageBuilder {
     /// repeat and do not compress. They depend on version and project name: two versions of
     /// one length differ all over.
     ///
-    /// No less than the descriptor needs, no more than 16 segments hold.
+    /// No less than the descriptor needs, no more than 16 segments hold. A
+    /// [`signature`](ImageBuilder::signature) is not counted.
     pub fn length(mut self, bytes: usize) -> ImageBuilder {
         self.payload = Payload::UpTo(bytes);
         self
@@ -103,7 +147,16 @@ impl ImageBuilder {
         let mut data = Vec::new();
         if self.with_descriptor {
             let descriptor = Descriptor::new(cut(&self.version), cut(&self.project_name));
-            data.extend(descriptor.map_or([0; Descriptor::LEN], |d| d.emit()));
+            let bytes = descriptor.map(|mut descriptor| {
+                descriptor.secure_version = self.secure_version;
+                descriptor.min_efuse_block_revision = self.block_revisions.0;
+                descriptor.max_efuse_block_revision = self.block_revisions.1;
+                descriptor.emit()
+            });
+            data.extend(bytes.unwrap_or([0; Descriptor::LEN]));
+        }
+        if let Some(marker) = self.guard {
+            data.extend(marker.bytes());
         }
         match &self.payload {
             Payload::Bytes(bytes) => data.extend(bytes),
@@ -111,7 +164,14 @@ impl ImageBuilder {
         }
         data.resize(data.len().next_multiple_of(4), 0);
         data.truncate(SEGMENT_CHUNK * usize::from(MAX_SEGMENTS));
-        self.assemble(&data)
+        let mut image = self.assemble(&data);
+        if let Some(kind) = self.signature {
+            let sector = image.len().next_multiple_of(SIGNATURE_SECTOR as usize);
+            image.resize(sector, 0xFF);
+            image.extend(kind.first_bytes());
+            image.resize(sector + SIGNATURE_SECTOR as usize, 0xFF);
+        }
+        image
     }
 
     /// Segment data that makes the image `length` bytes long.
@@ -126,6 +186,8 @@ impl ImageBuilder {
         let body = length.saturating_sub(Header::LEN + digest + 4);
         let headers = body.div_ceil(SEGMENT_CHUNK + SEGMENT_HEADER_LEN).max(1);
         let room = body.saturating_sub(headers * SEGMENT_HEADER_LEN);
+        // A length below that of descriptor and marker keeps them.
+        let least = data.len().max(4);
 
         let seed = Sha256::new()
             .chain_update(&self.version)
@@ -142,12 +204,6 @@ impl ImageBuilder {
                 .finalize();
             data.extend(block);
         }
-        // Descriptor and payload both: a length below the descriptor's keeps the descriptor.
-        let least = if self.with_descriptor {
-            Descriptor::LEN
-        } else {
-            4
-        };
         data.truncate(room.max(least));
     }
 
@@ -165,8 +221,8 @@ impl ImageBuilder {
             spi_pin_drive: [0; 3],
             chip_id: self.chip_id,
             min_revision_legacy: 0,
-            min_revision: 0,
-            max_revision: u16::MAX,
+            min_revision: self.revisions.0,
+            max_revision: self.revisions.1,
             reserved: [0; 4],
             hash_appended: u8::from(self.with_digest),
         };

@@ -25,6 +25,14 @@ pub enum ImageError {
         /// Its length in bytes, as its header says.
         length: u32,
     },
+    /// A segment that the chip maps from flash does not lie at the same place in its page in memory
+    /// and in the image.
+    SegmentAddress {
+        /// Which segment, counted from 0.
+        index: u8,
+        /// Its address in memory, as its header says.
+        address: u32,
+    },
     /// The bytes end before the image does.
     Truncated {
         /// Bytes there were.
@@ -61,7 +69,8 @@ impl ImageError {
         match self {
             ImageError::NotAnImage { .. }
             | ImageError::Segments { .. }
-            | ImageError::SegmentSize { .. } => "image.invalid",
+            | ImageError::SegmentSize { .. }
+            | ImageError::SegmentAddress { .. } => "image.invalid",
             ImageError::Checksum { .. } | ImageError::Digest | ImageError::NoDigest => {
                 "image.digest"
             }
@@ -88,6 +97,11 @@ impl fmt::Display for ImageError {
                 f,
                 "segment {index} of the image is {length} bytes long, which is not a multiple of 4 \
                  below {SEGMENT_LIMIT}; the file is damaged",
+            ),
+            ImageError::SegmentAddress { index, address } => write!(
+                f,
+                "segment {index} of the image is to lie at 0x{address:X}, where flash pages cannot put it; \
+                 build the image with `espflash save-image` or `esptool elf2image`",
             ),
             ImageError::Truncated { length, needed } => write!(
                 f,

@@ -3,17 +3,26 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    CHECKSUM_ALIGN, CHECKSUM_SEED, DIGEST_LEN, Descriptor, Header, ImageError, SEGMENT_HEADER_LEN,
-    SEGMENT_LIMIT,
+    CHECKSUM_ALIGN, CHECKSUM_SEED, DIGEST_LEN, Descriptor, GuardMarker, Header, ImageError,
+    SEGMENT_HEADER_LEN, SEGMENT_LIMIT, SignatureKind,
+    marker::Scanner,
+    signature::{SIGNATURE_MAGIC, SIGNATURE_SECTOR},
 };
-use crate::bytes::u32_at;
+use crate::{Chip, bytes::u32_at};
 
 /// Checks an app image fed in pieces of any size, and holds less than 1 KiB of it.
 ///
 /// Checked, as `image_load` of ESP-IDF `components/bootloader_support/src/esp_image_format.c`
-/// does: magic, segment count, each segment's length, checksum, the appended SHA-256. Beyond
-/// it: the image must carry that SHA-256, and nothing may follow but a Secure Boot V2 signature
-/// sector (its form is checked, its signature is not).
+/// does: magic, segment count, each segment's length, the place in its page of each segment that
+/// is mapped, checksum, the appended SHA-256. Beyond it: the image must carry that SHA-256, and
+/// nothing may follow but a Secure Boot V2 signature sector (its form is checked, its signature is
+/// not).
+///
+/// Not checked, though a bootloader refuses it: a segment that would be copied over the bootloader
+/// itself or to where no RAM is (`verify_load_addresses`; that depends on chip and bootloader); the
+/// place in its page of the first segment, and of all where the descriptor does not tell the page
+/// size, beyond the smallest page there is; and a page size that a bootloader before ESP-IDF 5.4
+/// was not built for.
 ///
 /// How the bytes are cut never changes the outcome. An error is reported as soon as the bytes
 /// show it, and from then on by every call.
@@ -49,6 +58,8 @@ pub struct Verifier {
     stored_checksum: u8,
     header: Option<Header>,
     descriptor: Option<Descriptor>,
+    scanner: Scanner,
+    signature: Option<SignatureKind>,
     computed_digest: [u8; DIGEST_LEN],
     stored_digest: [u8; DIGEST_LEN],
     image_length: u32,
@@ -109,6 +120,8 @@ impl Verifier {
             stored_checksum: 0,
             header: None,
             descriptor: None,
+            scanner: Scanner::new(),
+            signature: None,
             computed_digest: [0; DIGEST_LEN],
             stored_digest: [0; DIGEST_LEN],
             image_length: 0,
@@ -162,6 +175,12 @@ impl Verifier {
         self.descriptor.as_ref()
     }
 
+    /// The boot guard's marker, once seen. It may lie anywhere in the image: where there is none yet
+    /// when the image [is complete](Verifier::is_complete), it has none.
+    pub fn guard(&self) -> Option<GuardMarker> {
+        self.scanner.found()
+    }
+
     /// Bytes taken so far. Stands still once an error was found.
     pub fn position(&self) -> u32 {
         self.position
@@ -178,22 +197,20 @@ impl Verifier {
     /// What [`update`](Verifier::update) reported, [`ImageError::Truncated`] where the image is
     /// not complete, [`ImageError::NoDigest`] where it carries no SHA-256.
     pub fn finish(self) -> Result<Image, ImageError> {
-        let (needed, signed) = match self.stage {
+        let needed = match self.stage {
             Stage::Failed(error) => return Err(error),
-            Stage::End => (0, false),
-            Stage::SignatureEnd => (0, true),
+            Stage::End | Stage::SignatureEnd => 0,
             // Fill bytes alone are no signature.
             Stage::SignaturePadding { .. } => {
                 return Err(ImageError::TrailingData {
                     image_length: self.image_length,
                 });
             }
-            Stage::Header => (missing(Header::LEN, self.filled), false),
-            Stage::SegmentHeader { .. } => (missing(SEGMENT_HEADER_LEN, self.filled), false),
-            Stage::Descriptor { data_left } => (data_left, false),
-            Stage::Data { left, .. } | Stage::Padding { left } => (left, false),
-            Stage::Digest => (missing(DIGEST_LEN, self.filled), false),
-            Stage::Signature { left } => (left, true),
+            Stage::Header => missing(Header::LEN, self.filled),
+            Stage::SegmentHeader { .. } => missing(SEGMENT_HEADER_LEN, self.filled),
+            Stage::Descriptor { data_left } => data_left,
+            Stage::Data { left, .. } | Stage::Padding { left } | Stage::Signature { left } => left,
+            Stage::Digest => missing(DIGEST_LEN, self.filled),
         };
         if needed > 0 {
             return Err(ImageError::Truncated {
@@ -218,7 +235,9 @@ impl Verifier {
             image_length: self.image_length,
             sha256: self.hasher.finalize().into(),
             digest: self.stored_digest,
-            signed,
+            signed: self.signature.is_some(),
+            signature: self.signature,
+            guard: self.scanner.found(),
         })
     }
 
@@ -239,10 +258,12 @@ impl Verifier {
             }
             Stage::SegmentHeader { index } => {
                 if let Some(record) = self.collect::<SEGMENT_HEADER_LEN>(bytes) {
+                    let address = u32_at::<0, SEGMENT_HEADER_LEN>(&record);
                     let length = u32_at::<4, SEGMENT_HEADER_LEN>(&record);
                     if !length.is_multiple_of(4) || length >= SEGMENT_LIMIT {
                         return Err(ImageError::SegmentSize { index, length });
                     }
+                    self.check_address(index, address)?;
                     self.stage = if index == 0 && length >= Descriptor::LEN as u32 {
                         Stage::Descriptor { data_left: length }
                     } else {
@@ -258,7 +279,7 @@ impl Verifier {
                 self.stage = match record {
                     None => Stage::Descriptor { data_left: left },
                     Some(record) => {
-                        self.checksum ^= xor(&record);
+                        self.see_data(&record);
                         self.descriptor = Descriptor::parse(&record);
                         self.after_data(0, left)
                     }
@@ -266,7 +287,7 @@ impl Verifier {
             }
             Stage::Data { index, left } => {
                 let data = self.take(bytes, left);
-                self.checksum ^= xor(data);
+                self.see_data(data);
                 self.stage = self.after_data(index, left.saturating_sub(data.len() as u32));
             }
             Stage::Padding { left } => {
@@ -325,7 +346,9 @@ impl Verifier {
                     }
                     1 => {
                         let version = self.take(bytes, 1);
-                        if !version.iter().all(|v| SIGNATURE_VERSIONS.contains(v)) {
+                        let kind = version.first().copied();
+                        self.signature = kind.and_then(SignatureKind::from_version);
+                        if self.signature.is_none() {
                             return Err(self.trailing_data());
                         }
                         version
@@ -339,6 +362,46 @@ impl Verifier {
             }
             Stage::SignatureEnd => return Err(self.trailing_data()),
             Stage::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Takes segment data into account, once each.
+    #[inline(never)]
+    fn see_data(&mut self, data: &[u8]) {
+        self.checksum ^= xor(data);
+        self.scanner.update(data);
+    }
+
+    /// Checks the address of a segment whose data comes next, by `verify_segment_header` of
+    /// `esp_image_format.c`: what is mapped from flash lies at the same place in its page there and
+    /// in memory. (An app partition begins on a page.)
+    fn check_address(&self, index: u8, address: u32) -> Result<(), ImageError> {
+        let Some(Header { chip_id, .. }) = self.header else {
+            return Ok(());
+        };
+        // From `SOC_DROM_LOW` to `SOC_DROM_HIGH` and from `SOC_IROM_LOW` to `SOC_IROM_HIGH` of
+        // `components/soc/*/include/soc/soc.h`. Where a chip has less of a window than is said here,
+        // what lies in the rest is refused on any account.
+        const ESP32: u16 = Chip::Esp32.id();
+        const ESP32S2: u16 = Chip::Esp32S2.id();
+        const ESP32P4: u16 = Chip::Esp32P4.id();
+        let is_mapped = match chip_id {
+            ESP32 => matches!(address, 0x3F40_0000..0x3F80_0000 | 0x400D_0000..0x4040_0000),
+            ESP32S2 => matches!(address, 0x3F00_0000..0x3FF8_0000 | 0x4008_0000..0x4080_0000),
+            ESP32P4 => matches!(address, 0x4000_0000..0x4400_0000),
+            5..=23 => matches!(address, 0x3C00_0000..0x3E00_0000 | 0x4200_0000..0x4400_0000),
+            _ => false,
+        };
+        // The descriptor tells the page size, as a power of two. Before it is known, and where ESP-IDF was
+        // too old to say, it is 8 KiB at the least (`MMU_PAGE_SIZE_MIN` of `hal/mmu_types.h`).
+        let descriptor = self.descriptor.as_ref();
+        let page_bits = match descriptor.map_or(0, |descriptor| descriptor.mmu_page_size) {
+            bits @ 13..=16 => bits,
+            _ => 13,
+        };
+        if is_mapped && (address ^ self.position) << (32 - page_bits) != 0 {
+            return Err(ImageError::SegmentAddress { index, address });
         }
         Ok(())
     }
@@ -438,18 +501,24 @@ pub struct Image {
     /// The SHA-256 that the image carries, of everything before it.
     pub digest: [u8; DIGEST_LEN],
     /// Whether a Secure Boot V2 signature sector follows. Its signature was not checked.
+    ///
+    /// A verifier for an image [in a slot](Verifier::in_slot) does not look for one.
     pub signed: bool,
+    /// The kind of that signature.
+    pub signature: Option<SignatureKind>,
+    /// The boot guard that the image says it has.
+    pub guard: Option<GuardMarker>,
 }
 
-/// Bytes of a signature sector, and its alignment (`SECTOR_SIZE` in esptool's
-/// `espsecure/__init__.py`).
-const SIGNATURE_SECTOR: u32 = 4096;
-
-/// First byte of a signature block (`SIG_BLOCK_MAGIC`, same file).
-const SIGNATURE_MAGIC: u8 = 0xE7;
-
-/// Second byte: RSA or ECDSA (`SIG_BLOCK_VERSION_RSA`, `SIG_BLOCK_VERSION_ECDSA`, same file).
-const SIGNATURE_VERSIONS: [u8; 2] = [2, 3];
+impl Image {
+    /// Where a signature sector begins if the image has one, in bytes from the image's start.
+    ///
+    /// For an image in a slot: read four bytes there and ask [`SignatureKind::parse`].
+    pub fn signature_offset(&self) -> u32 {
+        let padding = to_boundary(self.image_length, SIGNATURE_SECTOR);
+        self.image_length.saturating_add(padding)
+    }
+}
 
 fn xor(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum ^ byte)
