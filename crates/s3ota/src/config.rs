@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use s3ota_image::Chip;
+use s3ota_image::app::Hardware;
 use s3ota_manifest::ReleaseKey;
 use s3ota_tls::Roots;
 
@@ -45,6 +46,9 @@ pub struct Config<'a> {
     pub built_at: u64,
     /// How patient to be.
     pub patience: Patience,
+    /// What is known of the chip besides its kind: what an image asks of it is checked before anything is erased, by the rules
+    /// the bootloader would refuse it by. Nothing by default.
+    pub hardware: Hardware,
 }
 
 impl<'a> Config<'a> {
@@ -63,6 +67,7 @@ impl<'a> Config<'a> {
             roots: Roots::amazon(),
             built_at: 0,
             patience: Patience::default(),
+            hardware: Hardware::default(),
         }
     }
 

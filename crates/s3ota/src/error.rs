@@ -6,6 +6,7 @@ use core::time::Duration;
 use embedded_io_async::ErrorKind;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use heapless::String;
+use s3ota_image::app::Misfit;
 use s3ota_image::{Chip, ImageError};
 use s3ota_manifest::{ManifestError, SignatureError, UrlError};
 use s3ota_tls::TlsError;
@@ -164,6 +165,12 @@ pub enum FirmwareError {
     },
     /// The image has no app descriptor. Newer bootloaders take what lies in its place for one.
     NoDescriptor,
+    /// The bootloader would refuse the image on this chip.
+    Misfit(Misfit),
+    /// The image has no boot guard, and the one that runs has: the device could not go back from it.
+    NoGuard,
+    /// The image is not signed for Secure Boot as the one that runs is: the bootloader would refuse it.
+    SecureBoot,
     /// The image is broken.
     Invalid(ImageError),
     /// What lies on flash after writing is not what was written: the flash is worn or failing.
@@ -194,6 +201,9 @@ impl Error {
             Self::Image(FirmwareError::Version { .. }) => "image.version",
             Self::Image(FirmwareError::Project { .. }) => "image.project",
             Self::Image(FirmwareError::NoDescriptor) => "image.invalid",
+            Self::Image(FirmwareError::Misfit(misfit)) => misfit.code(),
+            Self::Image(FirmwareError::NoGuard) => "image.guard",
+            Self::Image(FirmwareError::SecureBoot) => "image.secure_boot",
             Self::Image(FirmwareError::Invalid(error)) => error.code(),
             Self::Image(FirmwareError::ReadBack) => "flash.readback",
             Self::Http(HttpError::Status { .. }) => "http.status",
@@ -382,6 +392,15 @@ impl fmt::Display for FirmwareError {
             Self::NoDescriptor => write!(
                 f,
                 "the image has no app descriptor: build it with ESP-IDF, Arduino or esp-bootloader-esp-idf's esp_app_desc!()"
+            ),
+            Self::Misfit(misfit) => write!(f, "{misfit}"),
+            Self::NoGuard => write!(
+                f,
+                "the image has no boot guard, so a device could not go back from it: call the guard first in main"
+            ),
+            Self::SecureBoot => write!(
+                f,
+                "the image is not signed for Secure Boot as the running one is: sign it with espsecure"
             ),
             Self::Invalid(error) => write!(f, "{error}"),
             Self::ReadBack => write!(

@@ -1,5 +1,7 @@
 //! A narrow door to private parts, for the fuzz targets in `fuzz/` (feature `fuzzing`). No part of the public interface.
 
+use core::time::Duration;
+
 use embedded_io_async::Read;
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::SECTOR_SIZE;
@@ -8,8 +10,8 @@ use crate::Error;
 use crate::http::{Body, Head, MAX_HEAD};
 use crate::layout::Layout;
 use crate::release::ReleaseId;
-use crate::slot::SlotWriter;
-use crate::trial;
+use crate::slot::{Budget, Known, SlotWriter};
+use crate::{Wear, trial};
 
 /// A response whose body is still to be read.
 #[derive(Debug)]
@@ -112,12 +114,17 @@ impl Release<'_> {
         block: &mut [u8; SECTOR_SIZE as usize],
     ) -> Result<u32, Error> {
         let layout = Layout::read(flash)?;
-        let running = layout.running(running)?;
-        let slot = layout.target(running)?;
+        let slot = layout.target(layout.running(running)?)?;
         let release = ReleaseId::from_bytes(self.id);
         let size = u32::try_from(self.image.len()).unwrap_or(u32::MAX);
 
-        let mut writer = SlotWriter::take_up(flash, slot, block, release).await?;
+        let (mut wear, mut known) = (Wear::default(), Known::default());
+        let budget = Budget {
+            wear: &mut wear,
+            now: &|| Duration::ZERO,
+            known: &mut known,
+        };
+        let mut writer = SlotWriter::take_up(flash, slot, block, release, budget).await?;
         if !writer.is_complete() {
             // What a server says of a part that its image does not have.
             let is_there =
@@ -143,7 +150,7 @@ impl Release<'_> {
             verified => verified?,
         };
         let image = verified.complete(flash, block, release)?;
-        trial::switch(flash, &layout, running, image)?;
+        trial::switch(flash, running, image)?;
         Ok(taken_up)
     }
 

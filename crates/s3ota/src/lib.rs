@@ -93,6 +93,7 @@ pub use updater::{Available, Checked, Installed, NoUpdate, Outcome, Updater, Wor
 pub use wear::Wear;
 
 pub use s3ota_image::Chip;
+pub use s3ota_image::app::{Hardware, Misfit};
 pub use s3ota_manifest as manifest;
 pub use s3ota_manifest::ReleaseKey;
 pub use s3ota_tls as tls;

@@ -51,6 +51,8 @@ pub(crate) struct SlotWriter<'f, F> {
     goal: Goal,
     journal: Journal,
     budget: Budget<'f>,
+    /// Something of this image was written, or goes on where it was.
+    begun: bool,
 }
 
 /// What erasing the slot is held against.
@@ -58,8 +60,17 @@ pub(crate) struct Budget<'f> {
     pub(crate) wear: &'f mut Wear,
     /// Time since the power came on.
     pub(crate) now: &'f dyn Fn() -> Duration,
-    /// So many bytes from the slot's beginning on are known to be erased: a refused image was, and nothing was written since.
-    pub(crate) clean: &'f mut u32,
+    /// What is known of the slot.
+    pub(crate) known: &'f mut Known,
+}
+
+/// What is known of the slot as long as nothing else writes to it and the power stays on, in bytes from its beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// So many are erased: a refused image was, and nothing was written since.
+    pub(crate) erased: u32,
+    /// So many were written whole: a server that sends them again costs no erasure.
+    written: u32,
 }
 
 impl Budget<'_> {
@@ -99,7 +110,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         release: ReleaseId,
         budget: Budget<'f>,
     ) -> Result<Self, Error> {
-        let clean = core::mem::take(budget.clean);
+        let erased = core::mem::take(&mut budget.known.erased);
         let goal = Goal {
             release,
             total: None,
@@ -111,13 +122,14 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             block,
             gathered: 0,
             written: 0,
-            erased: clean,
+            erased,
             complete: false,
             withheld: [0xff; WITHHELD],
             verifier: Verifier::new(),
             goal,
             journal: Journal::of(slot),
             budget,
+            begun: false,
         };
         if let Some(found) = writer.journal.read(writer.flash, release)? {
             writer.erased = 0;
@@ -127,9 +139,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 Some(done) => writer.recover_all(done).await?,
                 None => writer.recover_steps().await?,
             };
+            writer.begun = recovered;
             if !recovered {
                 writer.begin_again();
-                writer.erased = 0;
             }
         }
         Ok(writer)
@@ -201,6 +213,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     pub(crate) fn begin_again(&mut self) {
         if self.written > 0 {
             self.erased = 0;
+            self.begun = false;
         }
         self.gathered = 0;
         self.written = 0;
@@ -297,16 +310,6 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             .get_mut(self.gathered..end)
             .unwrap_or_default()
             .fill(0xff);
-        if self.written == 0 {
-            if self.erased == 0 {
-                self.budget.erase()?;
-            }
-            // What it says of another image must be gone before the first byte of that image is.
-            self.journal.clear(self.flash)?;
-        }
-        self.erase_up_to(self.written.saturating_add(end as u32))
-            .await?;
-
         let mut from = 0;
         if self.written == 0 {
             let first = self.block.get_mut(..WITHHELD).unwrap_or_default();
@@ -316,11 +319,23 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 .for_each(|(to, from)| *to = *from);
             from = WITHHELD;
         }
-        let bytes = self.block.get(from..end).unwrap_or_default();
-        let at = self.slot.offset + self.written + from as u32;
-        self.flash.write(at, bytes).await.map_err(flash_error)?;
+        if self.is_there(from, end)? {
+            let end = self.written.saturating_add(end as u32);
+            self.erased = self.erased.max(end.next_multiple_of(SECTOR_SIZE));
+        } else {
+            self.begin()?;
+            self.erase_up_to(self.written.saturating_add(end as u32))
+                .await?;
+            let bytes = self.block.get(from..end).unwrap_or_default();
+            let at = self.slot.offset + self.written + from as u32;
+            self.flash.write(at, bytes).await.map_err(flash_error)?;
+        }
         self.written = self.written.saturating_add(self.gathered as u32);
         self.gathered = 0;
+        if !self.begun {
+            return Ok(());
+        }
+        self.budget.known.written = self.written;
         if self.written.is_multiple_of(self.step()) {
             let steps = self.written / self.step();
             let sha256 = self.verifier.digest();
@@ -328,6 +343,39 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 .mark(self.flash, &self.goal, &self.withheld, steps, &sha256)?;
         }
         Ok(())
+    }
+
+    /// Whether these bytes of the block are in their place already: a server that does not give the rest of an image sends
+    /// what is there once more. What was not written since the power came on is not asked: it may read differently tomorrow.
+    fn is_there(&mut self, from: usize, end: usize) -> Result<bool, Error> {
+        if self.begun || self.written.saturating_add(end as u32) > self.budget.known.written {
+            return Ok(false);
+        }
+        let at = self.slot.offset + self.written;
+        let mut back = [0; 256];
+        for start in (from..end).step_by(back.len()) {
+            let bytes = self.block.get(start..end).unwrap_or_default();
+            let back = back.get_mut(..bytes.len().min(256)).unwrap_or_default();
+            flash::read(self.flash, at + start as u32, back)?;
+            if !bytes.starts_with(back) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Before the first byte of this image is written: that costs an erasure of the slot, unless it was erased for it, and
+    /// what the journal says of another image must be gone.
+    fn begin(&mut self) -> Result<(), Error> {
+        if self.begun {
+            return Ok(());
+        }
+        if self.erased <= self.written {
+            self.budget.erase()?;
+        }
+        self.begun = true;
+        self.budget.known.written = self.written;
+        self.journal.clear(self.flash)
     }
 
     /// Erases as far as needed, in large blocks where they fit into the slot and leave the journal alone.
@@ -355,12 +403,13 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
 
     /// Erases again what was written. An image that failed its checks leaves nothing behind; where the slot was erased often
     /// enough for now, at least nothing that an update would go on with.
-    pub(crate) async fn wipe(mut self) -> Result<(), Error> {
+    pub(crate) async fn wipe(&mut self) -> Result<(), Error> {
         let Slot { offset, .. } = self.slot;
         if self.erased == 0 {
             return Ok(());
         }
         self.journal.clear(self.flash)?;
+        self.budget.known.written = 0;
         if self.written > 0 {
             self.budget.erase()?;
             self.flash
@@ -368,7 +417,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 .await
                 .map_err(flash_error)?;
         }
-        *self.budget.clean = self.erased;
+        self.budget.known.erased = self.erased;
         Ok(())
     }
 
@@ -448,6 +497,11 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
 }
 
 impl Verified {
+    /// The image.
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
     /// Writes the bytes that were held back, and reads them back.
     #[inline(never)]
     pub(crate) fn complete<F: NorFlash>(

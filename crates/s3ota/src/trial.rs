@@ -13,10 +13,11 @@
 //! A boot that cannot be counted is a used-up boot: whatever goes wrong in the guard while a trial is in force ends the trial.
 
 use embedded_storage_async::nor_flash::NorFlash;
-use s3ota_image::app::{Image, Verifier};
+use s3ota_image::app::{GuardMarker, Image, SignatureKind, Verifier};
 use s3ota_image::otadata::{Record, State};
 use s3ota_manifest::{ReleaseKey, Version};
 
+use crate::apart::apart;
 use crate::error::flash as flash_error;
 use crate::layout::{Layout, Running, Slot, find_otadata};
 use crate::memory::{Floor, Memory};
@@ -25,7 +26,7 @@ use crate::otadata::{
 };
 use crate::release::ReleaseId;
 use crate::slot::{BLOCK, Bootable};
-use crate::{Error, FirmwareError};
+use crate::{Error, FirmwareError, flash};
 
 /// How many boots a firmware on trial has to be confirmed in, unless configured otherwise.
 pub const DEFAULT_TRIAL_BOOTS: u8 = 3;
@@ -172,6 +173,8 @@ fn guard<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
+    // No linker may think that nobody needs it.
+    core::hint::black_box(&MARKER);
     count(reset, flash, running, trial_boots).or_else(|error| {
         log::error!("this boot cannot be counted: {error}");
         match end_trial(flash) {
@@ -183,6 +186,9 @@ fn guard<F: NorFlash>(
         }
     })
 }
+
+/// What tells an image with this guard from one without: see [`FirmwareError::NoGuard`].
+static MARKER: [u8; GuardMarker::LEN] = GuardMarker::new(GuardMarker::ESP_HAL, 1).bytes();
 
 /// Counts a boot, and gives up what has used up its boots.
 #[inline(never)]
@@ -308,16 +314,17 @@ pub(crate) fn running_release(
     release_of(&record).filter(|_| selected(layout, &record) == Some(running))
 }
 
-/// Makes `image` the one the next restart boots, on trial.
+/// Makes `image` the one the next restart boots, on trial. `running` is the flash offset of the running one.
 #[inline(never)]
 pub(crate) fn switch<F: NorFlash>(
     flash: &mut F,
-    layout: &Layout,
-    running: Running,
+    running: u32,
     image: Bootable,
 ) -> Result<Slot, Error> {
-    let mut otadata = Otadata::read(flash, layout)?;
-    ensure_way_back(flash, layout, running, &mut otadata)?;
+    let layout = Layout::read(flash)?;
+    let running = layout.running(running)?;
+    let mut otadata = Otadata::read(flash, &layout)?;
+    ensure_way_back(flash, &layout, running, &mut otadata)?;
     let tries = otadata.memory(flash)?.tries(image.release);
     if tries.away() > 0 {
         // Should it not come to its own end this time, it has failed.
@@ -584,15 +591,54 @@ async fn image_in<F: NorFlash>(
     slot: Slot,
     block: &mut [u8; BLOCK],
 ) -> Result<Option<Image>, Error> {
+    let end = slot.offset.saturating_add(slot.size);
+    let image = read_image(flash, slot.offset, end, block).await?;
+    Ok(image.finish().ok())
+}
+
+/// Reads the image that lies at `start`, at most up to `end`, and checks it as far as it is right.
+async fn read_image<F: NorFlash>(
+    flash: &mut F,
+    start: u32,
+    end: u32,
+    block: &mut [u8; BLOCK],
+) -> Result<Verifier, Error> {
     let mut verifier = Verifier::in_slot();
-    for at in (slot.offset..slot.offset.saturating_add(slot.size)).step_by(BLOCK) {
+    for at in (start..end).step_by(BLOCK) {
         flash.read(at, block).await.map_err(flash_error)?;
-        if verifier.update(block).is_err() {
-            return Ok(None);
-        }
-        if verifier.is_complete() {
+        if verifier.update(block).is_err() || verifier.is_complete() {
             break;
         }
     }
-    Ok(verifier.finish().ok())
+    Ok(verifier)
+}
+
+/// What the running image has, and its successor must not lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Own {
+    /// A boot guard.
+    pub(crate) guard: bool,
+    /// A signature for Secure Boot.
+    pub(crate) signature: Option<SignatureKind>,
+}
+
+/// Reads what the image has that lies at flash offset `start`.
+pub(crate) async fn own<F: NorFlash>(
+    flash: &mut F,
+    start: u32,
+    block: &mut [u8; BLOCK],
+) -> Result<Own, Error> {
+    let end = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
+    let image = apart!(read_image(flash, start, end, block))?;
+    let guard = image.guard().is_some();
+    let mut signature = None;
+    if let Ok(image) = image.finish() {
+        let mut first = [0; 4];
+        let at = start.saturating_add(image.signature_offset());
+        // Behind the end of flash there is none.
+        if flash::read(flash, at, &mut first).is_ok() {
+            signature = SignatureKind::parse(&first);
+        }
+    }
+    Ok(Own { guard, signature })
 }

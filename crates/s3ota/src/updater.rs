@@ -14,7 +14,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
 use s3ota_image::ImageError;
-use s3ota_image::app::{Descriptor, Header, PREFIX_LEN};
+use s3ota_image::app::{Descriptor, Hardware, Header, Image, PREFIX_LEN};
 use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Timestamp, Version};
 use s3ota_tls::CertTime;
 
@@ -27,7 +27,8 @@ use crate::memory::{Told, Tries};
 use crate::otadata::Otadata;
 use crate::release::{Facts, ReleaseId, decide, has_expired, identify, show};
 use crate::session::{Answer, Opener, Session, SessionBuffers, Target};
-use crate::slot::{BLOCK, Budget, SlotWriter};
+use crate::slot::{BLOCK, Budget, Known, SlotWriter};
+use crate::trial::Own;
 use crate::{
     Bootloader, Chip, Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError,
     Wear, flash, trial,
@@ -134,10 +135,11 @@ pub struct Updater<'a, F, N, C, R> {
     /// The last manifest that left nothing to do: its entity tag, and how long it may be believed.
     settled: Option<(String<MAX_ETAG>, Option<Timestamp>)>,
     wear: Wear,
-    /// Bytes of the slot that are known to be erased.
-    clean: u32,
+    known: Known,
     /// The last update broke off, and is to be gone on with.
     half_done: bool,
+    /// What the running image has, once it was read.
+    own: Option<Own>,
 }
 
 /// What an attempt is for.
@@ -169,8 +171,9 @@ where
             workspace,
             settled: None,
             wear: Wear::default(),
-            clean: 0,
+            known: Known::default(),
             half_done: false,
+            own: None,
         }
     }
 
@@ -373,7 +376,7 @@ where
 
     /// Whether an image could be begun now.
     fn may_erase(&self) -> bool {
-        self.clean > 0 || self.wear.rest(self.device.clock.since_power_on()).is_zero()
+        self.known.erased > 0 || self.wear.rest(self.device.clock.since_power_on()).is_zero()
     }
 
     fn layout(&mut self) -> Result<(Layout, Running), Error> {
@@ -411,7 +414,8 @@ where
             workspace,
             settled,
             wear,
-            clean,
+            known,
+            own,
             ..
         } = self;
         let Workspace {
@@ -421,8 +425,8 @@ where
             block,
         } = &mut **workspace;
         let flash = &mut device.flash;
-        let mut standing = Standing::read(flash, device.running, block)?;
-        if standing.on_trial && aim == Aim::Install {
+        let (on_trial, bootloader) = Standing::read(flash, device.running, block)?.state();
+        if on_trial && aim == Aim::Install {
             return Err(Error::OnTrial);
         }
         let since_power_on = || device.clock.since_power_on();
@@ -435,8 +439,8 @@ where
             device: Some(config.device_id).filter(|id| config.send_device_id && !id.is_empty()),
             firmware: config.version,
             chip: config.chip.name(),
-            state: if standing.on_trial { "trial" } else { "valid" },
-            bootloader: standing.bootloader,
+            state: if on_trial { "trial" } else { "valid" },
+            bootloader,
         };
         let mut opener = Opener {
             network: &device.network,
@@ -474,28 +478,33 @@ where
         let manifest = Manifest::parse(document)?;
 
         // The decision.
-        let (tries, decision) = standing.consider(flash, &manifest, config, now, aim)?;
+        let (tries, decision, slot, hardware, project) = {
+            // What it holds besides is not kept while the image is fetched.
+            let mut standing = Standing::read(flash, device.running, block)?;
+            let (tries, decision) = standing.consider(flash, &manifest, config, now, aim)?;
+            let (slot, hardware) = (standing.target, standing.hardware(config));
+            (tries, decision, slot, hardware, standing.project)
+        };
         let release = tries.release();
         if let Some(reason) = decision {
             *settled = head.etag.map(|etag| (etag, manifest.expires));
             return Ok(Attempt::NoUpdate(reason));
         }
         *settled = None;
-        let version = show(&manifest.version);
         let expected = Expected {
             manifest: &manifest,
             config,
-            project: standing.project.as_deref(),
-            slot: standing.target,
+            project: project.as_deref(),
+            hardware,
+            slot,
         };
-        let mut writer = None;
         if aim != Aim::Prove {
             if wear.rests(release, tries.away(), since_power_on()) {
                 return Ok(Attempt::NoUpdate(NoUpdate::Resting));
             }
             if aim == Aim::Look {
                 return Ok(Attempt::Found(Available {
-                    version,
+                    version: show(&manifest.version),
                     size: manifest.size,
                 }));
             }
@@ -503,15 +512,23 @@ where
                 return Ok(Attempt::NoUpdate(NoUpdate::Vetoed));
             }
             hooks.on_start(&manifest);
+            if own.is_none() {
+                *own = Some(apart!(trial::own(flash, device.running, block))?);
+            }
+        }
+        let mut writer = if aim == Aim::Prove {
+            None
+        } else {
             let budget = Budget {
                 wear,
                 now: &since_power_on,
-                clean,
+                known,
             };
-            let taken_up = SlotWriter::take_up(flash, standing.target, block, release, budget);
-            let taken_up = writer.insert(apart!(taken_up)?);
+            let taken_up = SlotWriter::take_up(flash, slot, block, release, budget);
+            let taken_up = apart!(taken_up)?;
             hooks.taken_up(taken_up.written(), manifest.size);
-        }
+            Some(taken_up)
+        };
 
         // The image: what is missing of it, and then the whole of it checked. As a proof its end will do.
         let head = if writer.as_ref().is_some_and(SlotWriter::is_complete) {
@@ -543,7 +560,7 @@ where
                 goes_on = false;
             }
         };
-        let Some(mut writer) = writer else {
+        let Some(writer) = &mut writer else {
             if let Some(head) = head {
                 let mut body = session.body(&head);
                 apart!(some_of(&mut body))?;
@@ -553,14 +570,18 @@ where
         let fetched = match &head {
             None => {
                 drop(session);
-                expected.check_prefix(&writer).map_err(Error::from)
+                expected.check_prefix(writer).map_err(Error::from)
             }
-            Some(head) => apart!(download(&mut session, head, &mut writer, &expected, hooks)),
+            Some(head) => apart!(download(&mut session, head, writer, &expected, hooks)),
         };
         let verified = match fetched {
             Ok(()) => {
                 let sha256 = manifest.sha256.map(Into::into);
-                apart!(writer.verify(manifest.size, sha256))
+                let verified = apart!(writer.verify(manifest.size, sha256));
+                verified.and_then(|verified| match own {
+                    Some(own) => Ok(own.is_kept_by(verified.image()).map(|()| verified)?),
+                    None => Ok(verified),
+                })
             }
             Err(error) => Err(error),
         };
@@ -584,9 +605,11 @@ where
         });
 
         // The switch.
+        *known = Known::default();
         let image = verified.complete(flash, block, release)?;
         let size = image.image.length;
-        let slot = trial::switch(flash, &standing.layout, standing.running, image)?;
+        let slot = trial::switch(flash, device.running, image)?;
+        let version = show(&manifest.version);
         log::info!(
             "{version} is on flash in slot {} and boots next",
             slot.index
@@ -612,6 +635,8 @@ struct Standing {
     project: Option<Name>,
     /// The chip that its image is for.
     chip: Option<Chip>,
+    /// Its secure version. The chip's eFuse follows it, where the bootloader does anti-rollback.
+    secure_version: u32,
     /// The kind of bootloader, as the User-Agent names it.
     bootloader: Option<&'static str>,
 }
@@ -631,11 +656,13 @@ impl Standing {
         let running = layout.running(running)?;
         let otadata = Otadata::read(flash, &layout)?;
         let descriptor = prefix.last_chunk().and_then(Descriptor::parse);
+        let descriptor = descriptor.as_ref();
         let header = prefix
             .first_chunk()
             .and_then(|bytes| Header::parse(bytes).ok());
         Ok(Self {
             chip: header.and_then(|header| header.chip()),
+            secure_version: descriptor.map_or(0, |descriptor| descriptor.secure_version),
             bootloader: trial::bootloader(&layout, running, &otadata).map(Bootloader::name),
             on_trial: trial::on_trial(&layout, running, &otadata),
             target: layout.target(running)?,
@@ -644,6 +671,20 @@ impl Standing {
             running,
             otadata,
         })
+    }
+
+    /// Whether the running firmware is on trial, and the bootloader's name.
+    fn state(&self) -> (bool, Option<&'static str>) {
+        (self.on_trial, self.bootloader)
+    }
+
+    /// What an image must fit.
+    fn hardware(&self, config: &Config<'_>) -> Hardware {
+        let least = config.hardware.secure_version.unwrap_or(0);
+        Hardware {
+            secure_version: Some(least.max(self.secure_version)),
+            ..config.hardware
+        }
     }
 
     /// Decides about a manifest: which release it is, and why it is not to be installed, if it is not. Where that is what this
@@ -836,12 +877,26 @@ where
     }
 }
 
+impl Own {
+    /// Whether an image has what the running one has.
+    fn is_kept_by(&self, image: &Image) -> Result<(), FirmwareError> {
+        if self.guard && image.guard.is_none() {
+            return Err(FirmwareError::NoGuard);
+        }
+        if self.signature.is_some() && self.signature != image.signature {
+            return Err(FirmwareError::SecureBoot);
+        }
+        Ok(())
+    }
+}
+
 /// What an image must be.
 struct Expected<'e> {
     manifest: &'e Manifest<'e>,
     config: &'e Config<'e>,
     /// The running firmware's.
     project: Option<&'e str>,
+    hardware: Hardware,
     slot: Slot,
 }
 
@@ -865,27 +920,27 @@ impl Expected<'_> {
         Ok(())
     }
 
-    /// Checks what the first bytes say: the chip, and the project and version the image calls itself by. Before anything is erased.
+    /// Checks what the first bytes say: the chip and what is asked of it, and the project and version the image calls itself
+    /// by. Before anything is erased.
     fn check_prefix<F: NorFlash>(&self, writer: &SlotWriter<'_, F>) -> Result<(), FirmwareError> {
-        let chip = writer
-            .verifier()
-            .header()
-            .map(|header| (header.chip(), header.chip_id));
-        if let Some((chip, id)) = chip
-            && chip != Some(self.config.chip)
-        {
-            let mut unknown = Name::new();
-            let _ = core::fmt::write(&mut unknown, format_args!("an unknown chip ({id:#06x})"));
-            let found = chip.map_or(unknown, |chip| cut(chip.name()));
-            return Err(FirmwareError::Chip {
-                expected: self.config.chip,
-                found,
-            });
+        let verifier = writer.verifier();
+        let descriptor = verifier.descriptor();
+        if let Some(header) = verifier.header() {
+            let chip = header.chip();
+            if chip != Some(self.config.chip) {
+                let mut unknown = Name::new();
+                let id = header.chip_id;
+                let _ = core::fmt::write(&mut unknown, format_args!("an unknown chip ({id:#06x})"));
+                let found = chip.map_or(unknown, |chip| cut(chip.name()));
+                return Err(FirmwareError::Chip {
+                    expected: self.config.chip,
+                    found,
+                });
+            }
+            let fits = self.hardware.accepts(header, descriptor);
+            fits.map_err(FirmwareError::Misfit)?;
         }
-        let descriptor = writer
-            .verifier()
-            .descriptor()
-            .ok_or(FirmwareError::NoDescriptor)?;
+        let descriptor = descriptor.ok_or(FirmwareError::NoDescriptor)?;
         let found = descriptor.project_name();
         let other = match (self.manifest.project, self.project) {
             (Some(named), _) => Some(named).filter(|&named| named != found),
