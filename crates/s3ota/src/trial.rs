@@ -326,14 +326,17 @@ pub(crate) fn switch<F: NorFlash>(
     let mut otadata = Otadata::read(flash, &layout)?;
     ensure_way_back(flash, &layout, running, &mut otadata)?;
     let tries = otadata.memory(flash)?.tries(image.release);
-    if tries.away() > 0 {
-        // Should it not come to its own end this time, it has failed.
-        otadata.note(flash, 1 - otadata.spare(), tries.and_again())?;
-    }
     let back = slot_of(Some(running)).map(|slot| slot.index);
     let label = label(Purpose::Trial, back, image.release);
     let record = otadata.successor(image.slot.index, State::New, label)?;
     otadata.write(flash, otadata.spare(), record)?;
+    // Should it not come to its own end this time, it has failed. Not before the switch: the record of the trial before would
+    // say so at once.
+    if tries.away() > 0
+        && let Err(error) = otadata.note(flash, otadata.spare(), tries.and_again())
+    {
+        log::warn!("another trial cannot be noted: {error}");
+    }
     Ok(image.slot)
 }
 
