@@ -64,13 +64,20 @@ pub(crate) struct Budget<'f> {
     pub(crate) known: &'f mut Known,
 }
 
-/// What is known of the slot as long as nothing else writes to it and the power stays on, in bytes from its beginning.
+/// What is known of the slot as long as nothing else writes to it and the power stays on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// So many are erased: a refused image was, and nothing was written since.
-    pub(crate) erased: u32,
-    /// So many were written whole: a server that sends them again costs no erasure.
+    /// So many bytes from its beginning were written whole: a server that sends them again costs no erasure.
     written: u32,
+    /// It is erased from there up to here.
+    erased: u32,
+}
+
+impl Known {
+    /// A new image costs no erasure.
+    pub(crate) fn is_blank(self) -> bool {
+        self.written == 0 && self.erased > 0
+    }
 }
 
 impl Budget<'_> {
@@ -110,7 +117,6 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         release: ReleaseId,
         budget: Budget<'f>,
     ) -> Result<Self, Error> {
-        let erased = core::mem::take(&mut budget.known.erased);
         let goal = Goal {
             release,
             total: None,
@@ -122,7 +128,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             block,
             gathered: 0,
             written: 0,
-            erased,
+            erased: 0,
             complete: false,
             withheld: [0xff; WITHHELD],
             verifier: Verifier::new(),
@@ -132,7 +138,6 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             begun: false,
         };
         if let Some(found) = writer.journal.read(writer.flash, release)? {
-            writer.erased = 0;
             writer.goal = found.goal;
             writer.withheld = found.head;
             let recovered = match found.done {
@@ -143,6 +148,15 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             if !recovered {
                 writer.begin_again();
             }
+        }
+        // What was written since the power came on needs no mark: where marks are far apart, nothing is erased twice for them.
+        let Known { written, erased } = *writer.budget.known;
+        let whole = written - written % BLOCK as u32;
+        if writer.begun && !writer.complete && whole > writer.written {
+            writer.read_further(whole).await?;
+        }
+        if writer.written == written {
+            writer.erased = writer.erased.max(erased);
         }
         Ok(writer)
     }
@@ -328,6 +342,8 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 .await?;
             let bytes = self.block.get(from..end).unwrap_or_default();
             let at = self.slot.offset + self.written + from as u32;
+            // What is being written is neither, should that end half-way.
+            self.budget.known.erased = 0;
             self.flash.write(at, bytes).await.map_err(flash_error)?;
         }
         self.written = self.written.saturating_add(self.gathered as u32);
@@ -335,7 +351,10 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if !self.begun {
             return Ok(());
         }
-        self.budget.known.written = self.written;
+        *self.budget.known = Known {
+            written: self.written,
+            erased: self.erased,
+        };
         if self.written.is_multiple_of(self.step()) {
             let steps = self.written / self.step();
             let sha256 = self.verifier.digest();
@@ -374,7 +393,10 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             self.budget.erase()?;
         }
         self.begun = true;
-        self.budget.known.written = self.written;
+        *self.budget.known = Known {
+            written: self.written,
+            erased: self.erased,
+        };
         self.journal.clear(self.flash)
     }
 
@@ -392,11 +414,13 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             } else {
                 SECTOR_SIZE
             };
+            self.budget.known.erased = 0;
             self.flash
                 .erase(at, at + length)
                 .await
                 .map_err(flash_error)?;
             self.erased += length;
+            self.budget.known.erased = self.erased;
         }
         Ok(())
     }
@@ -405,18 +429,16 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     /// enough for now, at least nothing that an update would go on with.
     pub(crate) async fn wipe(&mut self) -> Result<(), Error> {
         let Slot { offset, .. } = self.slot;
-        if self.erased == 0 {
+        if self.written == 0 {
             return Ok(());
         }
         self.journal.clear(self.flash)?;
-        self.budget.known.written = 0;
-        if self.written > 0 {
-            self.budget.erase()?;
-            self.flash
-                .erase(offset, offset + self.erased)
-                .await
-                .map_err(flash_error)?;
-        }
+        self.budget.erase()?;
+        *self.budget.known = Known::default();
+        self.flash
+            .erase(offset, offset + self.erased)
+            .await
+            .map_err(flash_error)?;
         self.budget.known.erased = self.erased;
         Ok(())
     }

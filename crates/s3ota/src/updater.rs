@@ -376,7 +376,7 @@ where
 
     /// Whether an image could be begun now.
     fn may_erase(&self) -> bool {
-        self.known.erased > 0 || self.wear.rest(self.device.clock.since_power_on()).is_zero()
+        self.known.is_blank() || self.wear.rest(self.device.clock.since_power_on()).is_zero()
     }
 
     fn layout(&mut self) -> Result<(Layout, Running), Error> {

@@ -1,6 +1,7 @@
 //! Images: mixed, cut, lengthened, or made for something else.
 
-use s3ota::{Chip, NoUpdate};
+use s3ota::{Chip, Hardware, NoUpdate};
+use s3ota_image::app::{GuardMarker, ImageBuilder, SignatureKind};
 
 use crate::bucket::{Bucket, Object, Response};
 use crate::field::*;
@@ -178,4 +179,84 @@ async fn wrong_target() {
     lamp.is_offered(&on_board(Some("rev-2")))
         .await
         .is_nothing(NoUpdate::UpToDate);
+}
+
+/// An image of 1.1.0 for the devices here, of which something is changed.
+fn made(version: &str, change: impl FnOnce(ImageBuilder) -> ImageBuilder) -> Vec<u8> {
+    let builder = ImageBuilder::new(Chip::Esp32C3, version).project_name(PROJECT);
+    change(builder).length(100_000).build()
+}
+
+#[tokio::test]
+async fn image_that_the_bootloader_would_refuse_on_this_chip() {
+    let owner = Owner::new(1);
+    let mut lamp = Lamp::trusting(&[&owner]).with(|config| {
+        config.hardware = Hardware {
+            revision: Some(101),
+            block_revision: Some(103),
+            secure_version: Some(2),
+            ..Hardware::default()
+        }
+    });
+    let right = |builder: ImageBuilder| builder.secure_version(2);
+    type Change = fn(ImageBuilder) -> ImageBuilder;
+    let wrong: [(&str, Change); 5] = [
+        ("image.revision", |builder| builder.revisions(300, 399)),
+        ("image.revision", |builder| builder.revisions(0, 100)),
+        ("image.efuse", |builder| builder.block_revisions(104, 199)),
+        ("image.efuse", |builder| builder.block_revisions(0, 102)),
+        ("image.rollback", |builder| builder.secure_version(1)),
+    ];
+    for (code, change) in wrong {
+        let image = made("1.1.0", |builder| change(right(builder)));
+        let offer = signed(&owner, "1.1.0", image);
+        lamp.is_offered(&offer).await.is_refused_unwritten(code);
+    }
+    let image = made("1.1.0", |builder| right(builder).revisions(100, 199));
+    let offer = signed(&owner, "1.1.0", image);
+    lamp.is_offered(&offer).await.is_installed("1.1.0");
+    // What runs from now on has secure version 2: the chip's eFuse may follow it.
+    lamp = lamp.with(|_| {});
+    let older = signed(
+        &owner,
+        "1.2.0",
+        made("1.2.0", |builder| builder.secure_version(1)),
+    );
+    let answer = lamp.is_offered(&older).await;
+    answer.is_refused_unwritten("image.rollback");
+}
+
+#[tokio::test]
+async fn image_that_loses_the_boot_guard_or_its_signature() {
+    const GUARD: GuardMarker = GuardMarker::new(GuardMarker::ESP_HAL, 1);
+    let owner = Owner::new(1);
+    type Change = fn(ImageBuilder) -> ImageBuilder;
+    let kinds: [(&str, Change, Change); 3] = [
+        (
+            "image.guard",
+            |builder| builder.guard(GUARD),
+            |builder| builder,
+        ),
+        (
+            "image.secure_boot",
+            |builder| builder.signature(SignatureKind::Rsa),
+            |builder| builder,
+        ),
+        (
+            "image.secure_boot",
+            |builder| builder.signature(SignatureKind::Rsa),
+            |builder| builder.signature(SignatureKind::Ecdsa),
+        ),
+    ];
+    for (code, has, loses) in kinds {
+        let mut lamp = Lamp::trusting(&[&owner]);
+        // From an image without to one with it is no step back.
+        let first = signed(&owner, "1.1.0", made("1.1.0", has));
+        lamp.is_offered(&first).await.is_installed("1.1.0");
+        let loser = signed(&owner, "1.2.0", made("1.2.0", loses));
+        let answer = lamp.is_offered(&loser).await;
+        answer.fails(code);
+        let keeper = signed(&owner, "1.3.0", made("1.3.0", has));
+        lamp.is_offered(&keeper).await.is_installed("1.3.0");
+    }
 }

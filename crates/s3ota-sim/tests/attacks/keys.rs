@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use p256::ecdsa::Signature;
 use s3ota::manifest::{Manifest, ManifestDocument, Rollout};
-use s3ota::{Agent, Config, NoUpdate, Patience, Schedule, Updater, Workspace};
+use s3ota::{Agent, Chip, Config, NoUpdate, Patience, Schedule, Updater, Workspace};
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Object};
 use crate::field::*;
 use crate::network::{Network, PORT};
-use crate::support::{IMPATIENT, firmware};
+use crate::support::{IMPATIENT, Reply, firmware, status};
 
 /// The code of every refusal for the sake of the signature.
 const SIGNATURE: &str = "release.signature";
@@ -366,4 +366,95 @@ async fn firmware_that_trusts_no_key_in_use_is_not_confirmed() {
         let _ = timeout(time, agent.run(&mut (), pending)).await;
         assert_eq!(agent.updater().is_on_trial().await, Ok(!confirmed));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn firmware_that_would_refuse_its_own_successor_is_not_confirmed() {
+    let owner = Owner::new(1);
+    let signed = owner.signs(&release("1.1.0"), |document| {
+        document.serial = Some(1);
+        document.board = Some("lamp-2".into());
+        document.channel = Some(CHANNEL.into());
+    });
+    let held = signed.clone();
+    let network = Network::new(move |request, _| at_port(&held, PORT).answer(request).into());
+    let mut flash = Flash::in_memory(Setup::default().flash(&firmware("1.0.0")).unwrap());
+    let hooks = &mut ();
+    let install = network.install(&mut flash, 0x1_0000, "1.0.0", IMPATIENT, hooks);
+    install.await.unwrap();
+    let mut on_trial = VirtualDevice::new(flash);
+    let running = on_trial.power_on().unwrap();
+    let keys = [owner.key()];
+    // A slip in what the new firmware was configured with, or an image that is not there.
+    type Slip = fn(&mut Config<'_>);
+    let cases: [(&str, Slip, bool, bool); 7] = [
+        ("no slip", |_| {}, true, true),
+        ("board", |config| config.board = Some("lamp2"), true, false),
+        (
+            "channel",
+            |config| config.channel = Some("stabel"),
+            true,
+            false,
+        ),
+        ("chip", |config| config.chip = Chip::Esp32C6, true, false),
+        ("key", |config| config.release_keys = &[], true, true),
+        ("the image is gone", |_| {}, false, false),
+        (
+            "right board",
+            |config| config.board = Some("lamp-2"),
+            true,
+            true,
+        ),
+    ];
+    for (slip, settings, image, confirmed) in cases {
+        let held = signed.clone();
+        let network = Network::new(move |request, _| match Object::of(request) {
+            Object::Image if !image => Reply::Send(status("403 Forbidden", "")),
+            _ => at_port(&held, PORT).answer(request).into(),
+        });
+        let mut config = Config {
+            release_keys: &keys,
+            ..network.config("1.1.0", Patience::default())
+        };
+        settings(&mut config);
+        let mut flash = Flash::in_memory(on_trial.flash().bytes().to_vec());
+        let device = network.device(&mut flash, running.app.partition.offset);
+        let mut workspace = Box::new(Workspace::new());
+        let mut agent = Agent::new(
+            Updater::new(config, device, &mut workspace),
+            Schedule::default(),
+        );
+        let time = Duration::from_secs(600);
+        let _ = timeout(time, agent.run(&mut (), pending)).await;
+        assert_eq!(
+            agent.updater().is_on_trial().await,
+            Ok(!confirmed),
+            "{slip}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn firmware_is_not_confirmed_by_a_manifest_that_was_brought_back() {
+    let owner = Owner::new(1);
+    let mut lamp = Lamp::trusting(&[&owner]);
+    let first = owner.releases("1.1.0", 1);
+    lamp.is_offered(&owner.releases("1.2.0", 5))
+        .await
+        .is_installed("1.2.0");
+    let flash = lamp.device.flash().bytes().to_vec();
+    let mut device = VirtualDevice::new(Flash::in_memory(flash));
+    let running = device.power_on().unwrap();
+    let network = Network::new(move |request, _| at_port(&first, PORT).answer(request).into());
+    let keys = [owner.key()];
+    let config = Config {
+        release_keys: &keys,
+        ..network.config("1.2.0", IMPATIENT)
+    };
+    let mut flash = Flash::in_memory(device.flash().bytes().to_vec());
+    let parts = network.device(&mut flash, running.app.partition.offset);
+    let mut workspace = Box::new(Workspace::new());
+    let mut updater = Updater::new(config, parts, &mut workspace);
+    let error = updater.prove().await.unwrap_err();
+    assert_eq!(error.code(), "release.replayed");
 }

@@ -15,9 +15,10 @@ mod keys;
 mod memory;
 #[path = "../support/network.rs"]
 mod network;
-mod review;
+
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 mod time;
 mod versions;
+mod wear;

@@ -218,3 +218,91 @@ async fn memory_outlives_full_logs() {
         assert_eq!(life.boots(&mut flash).await.1, "2.0.0");
     }
 }
+
+/// A device that is offered releases by an owner who signs one of them again and again.
+struct Offered {
+    flash: Flash,
+    bootloader: Bootloader,
+}
+
+impl Offered {
+    fn new(bootloader: Bootloader) -> Self {
+        let mut bytes = Setup::from_csv(PARTITIONS)
+            .unwrap()
+            .flash(&small("1.0.0"))
+            .unwrap();
+        bytes.truncate(END);
+        Self {
+            flash: Flash::in_memory(bytes),
+            bootloader,
+        }
+    }
+
+    /// Starts until something runs that is not given up: where, and its version.
+    async fn starts(&mut self) -> (u32, String) {
+        loop {
+            let app = self.bootloader.boot(&mut self.flash).unwrap();
+            let at = app.partition.offset;
+            if boot_guard(&mut self.flash, at, 3).await.unwrap() != Boot::GivenUp {
+                return (at, app.image.descriptor.unwrap().version().to_owned());
+            }
+        }
+    }
+
+    async fn is_offered(&mut self, version: &str, serial: u64) -> Result<Outcome, Error> {
+        let (at, runs) = self.starts().await;
+        assert_eq!(runs, "1.0.0");
+        let owner = owner();
+        let signed = owner.signs(&release_of(version, small(version)), |document| {
+            document.serial = Some(serial);
+        });
+        let network = Network::new(move |request, _| at_port(&signed, PORT).answer(request).into());
+        let keys = [owner.key()];
+        let config = Config {
+            release_keys: &keys,
+            ..network.config("1.0.0", IMPATIENT)
+        };
+        let mut workspace = Box::new(Workspace::new());
+        let device = network.device(&mut self.flash, at);
+        Updater::new(config, device, &mut workspace)
+            .install(&mut ())
+            .await
+    }
+
+    /// Takes a release, which never confirms.
+    async fn fails(&mut self, version: &str, serial: u64) {
+        let outcome = self.is_offered(version, serial).await;
+        assert!(matches!(outcome, Ok(Outcome::Installed(_))), "{outcome:?}");
+        while self.starts().await.1 == version {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn release_that_failed_is_not_tried_again_though_it_is_signed_anew() {
+    for Life { bootloader } in both() {
+        let mut device = Offered::new(bootloader);
+        device.fails("1.1.0", 1).await;
+        // More often than the logs have room for.
+        for serial in 2..300 {
+            let outcome = device.is_offered("1.1.0", serial).await;
+            let failed = Ok(Outcome::NoUpdate(NoUpdate::FailedBefore));
+            assert_eq!(outcome, failed, "{bootloader:?}: {serial}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn releases_that_failed_are_remembered_through_others_that_fail() {
+    for Life { bootloader } in both() {
+        let mut device = Offered::new(bootloader);
+        let versions = ["1.1.0", "1.2.0", "1.3.0", "1.4.0", "1.5.0", "1.6.0"];
+        for (serial, version) in (1..).zip(versions) {
+            device.fails(version, serial).await;
+        }
+        for (serial, version) in (100..).zip(versions) {
+            let outcome = device.is_offered(version, serial).await;
+            let failed = Ok(Outcome::NoUpdate(NoUpdate::FailedBefore));
+            assert_eq!(outcome, failed, "{bootloader:?}: {version}");
+        }
+    }
+}
