@@ -2,12 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
-use s3ota::{Boot, Chip, Error, Outcome, Patience, Updater, Workspace, boot_guard};
+use s3ota::{
+    Boot, Chip, Error, NoUpdate, Outcome, Patience, Reset, Updater, Workspace, boot_guard_after,
+};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{BootError, Bootloader, Flash, FlashError, InUnits, Operation, Setup};
 use tokio::runtime::Runtime;
+use tokio::time::sleep;
 
 use crate::bucket::Bucket;
 use crate::network::{Ending, Fault, Network, PORT, Way};
@@ -94,19 +98,27 @@ pub enum Harm {
     Torn,
     /// It runs, but not what it should, or it cannot be updated.
     Stuck,
+    /// What runs is older than what was confirmed, and nobody asked for that.
+    Older,
 }
 
 /// What happens to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It is switched on, or restarted.
+    /// It restarts by itself.
     Boot,
+    /// It is switched off and on.
+    PowerOn,
     /// Its firmware looks for an update.
     Update(Offer),
     /// Its firmware is content.
     Confirm,
     /// Its firmware is not.
     RollBack,
+    /// Its firmware runs well, and did not reach its server.
+    EndBoot,
+    /// The new image turns out to be one that the bootloader refuses.
+    Refuse,
 }
 
 /// What runs after a boot.
@@ -238,6 +250,19 @@ impl Release {
         ];
         let mut all = known.into_iter().chain((1..6).map(Self::Old));
         all.find(|release| release.version() == version)
+    }
+
+    /// Their order, the oldest first.
+    pub fn age(self) -> u8 {
+        match self {
+            Self::First => 0,
+            Self::Old(n) => n,
+            Self::New => 10,
+            Self::Full => 11,
+            Self::Later => 12,
+            Self::Last => 13,
+            Self::Beyond => 14,
+        }
     }
 
     fn length(self) -> usize {
@@ -379,16 +404,36 @@ impl Life {
         for step in steps {
             match (step, running) {
                 (Step::Boot, _) => running = Some(self.boot(flash)?),
+                (Step::PowerOn, _) => running = Some(self.boot_after(Reset::PowerOn, flash)?),
+                (Step::Refuse, _) => self.spoil(flash),
                 (Step::Update(offer), Some(now)) => drop(self.update(flash, now, *offer)?),
-                (Step::Confirm | Step::RollBack, Some(now)) => self.decide(flash, now, *step)?,
+                (Step::Confirm | Step::RollBack | Step::EndBoot, Some(now)) => {
+                    self.decide(flash, now, *step)?;
+                }
                 (_, None) => panic!("nothing runs before a boot"),
             }
         }
         Ok(running)
     }
 
+    /// Spoils the new image, wherever it lies.
+    fn spoil(&self, flash: &mut Flash) {
+        let mut bytes = flash.bytes().to_vec();
+        for at in (SLOT..self.board.size() as u32).step_by(SLOT as usize) {
+            if self.holds(flash, at, Release::New) {
+                bytes[at as usize + 8_000..][..512].fill(0);
+            }
+        }
+        *flash = self.chip(&bytes);
+    }
+
     /// Bootloader and boot guard, with the restarts the guard asks for.
     pub fn boot(&self, flash: &mut Flash) -> Result<Running, Stopped> {
+        self.boot_after(Reset::Crash, flash)
+    }
+
+    fn boot_after(&self, reset: Reset, flash: &mut Flash) -> Result<Running, Stopped> {
+        let mut reset = reset;
         for _ in 0..4 {
             let app = match self.board.bootloader.boot(flash) {
                 Ok(app) => app,
@@ -407,9 +452,9 @@ impl Life {
             };
             let guarded = embassy_futures::block_on(async {
                 match self.board.units {
-                    Units::Words => boot_guard(&mut *flash, at, TRIAL_BOOTS).await,
-                    Units::Of16 => boot_guard(&mut InUnits::<16>(flash), at, TRIAL_BOOTS).await,
-                    Units::Of32 => boot_guard(&mut InUnits::<32>(flash), at, TRIAL_BOOTS).await,
+                    Units::Words => guard(reset, &mut *flash, at).await,
+                    Units::Of16 => guard(reset, &mut InUnits::<16>(flash), at).await,
+                    Units::Of32 => guard(reset, &mut InUnits::<32>(flash), at).await,
                 }
             });
             let boot = match guarded {
@@ -424,6 +469,7 @@ impl Life {
                     on_trial: matches!(boot, Boot::Trial { .. }),
                 });
             }
+            reset = Reset::Crash;
         }
         broken(Harm::Bricked, "it restarts again and again")
     }
@@ -493,9 +539,21 @@ async fn install<F: NorFlash>(
         ..Patience::default()
     };
     let version = running.release.version();
-    network
-        .install(flash, running.at, &version, patience, &mut ())
-        .await
+    let mut workspace = Box::new(Workspace::new());
+    let config = network.config(&version, patience);
+    let mut updater = Updater::new(config, network.device(flash, running.at), &mut workspace);
+    let outcome = updater.install(&mut ()).await;
+    if outcome != Ok(Outcome::NoUpdate(NoUpdate::Resting)) {
+        return outcome;
+    }
+    // A release rests for a day at most.
+    sleep(Duration::from_secs(24 * 60 * 60)).await;
+    updater.install(&mut ()).await
+}
+
+async fn guard<F: NorFlash>(reset: Reset, flash: &mut F, at: u32) -> Result<Boot, Error> {
+    let booted = boot_guard_after(reset, flash, at, TRIAL_BOOTS).await;
+    booted.map(|booted| booted.boot)
 }
 
 async fn decide<F: NorFlash>(flash: F, running: Running, step: Step) -> Result<(), Error> {
@@ -508,6 +566,7 @@ async fn decide<F: NorFlash>(flash: F, running: Running, step: Step) -> Result<(
     match step {
         Step::Confirm => updater.confirm().await.map(drop),
         Step::RollBack => updater.roll_back().await,
-        Step::Boot | Step::Update(_) => unreachable!("no decision"),
+        Step::EndBoot => updater.end_trial_boot().await,
+        Step::Boot | Step::PowerOn | Step::Update(_) | Step::Refuse => unreachable!("no decision"),
     }
 }

@@ -71,7 +71,7 @@ impl Known {
         let may_boot: Vec<_> = [old].into_iter().chain(installed).collect();
         let tried = steps()
             .skip_while(|step| !matches!(step, Step::Update(offer) if offer.is_whole()))
-            .any(|step| matches!(step, Step::Boot));
+            .any(|step| matches!(step, Step::Boot | Step::PowerOn));
         Self {
             confirmed: match scenario.may_be_confirmed {
                 true => may_boot.clone(),
@@ -290,6 +290,12 @@ impl<'l> Promises<'l> {
     /// Boots, and looks whether what boots is what may.
     fn boot(&self, flash: &mut Flash, known: &Known) -> Result<Running, Stopped> {
         let running = self.life.boot(flash)?;
+        if running.release.age() < self.life.board.old().age() {
+            return broken(
+                Harm::Older,
+                format!("older than the old image: {running:?}"),
+            );
+        }
         if !known.may_boot.contains(&running.release) {
             return broken(Harm::Stuck, format!("neither old nor new: {running:?}"));
         }

@@ -26,7 +26,7 @@ pub struct Row {
     /// Updates over TLS that were run to find out.
     pub updates: usize,
     /// Promises broken, by harm.
-    pub harm: [usize; 3],
+    pub harm: [usize; 4],
 }
 
 /// What came of all.
@@ -264,18 +264,20 @@ fn show(operation: &Operation) -> String {
 /// Prints the table, and keeps it beside what cargo builds.
 ///
 /// Cuts in the scenario itself, where the bootloader has no app rollback and where it has; how many of both left flaky bits;
-/// cuts in the recovery after one of them; contents of flash that differed and were judged, and the updates it took.
+/// cuts in the recovery after one of them; contents of flash that differed and were judged, and the updates it took. Then what
+/// came of it; `older` is that something older than the confirmed release runs.
 pub fn print(report: &Report) {
     let mut table = String::new();
-    let mut line = |name: &str, cells: [String; 9]| {
+    let mut line = |name: &str, cells: [String; 10]| {
         let cells: String = cells.iter().map(|cell| format!(" {cell:>8} |")).collect();
         let _ = writeln!(table, "| {name:<45} |{cells}");
     };
     let heads = [
         "cuts", "rollback", "flaky", "again", "states", "updates", "bricked", "torn", "stuck",
+        "older",
     ];
     line("power fails in", heads.map(String::from));
-    line("---", ["---:"; 9].map(String::from));
+    line("---", ["---:"; 10].map(String::from));
     let mut sum = Row {
         name: "all",
         ..Row::default()
@@ -284,7 +286,7 @@ pub fn print(report: &Report) {
         sum.add(row);
     }
     for row in report.rows.iter().chain([&sum]) {
-        let [bricked, torn, stuck] = row.harm;
+        let [bricked, torn, stuck, older] = row.harm;
         let numbers = [
             row.first[0],
             row.first[1],
@@ -295,6 +297,7 @@ pub fn print(report: &Report) {
             bricked,
             torn,
             stuck,
+            older,
         ];
         line(row.name, numbers.map(|number| number.to_string()));
     }
