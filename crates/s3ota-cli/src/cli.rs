@@ -25,6 +25,7 @@ use crate::serve::ServeArgs;
 use crate::shell::{CompletionsArgs, ManArgs};
 use crate::sign::SignArgs;
 use crate::status::StatusArgs;
+use crate::terminal;
 use crate::verify::VerifyArgs;
 use crate::yank::YankArgs;
 
@@ -108,7 +109,7 @@ pub fn report_usage(usage: &clap::Error) -> ExitCode {
         let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
         Output::new(true).usage_error(message);
     } else {
-        let _ = usage.print();
+        terminal::usage(usage);
     }
     if wrong {
         ExitCode::from(2)

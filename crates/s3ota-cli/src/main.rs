@@ -19,7 +19,7 @@
 //! | `demo` | `demo.rs` | all of it in one terminal |
 //!
 //! What commands on a bucket share: `channel.rs`, the one way to change a channel, and `catalogue.rs`, what lies in a bucket.
-//! What people read goes through `output.rs`; what failed is an `error.rs`.
+//! What people read goes through `output.rs`, and to the terminal by `terminal.rs` alone; what failed is an `error.rs`.
 
 mod bucket;
 mod catalogue;
@@ -52,8 +52,10 @@ mod seal;
 mod serve;
 mod shell;
 mod sign;
+mod signature;
 mod status;
 mod table;
+mod terminal;
 mod verify;
 mod yank;
 
@@ -68,6 +70,7 @@ use crate::error::CliError;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    terminal::tame_panics();
     let wants_json = std::env::args().any(|arg| arg == "--json");
     let config = match Config::find() {
         Ok(config) => config,
