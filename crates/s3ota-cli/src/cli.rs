@@ -26,6 +26,7 @@ use crate::shell::{CompletionsArgs, ManArgs};
 use crate::sign::SignArgs;
 use crate::status::StatusArgs;
 use crate::terminal;
+use crate::trust::TrustArgs;
 use crate::verify::VerifyArgs;
 use crate::yank::YankArgs;
 
@@ -77,6 +78,7 @@ pub enum Command {
     #[command(subcommand)]
     Device(DeviceCommand),
     Demo(DemoArgs),
+    Trust(TrustArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
