@@ -72,18 +72,28 @@ pub fn tell_plain(text: &str) {
 
 /// Shows how the command is used, or why it was used wrongly: in colours, unless something in it has to be made harmless.
 pub fn usage(usage: &clap::Error) {
-    let text = usage.render().to_string();
-    match lines(&text) {
-        Cow::Borrowed(_) => {
-            let _ = usage.print();
-        }
-        Cow::Owned(text) => {
-            let _ = match usage.use_stderr() {
-                true => write!(io::stderr(), "{text}"),
-                false => write!(io::stdout(), "{text}"),
-            };
-        }
+    let text = usage.render();
+    if is_painted_only(&text.ansi().to_string()) {
+        let _ = usage.print();
+        return;
     }
+    let text = text.to_string();
+    let _ = match usage.use_stderr() {
+        true => write!(io::stderr(), "{}", lines(&text)),
+        false => write!(io::stdout(), "{}", lines(&text)),
+    };
+}
+
+/// Whether a terminal does no more with a text than to show it in colours.
+fn is_painted_only(text: &str) -> bool {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default();
+    let harmless = |text: &str| lines(text) == text;
+    harmless(first)
+        && parts.all(|part| {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+            rest.strip_prefix('m').is_some_and(harmless)
+        })
 }
 
 /// Whether somebody sits there who can be asked.
@@ -312,6 +322,23 @@ mod tests {
         let inner = text.strip_prefix("\u{1b}[31m").unwrap();
         let inner = inner.strip_suffix("\u{1b}[0m").unwrap();
         assert!(!inner.contains(is_obeyed), "{inner}");
+    }
+
+    #[test]
+    fn help_in_colours_is_told_from_what_hides_in_an_argument() {
+        assert!(is_painted_only("plain\n"));
+        assert!(is_painted_only(
+            "\u{1b}[1m\u{1b}[38;5;9merror:\u{1b}[0m no\n"
+        ));
+        for hidden in [
+            HOSTILE,
+            "\u{1b}[1mx\u{1b}[2J",
+            "\u{1b}[0m\u{9b}2J",
+            "\u{1b}c",
+            "\u{1b}[1m\u{202e}",
+        ] {
+            assert!(!is_painted_only(hidden), "{hidden:?}");
+        }
     }
 
     #[test]
