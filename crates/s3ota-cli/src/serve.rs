@@ -90,6 +90,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
             "access_key": access_key, "secret_key": secret_key,
         }),
     );
+    secret::warn_if_open(server.dir(), out);
     loop {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => break,

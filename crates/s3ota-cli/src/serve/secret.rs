@@ -9,7 +9,7 @@ use std::path::Path;
 use rand_core::{OsRng, RngCore};
 
 use crate::error::CliError;
-use crate::output;
+use crate::output::{self, Output};
 
 /// The file in the server's folder.
 const FILE: &str = "secret-key";
@@ -53,19 +53,30 @@ pub fn of_folder(dir: &Path) -> Result<String, CliError> {
         return Err(CliError::new("serve.secret", message)
             .hint("delete it, and the next start makes another"));
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(&path).map_err(failed)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            let message = format!("{} may be read by others on this machine", path.display());
-            return Err(CliError::new("serve.secret", message).hint(format!(
-                "close it with `chmod 600 {0}`; or delete it, and the next start makes another",
-                path.display()
-            )));
-        }
-    }
     Ok(secret.to_owned())
+}
+
+/// Warns if others on this machine may read the secret. It is no more than a warning: some file systems know no owners.
+pub fn warn_if_open(dir: &Path, out: &Output) {
+    let path = dir.join(FILE);
+    if is_open(&path) {
+        let message = format!("{} may be read by others on this machine", path.display());
+        out.warning(&CliError::new("serve.secret", message).hint(format!(
+            "close it with `chmod 600 {0}`; or delete it, and the next start makes another",
+            path.display()
+        )));
+    }
+}
+
+#[cfg(unix)]
+fn is_open(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open(_: &Path) -> bool {
+    false
 }
 
 #[cfg(test)]
@@ -83,12 +94,9 @@ mod tests {
         {
             use std::os::unix::fs::PermissionsExt;
             let path = one.path().join(FILE);
-            let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let found = fs::metadata(&path).unwrap().permissions().mode();
-            assert_eq!(found & 0o777, 0o600);
-            mode(0o640);
-            assert_eq!(of_folder(one.path()).unwrap_err().code, "serve.secret");
-            mode(0o600);
+            assert!(!is_open(&path));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            assert!(is_open(&path));
         }
         for short in ["", "short\n", "sixteen or more but spaces"] {
             fs::write(one.path().join(FILE), short).unwrap();
