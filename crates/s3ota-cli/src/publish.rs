@@ -4,6 +4,7 @@
 //! image first, its record second, and the channel's manifest, which devices ask for, last.
 
 mod args;
+mod before;
 mod installer;
 mod reach;
 mod release;
@@ -15,6 +16,7 @@ use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
 pub use self::args::PublishArgs;
+pub use self::before::may_be_promoted;
 use self::installer::Installer;
 pub use self::reach::ends_early;
 use self::release::Release;
@@ -52,6 +54,8 @@ pub struct ReleaseOptions {
     pub min_version: Option<String>,
     /// Whether devices shall go back to it.
     pub downgrade: bool,
+    /// Whether it may lack a boot guard where the release before had one.
+    pub drop_guard: bool,
     /// The older libraries whose devices shall find it, too.
     pub also: Vec<Older>,
     /// The older libraries whose devices shall find nothing any more.
@@ -74,6 +78,7 @@ impl ReleaseOptions {
             expires: None,
             min_version: None,
             downgrade: false,
+            drop_guard: false,
             also: Vec::new(),
             not_also: Vec::new(),
             change: ChangeArgs::default(),
@@ -93,6 +98,7 @@ impl ReleaseOptions {
             expires: args.seal.expires,
             min_version: args.min_version.clone(),
             downgrade: args.allow_downgrade,
+            drop_guard: args.drop_guard,
             also: args.also.clone(),
             not_also: args.not_also.clone(),
             change: args.change.clone(),
@@ -231,7 +237,7 @@ pub async fn publish(
 ) -> Result<Published, CliError> {
     options.check(signer.is_some())?;
     let release = Release::of(firmware, options.version.as_deref())?;
-    let plan = Plan::new(&release, options, signer, store, location).await?;
+    let plan = Plan::new(firmware, &release, options, signer, store, location).await?;
 
     let project = release.project.as_deref().unwrap_or("firmware");
     let size = output::bytes(release.size.into());
@@ -337,6 +343,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     async fn new(
+        firmware: &Firmware,
         release: &Release,
         options: &ReleaseOptions,
         signer: Option<&Signer>,
@@ -353,6 +360,12 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         if let Some(current) = &channel.current {
             warnings.extend(release.may_follow(current.bytes(), &options.channel)?);
+        }
+        warnings.extend(firmware::remarks(&firmware.image));
+        if let Some(Ok(current)) = channel.current.as_ref().map(|held| &held.manifest) {
+            let (image, drop) = (&firmware.image, options.drop_guard);
+            let may = before::may_replace(image, current, &channel.name, drop, store, prefix);
+            warnings.extend(may.await?);
         }
         if options.downgrade {
             warnings.retain(|warning| warning.code != "publish.downgrade");

@@ -23,8 +23,8 @@
 //!   [`Verifier`], which demands the SHA-256; the library installs no other.
 //! - It may be told to skip the checks: when waking from deep sleep, at power-on, or always
 //!   (`CONFIG_BOOTLOADER_SKIP_VALIDATE_*`), and while a debugger is attached.
-//! - From v6.1 on it refuses a first segment that is too short for an app description, and on the C2, C6, C61 and H2 any
-//!   image without one, from v5.4 on.
+//! - From v5.4 on it refuses any image without an app description on the C2, C6, C61 and H2; after v6.1, on all chips, a
+//!   first segment that is too short for one.
 //! - It boots a test app, or the factory app after erasing data, when a pin is held (`CONFIG_BOOTLOADER_APP_TEST`,
 //!   `CONFIG_BOOTLOADER_FACTORY_RESET`), and a test app where nothing else boots.
 //! - It starts a watchdog, which restarts the chip if the app does not take it over; and where nothing boots it restarts
