@@ -101,7 +101,8 @@ impl ImageBuilder {
         self
     }
 
-    /// The marker of another boot guard than the virtual device's, at the end of the data.
+    /// The marker of another boot guard than the virtual device's. It lies in reserved bytes of the
+    /// descriptor, or at the end of the data where there is none.
     pub fn guard(mut self, marker: GuardMarker) -> ImageBuilder {
         self.guard = Some(marker);
         self
@@ -160,14 +161,18 @@ impl ImageBuilder {
                 descriptor.max_efuse_block_revision = self.block_revisions.1;
                 descriptor.emit()
             });
-            data.extend(bytes.unwrap_or([0; Descriptor::LEN]));
+            let mut bytes = bytes.unwrap_or([0; Descriptor::LEN]);
+            if let Some(marker) = self.guard {
+                bytes[RESERVED..RESERVED + GuardMarker::LEN].copy_from_slice(&marker.bytes());
+            }
+            data.extend(bytes);
         }
         match &self.payload {
             Payload::Bytes(bytes) => data.extend(bytes),
             Payload::UpTo(length) => self.fill(&mut data, *length),
         }
         data.resize(data.len().next_multiple_of(4), 0);
-        if let Some(marker) = self.guard {
+        if let Some(marker) = self.guard.filter(|_| !self.with_descriptor) {
             data.extend(marker.bytes());
         }
         data.truncate(SEGMENT_CHUNK * usize::from(MAX_SEGMENTS));
@@ -192,9 +197,12 @@ impl ImageBuilder {
         // Take off what is not segment data; 4 bytes are left for the checksum.
         let body = length.saturating_sub(Header::LEN + digest + 4);
         let headers = body.div_ceil(SEGMENT_CHUNK + SEGMENT_HEADER_LEN).max(1);
-        let marker = self.guard.map_or(0, |_| GuardMarker::LEN);
+        let marker = match self.guard {
+            Some(_) if !self.with_descriptor => GuardMarker::LEN,
+            _ => 0,
+        };
         let room = body.saturating_sub(headers * SEGMENT_HEADER_LEN + marker);
-        // A length below that of descriptor and marker keeps them.
+        // A length below the descriptor's keeps the descriptor.
         let least = data.len().max(4);
 
         let seed = Sha256::new()
@@ -254,6 +262,9 @@ impl ImageBuilder {
         image
     }
 }
+
+/// Where `esp_app_desc_t` has nothing but reserved bytes, up to its end (`reserv2`).
+const RESERVED: usize = 184;
 
 /// Most bytes of a segment made here.
 const SEGMENT_CHUNK: usize = 8 * 1024 * 1024;
@@ -379,6 +390,10 @@ mod tests {
             ImageBuilder::new(Chip::Esp32C3, "1").payload(b"kettle"),
             ImageBuilder::new(Chip::Esp32C3, "1").length(0),
             ImageBuilder::new(Chip::Esp32C3, "1").length(50_000),
+            ImageBuilder::new(Chip::Esp32C3, "1").without_descriptor(),
+            ImageBuilder::new(Chip::Esp32C3, "1")
+                .without_descriptor()
+                .length(50_000),
         ] {
             let guard = |builder: &ImageBuilder| verify(&builder.build()).unwrap().guard;
             let virtual_one = GuardMarker::new(GuardMarker::VIRTUAL, 1);
