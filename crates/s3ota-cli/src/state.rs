@@ -69,8 +69,12 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
         true => std::io::stdin().read_to_end(&mut bytes).map(drop),
         false => std::fs::read(file).map(|read| bytes = read),
     };
-    read.map(|()| bytes)
-        .map_err(|error| CliError::file(file, &error))
+    read.map_err(|error| CliError::file(file, &error))?;
+    // With --json, `export` printed it as an event.
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(event) if event["event"] == "state" => Ok(event["state"].to_string().into_bytes()),
+        _ => Ok(bytes),
+    }
 }
 
 fn show(memory: &Memory, out: &Output) {
