@@ -212,6 +212,18 @@ pub async fn history(
     channel: &str,
     limit: usize,
 ) -> Result<Vec<Held>, CliError> {
+    let filed = filed(store, prefix, channel, limit).await?;
+    Ok(filed.into_iter().map(|(_, held)| held).collect())
+}
+
+/// The same with their keys. The order is that of their names, which anyone can give who can write to the bucket: what is
+/// signed goes by what is signed.
+pub async fn filed(
+    store: &Store,
+    prefix: &str,
+    channel: &str,
+    limit: usize,
+) -> Result<Vec<(String, Held)>, CliError> {
     let folder = layout::history_folder(prefix, channel).map_err(named)?;
     let mut names: Vec<(u64, String)> = names(store, &folder)
         .await?
@@ -228,7 +240,7 @@ pub async fn history(
     let objects = get_all(store, keys.collect()).await?;
     Ok(objects
         .into_iter()
-        .map(|(_, object)| Held::of(object))
+        .map(|(key, object)| (key, Held::of(object)))
         .collect())
 }
 

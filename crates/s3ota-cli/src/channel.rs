@@ -3,7 +3,8 @@
 //! Every command that changes a channel does it in the same steps:
 //!
 //! 1. [`Channel::read`]: the manifest that is there, and the entity tag of just this state of it.
-//! 2. [`Channel::stamp`]: the new manifest gets its number, its date, and who does what; where there is a key, it is signed.
+//! 2. [`Channel::stamp`]: the new manifest gets its number, its date, and who does what; where there is a key, it is signed, if
+//!    the [`Desk`] finds nothing against it.
 //! 3. [`Channel::replace`]: the old manifest is filed in the history, and replaced if it is still the one that was read.
 //!    What devices with older libraries read is brought in step afterwards ([`Channel::update_older`]).
 //!
@@ -22,15 +23,18 @@ use sha2::{Digest, Sha256};
 
 pub use self::args::{ChangeArgs, PlaceArgs};
 use self::older::Older;
+use crate::anew::{Desk, Origin};
 use crate::clock;
 use crate::error::CliError;
-use crate::keys::Signer;
 use crate::output::{self, Output};
 use crate::s3::{Condition, Object, Store, Upload};
-use crate::seal::{self, Lifetime, Present};
+use crate::seal::{self, Lifetime};
 
 /// How often a manifest that others change at the same time is tried.
 pub const ATTEMPTS: u32 = 10;
+
+/// The year 2020: no serial before it is a second at which `s3ota` signed.
+const BEGIN: u64 = 1_577_836_800;
 
 /// A channel as it was when it was read.
 #[derive(Debug)]
@@ -92,10 +96,8 @@ pub struct Act<'a> {
     pub from: Option<String>,
     /// Who does it.
     pub by: Option<String>,
-    /// The key that signs.
-    pub signer: Option<&'a Signer>,
-    /// The manifest in the bucket that the new one is made from, if it is: only what the key has signed before is signed anew.
-    pub source: Option<&'a ManifestDocument>,
+    /// What signs, and where the manifest comes from that is signed; `None` if it is not signed.
+    pub signing: Option<(&'a Desk<'a>, Origin)>,
     /// How long the manifest is good for; `None` for the default.
     pub lifetime: Option<Lifetime>,
     /// Whether it may go unsigned onto a channel whose releases are signed.
@@ -155,19 +157,16 @@ impl Channel {
         manifest: &mut ManifestDocument,
         act: &Act<'_>,
     ) -> Result<Option<CliError>, CliError> {
-        if let (Some(signer), Some(source)) = (act.signer, act.source) {
-            signer.must_have_signed(source)?;
-        }
         let warning = self.may_be_signed_so(act)?;
         manifest.channel = Some(self.name.clone());
-        manifest.serial = Some(self.next_serial(clock::now(), act.signer.is_some()));
+        manifest.serial = Some(self.next_serial(clock::now(), act.signing.is_some()));
         manifest.signature = None;
-        let older = act.older.map_or_else(|| self.older(), BTreeSet::clone);
-        Older::write_down(&older, manifest);
+        let kept = self.kept_older(act.signing.map(|(desk, _)| desk))?;
+        Older::write_down(act.older.unwrap_or(&kept), manifest);
         self.describe(manifest, act.action, act.from.as_deref(), act.by.as_deref());
-        if let Some(signer) = act.signer {
-            let present = self.present(act.signer);
-            seal::seal(manifest, &self.name, act.lifetime, present.as_ref(), signer).await?;
+        if let Some((desk, _)) = act.signing {
+            let last = desk.last(self)?;
+            seal::seal(manifest, &self.name, act.lifetime, &last, desk.signer).await?;
         } else if let Some(lifetime) = act.lifetime {
             manifest.expires = lifetime.end()?;
         }
@@ -223,55 +222,44 @@ impl Channel {
         }
     }
 
-    fn present(&self, signer: Option<&Signer>) -> Option<Present> {
-        Present::of(self.current.as_ref()?.bytes(), signer)
+    /// The older libraries whose manifests are kept, as far as the desk believes what names them.
+    pub fn kept_older(&self, desk: Option<&Desk<'_>>) -> Result<BTreeSet<Older>, CliError> {
+        match desk {
+            Some(desk) => Ok(desk.last(self)?.also),
+            None => Ok(self.older()),
+        }
     }
 
     /// Refuses to put an unsigned manifest where signed ones are; warns where another key signed them.
     pub fn may_be_signed_so(&self, act: &Act<'_>) -> Result<Option<CliError>, CliError> {
-        let channel = &self.name;
-        let Some(present) = self.present(act.signer) else {
-            return Ok(None);
-        };
-        let Some(signature) = &present.manifest.signature else {
-            return Ok(None);
-        };
-        let keyid = &signature.keyid;
-        match act.signer {
-            None if act.unsigned => Ok(None),
-            None => {
+        if let Some((desk, _)) = act.signing {
+            desk.present(self)?;
+            return Ok(desk.warning(self));
+        }
+        let manifest = self
+            .current
+            .as_ref()
+            .and_then(|held| held.manifest.as_ref().ok());
+        match manifest.and_then(|manifest| manifest.signature.as_ref()) {
+            Some(signature) if !act.unsigned => {
                 let message = format!(
-                    "the release on the channel {channel} carries a signature by the key {keyid}: devices that trust keys would refuse this one"
+                    "the release on the channel {} carries a signature by the key {}: devices that trust keys would refuse this one",
+                    self.name, signature.keyid
                 );
                 Err(CliError::new("publish.unsigned", message)
                     .hint("sign it with --key; or say --unsigned if that is what you want"))
             }
-            Some(signer) if !signer.key_id().is(keyid) => {
-                let message = format!(
-                    "the release on the channel {channel} carries a signature by the key {keyid}, this one by {}: devices that do not trust \
-                     both would refuse it",
-                    signer.key_id()
-                );
-                Ok(Some(CliError::new("publish.key", message)
-                    .hint("to replace a key, first publish a firmware that trusts both, signed with the old one")))
-            }
-            Some(_) if !present.is_ours => {
-                let message = format!(
-                    "the manifest on the channel {channel} was changed after it was signed"
-                );
-                Ok(Some(CliError::new("publish.key", message).hint(
-                    "find out who writes to your bucket: s3ota verify says more",
-                )))
-            }
-            Some(_) => Ok(None),
+            _ => Ok(None),
         }
     }
 
-    /// Replaces what the channel holds by `manifest`, unless someone else has done so meanwhile.
+    /// Replaces what the channel holds by `manifest`, unless someone else has done so meanwhile. The desk that signed it
+    /// remembers it then.
     pub async fn replace(
         &self,
         store: &Store,
         manifest: &ManifestDocument,
+        desk: Option<&Desk<'_>>,
         public_read: bool,
     ) -> Result<(), CliError> {
         self.try_conditions(store).await?;
@@ -279,6 +267,9 @@ impl Channel {
             self.file(store, held).await?;
         }
         self.put(store, manifest, public_read).await?;
+        if let Some(desk) = desk {
+            desk.remember(self, manifest)?;
+        }
         self.update(Older::of(manifest), store, public_read).await
     }
 
@@ -470,17 +461,19 @@ pub fn since(manifest: &ManifestDocument) -> Option<String> {
 }
 
 /// How long a manifest was to be good for when it was written, so that the next one is for as long; `None` where it
-/// neither ends nor is signed.
+/// neither ends nor is signed, and where that is not known.
 pub fn lifetime(manifest: &ManifestDocument) -> Option<Lifetime> {
-    let begin = manifest.date.as_deref().and_then(clock::seconds);
-    match (manifest.expires, begin) {
-        (Some(end), Some(begin)) => {
-            let time = end.unix_seconds().saturating_sub(begin).max(1);
-            Some(Lifetime::For(Duration::from_secs(time)))
-        }
-        (Some(_), None) => None,
-        (None, _) => manifest.signature.as_ref().map(|_| Lifetime::Never),
-    }
+    let Some(end) = manifest.expires.map(Timestamp::unix_seconds) else {
+        return manifest.signature.as_ref().map(|_| Lifetime::Never);
+    };
+    // The date is not signed: by another one, anyone could make what is signed next good for as long as he likes. The
+    // serial is, and `s3ota` takes the second of signing.
+    let begin = match &manifest.signature {
+        Some(_) => manifest.serial.filter(|serial| *serial > BEGIN),
+        None => manifest.date.as_deref().and_then(clock::seconds),
+    };
+    let time = end.checked_sub(begin?).filter(|time| *time > 0)?;
+    Some(Lifetime::For(Duration::from_secs(time)))
 }
 
 /// The key of the image that a manifest names by its hash.
@@ -525,8 +518,7 @@ mod tests {
         action: "publish",
         from: None,
         by: None,
-        signer: None,
-        source: None,
+        signing: None,
         lifetime: None,
         unsigned: false,
         older: None,
@@ -584,5 +576,35 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(since(&other), other.date);
+    }
+
+    #[test]
+    fn how_long_a_signed_manifest_was_to_be_good_is_read_from_what_is_signed() {
+        let mut signed = manifest("1.0.0");
+        signed.signature = Some(s3ota_manifest::SignatureDocument {
+            keyid: "k".into(),
+            sig: "s".into(),
+        });
+        signed.date = Some("1970-01-01T00:00:00Z".into());
+        assert_eq!(lifetime(&signed), Some(Lifetime::Never));
+        signed.expires = Timestamp::from_unix_seconds(1_800_000_600);
+        assert_eq!(lifetime(&signed), None);
+        for (serial, time) in [
+            (1_800_000_000, Some(600)),
+            (1_800_000_600, None),
+            (1_900_000_000, None),
+            (7, None),
+        ] {
+            signed.serial = Some(serial);
+            let time = time.map(|time| Lifetime::For(Duration::from_secs(time)));
+            assert_eq!(lifetime(&signed), time, "{serial}");
+        }
+        signed.signature = None;
+        signed.date = Some("2027-01-15T08:09:00Z".into());
+        let rest = 1_800_000_600 - clock::seconds("2027-01-15T08:09:00Z").unwrap();
+        assert_eq!(
+            lifetime(&signed),
+            Some(Lifetime::For(Duration::from_secs(rest)))
+        );
     }
 }

@@ -24,6 +24,7 @@ use crate::rollout::RolloutArgs;
 use crate::serve::ServeArgs;
 use crate::shell::{CompletionsArgs, ManArgs};
 use crate::sign::SignArgs;
+use crate::state::StateCommand;
 use crate::status::StatusArgs;
 use crate::terminal;
 use crate::trust::TrustArgs;
@@ -60,6 +61,13 @@ pub enum Command {
     Gateway(Box<GatewayArgs>),
     Keygen(KeygenArgs),
     Pubkey(PubkeyArgs),
+    /// What this host remembers of what its keys have signed
+    ///
+    /// For each key, location and channel: the newest manifests that were signed here or seen to be signed, and the version
+    /// below which devices do not go back. Commands that sign hold it against what lies in the bucket, where somebody may
+    /// have put an older manifest back. It is kept in the user's state directory, or in the folder that S3OTA_STATE names.
+    #[command(subcommand)]
+    State(StateCommand),
     Promote(PromoteArgs),
     Rollout(RolloutArgs),
     Yank(YankArgs),

@@ -14,10 +14,12 @@ use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
 use serde_json::json;
 
+use crate::anew::{Desk, Said};
 use crate::device::{Settings, Station};
 use crate::error::CliError;
 use crate::firmware::Firmware;
 use crate::keys::{self, Signer};
+use crate::memory::Memory;
 use crate::output::{self, Output};
 use crate::publish::{ReleaseOptions, publish};
 use crate::s3::{Location, Upload};
@@ -82,7 +84,9 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         cast.new.version()
     ));
     let options = ReleaseOptions::channel("stable");
-    let published = publish(&cast.new, &options, Some(&owner), &store, &location, out).await?;
+    let memory = Memory::volatile();
+    let desk = Desk::with(memory, &owner, &store, &location, Said::default()).await?;
+    let published = publish(&cast.new, &options, Some(&desk), &store, &location, out).await?;
     station.settings.manifest_url = published.manifest_url;
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
@@ -128,7 +132,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         "5. The owner publishes {}, and it never confirms itself",
         cast.broken.version()
     ));
-    publish(&cast.broken, &options, Some(&owner), &store, &location, out).await?;
+    publish(&cast.broken, &options, Some(&desk), &store, &location, out).await?;
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
     }

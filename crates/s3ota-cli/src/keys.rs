@@ -161,26 +161,6 @@ impl Signer {
         }
     }
 
-    /// Refuses a manifest that is to be signed anew, but was not signed with this key before.
-    ///
-    /// What lies in a bucket, anyone may have put there who can write to it. Signing that would make it the owner's.
-    pub fn must_have_signed(&self, manifest: &ManifestDocument) -> Result<(), CliError> {
-        match verify(manifest.to_json()?.as_bytes(), &[self.key]) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let message = format!(
-                    "{} in the bucket is not signed with the key {}, so it is not signed anew: {error}",
-                    manifest.version,
-                    self.key_id()
-                );
-                Err(CliError::new("sign.untrusted", message).hint(
-                    "publish the firmware that you have with --key; or, where another key of yours signed it, have `s3ota sign \
-                     s3://… --key NEW --release-key OLD.pub` sign it with this one first",
-                ))
-            }
-        }
-    }
-
     /// Signs a manifest: its `signature` is by this key afterwards, and verifies.
     ///
     /// It must name an image with size and SHA-256, as no device takes a signature for less.

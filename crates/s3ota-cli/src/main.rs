@@ -5,6 +5,7 @@
 //! | `publish` | `publish.rs` | puts a firmware and its manifest into a bucket |
 //! | `keygen`, `pubkey` | `keygen.rs` | make a key that signs releases, print its public part |
 //! | `sign` | `sign.rs` | signs a manifest that is there already |
+//! | `state` | `state.rs` | shows what this host remembers of what its keys have signed, and exchanges it with other hosts |
 //! | `verify` | `verify.rs` | judges a release as a device would |
 //! | `presign` | `presign.rs` | renews the URLs of a release in a private bucket |
 //! | `gateway` | `gateway.rs` | gives devices the manifests of a private bucket, with fresh URLs |
@@ -19,9 +20,11 @@
 //! | `demo` | `demo.rs` | all of it in one terminal |
 //! | `trust` | `trust.rs` | approves an `s3ota.toml`; what needs that is in `approval.rs` |
 //!
-//! What commands on a bucket share: `channel.rs`, the one way to change a channel, and `catalogue.rs`, what lies in a bucket.
+//! What commands on a bucket share: `channel.rs`, the one way to change a channel, `catalogue.rs`, what lies in a bucket,
+//! `anew.rs`, what of it is signed anew, and `memory.rs`, what this host remembers of what its keys have signed.
 //! What people read goes through `output.rs`, and to the terminal by `terminal.rs` alone; what failed is an `error.rs`.
 
+mod anew;
 mod approval;
 mod bucket;
 mod catalogue;
@@ -44,6 +47,7 @@ mod inspect;
 mod keygen;
 mod keys;
 mod list;
+mod memory;
 mod output;
 mod presign;
 mod promote;
@@ -55,6 +59,7 @@ mod serve;
 mod shell;
 mod sign;
 mod signature;
+mod state;
 mod state_dir;
 mod status;
 mod table;
@@ -120,6 +125,7 @@ async fn run(cli: Cli, config: &Config, out: &Output) -> Result<(), CliError> {
         Command::Gateway(args) => gateway::run(*args, out).await,
         Command::Keygen(args) => keygen::keygen(&args, out),
         Command::Pubkey(args) => keygen::pubkey(args, out).await,
+        Command::State(command) => state::run(&command, out),
         Command::Promote(args) => promote::run(args, out).await,
         Command::Rollout(args) => rollout::run(args, out).await,
         Command::Yank(args) => yank::run(args, out).await,

@@ -6,6 +6,7 @@ use clap::Args;
 use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
+use crate::anew;
 use crate::channel::{self, Channel};
 use crate::cli::parse_duration;
 use crate::error::CliError;
@@ -17,7 +18,8 @@ use crate::s3::{Location, MAX_PRESIGN, S3Args, Store};
 ///
 /// Writes a fresh URL of the image into the channel's manifest, and prints a fresh URL of the manifest. To be run from cron or
 /// CI before the old ones end. It needs no release key: a signature is over what is installed, not over where it is
-/// fetched, and stays as good as it was.
+/// fetched, and stays as good as it was. It does not renew the URLs of a signed manifest that is of another channel, has expired, or
+/// that this host knows to be an older one.
 ///
 /// The device must learn the manifest's new URL before the old one ends. Where it cannot, let the manifest alone be read by
 /// anyone, and only the images by pre-signed URLs.
@@ -60,6 +62,8 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
 
     let channel = Channel::read(&store, &location.prefix, &args.channel).await?;
     let mut manifest = channel.manifest(&store)?.clone();
+    let place = anew::place(&store, &location).await?;
+    anew::may_be_renewed(&channel, &manifest, &place)?;
     let image_key = image_key(&manifest, &location)?;
     if store.head(&image_key).await?.is_none() {
         let message = format!(

@@ -6,6 +6,7 @@ use clap::Args;
 use s3ota_manifest::{ManifestDocument, Rollout, layout};
 use serde_json::json;
 
+use crate::anew::{self, Desk, FloorArgs, MeantArgs, Origin, Said};
 use crate::catalogue;
 use crate::channel::{self, Act, ChangeArgs, Channel, PlaceArgs, older};
 use crate::cli::parse_duration;
@@ -13,7 +14,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::publish::{self, parse_rollout};
 use crate::s3::{S3Args, Store};
-use crate::seal::SealArgs;
+use crate::seal::{self, SealArgs};
 
 /// Release on one channel what another one serves
 ///
@@ -23,7 +24,8 @@ use crate::seal::SealArgs;
 #[command(after_help = "\
 Examples:
   s3ota promote s3://my-bucket/lamp beta stable
-  s3ota promote s3://my-bucket/lamp beta stable --rollout 5%")]
+  s3ota promote s3://my-bucket/lamp beta stable --rollout 5%
+  s3ota promote s3://my-bucket/lamp beta stable --key kms:alias/lamp-release --version 1.3.0 --min-version 1.1.0")]
 pub struct PromoteArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -53,6 +55,17 @@ pub struct PromoteArgs {
     pub seal: SealArgs,
 
     #[command(flatten)]
+    pub meant: MeantArgs,
+
+    #[command(flatten)]
+    pub floor: FloorArgs,
+
+    /// Devices of the second channel that run a newer version go back to this one, until --expires: a permission that the
+    /// first channel has is not promoted
+    #[arg(long, requires = "expires")]
+    pub allow_downgrade: bool,
+
+    #[command(flatten)]
     pub s3: S3Args,
 }
 
@@ -66,12 +79,35 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         );
         return Err(CliError::new("publish.channel", message).usage());
     }
+    let is_signed = args.change.signs(&args.seal);
+    args.floor.check(is_signed).map_err(CliError::usage)?;
+    if args.allow_downgrade {
+        seal::may_allow_downgrade(&args.seal, is_signed)?;
+    }
     let signer = args.change.signer(&args.seal, &args.s3).await?;
     let (location, store) = args.place.open(&args.s3).await?;
     let prefix = &location.prefix;
+    let said = Said {
+        floor: args.floor.clone(),
+        ..args.meant.said()?
+    };
+    let desk = match &signer {
+        Some(signer) => Some(Desk::open(signer, &store, &location, said).await?),
+        None => None,
+    };
+    let desk = desk.as_ref();
     let source = Channel::read(&store, prefix, &args.from).await?;
     let target = Channel::read(&store, prefix, &args.to).await?;
     let offered = source.manifest(&store)?;
+    let signing = match desk {
+        Some(desk) => {
+            let vouched = desk.vouch(&source, &store, desk.said().version.as_deref())?;
+            desk.present(&target)?;
+            desk.floor_is_known(&store, prefix, &target).await?;
+            Some((desk, Origin::Bucket(vouched)))
+        }
+        None => None,
+    };
     catalogue::refuse_yanked(&store, prefix, &offered.version).await?;
     if let Some(current) = &target.current
         && let Some(warning) = publish::may_follow(offered, current.bytes(), &args.to)?
@@ -91,6 +127,10 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     {
         let serves = current.rollout.unwrap_or(Rollout::EVERYONE);
         if !args.change.dry_run {
+            if let Some(desk) = desk {
+                desk.remember_present(&source)?;
+                desk.remember_present(&target)?;
+            }
             target.update_older(&store, args.change.public_read).await?;
         }
         out.event(
@@ -108,6 +148,10 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         rollout: (rollout != Rollout::EVERYONE).then_some(rollout),
         ..offered.clone()
     };
+    manifest.min_version = args.floor.raise(manifest.min_version)?;
+    if let Some(warning) = anew::end_permission(&mut manifest, args.allow_downgrade) {
+        out.warning(&warning);
+    }
     manifest.url = match args.presign {
         Some(good_for) => presigned(&store, prefix, offered, good_for).await?,
         None if offered.url.contains("X-Amz-Signature=") => {
@@ -124,8 +168,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         action: "promote",
         from: Some(args.from.clone()),
         by: args.change.by(),
-        signer: signer.as_ref(),
-        source: Some(offered),
+        signing,
         lifetime: args.seal.expires.or_else(|| channel::lifetime(offered)),
         unsigned: args.change.unsigned,
         older: None,
@@ -136,8 +179,11 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     let (version, rollout) = (manifest.version.clone(), rollout.to_string());
     if !args.change.dry_run {
         target
-            .replace(&store, &manifest, args.change.public_read)
+            .replace(&store, &manifest, desk, args.change.public_read)
             .await?;
+        if let Some(desk) = desk {
+            desk.remember_present(&source)?;
+        }
         see_that_it_stands(&store, prefix, &manifest).await?;
         channel::warn_of_store(&store, out);
         older::warn(&manifest, out);

@@ -21,13 +21,13 @@ pub use self::before::may_be_promoted;
 use self::installer::Installer;
 pub use self::reach::ends_early;
 use self::release::Release;
+use crate::anew::{Desk, FloorArgs, Origin, Said};
 use crate::catalogue;
 use crate::channel::older::{self, Older};
 use crate::channel::{self, Act, ChangeArgs, Channel};
 use crate::error::CliError;
 use crate::firmware::{self, Firmware};
 use crate::gc::GRACE;
-use crate::keys::Signer;
 use crate::output::{self, Output};
 use crate::s3::{Condition, Location, MAX_PRESIGN, Store, Upload};
 use crate::seal::Lifetime;
@@ -52,7 +52,7 @@ pub struct ReleaseOptions {
     /// How long the manifest is good for; `None` for the default.
     pub expires: Option<Lifetime>,
     /// The version below which devices do not go back any more.
-    pub min_version: Option<String>,
+    pub floor: FloorArgs,
     /// Whether devices shall go back to it.
     pub downgrade: bool,
     /// Whether it may lack a boot guard where the release before had one.
@@ -77,7 +77,7 @@ impl ReleaseOptions {
             public_url: None,
             notes: None,
             expires: None,
-            min_version: None,
+            floor: FloorArgs::default(),
             downgrade: false,
             drop_guard: false,
             also: Vec::new(),
@@ -97,7 +97,7 @@ impl ReleaseOptions {
             public_url: args.public_url.clone(),
             notes: args.notes.clone(),
             expires: args.seal.expires,
-            min_version: args.min_version.clone(),
+            floor: args.floor.clone(),
             downgrade: args.allow_downgrade,
             drop_guard: args.drop_guard,
             also: args.also.clone(),
@@ -108,20 +108,14 @@ impl ReleaseOptions {
 
     /// Refuses what cannot work, before anyone is asked for anything.
     fn check(&self, is_signed: bool) -> Result<(), CliError> {
-        let only_signed = [
-            (self.downgrade, "--allow-downgrade"),
-            (self.min_version.is_some(), "--min-version"),
-        ];
-        if let Some((_, flag)) = only_signed
-            .into_iter()
-            .find(|(given, _)| *given && !is_signed)
-        {
+        if self.downgrade && !is_signed {
             let error = CliError::new(
                 "publish.unsigned",
-                format!("{flag} needs a signature: no device heeds it without"),
+                "--allow-downgrade needs a signature: no device heeds it without",
             );
             return Err(error.hint("sign the release with --key"));
         }
+        self.floor.check(is_signed)?;
         if self.downgrade && self.expires == Some(Lifetime::Never) {
             let error = CliError::new(
                 "publish.expires",
@@ -190,7 +184,7 @@ pub struct Published {
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     let location: Location = args.destination.parse().map_err(CliError::usage)?;
     let options = ReleaseOptions::from_args(&args).map_err(CliError::usage)?;
-    let is_signed = args.seal.key.source().is_some() && !args.change.unsigned;
+    let is_signed = args.change.signs(&args.seal);
     options.check(is_signed).map_err(CliError::usage)?;
     let firmware = firmware::read(&args.firmware)?;
     // What is wrong with the firmware is said before anyone is asked for a passphrase or credentials.
@@ -212,7 +206,16 @@ pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
         false => None,
     };
     let store = Store::connect(&args.s3, &location, None).await?;
-    publish(&firmware, &options, signer.as_ref(), &store, &location, out).await?;
+    let said = Said {
+        newer_is_lost: args.newer_is_lost,
+        floor: options.floor.clone(),
+        ..Said::default()
+    };
+    let desk = match &signer {
+        Some(signer) => Some(Desk::open(signer, &store, &location, said).await?),
+        None => None,
+    };
+    publish(&firmware, &options, desk.as_ref(), &store, &location, out).await?;
     if let Some(installer) = installer.filter(|_| !options.change.dry_run) {
         installer.upload(&store, options.change.public_read).await?;
         let urls = Urls {
@@ -228,18 +231,18 @@ pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Publishes a firmware to a location in a store, signed if there is a signer.
+/// Publishes a firmware to a location in a store, signed if there is a desk to sign at.
 pub async fn publish(
     firmware: &Firmware,
     options: &ReleaseOptions,
-    signer: Option<&Signer>,
+    desk: Option<&Desk<'_>>,
     store: &Store,
     location: &Location,
     out: &Output,
 ) -> Result<Published, CliError> {
-    options.check(signer.is_some())?;
+    options.check(desk.is_some())?;
     let release = Release::of(firmware, options.version.as_deref())?;
-    let plan = Plan::new(firmware, &release, options, signer, store, location).await?;
+    let plan = Plan::new(firmware, &release, options, desk, store, location).await?;
 
     let project = release.project.as_deref().unwrap_or("firmware");
     let size = output::bytes(release.size.into());
@@ -251,14 +254,14 @@ pub async fn publish(
         out.warning(warning);
     }
     older::warn(&plan.manifest, out);
-    if let Some(signer) = signer {
+    if let Some(desk) = desk {
         let until = plan
             .manifest
             .expires
             .map_or_else(|| "for ever".to_owned(), |end| format!("until {end}"));
         out.say(format_args!(
             "signed    with the key {}, good {until}",
-            signer.key_id()
+            desk.signer.key_id()
         ));
     }
     if options.change.dry_run {
@@ -322,6 +325,8 @@ pub async fn publish(
 /// Everything that will be uploaded, found to be right against what is there.
 struct Plan<'a> {
     store: &'a Store,
+    /// What signs it.
+    desk: Option<&'a Desk<'a>>,
     prefix: &'a str,
     public_read: bool,
     image_key: String,
@@ -348,7 +353,7 @@ impl<'a> Plan<'a> {
         firmware: &Firmware,
         release: &Release,
         options: &ReleaseOptions,
-        signer: Option<&Signer>,
+        desk: Option<&'a Desk<'a>>,
         store: &'a Store,
         location: &'a Location,
     ) -> Result<Self, CliError> {
@@ -359,6 +364,10 @@ impl<'a> Plan<'a> {
         let image_key = layout::image_key(prefix, &version, &release.sha256).map_err(named)?;
 
         let channel = Channel::read(store, prefix, &options.channel).await?;
+        if let Some(desk) = desk {
+            desk.present(&channel)?;
+            desk.floor_is_known(store, prefix, &channel).await?;
+        }
         let mut warnings = Vec::new();
         if let Some(current) = &channel.current {
             warnings.extend(release.may_follow(current.bytes(), &options.channel)?);
@@ -383,15 +392,14 @@ impl<'a> Plan<'a> {
         let urls = Urls { store, options };
         let lasting = urls.lasting(&image_key).await?;
         let mut manifest = release.manifest(&lasting, options)?;
-        let mut kept = channel.older();
+        let mut kept = channel.kept_older(desk)?;
         kept.extend(&options.also);
         kept.retain(|library| !options.not_also.contains(library));
         let act = Act {
             action: "publish",
             from: None,
             by: options.change.by(),
-            signer,
-            source: None,
+            signing: desk.map(|desk| (desk, Origin::ThisHost)),
             lifetime: options.expires,
             unsigned: options.change.unsigned,
             older: Some(&kept),
@@ -408,6 +416,7 @@ impl<'a> Plan<'a> {
         }
         Ok(Self {
             store,
+            desk,
             prefix,
             public_read,
             manifest_url: urls.for_devices(&channel.key).await?,
@@ -566,7 +575,7 @@ impl<'a> Plan<'a> {
     async fn upload_manifest(&self, release: &Release, out: &Output) -> Result<(), CliError> {
         let replaced = self
             .channel
-            .replace(self.store, &self.manifest, self.public_read)
+            .replace(self.store, &self.manifest, self.desk, self.public_read)
             .await;
         if let Err(error) = replaced {
             // What keeps this release from following the other one is the better reason.

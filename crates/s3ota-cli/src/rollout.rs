@@ -4,13 +4,14 @@ use clap::Args;
 use s3ota_manifest::Rollout;
 use serde_json::json;
 
+use crate::anew::{self, Desk, MeantArgs, Origin};
 use crate::channel::{self, Act, ChangeArgs, Channel, PlaceArgs, older};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::promote::see_that_it_stands;
 use crate::publish::parse_rollout;
 use crate::s3::S3Args;
-use crate::seal::SealArgs;
+use crate::seal::{self, SealArgs};
 
 /// Say how many percent of a channel's devices take its release
 ///
@@ -21,7 +22,8 @@ use crate::seal::SealArgs;
 Examples:
   s3ota rollout s3://my-bucket/lamp 5%
   s3ota rollout s3://my-bucket/lamp 100%
-  s3ota rollout s3://my-bucket/lamp pause --channel beta")]
+  s3ota rollout s3://my-bucket/lamp pause --channel beta
+  s3ota rollout s3://my-bucket/lamp 25% --key kms:alias/lamp-release --version 1.3.0")]
 pub struct RolloutArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -41,6 +43,14 @@ pub struct RolloutArgs {
     pub seal: SealArgs,
 
     #[command(flatten)]
+    pub meant: MeantArgs,
+
+    /// Devices that run a newer version go back to this one, until --expires: if the release had said so before, that ends
+    /// with this change unless it is said again
+    #[arg(long, requires = "expires")]
+    pub allow_downgrade: bool,
+
+    #[command(flatten)]
     pub s3: S3Args,
 }
 
@@ -51,10 +61,25 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
         percent => percent,
     };
     let rollout = parse_rollout(percent).map_err(CliError::usage)?;
+    if args.allow_downgrade {
+        seal::may_allow_downgrade(&args.seal, args.change.signs(&args.seal))?;
+    }
     let signer = args.change.signer(&args.seal, &args.s3).await?;
     let (location, store) = args.place.open(&args.s3).await?;
+    let desk = match &signer {
+        Some(signer) => Some(Desk::open(signer, &store, &location, args.meant.said()?).await?),
+        None => None,
+    };
+    let desk = desk.as_ref();
     let channel = Channel::read(&store, &location.prefix, &args.channel).await?;
     let current = channel.manifest(&store)?;
+    let signing = match desk {
+        Some(desk) => {
+            let vouched = desk.vouch(&channel, &store, desk.said().version.as_deref())?;
+            Some((desk, Origin::Bucket(vouched)))
+        }
+        None => None,
+    };
     let before = current.rollout.unwrap_or(Rollout::EVERYONE);
     let (version, name) = (current.version.clone(), &args.channel);
     let paused = rollout.to_string() == "0";
@@ -67,8 +92,11 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
             }),
         );
     };
-    if rollout == before {
+    if rollout == before && !args.allow_downgrade {
         if !args.change.dry_run {
+            if let Some(desk) = desk {
+                desk.remember_present(&channel)?;
+            }
             channel
                 .update_older(&store, args.change.public_read)
                 .await?;
@@ -79,12 +107,14 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     }
     let mut manifest = current.clone();
     manifest.rollout = (rollout != Rollout::EVERYONE).then_some(rollout);
+    if let Some(warning) = anew::end_permission(&mut manifest, args.allow_downgrade) {
+        out.warning(&warning);
+    }
     let act = Act {
         action: if paused { "pause" } else { "rollout" },
         from: Some(format!("{before}%")),
         by: args.change.by(),
-        signer: signer.as_ref(),
-        source: Some(current),
+        signing,
         lifetime: args.seal.expires.or_else(|| channel::lifetime(current)),
         unsigned: args.change.unsigned,
         older: None,
@@ -100,7 +130,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
         return Ok(());
     }
     channel
-        .replace(&store, &manifest, args.change.public_read)
+        .replace(&store, &manifest, desk, args.change.public_read)
         .await?;
     see_that_it_stands(&store, &location.prefix, &manifest).await?;
     channel::warn_of_store(&store, out);

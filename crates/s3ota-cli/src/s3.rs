@@ -335,6 +335,13 @@ impl Store {
         self.is_aws
     }
 
+    /// The host and port of the service; `None` for AWS, where a bucket's name says enough.
+    pub async fn service(&self) -> Result<Option<String>, CliError> {
+        let url = self.object_url("x").await?;
+        let is_aws = is_aws_host(host(&url));
+        Ok((!is_aws).then(|| authority(&url).to_ascii_lowercase()))
+    }
+
     /// Whether the service was found to know no conditional writes.
     pub fn ignores_conditions(&self) -> bool {
         self.ignores_conditions.load(Ordering::Relaxed)
@@ -402,9 +409,13 @@ fn seconds(time: &aws_sdk_s3::primitives::DateTime) -> Option<u64> {
     u64::try_from(time.secs()).ok()
 }
 
-fn host(url: &str) -> &str {
+fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
+fn host(url: &str) -> &str {
+    let authority = authority(url);
     authority.split(':').next().unwrap_or(authority)
 }
 

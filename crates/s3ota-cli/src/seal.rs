@@ -5,12 +5,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use s3ota_manifest::{Manifest, ManifestDocument, Timestamp, Version};
+use s3ota_manifest::{ManifestDocument, Timestamp, Version};
 
+use crate::anew::Last;
 use crate::cli::parse_duration;
 use crate::clock;
 use crate::error::CliError;
 use crate::keys::{KeyArgs, Signer};
+use crate::memory;
 
 /// How long a signed manifest is good for, unless something else is said: a year.
 ///
@@ -66,61 +68,35 @@ impl Lifetime {
     }
 }
 
-/// A manifest that a channel holds, as far as it can be believed.
-#[derive(Debug)]
-pub struct Present {
-    /// What it says, whoever says it.
-    pub manifest: ManifestDocument,
-    /// Whether it is signed with the key that is at hand.
-    pub is_ours: bool,
-}
-
-impl Present {
-    /// Reads what a channel holds; `None` where no device could read it.
-    pub fn of(json: &[u8], signer: Option<&Signer>) -> Option<Self> {
-        let manifest = ManifestDocument::parse(json).ok()?;
-        let mut json = json.to_vec();
-        let parsed = Manifest::parse(&mut json).ok()?;
-        let is_ours = signer.is_some_and(|signer| parsed.verify(&[signer.key()]).is_ok());
-        Some(Self { manifest, is_ours })
-    }
-}
-
 /// Makes a manifest the next one of a channel, and signs it.
 ///
-/// Its serial is this second, or the one it has, or one more than the present manifest's, whatever is most. Nothing is taken over from a
-/// manifest that was not signed with this key: with a serial near the end of all numbers in it, its writer would
-/// have us sign one after which no other can come.
+/// Its serial is this second, or the one it has, or one more than the last one's, whatever is most. What the last one was,
+/// the [`Desk`](crate::anew::Desk) says: nothing is taken over from a stranger. With a serial near the end of all numbers he
+/// would have us sign one after which no other can come.
 ///
-/// The version below which devices do not go back never goes down: the present manifest's stays unless this one's is higher.
+/// The version below which devices do not go back never goes down: the last one's stays unless this one's is higher.
 pub async fn seal(
     manifest: &mut ManifestDocument,
     channel: &str,
     lifetime: Option<Lifetime>,
-    present: Option<&Present>,
+    last: &Last,
     signer: &Signer,
 ) -> Result<(), CliError> {
-    let present = present
-        .filter(|present| present.is_ours)
-        .map(|present| &present.manifest);
-    let last = present.and_then(|present| present.serial).unwrap_or(0);
-    let next = last.checked_add(1).ok_or_else(|| {
-        CliError::new("publish.serial", format!("the channel {channel} has the last serial there is, {last}"))
+    let serial = last.serial.unwrap_or(0);
+    let next = serial.checked_add(1).ok_or_else(|| {
+        CliError::new("publish.serial", format!("the channel {channel} has the last serial there is, {serial}"))
             .hint("devices that trust this key take nothing newer on it: sign with another one that they trust")
     })?;
     let least = manifest.serial.unwrap_or(0).max(clock::now());
     manifest.serial = Some(next.max(least));
     manifest.channel = Some(channel.to_owned());
     manifest.expires = lifetime.unwrap_or(DEFAULT_LIFETIME).end()?;
-    raise_floor(manifest, present)?;
+    raise_floor(manifest, last.min_version.as_deref())?;
     signer.sign_manifest(manifest).await
 }
 
-/// Takes the present manifest's least version over if it is higher, and refuses a release that is below its own.
-fn raise_floor(
-    manifest: &mut ManifestDocument,
-    present: Option<&ManifestDocument>,
-) -> Result<(), CliError> {
+/// Takes the last least version over if it is higher, and refuses a release that is below its own.
+fn raise_floor(manifest: &mut ManifestDocument, last: Option<&str>) -> Result<(), CliError> {
     let parse = |text: &str| {
         let wrong =
             |error| CliError::new("publish.min_version", format!("--min-version: {error}")).usage();
@@ -128,29 +104,35 @@ fn raise_floor(
             .map(|version| version.to_string())
             .map_err(wrong)
     };
-    let mut floors = Vec::new();
-    for floor in [
-        manifest.min_version.as_deref(),
-        present.and_then(|present| present.min_version.as_deref()),
-    ] {
-        floors.extend(floor.map(parse).transpose()?);
-    }
-    let floor = floors
-        .into_iter()
-        .reduce(|a, b| match (Version::parse(&a), Version::parse(&b)) {
-            (Ok(first), Ok(second)) if first < second => b,
-            _ => a,
-        });
+    let given = manifest.min_version.as_deref().map(parse).transpose()?;
+    let floor = memory::highest(given, last.map(parse).transpose()?);
     if let Some(floor) = &floor
         && let (Ok(least), Ok(version)) = (Version::parse(floor), Version::parse(&manifest.version))
         && numbers(&version) < numbers(&least)
     {
         let message = format!("devices do not go below {floor} any more, and this is {version}");
-        return Err(
-            CliError::new("publish.min_version", message).hint("raise the version of the firmware")
-        );
+        return Err(CliError::new("publish.min_version", message).hint(
+            "raise the version of the firmware; or say --no-min-version if new devices shall not be kept from going below",
+        ));
     }
     manifest.min_version = floor;
+    Ok(())
+}
+
+/// Refuses a permission to go back that no device would heed, or that would never end.
+pub fn may_allow_downgrade(args: &SealArgs, is_signed: bool) -> Result<(), CliError> {
+    if !is_signed {
+        let message = "--allow-downgrade needs a signature: no device heeds it without";
+        return Err(CliError::new("publish.unsigned", message)
+            .hint("sign it with --key")
+            .usage());
+    }
+    if args.expires == Some(Lifetime::Never) {
+        let message = "a permission to go back has to end, and --expires says never";
+        return Err(CliError::new("publish.expires", message)
+            .hint("say how long devices may go back, such as --expires 14d")
+            .usage());
+    }
     Ok(())
 }
 
@@ -162,7 +144,10 @@ fn numbers(version: &Version<'_>) -> [u64; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anew::Desk;
+    use crate::channel::Channel;
     use crate::keys;
+    use crate::s3::Object;
     use s3ota_manifest::{HttpsUrl, Sha256Digest};
 
     fn manifest(version: &str) -> ManifestDocument {
@@ -176,8 +161,12 @@ mod tests {
         Signer::from_key(keys::generate())
     }
 
-    fn present(manifest: &ManifestDocument, signer: &Signer) -> Present {
-        Present::of(manifest.to_json().unwrap().as_bytes(), Some(signer)).unwrap()
+    fn last(serial: Option<u64>, floor: Option<&str>) -> Last {
+        Last {
+            serial,
+            min_version: floor.map(str::to_owned),
+            ..Last::default()
+        }
     }
 
     #[test]
@@ -195,56 +184,62 @@ mod tests {
     #[tokio::test]
     async fn serials_go_up_even_if_the_clock_is_behind() {
         let signer = signer();
-        let mut old = manifest("1.0.0");
-        old.serial = Some(clock::now() + 1_000_000);
-        signer.sign_manifest(&mut old).await.unwrap();
+        let ahead = clock::now() + 1_000_000;
         let mut new = manifest("1.1.0");
-        seal(
-            &mut new,
-            "stable",
-            None,
-            Some(&present(&old, &signer)),
-            &signer,
-        )
-        .await
-        .unwrap();
-        assert_eq!(new.serial, old.serial.map(|serial| serial + 1));
+        seal(&mut new, "stable", None, &last(Some(ahead), None), &signer)
+            .await
+            .unwrap();
+        assert_eq!(new.serial, Some(ahead + 1));
         assert_eq!(new.channel.as_deref(), Some("stable"));
         let year = new.expires.unwrap().unix_seconds() - clock::now();
         assert!((31_535_000..=31_536_000).contains(&year), "{year}");
+        let end = seal(
+            &mut new,
+            "stable",
+            None,
+            &last(Some(u64::MAX), None),
+            &signer,
+        )
+        .await;
+        assert_eq!(end.unwrap_err().code, "publish.serial");
     }
 
     #[tokio::test]
     async fn a_strangers_manifest_does_not_carry_the_serial_or_the_floor_forward() {
         let (signer, stranger) = (signer(), signer());
-        for signed in [false, true] {
+        let desk = Desk::without_memory(&signer);
+        for signed_by in [None, Some(&stranger), Some(&signer)] {
             let mut planted = manifest("1.0.0");
             (planted.serial, planted.min_version) = (Some(u64::MAX - 1), Some("1.0.0".into()));
-            if signed {
-                stranger.sign_manifest(&mut planted).await.unwrap();
+            planted.channel = Some("stable".into());
+            if let Some(signer) = signed_by {
+                signer.sign_manifest(&mut planted).await.unwrap();
             }
-            let mut new = manifest("0.9.0");
-            seal(
-                &mut new,
-                "stable",
-                None,
-                Some(&present(&planted, &signer)),
-                &signer,
-            )
-            .await
-            .unwrap();
-            assert!(new.serial.unwrap() <= clock::now(), "{:?}", new.serial);
-            assert_eq!(new.min_version, None);
+            let object = Object {
+                bytes: planted.to_json().unwrap().into_bytes(),
+                etag: None,
+                modified: None,
+            };
+            let channel = Channel::holding("p", "stable", "p/stable.json".into(), object);
+            let last = desk.last(&channel).unwrap();
+            let mut new = manifest("1.1.0");
+            seal(&mut new, "stable", None, &last, &signer)
+                .await
+                .unwrap();
+            if signed_by.map(Signer::key_id) == Some(signer.key_id()) {
+                assert_eq!(new.serial, Some(u64::MAX), "what it has signed counts");
+                assert_eq!(new.min_version.as_deref(), Some("1.0.0"));
+            } else {
+                assert!(new.serial.unwrap() <= clock::now(), "{:?}", new.serial);
+                assert_eq!(new.min_version, None);
+            }
         }
     }
 
     #[tokio::test]
     async fn the_least_version_never_goes_down() {
         let signer = signer();
-        let mut old = manifest("1.5.0");
-        old.min_version = Some("1.4.0".into());
-        signer.sign_manifest(&mut old).await.unwrap();
-        let present = present(&old, &signer);
+        let last = last(None, Some("1.4.0"));
         for (given, floor) in [
             (None, "1.4.0"),
             (Some("1.3"), "1.4.0"),
@@ -253,26 +248,20 @@ mod tests {
         ] {
             let mut new = manifest("1.10.0");
             new.min_version = given.map(str::to_owned);
-            seal(
-                &mut new,
-                "stable",
-                Some(Lifetime::Never),
-                Some(&present),
-                &signer,
-            )
-            .await
-            .unwrap();
+            seal(&mut new, "stable", Some(Lifetime::Never), &last, &signer)
+                .await
+                .unwrap();
             assert_eq!(
                 (new.min_version.as_deref(), new.expires),
                 (Some(floor), None)
             );
         }
         let mut candidate = manifest("1.4.0-rc.1");
-        seal(&mut candidate, "stable", None, Some(&present), &signer)
+        seal(&mut candidate, "stable", None, &last, &signer)
             .await
             .unwrap();
         let mut below = manifest("1.3.9");
-        let refused = seal(&mut below, "stable", None, Some(&present), &signer).await;
+        let refused = seal(&mut below, "stable", None, &last, &signer).await;
         assert_eq!(refused.unwrap_err().code, "publish.min_version");
     }
 }

@@ -7,22 +7,27 @@ use clap::Args;
 use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
-use crate::channel::{ChangeArgs, Channel};
+use crate::anew::{self, Desk, MeantArgs, Origin};
+use crate::channel::{Act, ChangeArgs, Channel};
 use crate::clock;
 use crate::error::CliError;
 use crate::keys::{self, Signer};
+use crate::memory::{Memory, Signed};
 use crate::output::{Output, hex};
 use crate::s3::{Location, S3Args, Store};
-use crate::seal::{self, Lifetime, Present, SealArgs};
+use crate::seal::{self, SealArgs};
 
 /// Sign a manifest, or sign it anew
 ///
 /// A manifest in a bucket is the release of a channel: it gets a new serial and a new date to expire, so that devices believe it
 /// longer; or a new key's signature, when keys are changed. It is signed only if it bears a good signature already, by the same
-/// key or by one given with --release-key: whoever else can write to the bucket must not get things signed.
+/// key or by one given with --release-key, for this channel; if it has not expired; and if it is not older than what this host
+/// has signed or seen signed (`s3ota state show`). A host that knows nothing of the channel must be told which version is
+/// meant, with --version. Whoever else can write to the bucket must not get old things signed anew.
 ///
 /// A manifest in a file is signed as it is; what a device needs and it does not have yet, it gets: a serial, a date to expire
-/// (--expires), and the channel (--channel).
+/// (--expires), and the channel (--channel). Look at it first, above all if it was fetched from a bucket. One that was signed
+/// before must not have expired, nor be known to be an older one.
 ///
 /// Keys that s3ota cannot reach (a smart card, an HSM, a colleague) sign in two steps: --statement prints the bytes to
 /// sign, --signature puts the result into the manifest. The signature is ECDSA over P-256 with SHA-256, in DER: what `openssl
@@ -32,6 +37,7 @@ use crate::seal::{self, Lifetime, Present, SealArgs};
 Examples:
   s3ota sign s3://my-bucket/lamp --key release.key --expires 90d
   s3ota sign s3://my-bucket/lamp --key new.key --release-key old.key.pub
+  s3ota sign s3://my-bucket/lamp --key kms:alias/lamp-release --version 1.3.0
   s3ota sign stable.json --key release.key --channel stable
   s3ota sign stable.json --channel stable --expires 90d --statement > statement.txt
   openssl dgst -sha256 -sign release.pem -out statement.sig statement.txt
@@ -47,6 +53,14 @@ pub struct SignArgs {
 
     #[command(flatten)]
     pub seal: SealArgs,
+
+    #[command(flatten)]
+    pub meant: MeantArgs,
+
+    /// Devices that run a newer version go back to this one, until --expires: a permission that the manifest gave before is not
+    /// signed anew unless it is asked for again
+    #[arg(long, requires = "expires")]
+    pub allow_downgrade: bool,
 
     /// The manifest's number among those of its channel, each higher than the last; by default the present second
     #[arg(long, value_name = "NUMBER")]
@@ -90,6 +104,11 @@ async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     };
     let mut manifest = ManifestDocument::parse(&bytes).map_err(|error| named(error.into()))?;
 
+    anew::is_meant(
+        &manifest,
+        &args.target,
+        args.meant.said()?.version.as_deref(),
+    )?;
     let signature = match &args.signature {
         Some(file) => Some(fs::read(file).map_err(|error| CliError::file(file, &error))?),
         None => {
@@ -117,26 +136,35 @@ async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     if let Some(signature) = signature {
         attach(&mut manifest, args, &signature).map_err(named)?;
     } else {
-        signer(args)
-            .await?
-            .sign_manifest(&mut manifest)
-            .await
-            .map_err(named)?;
+        let signer = signer(args).await?;
+        is_not_known_to_be_older(&ManifestDocument::parse(&bytes)?, &signer, args)?;
+        signer.sign_manifest(&mut manifest).await.map_err(named)?;
     }
     write(path, &manifest)?;
     tell(&manifest, &args.target, out);
     Ok(())
 }
 
-/// Gives a manifest in a file what devices ask of a signed one, where it is not there or shall be another.
+/// Gives a manifest in a file what devices ask of a signed one, where it is not there or shall be another. Refuses what was
+/// signed before for another channel, or has expired since.
 fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliError> {
-    if let Some(channel) = &args.channel {
-        manifest.channel = Some(channel.clone());
+    match (&manifest.channel, &args.channel) {
+        (Some(is), Some(shall_be)) if is != shall_be => {
+            let message = format!(
+                "{} is of the channel {is}, and is not signed for {shall_be}",
+                args.target
+            );
+            return Err(CliError::new("sign.channel", message).hint(format!(
+                "`s3ota promote` puts a release on another channel; or take `channel` out of the file, if it shall be of {shall_be}"
+            )));
+        }
+        (None, None) => {
+            let message = "the manifest does not say on which channel it is, and devices take no signed one of another";
+            return Err(CliError::new("sign.channel", message).hint("say it with --channel stable"));
+        }
+        (is, shall_be) => manifest.channel = shall_be.clone().or_else(|| is.clone()),
     }
-    if manifest.channel.is_none() {
-        let message = "the manifest does not say on which channel it is, and devices take no signed one of another";
-        return Err(CliError::new("sign.channel", message).hint("say it with --channel stable"));
-    }
+    anew::has_not_expired(manifest, &args.target)?;
     manifest.serial = args
         .serial
         .or(manifest.serial)
@@ -144,9 +172,46 @@ fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliE
     if args.seal.expires.is_some() || manifest.expires.is_none() {
         manifest.expires = args.seal.expires.unwrap_or(seal::DEFAULT_LIFETIME).end()?;
     }
-    if manifest.downgrade && manifest.expires.is_none() {
+    if (manifest.downgrade || args.allow_downgrade) && manifest.expires.is_none() {
         let message = "the manifest lets devices go back, and such a permission has to end";
         return Err(CliError::new("publish.expires", message).hint("say until when with --expires"));
+    }
+    if manifest.downgrade && !args.allow_downgrade {
+        let message = format!(
+            "{} lets devices with a newer version go back to {}: that is not signed unless it is asked for",
+            args.target, manifest.version
+        );
+        return Err(CliError::new("sign.downgrade", message)
+            .hint("say --allow-downgrade --expires TIME; or take `downgrade` out of the file"));
+    }
+    manifest.downgrade = args.allow_downgrade;
+    Ok(())
+}
+
+/// Refuses a manifest in a file that this key has signed before, if this host knows a newer one of the same channel.
+fn is_not_known_to_be_older(
+    manifest: &ManifestDocument,
+    signer: &Signer,
+    args: &SignArgs,
+) -> Result<(), CliError> {
+    if args.meant.newer_is_lost {
+        return Ok(());
+    }
+    // Whether its signature is still there makes no difference: it is this statement that was signed.
+    let signed = Signed::of(manifest)?;
+    for (at, known) in Memory::read()?.channels() {
+        // A file does not say of which location it is. Where it was, this host knows.
+        let is_from_here = signer.key_id().is(&at.key) && known.releases().any(|it| *it == signed);
+        if let Some(newest) = known.newest()
+            && is_from_here
+            && *newest != signed
+        {
+            let found = format!(
+                "{} is {} with the serial {}",
+                args.target, signed.version, signed.serial
+            );
+            return Err(anew::replayed(&found, &at.channel, newest));
+        }
     }
     Ok(())
 }
@@ -187,8 +252,11 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     if let Some(flag) = flag {
         let error = CliError::new("cli.usage", format!("{flag} is for a manifest in a file"));
         return Err(error
-            .hint("fetch it with `aws s3 cp`, sign it, and put it back")
+            .hint("fetch it with `aws s3 cp`, look at it, sign it, and put it back")
             .usage());
+    }
+    if args.allow_downgrade {
+        seal::may_allow_downgrade(&args.seal, true)?;
     }
     let location: Location = args.target.parse().map_err(CliError::usage)?;
     let channel = args.channel.as_deref().unwrap_or("stable");
@@ -199,49 +267,32 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         .collect::<Result<Vec<_>, _>>()?;
     let signer = signer(args).await?;
     let store = Store::connect(&args.s3, &location, None).await?;
-    let nothing = || {
-        CliError::new(
-            "sign.nothing",
-            format!("there is no release on the channel {channel} in {location}"),
-        )
-    };
+    let desk = Desk::open(&signer, &store, &location, args.meant.said()?).await?;
+    let desk = desk.trusting(trusted);
     let held = Channel::read(&store, &location.prefix, channel).await?;
-    let current = held.current.as_ref().ok_or_else(nothing)?;
     let key = &held.key;
-
-    let mut trusted_or_own = trusted;
-    trusted_or_own.push(signer.key());
-    keys::verify(current.bytes(), &trusted_or_own).map_err(|error| {
-        CliError::new("sign.untrusted", format!("s3://{}/{key} is not signed by a key that is trusted here: {error}", location.bucket))
-            .hint("if another key of yours signed it, name its public part with --release-key; else publish your firmware again with --key")
-    })?;
-    let mut manifest = ManifestDocument::parse(current.bytes())?;
-    if manifest.downgrade
-        && args
-            .seal
-            .expires
-            .is_none_or(|lifetime| lifetime == Lifetime::Never)
-    {
-        let message = "this release lets devices go back to it, and such a permission has to end";
-        return Err(CliError::new("publish.expires", message)
-            .hint("say how long with --expires")
-            .usage());
+    if held.current.is_none() {
+        let message = format!("there is no release on the channel {channel} in {location}");
+        return Err(CliError::new("sign.nothing", message));
     }
-    let present = Present {
-        manifest: manifest.clone(),
-        is_ours: true,
+    let vouched = desk.vouch(&held, &store, desk.said().version.as_deref())?;
+    let mut manifest = held.manifest(&store)?.clone();
+    if let Some(warning) = anew::end_permission(&mut manifest, args.allow_downgrade) {
+        out.warning(&warning);
+    }
+    let act = Act {
+        action: "sign",
+        from: None,
+        by: ChangeArgs::default().by(),
+        signing: Some((&desk, Origin::Bucket(vouched))),
+        lifetime: args.seal.expires,
+        unsigned: false,
+        older: None,
     };
-    seal::seal(
-        &mut manifest,
-        channel,
-        args.seal.expires,
-        Some(&present),
-        &signer,
-    )
-    .await?;
-    let by = ChangeArgs::default().by();
-    held.describe(&mut manifest, "sign", None, by.as_deref());
-    held.replace(&store, &manifest, args.public_read).await?;
+    // That another key signed what is there is known here: --release-key names it.
+    held.stamp(&mut manifest, &act).await?;
+    held.replace(&store, &manifest, Some(&desk), args.public_read)
+        .await?;
     tell(&manifest, &format!("s3://{}/{key}", location.bucket), out);
     Ok(())
 }

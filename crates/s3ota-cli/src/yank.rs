@@ -7,19 +7,23 @@ use clap::Args;
 use s3ota_manifest::{ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
+use crate::anew::{self, Desk, Origin, Said, Wanted};
 use crate::catalogue::{self, Yank};
 use crate::channel::{self, ATTEMPTS, Act, ChangeArgs, Channel, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
-use crate::keys::Signer;
 use crate::output::Output;
 use crate::s3::{Condition, Location, S3Args, Store, Upload};
-use crate::seal::{Lifetime, SealArgs};
+use crate::seal::{self, SealArgs};
 
 /// Withdraw a release
 ///
 /// The version is marked, for good: it cannot be published or promoted any more. Every channel that serves it goes back to
 /// the release it served before, the newest one that is not withdrawn; a channel that never served another one is paused.
+///
+/// Where releases are signed, that is the release before as this host remembers it (`s3ota state show`): the history lies in the
+/// bucket, where somebody may have changed it. Where this host remembers none, or the bucket says otherwise, name the release to go
+/// back to with --version.
 ///
 /// Devices that run the withdrawn release stay on it: nothing moves them back in silence. Build the good code under a
 /// higher version and publish that; or let them go back with --allow-downgrade, a permission that is signed and ends.
@@ -28,12 +32,14 @@ use crate::seal::{Lifetime, SealArgs};
 Examples:
   s3ota yank s3://my-bucket/lamp 1.3.0 --reason 'loses its Wi-Fi after a day'
   s3ota yank s3://my-bucket/lamp 1.3.0 --dry-run
+  s3ota yank s3://my-bucket/lamp 1.3.0 --key kms:alias/lamp-release --version 1.2.0
   s3ota yank s3://my-bucket/lamp 1.3.0 --allow-downgrade --expires 14d --key release.key")]
 pub struct YankArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
     /// The version to withdraw
+    #[arg(id = "release", value_name = "VERSION")]
     pub version: String,
 
     /// Why, for the history
@@ -50,6 +56,16 @@ pub struct YankArgs {
     #[command(flatten)]
     pub seal: SealArgs,
 
+    /// The version that channels go back to. It must be named where this host does not remember which one it is, as on a fresh
+    /// CI machine
+    #[arg(id = "meant", long = "version", value_name = "VERSION")]
+    pub back_to: Option<String>,
+
+    /// What this host knows to be newer than what lies in the bucket is lost for good, as in a bucket restored from a backup: go
+    /// on from what lies there. Without this, nothing is signed where something older was put back
+    #[arg(long)]
+    pub newer_is_lost: bool,
+
     #[command(flatten)]
     pub s3: S3Args,
 }
@@ -59,24 +75,24 @@ pub async fn run(args: YankArgs, out: &Output) -> Result<(), CliError> {
     let version = Version::parse(&args.version).map_err(|error| {
         CliError::new("publish.version", format!("{}: {error}", args.version)).usage()
     })?;
-    if args.allow_downgrade && args.seal.expires == Some(Lifetime::Never) {
-        let message = "a permission to go back has to end, and --expires says never";
-        return Err(CliError::new("publish.expires", message)
-            .hint("say how long devices may go back, such as --expires 14d")
-            .usage());
+    if args.allow_downgrade {
+        seal::may_allow_downgrade(&args.seal, args.change.signs(&args.seal))?;
     }
+    let said = Said {
+        version: args.back_to.as_deref().map(anew::canonical).transpose()?,
+        newer_is_lost: args.newer_is_lost,
+        ..Said::default()
+    };
     let signer = args.change.signer(&args.seal, &args.s3).await?;
-    if args.allow_downgrade && signer.is_none() {
-        let message = "--allow-downgrade needs a signature: no device heeds it without";
-        return Err(CliError::new("publish.unsigned", message)
-            .hint("sign it with --key")
-            .usage());
-    }
     let (location, store) = args.place.open(&args.s3).await?;
+    let desk = match &signer {
+        Some(signer) => Some(Desk::open(signer, &store, &location, said).await?),
+        None => None,
+    };
     let yank = Yanking {
         version: version.to_string(),
         args: &args,
-        signer: signer.as_ref(),
+        desk: desk.as_ref(),
         store: &store,
         location: &location,
         out,
@@ -94,10 +110,20 @@ pub async fn run(args: YankArgs, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What is to be done to a channel.
+struct Change<'a> {
+    /// The release it goes back to; `None` if it is paused.
+    back: Option<ManifestDocument>,
+    /// What signs it, and that it may be signed.
+    signing: Option<(&'a Desk<'a>, Origin)>,
+    /// What it shall hold.
+    manifest: ManifestDocument,
+}
+
 struct Yanking<'a> {
     version: String,
     args: &'a YankArgs,
-    signer: Option<&'a Signer>,
+    desk: Option<&'a Desk<'a>>,
     store: &'a Store,
     location: &'a Location,
     out: &'a Output,
@@ -117,7 +143,9 @@ impl Yanking<'_> {
         let says = |field: &str, text: &str| {
             manifest.extra.get(field).and_then(|it| it.as_str()) == Some(text)
         };
-        says("action", "yank") && says("from", &self.version)
+        // What it says is not signed; but nobody can go back to something newer.
+        let is_lower = catalogue::by_version(&manifest.version, &self.version).is_lt();
+        is_lower && says("action", "yank") && says("from", &self.version)
     }
 
     fn dry_run(&self) -> bool {
@@ -125,53 +153,70 @@ impl Yanking<'_> {
     }
 
     /// What is done to a channel that serves it.
-    fn act<'a>(
-        &'a self,
-        lifetime: Option<Lifetime>,
-        source: Option<&'a ManifestDocument>,
-    ) -> Act<'a> {
+    fn act<'a>(&self, current: &ManifestDocument, change: &Change<'a>) -> Act<'a> {
         Act {
             action: "yank",
             from: Some(self.version.clone()),
             by: self.args.change.by(),
-            signer: self.signer,
-            source,
-            lifetime: self.args.seal.expires.or(lifetime),
+            signing: change.signing,
+            lifetime: self
+                .args
+                .seal
+                .expires
+                .or_else(|| channel::lifetime(current)),
             unsigned: self.args.change.unsigned,
             older: None,
         }
     }
 
-    /// A version that nobody released is most likely misspelt; and where a signature is needed, that is said before
-    /// anything is done.
+    /// A version that nobody released is most likely misspelt; and what is in the way of signing is said before anything is
+    /// done.
     async fn must_be_possible(&self) -> Result<(), CliError> {
         let wanted = std::slice::from_ref(&self.version);
         let recorded = catalogue::records(self.store, self.prefix(), wanted).await?;
         // One that was published by hand has no record.
         let mut exists = !recorded.is_empty();
-        for channel in catalogue::channels(self.store, self.prefix()).await? {
-            if let Ok(manifest) = channel.manifest(self.store)
-                && self.is_yanked(manifest)
+        let channels = catalogue::channels(self.store, self.prefix()).await?;
+        for channel in &channels {
+            let Ok(manifest) = channel.manifest(self.store) else {
+                continue;
+            };
+            exists |= self.is_yanked(manifest);
+            if let Some(change) = self.change(channel).await?
+                && let Some(warning) = channel.may_be_signed_so(&self.act(manifest, &change))?
             {
-                exists = true;
-                if let Some(signer) = self.signer
-                    && self
-                        .newest_good(&channel, manifest.min_version.as_deref())
-                        .await?
-                        .is_none()
-                {
-                    signer.must_have_signed(manifest)?;
-                }
-                if let Some(warning) = channel.may_be_signed_so(&self.act(None, None))? {
-                    self.out.warning(&warning);
-                }
+                self.out.warning(&warning);
             }
+        }
+        if let Some(desk) = self.desk {
+            self.nothing_is_hidden(desk, &channels)?;
         }
         if exists {
             return Ok(());
         }
         let message = format!("there is no release {} at {}", self.version, self.location);
         Err(CliError::new("release.unknown", message).hint("`s3ota list` shows the ones there are"))
+    }
+
+    /// Refuses where a channel does not show what this host knows it serves: it would be left with what is withdrawn, once that
+    /// is put back.
+    fn nothing_is_hidden(&self, desk: &Desk<'_>, channels: &[Channel]) -> Result<(), CliError> {
+        for channel in channels {
+            desk.present(channel)?;
+        }
+        for (name, newest) in desk.channels() {
+            if newest.version != self.version || self.args.newer_is_lost {
+                continue;
+            }
+            match channels.iter().find(|channel| channel.name == name) {
+                Some(channel) => desk.must_have_signed(channel)?,
+                None => {
+                    let found = format!("there is no manifest of {name} at {}", self.location);
+                    return Err(anew::replayed(&found, &name, &newest));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Marks the version, once and for all.
@@ -206,44 +251,111 @@ impl Yanking<'_> {
         ));
         self.out
             .event("yanked", json!({ "version": version, "existed": existed }));
-        Ok(())
+        match self.desk {
+            Some(desk) => desk.remember_yanked(version),
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be done to a channel, if anything is.
+    async fn change(&self, channel: &Channel) -> Result<Option<Change<'_>>, CliError> {
+        let Ok(current) = channel.manifest(self.store) else {
+            return Ok(None);
+        };
+        let vouch = |meant: Option<&str>| match self.desk {
+            Some(desk) => {
+                let vouched = desk.vouch(channel, self.store, meant)?;
+                Ok(Some((desk, Origin::Bucket(vouched))))
+            }
+            None => Ok::<_, CliError>(None),
+        };
+        if !self.is_yanked(current) {
+            if !(self.args.allow_downgrade && self.went_back(current) && !current.downgrade) {
+                return Ok(None);
+            }
+            let meant = self.desk.and_then(|desk| desk.said().version.as_deref());
+            return Ok(Some(Change {
+                back: Some(current.clone()),
+                signing: vouch(meant)?,
+                manifest: current.clone(),
+            }));
+        }
+        if let Some(change) = self.back(channel, current).await? {
+            return Ok(Some(change));
+        }
+        let paused = Rollout::from_percent(0).ok();
+        if current.rollout == paused {
+            return Ok(None);
+        }
+        // A channel without a good one is paused. Which version it serves, the command line has named.
+        Ok(Some(Change {
+            back: None,
+            signing: vouch(Some(&self.version))?,
+            manifest: ManifestDocument {
+                rollout: paused,
+                ..current.clone()
+            },
+        }))
+    }
+
+    /// What a channel that serves the version goes back to, if to anything.
+    async fn back(
+        &self,
+        channel: &Channel,
+        current: &ManifestDocument,
+    ) -> Result<Option<Change<'_>>, CliError> {
+        let wanted = |floor| Wanted {
+            yanked: &self.version,
+            floor,
+        };
+        let Some(desk) = self.desk else {
+            let wanted = wanted(current.min_version.as_deref());
+            let good = anew::newest_good(self.store, self.prefix(), channel, &wanted).await?;
+            return Ok(good.map(|good| Change {
+                back: Some(good.clone()),
+                signing: None,
+                manifest: good,
+            }));
+        };
+        // Before anything of it counts: the history is what came before this one.
+        desk.must_have_signed(channel)?;
+        let floor = desk.last(channel)?.min_version;
+        let wanted = wanted(floor.as_deref());
+        let ancestor = desk.ancestor(self.store, self.prefix(), channel, &wanted);
+        Ok(ancestor.await?.map(|(good, vouched)| Change {
+            back: Some(good.clone()),
+            signing: Some((desk, Origin::Bucket(vouched))),
+            manifest: good,
+        }))
     }
 
     /// Lets a channel go back to what it served before, if it serves the version. Says whether it did.
     async fn take_off(&self, mut channel: Channel) -> Result<bool, CliError> {
         for _ in 0..ATTEMPTS {
-            let Ok(current) = channel.manifest(self.store) else {
-                return Ok(false);
-            };
-            let (back, mut manifest) = if self.is_yanked(current) {
-                let floor = current.min_version.as_deref();
-                let back = self.newest_good(&channel, floor).await?;
-                if back.is_none() && current.rollout == Rollout::from_percent(0).ok() {
-                    return self.leave(&channel).await;
-                }
-                // A channel without a good one is paused.
-                let paused = || ManifestDocument {
-                    rollout: Rollout::from_percent(0).ok(),
-                    ..current.clone()
-                };
-                let manifest = back.clone().unwrap_or_else(paused);
-                (back, manifest)
-            } else if self.args.allow_downgrade && self.went_back(current) && !current.downgrade {
-                (Some(current.clone()), current.clone())
-            } else {
+            let Some(change) = self.change(&channel).await? else {
                 return self.leave(&channel).await;
             };
-            let source = back.clone().unwrap_or_else(|| current.clone());
+            let act = self.act(channel.manifest(self.store)?, &change);
+            let Change {
+                back, mut manifest, ..
+            } = change;
             manifest.downgrade = back.is_some() && self.args.allow_downgrade;
-            let act = self.act(channel::lifetime(current), Some(&source));
             channel.stamp(&mut manifest, &act).await?;
             if !self.dry_run() {
                 match channel
-                    .replace(self.store, &manifest, self.args.change.public_read)
+                    .replace(
+                        self.store,
+                        &manifest,
+                        self.desk,
+                        self.args.change.public_read,
+                    )
                     .await
                 {
                     // Someone changed the channel meanwhile: look again at what it serves.
                     Err(error) if error.code == "s3.conflict" => {
+                        if let Some(desk) = self.desk {
+                            desk.look_again()?;
+                        }
                         channel = Channel::read(self.store, self.prefix(), &channel.name).await?;
                         continue;
                     }
@@ -269,45 +381,6 @@ impl Yanking<'_> {
                 .await?;
         }
         Ok(false)
-    }
-
-    /// What the channel served last before that version, that is not withdrawn, whose image is still there, and that
-    /// devices are not forbidden to go back to.
-    async fn newest_good(
-        &self,
-        channel: &Channel,
-        floor: Option<&str>,
-    ) -> Result<Option<ManifestDocument>, CliError> {
-        let yanked = catalogue::yanked(self.store, self.prefix()).await?;
-        let history =
-            catalogue::history(self.store, self.prefix(), &channel.name, usize::MAX).await?;
-        let good = history
-            .iter()
-            .rev()
-            .filter_map(|held| held.manifest.as_ref().ok())
-            // Anyone who can write to the bucket could have filed one.
-            .filter(|manifest| {
-                self.signer
-                    .is_none_or(|signer| signer.must_have_signed(manifest).is_ok())
-            })
-            .filter(|manifest| !self.is_yanked(manifest) && !yanked.contains(&manifest.version))
-            .filter(|manifest| {
-                floor.is_none_or(|floor| catalogue::by_version(floor, &manifest.version).is_le())
-            });
-        for manifest in good {
-            let key = channel::image_key(self.prefix(), &manifest.version, manifest.sha256);
-            let there = match key {
-                Some(key) if manifest.url.contains(&layout::url_path(&key)) => {
-                    self.store.head(&key).await?.is_some()
-                }
-                // It lies elsewhere, for its owner to look after.
-                _ => true,
-            };
-            if there {
-                return Ok(Some(manifest.clone()));
-            }
-        }
-        Ok(None)
     }
 
     fn tell(&self, name: &str, back: Option<&ManifestDocument>) {

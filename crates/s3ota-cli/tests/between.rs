@@ -90,6 +90,13 @@ impl Bench {
         self.manifest(&format!("lamp/{channel}.json")).await.version
     }
 
+    async fn read_if_there(&self, key: &str) -> Option<Vec<u8>> {
+        match self.has(key).await {
+            true => Some(self.read(key).await.2),
+            false => None,
+        }
+    }
+
     async fn has(&self, part: &str) -> bool {
         self.keys().await.iter().any(|key| key.contains(part))
     }
@@ -160,6 +167,37 @@ async fn a_yank_is_not_stopped_by_who_changes_the_channel() {
     assert_eq!(run.status, 0, "{:?}", run.events);
     assert_eq!(theirs.error(), "publish.yanked", "and who did so is told");
     assert_eq!(bench.version("stable").await, "1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_back_between_the_look_and_the_write_is_not_signed_anew_either() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.key("release");
+    let key = ["--key", "release.key"];
+    let mut older = Vec::new();
+    for version in ["1.0.0", "1.1.0"] {
+        let image = bench.image(version, version);
+        let publish = ["publish", &image, PLACE];
+        older.push(bench.read_if_there("lamp/stable.json").await);
+        bench.s3ota(&[&publish[..], &key].concat()).published();
+    }
+    let older = older.pop().flatten().unwrap();
+    let (client, handle) = (bench.client.clone(), tokio::runtime::Handle::current());
+    let body = older.clone();
+    let deed = move || {
+        let put = client
+            .put_object()
+            .bucket("firmware")
+            .key("lamp/stable.json");
+        handle.block_on(put.body(body.into()).send()).unwrap();
+    };
+    let rollout = ["rollout", PLACE, "50%", "--version", "1.1.0"];
+    let rollout = [&rollout[..], &key].concat();
+    let at = ("PUT", "/stable.json", 0);
+    let run = with_deed(&bench, &rollout, at, Fate::Pass, Box::new(deed)).await;
+    assert_eq!(run.error(), "s3.conflict");
+    assert_eq!(bench.read("lamp/stable.json").await.2, older);
+    assert_eq!(bench.s3ota(&rollout).error(), "sign.replayed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,13 +8,19 @@ use serde_json::Value;
 
 /// The events of a demo that went well.
 fn demo(args: &[&str]) -> Vec<Value> {
+    let state = std::env::temp_dir().join(format!("s3ota-demo-{}", std::process::id()));
     let output = Command::new(env!("CARGO_BIN_EXE_s3ota"))
         .args(["demo", "--json"])
         .args(args)
+        .env("S3OTA_STATE", &state)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
+    assert!(
+        !state.exists(),
+        "its key is thrown away, so nothing of it is remembered"
+    );
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()

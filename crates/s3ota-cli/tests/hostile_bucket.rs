@@ -1,4 +1,5 @@
-//! Someone who owns the bucket, but not the release key, cannot make a device install, go back, or stand still beyond `expires`.
+//! Someone who owns the bucket, but not the release key, cannot make a device install, go back, or stand still beyond `expires`;
+//! nor have the owner do it, by putting old, signed manifests where the owner's next command finds them.
 //!
 //! A real server over TLS, the real command as publisher and as device, and a hand in the bucket that writes what it likes. What is
 //! refused leaves the device's flash as it was, to the bit.
@@ -433,4 +434,513 @@ async fn it_cannot_have_the_owner_sign_what_it_put_there() {
     owner(acts[2]).succeeded();
     assert_eq!(siege.manifest().await.version, "1.1.0");
     siege.updates_to("1.1.0");
+}
+
+/// The owner at work, and everything that was ever signed in hostile hands.
+struct Replay {
+    bench: Bench,
+}
+
+/// A host that has signed nothing, and seen nothing signed.
+const FRESH: &str = "fresh";
+
+const PLACE: &str = "s3://firmware/lamp";
+
+impl Replay {
+    async fn new() -> Self {
+        let replay = Self {
+            bench: Bench::new(Access::PublicRead).await,
+        };
+        replay.bench.key("release");
+        replay
+    }
+
+    fn firmware(&self, version: &str) -> String {
+        let path = self
+            .bench
+            .firmware(Chip::Esp32C3, version, version.as_bytes());
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The owner releases a version; the manifest.
+    async fn release(&self, channel: &str, version: &str, args: &[&str]) -> ManifestDocument {
+        let firmware = self.firmware(version);
+        let publish = ["publish", &firmware, PLACE, "--channel", channel];
+        self.owner(&[&publish[..], args].concat()).published();
+        self.bench.manifest(&format!("lamp/{channel}.json")).await
+    }
+
+    /// The owner's command, on the host that has signed everything.
+    fn owner(&self, args: &[&str]) -> Run {
+        self.bench
+            .s3ota(&[args, &["--key", "release.key"]].concat())
+    }
+
+    fn on_a_fresh_host(&self, args: &[&str]) -> Run {
+        self.bench
+            .s3ota_on(FRESH, &[args, &["--key", "release.key"]].concat())
+    }
+
+    async fn put(&self, key: &str, manifest: &ManifestDocument) {
+        self.bench.write(key, manifest.to_json().unwrap()).await;
+    }
+
+    async fn remove(&self, key: &str) {
+        let delete = self.bench.client.delete_object().bucket("firmware");
+        delete.key(key).send().await.unwrap();
+    }
+
+    async fn stable(&self) -> ManifestDocument {
+        self.bench.manifest(MANIFEST).await
+    }
+
+    /// A command is refused with these codes, on the owner's host and on a fresh one. Nothing is signed, and no byte of the
+    /// bucket is another.
+    async fn refuses(&self, args: &[&str], [owner, fresh]: [&str; 2]) {
+        let before = self.bench.objects().await;
+        let runs = [
+            (self.owner(args), owner),
+            (self.on_a_fresh_host(args), fresh),
+        ];
+        for (run, code) in runs {
+            assert_eq!(run.error(), code, "{args:?}: {:?}", run.events);
+            let last = run.events.last().unwrap();
+            assert!(last["hint"].is_string(), "what to do is said: {last}");
+        }
+        assert!(self.bench.objects().await == before, "{args:?}");
+    }
+}
+
+async fn until_it_has_expired(manifest: &ManifestDocument) {
+    while Timestamp::from_unix_seconds(now()).unwrap() <= manifest.expires.unwrap() {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_channels_manifest_is_not_signed_anew_as_this_channels() {
+    let replay = Replay::new().await;
+    let good = replay.release("stable", "1.0.0", &[]).await;
+    let beta = replay.release("beta", "2.0.0", &[]).await;
+    replay.put(MANIFEST, &beta).await;
+    let next = replay.firmware("2.1.0");
+    let acts: [&[&str]; 8] = [
+        &["sign", PLACE],
+        &["sign", PLACE, "--version", "2.0.0"],
+        &["sign", PLACE, "--expires", "90d", "--newer-is-lost"],
+        &["rollout", PLACE, "99%"],
+        &["rollout", PLACE, "100%"],
+        &["promote", PLACE, "stable", "beta"],
+        &["yank", PLACE, "2.0.0"],
+        &["publish", &next, PLACE],
+    ];
+    for act in acts {
+        replay.refuses(act, ["sign.channel"; 2]).await;
+    }
+    // Nor is it signed for a channel that was made up for it.
+    replay.put(MANIFEST, &good).await;
+    replay.put("lamp/nightly.json", &beta).await;
+    let nightly = ["sign", PLACE, "--channel", "nightly"];
+    let yank = ["yank", PLACE, "2.0.0"];
+    for act in [&nightly[..], &yank] {
+        replay.refuses(act, ["sign.channel"; 2]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_permission_to_go_back_is_not_rolled_out() {
+    let replay = Replay::new().await;
+    let back = ["--allow-downgrade", "--expires", "1s"];
+    let permission = replay.release("stable", "1.1.0", &back).await;
+    replay.release("stable", "1.3.0", &[]).await;
+    until_it_has_expired(&permission).await;
+    replay.put(MANIFEST, &permission).await;
+    let rollout = ["rollout", PLACE, "99%"];
+    let named = [&rollout[..], &["--version", "1.1.0"]].concat();
+    for act in [&rollout[..], &named] {
+        replay.refuses(act, ["sign.replayed", "sign.expired"]).await;
+    }
+    // Were it the newest, it would not be renewed either.
+    let lost = [&named[..], &["--newer-is-lost"]].concat();
+    replay.refuses(&lost, ["sign.expired"; 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_to_go_back_ends_with_the_next_change_unless_it_is_asked_for_again() {
+    let replay = Replay::new().await;
+    let back = ["--allow-downgrade", "--expires", "7d"];
+    for (act, channel) in [
+        (&["rollout", PLACE, "99%"][..], "stable"),
+        (&["sign", PLACE], "stable"),
+        (&["promote", PLACE, "stable", "beta"], "beta"),
+    ] {
+        let given = replay.release("stable", "1.1.0", &back).await;
+        assert!(given.downgrade);
+        let run = replay.owner(act);
+        run.succeeded();
+        assert_eq!(run.warnings(), ["publish.downgrade"], "{act:?}");
+        let key = format!("lamp/{channel}.json");
+        assert!(!replay.bench.manifest(&key).await.downgrade, "{act:?}");
+    }
+    let again = [&["rollout", PLACE, "50%"][..], &back].concat();
+    replay.owner(&again).succeeded();
+    assert!(replay.stable().await.downgrade);
+    let for_ever = ["--allow-downgrade", "--expires", "never"];
+    let for_ever = [&["rollout", PLACE, "40%"][..], &for_ever].concat();
+    assert_eq!(replay.owner(&for_ever).usage_error(), "publish.expires");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_channels_manifest_is_not_promoted() {
+    let replay = Replay::new().await;
+    replay.release("stable", "1.0.0", &[]).await;
+    replay.release("beta", "1.1.0", &[]).await;
+    let nightly = replay.release("nightly", "2.0.0", &[]).await;
+    replay.put("lamp/beta.json", &nightly).await;
+    for more in [&[][..], &["--version", "2.0.0"], &["--dry-run"]] {
+        let promote = [&["promote", PLACE, "beta", "stable"], more].concat();
+        replay.refuses(&promote, ["sign.channel"; 2]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_manifest_is_not_promoted_nor_followed_by_what_is() {
+    let replay = Replay::new().await;
+    let stable = replay.release("stable", "1.0.0", &[]).await;
+    replay.release("stable", "1.2.0", &[]).await;
+    let beta = replay.release("beta", "1.1.0", &[]).await;
+    let newest = replay.release("beta", "1.3.0", &[]).await;
+    replay.put("lamp/beta.json", &beta).await;
+    let promote = ["promote", PLACE, "beta", "stable"];
+    replay
+        .refuses(&promote, ["sign.replayed", "sign.unknown"])
+        .await;
+    // The channel that gets it is looked at as well.
+    replay.put("lamp/beta.json", &newest).await;
+    replay.put(MANIFEST, &stable).await;
+    let named = [&promote[..], &["--version", "1.3.0"]].concat();
+    replay
+        .refuses(&named, ["sign.replayed", "sign.min_version"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_does_not_go_back_to_what_was_put_into_its_history() {
+    let replay = Replay::new().await;
+    let first = replay.release("stable", "1.0.0", &[]).await;
+    replay.release("stable", "1.1.0", &[]).await;
+    let beta = replay.release("beta", "1.2.0", &[]).await;
+    replay.release("stable", "1.3.0", &[]).await;
+    let yank = ["yank", PLACE, "1.3.0"];
+    let dry = [&yank[..], &["--dry-run"]].concat();
+    let late = |n: u32| format!("lamp/history/stable/{}.json", u32::MAX - n);
+    replay.put(&late(0), &beta).await;
+    for act in [&yank[..], &dry] {
+        replay.refuses(act, ["sign.channel"; 2]).await;
+    }
+
+    // Under a later name an older one is no later one; unsigned ones and a stranger's do not count.
+    replay.put(&late(0), &first).await;
+    let unsigned = ManifestDocument {
+        version: "1.2.9".into(),
+        serial: Some(u64::from(u32::MAX)),
+        signature: None,
+        ..first
+    };
+    replay.put(&late(1), &unsigned).await;
+    replay.bench.key("hostile");
+    let file = replay.bench.path("planted.json");
+    std::fs::write(&file, unsigned.to_json().unwrap()).unwrap();
+    let sign = ["sign", &file, "--key", "hostile.key"];
+    replay.bench.s3ota(&sign).succeeded();
+    replay
+        .bench
+        .write(&late(2), std::fs::read(&file).unwrap())
+        .await;
+    assert_eq!(replay.on_a_fresh_host(&yank).error(), "sign.unknown");
+    replay.owner(&yank).succeeded();
+    assert_eq!(replay.stable().await.version, "1.1.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_does_not_go_further_back_for_what_was_taken_from_the_bucket_or_marked_there() {
+    for what in ["history", "mark", "image"] {
+        let replay = Replay::new().await;
+        replay.release("stable", "1.0.0", &[]).await;
+        let good = replay.release("stable", "1.1.0", &[]).await;
+        replay.release("stable", "1.2.0", &[]).await;
+        let filed = format!("lamp/history/stable/{}.json", good.serial.unwrap());
+        match what {
+            "history" => replay.remove(&filed).await,
+            "mark" => replay.bench.write("lamp/yanked/1.1.0.json", "{}").await,
+            _ => {
+                let image = good.url.split("/firmware/").nth(1).unwrap();
+                replay.remove(image).await;
+            }
+        }
+        let yank = ["yank", PLACE, "1.2.0"];
+        replay
+            .refuses(&yank, ["sign.history", "sign.unknown"])
+            .await;
+        // Whoever names the release gets that one or none.
+        let named = [&yank[..], &["--version", "1.1.0"]].concat();
+        replay.refuses(&named, ["sign.history"; 2]).await;
+        let named = [&yank[..], &["--version", "1.0.0"]].concat();
+        replay.on_a_fresh_host(&named).succeeded();
+        assert_eq!(replay.stable().await.version, "1.0.0", "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_not_left_on_a_channel_because_someone_hides_it_from_the_yank() {
+    let replay = Replay::new().await;
+    let before = replay.release("stable", "1.0.0", &[]).await;
+    let good = replay.release("stable", "1.1.0", &[]).await;
+    let yank = ["yank", PLACE, "1.1.0"];
+    let unsigned = ManifestDocument {
+        signature: None,
+        ..before.clone()
+    };
+    for (hidden_by, code) in [
+        (Some(&before), "sign.replayed"),
+        (Some(&unsigned), "sign.untrusted"),
+        (None, "sign.replayed"),
+    ] {
+        match hidden_by {
+            Some(manifest) => replay.put(MANIFEST, manifest).await,
+            None => replay.remove(MANIFEST).await,
+        }
+        let objects = replay.bench.objects().await;
+        let run = replay.owner(&yank);
+        assert_eq!(run.error(), code, "{:?}", run.events);
+        assert!(replay.bench.objects().await == objects);
+    }
+    replay.put(MANIFEST, &good).await;
+    replay.owner(&yank).succeeded();
+    assert_eq!(replay.stable().await.version, "1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_manifest_does_not_get_a_new_date() {
+    let replay = Replay::new().await;
+    let frozen = replay
+        .release("stable", "1.0.0", &["--expires", "1s"])
+        .await;
+    let newest = replay
+        .release("stable", "1.1.0", &["--expires", "1s"])
+        .await;
+    until_it_has_expired(&newest).await;
+    let sign = ["sign", PLACE, "--expires", "90d"];
+    // Not even the newest; but its firmware may be published again.
+    for act in [&sign[..], &["rollout", PLACE, "99%"]] {
+        replay.refuses(act, ["sign.expired"; 2]).await;
+    }
+    replay.put(MANIFEST, &frozen).await;
+    replay
+        .refuses(&sign, ["sign.replayed", "sign.expired"])
+        .await;
+    replay.put(MANIFEST, &newest).await;
+    replay.release("stable", "1.1.0", &[]).await;
+    replay.owner(&sign).succeeded();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_version_does_not_get_lost_with_an_older_manifest() {
+    let replay = Replay::new().await;
+    let before = replay.release("stable", "1.0.0", &[]).await;
+    let floor = ["--min-version", "1.1.0"];
+    let with_floor = replay.release("stable", "1.1.0", &floor).await;
+    replay.put(MANIFEST, &before).await;
+    let firmware = replay.firmware("1.2.0");
+    let publish = ["publish", &firmware, PLACE];
+    replay
+        .refuses(&publish, ["sign.replayed", "sign.min_version"])
+        .await;
+
+    // Nor with something else in its place, or nothing: this host remembers it, and another one asks.
+    let unsigned = ManifestDocument {
+        signature: None,
+        ..before
+    };
+    let altered = ManifestDocument {
+        min_version: None,
+        ..with_floor.clone()
+    };
+    for planted in [Some(&unsigned), Some(&altered), None] {
+        match planted {
+            Some(manifest) => replay.put(MANIFEST, manifest).await,
+            None => replay.remove(MANIFEST).await,
+        }
+        assert_eq!(
+            replay.on_a_fresh_host(&publish).error(),
+            "sign.min_version",
+            "the history and the records show that the key has signed before"
+        );
+        let run = replay.owner(&publish);
+        assert_eq!(run.published()["min_version"], "1.1.0");
+        assert!(run.warnings().contains(&"publish.key"), "{:?}", run.events);
+        assert!(replay.stable().await.serial > with_floor.serial);
+    }
+
+    // It is lowered, or given up, by who says so.
+    let one = [&publish[..], &["--min-version", "1.0.0"]].concat();
+    assert_eq!(replay.owner(&one).published()["min_version"], "1.1.0");
+    let one = [&one[..], &["--no-min-version"]].concat();
+    assert_eq!(replay.owner(&one).published()["min_version"], "1.0.0");
+    assert_eq!(replay.owner(&publish).published()["min_version"], "1.0.0");
+    let none = [&publish[..], &["--no-min-version"]].concat();
+    for publish in [&none[..], &publish] {
+        replay.owner(publish).published();
+        assert_eq!(replay.stable().await.min_version, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_signed_in_a_manifest_decides_nothing_that_is_signed() {
+    let replay = Replay::new().await;
+    let args = ["--expires", "30d", "--also", "aws-s3-ota"];
+    let good = replay.release("stable", "1.0.0", &args).await;
+    // By this date it would be good for decades; libraries, and where the release came from, are anyone's to write, too.
+    let edit = |manifest: &ManifestDocument| {
+        let mut edited = manifest.clone();
+        edited.date = Some("1970-01-01T00:00:00Z".into());
+        for (field, value) in [
+            ("also", serde_json::json!(["esp32fota"])),
+            ("action", "yank".into()),
+            ("from", "0.9.0".into()),
+        ] {
+            edited.extra.insert(field.into(), value);
+        }
+        edited
+    };
+    replay.put(MANIFEST, &edit(&good)).await;
+    replay.owner(&["rollout", PLACE, "50%"]).succeeded();
+    let rolled_out = replay.stable().await;
+    let lifetime = rolled_out.expires.unwrap().unix_seconds() - now();
+    assert!(lifetime <= 30 * 86_400, "{lifetime}");
+    assert_eq!(rolled_out.extra["also"], serde_json::json!(["aws-s3-ota"]));
+    let keys = replay.bench.keys().await;
+    assert!(
+        !keys.iter().any(|key| key.contains("esp32fota")),
+        "{keys:?}"
+    );
+
+    // It never went back from 0.9.0, so nothing is allowed to follow it back.
+    let edited = edit(&rolled_out);
+    replay.put(MANIFEST, &edited).await;
+    let record = replay.bench.read("lamp/releases/1.0.0.json").await.2;
+    replay.bench.write("lamp/releases/0.9.0.json", record).await;
+    let allow = ["--allow-downgrade", "--expires", "7d"];
+    let yank = [&["yank", PLACE, "0.9.0"][..], &allow].concat();
+    replay.owner(&yank).succeeded();
+    assert_eq!(replay.stable().await, edited, "it was not signed anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_record_gets_nothing_signed() {
+    let replay = Replay::new().await;
+    let first = replay.release("stable", "1.0.0", &[]).await;
+    replay.release("beta", "1.1.0", &[]).await;
+    replay.put("lamp/releases/1.2.0.json", &first).await;
+    let firmware = replay.firmware("1.2.0");
+    let publish = ["publish", &firmware, PLACE, "--min-version", "1.0.0"];
+    replay.refuses(&publish, ["publish.exists"; 2]).await;
+    // A record is a signed manifest, too: of the channel it was published to.
+    let record = replay.bench.manifest("lamp/releases/1.1.0.json").await;
+    replay.put(MANIFEST, &record).await;
+    replay.refuses(&["sign", PLACE], ["sign.channel"; 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_without_a_key_change_nothing_and_give_no_new_urls_to_what_was_put_back() {
+    let replay = Replay::new().await;
+    let first = replay
+        .release("stable", "1.0.0", &["--expires", "1s"])
+        .await;
+    let older = replay.release("stable", "1.1.0", &[]).await;
+    replay.release("stable", "1.2.0", &[]).await;
+    let beta = replay.release("beta", "2.0.0", &[]).await;
+    until_it_has_expired(&first).await;
+    for (planted, code) in [
+        (&older, "sign.replayed"),
+        (&beta, "sign.channel"),
+        (&first, "sign.expired"),
+    ] {
+        replay.put(MANIFEST, planted).await;
+        let before = replay.bench.objects().await;
+        let run = replay.bench.s3ota(&["presign", PLACE]);
+        assert_eq!(run.error(), code);
+        let acts: [&[&str]; 5] = [
+            &["status", PLACE],
+            &["list", PLACE],
+            &["history", PLACE],
+            &["diff", PLACE, "stable", "beta"],
+            &["gc", PLACE, "--grace", "1s"],
+        ];
+        for act in acts {
+            assert_eq!(replay.bench.s3ota(act).status, 0, "{act:?}");
+        }
+        assert!(replay.bench.objects().await == before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_goes_does_not_bring_back_what_its_successor_has_signed_anew() {
+    let replay = Replay::new().await;
+    replay.bench.key("new");
+    let floor = ["--min-version", "1.0.0"];
+    let old = replay.release("stable", "1.0.0", &floor).await;
+    let exchange = ["sign", PLACE, "--release-key", "release.key.pub"];
+    let with_new = |args: &[&str]| replay.bench.s3ota(&[args, &["--key", "new.key"]].concat());
+    // The new key has not said what the old one has said; who names the old one takes it over.
+    let firmware = replay.firmware("1.1.0");
+    let publish = ["publish", &firmware, PLACE];
+    assert_eq!(with_new(&publish).error(), "sign.min_version");
+    with_new(&exchange).succeeded();
+    let new = replay.stable().await;
+    assert_eq!(new.min_version.as_deref(), Some("1.0.0"));
+    replay.put(MANIFEST, &old).await;
+    let before = replay.bench.objects().await;
+    assert_eq!(with_new(&exchange).error(), "sign.replayed");
+    assert!(replay.bench.objects().await == before);
+    replay.put(MANIFEST, &new).await;
+    assert_eq!(with_new(&publish).published()["min_version"], "1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_products_manifest_is_not_signed_anew_though_its_channel_has_the_same_name() {
+    // Arduino's images do not say what they are of: there the owner's host has to know where a manifest was.
+    for (lamp, kettle) in [
+        ("lamp", "kettle"),
+        ("arduino-lib-builder", "arduino-lib-builder"),
+    ] {
+        let replay = Replay::new().await;
+        let publish = |project: &str, version: &str, prefix: &str| {
+            let firmware = replay.bench.path(&format!("{prefix}-{version}.bin"));
+            let image = ImageBuilder::new(Chip::Esp32C3, version).project_name(project);
+            std::fs::write(&firmware, image.build()).unwrap();
+            let place = format!("s3://firmware/{prefix}");
+            replay.owner(&["publish", &firmware, &place, "--version", version])
+        };
+        publish(lamp, "1.0.0", "lamp").published();
+        publish(kettle, "3.0.0", "kettle").published();
+        let kettles = replay.bench.manifest("kettle/stable.json").await;
+        replay.put(MANIFEST, &kettles).await;
+        let before = replay.bench.objects().await;
+        for run in [
+            replay.owner(&["sign", PLACE]),
+            replay.owner(&["rollout", PLACE, "99%"]),
+            replay.owner(&["promote", PLACE, "stable", "beta"]),
+            replay.owner(&["yank", PLACE, "3.0.0"]),
+            publish(lamp, "3.1.0", "lamp"),
+        ] {
+            assert_eq!(run.error(), "sign.product", "{:?}", run.events);
+        }
+        assert!(replay.bench.objects().await == before);
+    }
 }

@@ -46,6 +46,7 @@ fn openssl_alone_makes_a_key_signs_what_s3ota_takes_and_verifies_what_s3ota_sign
             .args(["-eu", "-c", script])
             .current_dir(dir.path())
             .env("PATH", &path)
+            .env("S3OTA_STATE", dir.path().join("state"))
             .env_remove("S3OTA_KEY");
         shell.output().unwrap()
     };

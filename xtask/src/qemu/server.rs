@@ -141,6 +141,7 @@ impl Server {
         }
         let output = command
             .env_remove("S3OTA_KEY")
+            .env("S3OTA_STATE", self.ca.with_file_name("state"))
             .env(
                 "AWS_ENDPOINT_URL",
                 format!("https://localhost:{}", self.address.port()),

@@ -47,11 +47,16 @@ pub struct ChangeArgs {
 }
 
 impl ChangeArgs {
+    /// Whether a key is named to sign with.
+    pub fn signs(&self, seal: &SealArgs) -> bool {
+        seal.key.source().is_some() && !self.unsigned
+    }
+
     /// The key to sign with, if one is named.
     pub async fn signer(&self, seal: &SealArgs, s3: &S3Args) -> Result<Option<Signer>, CliError> {
-        match self.unsigned {
-            true => Ok(None),
-            false => seal.key.open(&s3.aws).await,
+        match self.signs(seal) {
+            true => seal.key.open(&s3.aws).await,
+            false => Ok(None),
         }
     }
 

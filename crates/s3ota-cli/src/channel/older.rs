@@ -50,10 +50,14 @@ impl Older {
     /// Those that a channel's manifest names.
     pub fn of(manifest: &ManifestDocument) -> BTreeSet<Self> {
         let names = manifest.extra.get(FIELD).and_then(Value::as_array);
+        Self::named(names.into_iter().flatten().filter_map(Value::as_str))
+    }
+
+    /// Those of these names that are known.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<Self> {
         names
             .into_iter()
-            .flatten()
-            .filter_map(|name| Self::from_str(name.as_str()?, false).ok())
+            .filter_map(|name| Self::from_str(name, false).ok())
             .collect()
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::anew::FloorArgs;
 use crate::channel::ChangeArgs;
 use crate::channel::older::Older;
 use crate::cli::parse_duration;
@@ -66,9 +67,13 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub seal: SealArgs,
 
-    /// No device that sees this release goes back below this version any more: what came before has a hole
-    #[arg(long, value_name = "VERSION")]
-    pub min_version: Option<String>,
+    #[command(flatten)]
+    pub floor: FloorArgs,
+
+    /// What this host knows to be newer than what lies in the bucket is lost for good, as in a bucket restored from a backup:
+    /// publish over what lies there. Without this, nothing is signed where something older was put back
+    #[arg(long)]
+    pub newer_is_lost: bool,
 
     /// Devices that run a newer version go back to this one, until --expires
     #[arg(long, requires = "expires")]

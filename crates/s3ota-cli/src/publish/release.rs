@@ -66,7 +66,7 @@ impl Release {
         manifest.chip = Some(self.chip.name().to_owned());
         manifest.board = options.board.clone();
         manifest.rollout = options.rollout;
-        manifest.min_version = options.min_version.clone();
+        manifest.min_version = options.floor.raise(None)?;
         manifest.downgrade = options.downgrade;
         manifest.notes = options.notes.clone();
         Ok(manifest)

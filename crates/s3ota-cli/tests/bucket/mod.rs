@@ -120,7 +120,8 @@ impl Bench {
             .env("AWS_SECRET_ACCESS_KEY", "s3ota-secret");
         command
             .env("AWS_ENDPOINT_URL", self.server.endpoint_url())
-            .env("AWS_CA_BUNDLE", self.server.ca_path());
+            .env("AWS_CA_BUNDLE", self.server.ca_path())
+            .env("S3OTA_STATE", self.dir.path().join("state"));
         command
     }
 
@@ -132,6 +133,27 @@ impl Bench {
             .args(args)
             .current_dir(self.dir.path());
         Run::of(command.output().unwrap())
+    }
+
+    /// The same on another host, which remembers what was signed in a folder of its own.
+    pub fn s3ota_on(&self, host: &str, args: &[&str]) -> Run {
+        let mut command = self.command();
+        command
+            .env("S3OTA_STATE", self.dir.path().join(host))
+            .arg("--json")
+            .args(args)
+            .current_dir(self.dir.path());
+        Run::of(command.output().unwrap())
+    }
+
+    /// Every object of the bucket, and its bytes.
+    pub async fn objects(&self) -> Vec<(String, Vec<u8>)> {
+        let mut objects = Vec::new();
+        for key in self.keys().await {
+            let bytes = self.read(&key).await.2;
+            objects.push((key, bytes));
+        }
+        objects
     }
 
     /// Makes a key, `NAME.key` and `NAME.key.pub`; its id.
@@ -239,7 +261,10 @@ pub fn s3ota() -> Command {
     ] {
         command.env_remove(name);
     }
-    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        // What signs gets a folder of its own.
+        .env("S3OTA_STATE", "/nonexistent");
     command
 }
 

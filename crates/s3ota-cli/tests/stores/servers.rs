@@ -283,6 +283,7 @@ impl Server {
         command
             .env("AWS_ENDPOINT_URL", &self.url)
             .env("AWS_CA_BUNDLE", self.path("ca.pem"))
+            .env("S3OTA_STATE", self.path("state"))
             .env("AWS_ACCESS_KEY_ID", self.access_key)
             .env("AWS_SECRET_ACCESS_KEY", self.secret_key)
             .env("AWS_DEFAULT_REGION", "us-east-1")
