@@ -12,8 +12,6 @@ mod args;
 mod plan;
 mod policy;
 
-use std::io::{IsTerminal, Write};
-
 use serde_json::json;
 
 pub use self::args::BucketCommand;
@@ -22,6 +20,7 @@ use self::plan::{Plan, Wish};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::{Location, Store};
+use crate::terminal;
 
 /// Sets a bucket up.
 pub async fn run(command: BucketCommand, out: &Output) -> Result<(), CliError> {
@@ -58,7 +57,7 @@ fn agreed(args: &BucketInitArgs, out: &Output) -> Result<bool, CliError> {
     if args.yes || args.dry_run {
         return Ok(args.yes);
     }
-    if out.is_for_programs() || !std::io::stdin().is_terminal() {
+    if out.is_for_programs() || !terminal::can_ask() {
         return Err(CliError::new(
             "cli.usage",
             "nobody can be asked here whether that shall be done",
@@ -66,9 +65,6 @@ fn agreed(args: &BucketInitArgs, out: &Output) -> Result<bool, CliError> {
         .hint("say --yes to do it, or --dry-run to leave it at that")
         .usage());
     }
-    print!("\nDo that? [y/N] ");
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    out.say("");
+    Ok(terminal::agrees("Do that?"))
 }

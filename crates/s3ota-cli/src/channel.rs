@@ -241,14 +241,14 @@ impl Channel {
             None if act.unsigned => Ok(None),
             None => {
                 let message = format!(
-                    "the release on the channel {channel} is signed with the key {keyid}: devices that trust keys would refuse this one"
+                    "the release on the channel {channel} carries a signature by the key {keyid}: devices that trust keys would refuse this one"
                 );
                 Err(CliError::new("publish.unsigned", message)
                     .hint("sign it with --key; or say --unsigned if that is what you want"))
             }
             Some(signer) if !signer.key_id().is(keyid) => {
                 let message = format!(
-                    "the release on the channel {channel} was signed with the key {keyid}, this one is with {}: devices that do not trust \
+                    "the release on the channel {channel} carries a signature by the key {keyid}, this one by {}: devices that do not trust \
                      both would refuse it",
                     signer.key_id()
                 );

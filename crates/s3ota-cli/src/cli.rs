@@ -25,6 +25,8 @@ use crate::serve::ServeArgs;
 use crate::shell::{CompletionsArgs, ManArgs};
 use crate::sign::SignArgs;
 use crate::status::StatusArgs;
+use crate::terminal;
+use crate::trust::TrustArgs;
 use crate::verify::VerifyArgs;
 use crate::yank::YankArgs;
 
@@ -76,6 +78,7 @@ pub enum Command {
     #[command(subcommand)]
     Device(DeviceCommand),
     Demo(DemoArgs),
+    Trust(TrustArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -108,7 +111,7 @@ pub fn report_usage(usage: &clap::Error) -> ExitCode {
         let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
         Output::new(true).usage_error(message);
     } else {
-        let _ = usage.print();
+        terminal::usage(usage);
     }
     if wrong {
         ExitCode::from(2)

@@ -7,16 +7,22 @@
 //!
 //! Its settings are flags by their long names, with `_` for `-`, and stand in where neither the command line nor the
 //! environment says anything. The location is left out on the command line then: `s3ota promote beta stable`.
+//!
+//! The file may be a stranger's: some of its settings must be approved first (`approval.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use clap::Command;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
 use toml::{Table, Value};
 
+use crate::approval::{Claim, SENSITIVE};
 use crate::error::CliError;
+use crate::output::Output;
+use crate::signature;
 
 /// The file.
 pub const FILE: &str = "s3ota.toml";
@@ -25,7 +31,7 @@ pub const FILE: &str = "s3ota.toml";
 const LOCATION: &str = "S3OTA_LOCATION";
 
 /// The flags that may be settled once for all.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 12] = [
     "board",
     "by",
     "ca",
@@ -37,6 +43,7 @@ const SETTINGS: [&str; 11] = [
     "public_read",
     "public_url",
     "region",
+    "release_key",
 ];
 
 /// The subcommands that take a location, and whether it is the last thing on their command line.
@@ -59,6 +66,10 @@ const AT_LOCATION: [(&str, bool); 11] = [
 pub struct Config {
     /// Where the releases are, and who says so.
     pub location: Option<(String, &'static str)>,
+    /// Whether there is a file.
+    pub has_file: bool,
+    /// Where the file says that they are.
+    location_of_file: Option<String>,
     /// Values of flags.
     settings: Vec<(String, String)>,
 }
@@ -67,12 +78,11 @@ impl Config {
     /// What the environment and the working directory say.
     pub fn find() -> Result<Self, CliError> {
         let from_environment = std::env::var(LOCATION).ok().filter(|it| !it.is_empty());
-        let text = match fs::read_to_string(FILE) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        let mut config = match fs::read_to_string(FILE) {
+            Ok(text) => Self::parse(&text)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(CliError::file(Path::new(FILE), &error)),
         };
-        let mut config = Self::parse(&text)?;
         if let Some(location) = from_environment {
             config.location = Some((location, LOCATION));
         }
@@ -88,15 +98,25 @@ impl Config {
         let table: Table = text
             .parse()
             .map_err(|error: toml::de::Error| wrong(error.to_string()))?;
-        let mut config = Self::default();
+        let mut config = Self {
+            has_file: true,
+            ..Self::default()
+        };
         for (name, value) in table {
             let value = match value {
+                // Help and errors show it.
+                Value::String(text) if text.chars().any(char::is_control) => {
+                    return Err(wrong(format!("`{name}` holds a control character")));
+                }
                 Value::String(text) => text,
                 Value::Boolean(value) => value.to_string(),
                 _ => return Err(wrong(format!("`{name}` must be a text, or true or false"))),
             };
             match name.as_str() {
-                "location" => config.location = Some((value, FILE)),
+                "location" => {
+                    config.location_of_file = Some(value.clone());
+                    config.location = Some((value, FILE));
+                }
                 name if SETTINGS.contains(&name) => {
                     config.settings.push((name.to_owned(), value));
                 }
@@ -119,9 +139,9 @@ impl Config {
                 if !has(&sub, "endpoint_url") {
                     return sub;
                 }
-                for (id, value) in &self.settings {
+                for (id, value) in self.defaults() {
                     if has(&sub, id) {
-                        let value: clap::builder::OsStr = value.clone().into();
+                        let value: clap::builder::OsStr = value.into();
                         sub = sub.mut_arg(id, |arg| arg.default_value(value));
                     }
                 }
@@ -129,6 +149,57 @@ impl Config {
             });
         }
         command
+    }
+
+    /// What stands in for which argument. Signatures are verified with `release_key`, or else with the public half of `key`.
+    fn defaults(&self) -> Vec<(&str, String)> {
+        let setting = |name: &str| {
+            let found = self.settings.iter().find(|(id, _)| id == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let mut defaults: Vec<(&str, String)> = Vec::new();
+        for (id, value) in &self.settings {
+            let id = match id.as_str() {
+                "release_key" => "known_keys",
+                id => id,
+            };
+            defaults.push((id, value.clone()));
+        }
+        let beside = || {
+            signature::public_half(&setting("key")?)?
+                .into_os_string()
+                .into_string()
+                .ok()
+        };
+        if setting("release_key").is_none()
+            && let Some(public) = beside()
+        {
+            defaults.push(("known_keys", public));
+        }
+        defaults
+    }
+
+    /// Refuses a command line that settings of the file had a part in which are not approved.
+    pub fn permit(&self, matches: &ArgMatches, out: &Output) -> Result<(), CliError> {
+        let Some((_, sub)) = matches.subcommand() else {
+            return Ok(());
+        };
+        // A default of these is the file's: they have no other.
+        let is_used = |id: &&str| {
+            self.settings.iter().any(|(name, _)| name == id)
+                && sub.try_contains_id(id).is_ok()
+                && sub.value_source(id) == Some(ValueSource::DefaultValue)
+        };
+        let used: Vec<&str> = SENSITIVE.into_iter().filter(is_used).collect();
+        if used.is_empty() {
+            return Ok(());
+        }
+        self.claim()?.permit(&used, out)
+    }
+
+    /// What the file says that needs approval.
+    pub fn claim(&self) -> Result<Claim, CliError> {
+        Claim::of(self.location_of_file.as_deref(), &self.settings)
     }
 
     /// The command line with the location where it was left out.

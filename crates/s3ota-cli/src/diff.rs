@@ -50,7 +50,12 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
             continue;
         }
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-        table.row([(*name).to_owned(), shown(left), shown(right)]);
+        // Whose signature it is, is not looked at here.
+        let shown_name = match *name {
+            "key" => "names key",
+            name => name,
+        };
+        table.row([shown_name.to_owned(), shown(left), shown(right)]);
         differences.insert((*name).to_owned(), json!([left, right]));
     }
     let grows = match (a.size, b.size) {

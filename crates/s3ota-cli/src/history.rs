@@ -111,7 +111,7 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
             entry.version,
             entry.rollout,
             entry.by,
-            entry.notes.replace('\n', " "),
+            entry.notes,
         ]);
     }
     if table.is_empty() {

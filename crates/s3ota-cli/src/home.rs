@@ -40,12 +40,11 @@ pub async fn run(config: &Config, out: &Output) -> Result<(), CliError> {
     let parsed = config
         .settle(Cli::command())
         .try_get_matches_from(args)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    if let Ok(Cli {
-        command: Some(Command::Status(args)),
-        ..
-    }) = parsed
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    if let Ok((cli, matches)) = parsed
+        && let Some(Command::Status(args)) = cli.command
     {
+        config.permit(&matches, out)?;
         status::run(args, out).await?;
     }
     steps(

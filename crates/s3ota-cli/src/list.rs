@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use console::Style;
 use serde_json::json;
 
 use crate::catalogue;
@@ -12,6 +13,7 @@ use crate::error::CliError;
 use crate::output::{self, Output};
 use crate::s3::S3Args;
 use crate::table::Table;
+use crate::terminal::Painted;
 
 /// Show the releases, the highest version first
 #[derive(Debug, Args)]
@@ -78,19 +80,22 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
         };
         table.row([
             match is_yanked {
-                true => console::style(format!("{version}{state}"))
-                    .red()
-                    .to_string(),
-                false => format!("{version}{state}"),
+                true => Painted::new(Style::new().red(), &format!("{version}{state}")),
+                false => format!("{version}{state}").into(),
             },
-            channels.join(", "),
-            record.date.as_deref().map_or(String::new(), clock::day),
+            channels.join(", ").into(),
+            record
+                .date
+                .as_deref()
+                .map_or(String::new(), clock::day)
+                .into(),
             record
                 .size
-                .map_or(String::new(), |size| output::bytes(size.into())),
-            record.chip.clone().unwrap_or_default(),
-            record.uploader.clone().unwrap_or_default(),
-            record.notes.clone().unwrap_or_default().replace('\n', " "),
+                .map_or(String::new(), |size| output::bytes(size.into()))
+                .into(),
+            record.chip.clone().unwrap_or_default().into(),
+            record.uploader.clone().unwrap_or_default().into(),
+            record.notes.clone().unwrap_or_default().into(),
         ]);
         out.event(
             "release",

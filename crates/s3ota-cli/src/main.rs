@@ -17,10 +17,12 @@
 //! | `serve` | `serve.rs` | an S3 server over HTTPS for development |
 //! | `device` | `device.rs` | a virtual ESP32 on a flash file |
 //! | `demo` | `demo.rs` | all of it in one terminal |
+//! | `trust` | `trust.rs` | approves an `s3ota.toml`; what needs that is in `approval.rs` |
 //!
 //! What commands on a bucket share: `channel.rs`, the one way to change a channel, and `catalogue.rs`, what lies in a bucket.
-//! What people read goes through `output.rs`; what failed is an `error.rs`.
+//! What people read goes through `output.rs`, and to the terminal by `terminal.rs` alone; what failed is an `error.rs`.
 
+mod approval;
 mod bucket;
 mod catalogue;
 mod certificates;
@@ -52,8 +54,12 @@ mod seal;
 mod serve;
 mod shell;
 mod sign;
+mod signature;
+mod state_dir;
 mod status;
 mod table;
+mod terminal;
+mod trust;
 mod verify;
 mod yank;
 
@@ -68,6 +74,7 @@ use crate::error::CliError;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    terminal::tame_panics();
     let wants_json = std::env::args().any(|arg| arg == "--json");
     let config = match Config::find() {
         Ok(config) => config,
@@ -75,13 +82,17 @@ fn main() -> ExitCode {
     };
     let args = config.complete(std::env::args_os().collect());
     let matches = config.settle(Cli::command()).try_get_matches_from(args);
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(usage) => return cli::report_usage(&usage),
     };
     let out = Output::new(cli.json);
     output::init_logging(cli.verbose);
-    end(run(cli, &config, &out), &out)
+    let ended = config
+        .permit(&matches, &out)
+        .and_then(|()| run(cli, &config, &out));
+    end(ended, &out)
 }
 
 /// Says what failed, and how the command ends.
@@ -126,5 +137,6 @@ async fn run(cli: Cli, config: &Config, out: &Output) -> Result<(), CliError> {
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Demo(args) => demo::run(args, out).await,
+        Command::Trust(args) => trust::run(&args, config, out),
     }
 }

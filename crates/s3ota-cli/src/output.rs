@@ -1,18 +1,18 @@
 //! What the command prints: lines for people, or one JSON object an event.
 //!
 //! Every step is told twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for
-//! programs only.
+//! programs only. Both end in `terminal.rs`, where what a bucket says is made harmless.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use console::style;
+use console::Style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::table::Table;
+use crate::terminal::{self, Painted};
 
 /// Where a command tells what it does.
 #[derive(Debug, Clone, Copy)]
@@ -34,27 +34,39 @@ impl Output {
     /// A line for people.
     pub fn say(&self, line: impl Display) {
         if !self.json {
-            print(line);
+            terminal::print(line);
+        }
+    }
+
+    /// One line for people after a mark, which may be coloured. Lines have no other colours.
+    pub fn say_marked(&self, indent: &str, mark: &Painted, line: impl Display) {
+        if !self.json {
+            terminal::print_marked(indent, mark, line);
         }
     }
 
     /// A text for people or their tools, to the byte.
     pub fn raw(&self, text: &str) {
         if !self.json {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            terminal::write(text.as_bytes());
         }
     }
 
     /// A table for people.
     pub fn table(&self, table: &Table) {
         if !self.json && !table.is_empty() {
-            table.lines().into_iter().for_each(print);
+            table.print();
         }
     }
 
     /// A heading for people.
     pub fn heading(&self, text: impl Display) {
-        self.say(format_args!("\n{}", style(text).bold()));
+        if !self.json {
+            terminal::print("");
+            terminal::print_painted(
+                &Painted::new(Style::new().bold(), &text.to_string()).for_stdout(),
+            );
+        }
     }
 
     /// An event for programs: `fields`, an object, with its name as `event`.
@@ -65,25 +77,21 @@ impl Output {
             if let Value::Object(fields) = fields {
                 object.extend(fields);
             }
-            print(Value::Object(object));
+            terminal::print_json(&Value::Object(object));
         }
     }
 
     /// A failure, which ends the command.
     pub fn error(&self, error: &CliError) {
-        self.trouble("error", style("error").for_stderr().red().bold(), error);
+        self.trouble("error", Style::new().red().bold(), error);
     }
 
     /// Something that does not end the command, but that someone should look at.
     pub fn warning(&self, warning: &CliError) {
-        self.trouble(
-            "warning",
-            style("warning").for_stderr().yellow().bold(),
-            warning,
-        );
+        self.trouble("warning", Style::new().yellow().bold(), warning);
     }
 
-    fn trouble(&self, event: &str, label: impl Display, trouble: &CliError) {
+    fn trouble(&self, event: &str, style: Style, trouble: &CliError) {
         if self.json {
             let mut fields = json!({ "code": trouble.code, "message": trouble.message });
             if let Some(hint) = &trouble.hint {
@@ -91,9 +99,10 @@ impl Output {
             }
             self.event(event, fields);
         } else {
-            eprintln!("{label}: {}", trouble.message);
+            terminal::tell("", &Painted::new(style, event), ":", &trouble.message);
             if let Some(hint) = &trouble.hint {
-                eprintln!("  {} {hint}", style("→").for_stderr().cyan());
+                let arrow = Painted::new(Style::new().cyan(), "→");
+                terminal::tell("  ", &arrow, "", hint);
             }
         }
     }
@@ -111,7 +120,7 @@ impl Output {
                 told: Instant::now(),
                 last: None,
             }
-        } else if std::io::stderr().is_terminal() {
+        } else if terminal::shows_bars() {
             let bar = ProgressBar::new(total);
             let template = "  {prefix:<10} {bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
             let style = ProgressStyle::with_template(template);
@@ -192,11 +201,6 @@ impl Progress {
     }
 }
 
-/// Prints a line to stdout. A reader that went away (`| head`) is no reason to panic.
-fn print(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// Bytes as a person reads them: `1.2 MB`.
 pub fn bytes(n: u64) -> String {
     match n {
@@ -224,6 +228,6 @@ pub fn init_logging(verbose: u8) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(terminal::Logs)
         .init();
 }

@@ -4,6 +4,7 @@
 //! image first, its record second, and the channel's manifest, which devices ask for, last.
 
 mod args;
+mod esp_web_tools;
 mod installer;
 mod reach;
 mod release;
@@ -194,6 +195,7 @@ pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
             &firmware,
             &args.firmware,
             args.bootloader.as_deref(),
+            args.esp_web_tools.as_deref(),
             &location.prefix,
             &options.channel,
         )?),

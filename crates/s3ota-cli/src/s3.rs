@@ -2,6 +2,7 @@
 
 mod access;
 mod args;
+mod endpoint;
 mod error;
 mod listing;
 mod location;
@@ -88,7 +89,9 @@ impl Store {
         credentials: Option<Credentials>,
     ) -> Result<Self, CliError> {
         let endpoint_url = args.endpoint_url.as_deref().filter(|url| !url.is_empty());
-        check_endpoint(endpoint_url)?;
+        if let Some(url) = endpoint_url {
+            endpoint::check(url)?;
+        }
         // A server whose key and CA are given is trusted by them alone.
         let system_roots = credentials.is_none() || !args.aws.names_ca();
         let access = Access::of(&args.aws, credentials, system_roots).await?;
@@ -116,6 +119,10 @@ impl Store {
         let url = store.object_url("probe").await?;
         store.is_aws = endpoint_url.is_none() && is_aws_host(host(&url));
         store.is_https = url.starts_with("https://");
+        if !store.is_aws {
+            store.client = Client::from_conf(config.clone().force_path_style(true).build());
+        }
+        endpoint::check(&store.object_url("probe").await?)?;
         if store.is_aws {
             location.check_tls_name()?;
             if let Some(region) = store.bucket_region(&location.bucket).await?
@@ -126,8 +133,6 @@ impl Store {
                     Client::from_conf(config.region(Region::new(region.clone())).build());
                 store.region = region;
             }
-        } else {
-            store.client = Client::from_conf(config.force_path_style(true).build());
         }
         Ok(store)
     }
@@ -390,19 +395,6 @@ impl Store {
             }
         }
     }
-}
-
-fn check_endpoint(url: Option<&str>) -> Result<(), CliError> {
-    let Some(url) = url else { return Ok(()) };
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
-        return Ok(());
-    }
-    let message = format!("the endpoint `{url}` is no URL of a server");
-    Err(CliError::new("s3.endpoint", message)
-        .hint("write it like https://s3.example.com or http://127.0.0.1:9000"))
 }
 
 /// A moment as the SDK has it, in seconds since 1970.

@@ -1,4 +1,6 @@
-//! `s3ota serve`: the development server.
+//! `s3ota serve`: the development server. Its secret key is made on the first start, and is its folder's own.
+
+mod secret;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,8 +16,9 @@ use crate::s3::{AwsArgs, Credentials, Location, S3Args, Store};
 
 /// Run an S3 server over HTTPS for development
 ///
-/// Buckets are folders in DIR. Anyone may read, writing needs the access key it prints. The certificate comes from a CA
-/// made on the first start and kept in DIR; give its file to clients and virtual devices with --ca.
+/// Buckets are folders in DIR. Anyone may read, writing needs the access key it prints. Its secret, and the CA that the
+/// certificate comes from, are made on the first start and kept in DIR; give the file of the CA to clients and virtual
+/// devices with --ca.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Where buckets, objects and the CA are kept
@@ -41,7 +44,9 @@ pub struct ServeArgs {
 
 /// Serves until Ctrl-C.
 pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
+    let secret_key = secret::of_folder(&args.dir)?;
     let options = Options {
+        secret_key,
         dir: Some(args.dir),
         listen: args.listen,
         host_names: args.hosts,
@@ -85,6 +90,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
             "access_key": access_key, "secret_key": secret_key,
         }),
     );
+    secret::warn_if_open(server.dir(), out);
     loop {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => break,
@@ -123,6 +129,7 @@ async fn start(options: Options) -> Result<(DevServer, Credentials), CliError> {
 pub async fn start_for_now() -> Result<(DevServer, Credentials), CliError> {
     start(Options {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        secret_key: secret::random(),
         ..Options::default()
     })
     .await

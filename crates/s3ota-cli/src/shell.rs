@@ -1,7 +1,6 @@
 //! `s3ota completions` and `s3ota man`: made from the definition of the command line, so that they cannot disagree with it.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
@@ -9,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::cli::Cli;
 use crate::error::CliError;
+use crate::terminal;
 
 /// Print a shell's completions
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub struct ManArgs {
 pub fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "s3ota", &mut script);
-    print(&script);
+    terminal::write(&script);
     Ok(())
 }
 
@@ -48,14 +48,9 @@ pub fn man(args: &ManArgs) -> Result<(), CliError> {
         let mut page = Vec::new();
         let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
         rendered.map_err(|error| CliError::new("file.io", error.to_string()))?;
-        print(&page);
+        terminal::write(&page);
         return Ok(());
     };
     fs::create_dir_all(dir).map_err(|error| CliError::file(dir, &error))?;
     clap_mangen::generate_to(Cli::command(), dir).map_err(|error| CliError::file(dir, &error))
-}
-
-/// A reader that went away is no reason to panic.
-fn print(bytes: &[u8]) {
-    let _ = io::stdout().write_all(bytes);
 }

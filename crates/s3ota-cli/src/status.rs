@@ -1,17 +1,20 @@
 //! `s3ota status`: what each channel serves, since when, to how many devices, and what needs attention.
 
 use clap::Args;
-use s3ota_manifest::{Rollout, Timestamp};
+use console::Style;
+use s3ota_manifest::{ReleaseKey, Rollout, Timestamp};
 use serde_json::json;
 
 use crate::catalogue;
 use crate::channel::older::Older;
-use crate::channel::{self, Channel, PlaceArgs};
+use crate::channel::{self, Channel, Held, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
 use crate::output::{self, Output};
 use crate::s3::{Location, S3Args, Store};
+use crate::signature::{KnownKeysArgs, Signature};
 use crate::table::Table;
+use crate::terminal::{self, Painted};
 
 /// An end that is closer than this is warned of.
 const SOON: u64 = 7 * 24 * 60 * 60;
@@ -27,10 +30,14 @@ const SOON_PRESIGNED: u64 = 24 * 60 * 60;
 #[command(after_help = "\
 Examples:
   s3ota status s3://my-bucket/lamp
+  s3ota status s3://my-bucket/lamp --release-key release.key.pub
   s3ota status s3://my-bucket/lamp --json")]
 pub struct StatusArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
+
+    #[command(flatten)]
+    pub keys: KnownKeysArgs,
 
     #[command(flatten)]
     pub s3: S3Args,
@@ -38,19 +45,25 @@ pub struct StatusArgs {
 
 /// Shows what the command line asks for.
 pub async fn run(args: StatusArgs, out: &Output) -> Result<(), CliError> {
+    let keys = args.keys.read()?;
     let (location, store) = args.place.open(&args.s3).await?;
-    show(&store, &location, out).await
+    show(&store, &location, &keys, out).await
 }
 
-/// Shows the channels at a location.
-pub async fn show(store: &Store, location: &Location, out: &Output) -> Result<(), CliError> {
+/// Shows the channels at a location. Of a manifest that is signed with one of the keys, it says so.
+async fn show(
+    store: &Store,
+    location: &Location,
+    keys: &[ReleaseKey],
+    out: &Output,
+) -> Result<(), CliError> {
     let prefix = &location.prefix;
     let channels = catalogue::channels(store, prefix).await?;
     let yanked = catalogue::yanked(store, prefix).await?;
     let mut table = Table::new(&[
         "channel", "version", "rollout", "since", "size", "signed", "expires", "by",
     ]);
-    let mut warnings = Vec::new();
+    let (mut warnings, mut unverified) = (Vec::new(), Vec::new());
     for channel in &channels {
         let manifest = match channel.manifest(store) {
             Ok(manifest) => manifest,
@@ -65,42 +78,48 @@ pub async fn show(store: &Store, location: &Location, out: &Output) -> Result<()
         };
         let rollout = manifest.rollout.unwrap_or(Rollout::EVERYONE).to_string();
         let since = channel::since(manifest);
-        let signed = manifest
+        let claimed = manifest
             .signature
             .as_ref()
             .map(|signature| signature.keyid.clone());
+        let bytes = channel.current.as_ref().map_or(&[][..], Held::bytes);
+        let signature = Signature::of(bytes, keys);
         let presigned_until = presigned_until(&manifest.url);
         let is_yanked = yanked.contains(&manifest.version);
         let image = has_image(channel, store, prefix).await?;
         let older: Vec<_> = channel.older().into_iter().map(Older::name).collect();
         table.row([
-            console::style(&channel.name).bold().to_string(),
+            Painted::new(Style::new().bold(), &channel.name),
             match is_yanked {
-                true => console::style(format!("{} (yanked)", manifest.version))
-                    .red()
-                    .to_string(),
-                false => manifest.version.clone(),
+                true => {
+                    let version = format!("{} (yanked)", manifest.version);
+                    Painted::new(Style::new().red(), &version)
+                }
+                false => manifest.version.as_str().into(),
             },
             match rollout.as_str() {
-                "0" => console::style("paused").yellow().to_string(),
-                percent => format!("{percent}%"),
+                "0" => Painted::new(Style::new().yellow(), "paused"),
+                percent => format!("{percent}%").into(),
             },
-            since.as_deref().map_or(String::new(), clock::ago),
+            since.as_deref().map_or(String::new(), clock::ago).into(),
             manifest
                 .size
-                .map_or(String::new(), |size| output::bytes(size.into())),
-            if signed.is_some() { "yes" } else { "no" }.to_owned(),
+                .map_or(String::new(), |size| output::bytes(size.into()))
+                .into(),
+            signature.painted(),
             manifest
                 .expires
-                .map_or(String::new(), |end| clock::day(&end.to_string())),
-            manifest.uploader.clone().unwrap_or_default(),
+                .map_or(String::new(), |end| clock::day(&end.to_string()))
+                .into(),
+            manifest.uploader.clone().unwrap_or_default().into(),
         ]);
         out.event(
             "channel",
             json!({
                 "channel": channel.name, "version": manifest.version, "rollout": rollout, "since": since,
                 "changed": manifest.date, "size": manifest.size, "sha256": manifest.sha256.map(|it| it.to_string()),
-                "chip": manifest.chip, "board": manifest.board, "by": manifest.uploader, "keyid": signed,
+                "chip": manifest.chip, "board": manifest.board, "by": manifest.uploader, "keyid": claimed,
+                "signature": signature.word(), "verified_by": signature.verified_by(),
                 "serial": manifest.serial, "action": manifest.extra.get("action"),
                 "expires": manifest.expires.map(|end| end.to_string()),
                 "url_until": presigned_until.map(|end| end.to_string()),
@@ -111,6 +130,21 @@ pub async fn show(store: &Store, location: &Location, out: &Output) -> Result<()
             let message = format!("{}: {problem}", channel.name);
             warnings.push(CliError::new(code, message).hint(hint));
         };
+        match &signature {
+            Signature::NotVerified(keyid) => unverified.push((channel.name.clone(), keyid.clone())),
+            Signature::Wrong(keyid) => {
+                let problem = format!("the signature in the name of {keyid} does not verify");
+                let hint = "find out who writes to your bucket, and publish again: no device that trusts keys takes this";
+                warn("release.signature", problem, hint);
+            }
+            Signature::By(_) if manifest.channel.as_ref() != Some(&channel.name) => {
+                let of = manifest.channel.as_deref().unwrap_or("no channel");
+                let problem = format!("what lies here is signed for {of}");
+                let hint = "find out who writes to your bucket, and publish to the channel again";
+                warn("release.channel", problem, hint);
+            }
+            Signature::By(_) | Signature::None => {}
+        }
         if is_yanked && rollout != "0" {
             let problem = format!("{} was yanked, and is still served", manifest.version);
             warn("publish.yanked", problem, "run s3ota yank again");
@@ -146,6 +180,17 @@ pub async fn show(store: &Store, location: &Location, out: &Output) -> Result<()
         out.say(format_args!("  → s3ota publish FIRMWARE {location}"));
     }
     out.table(&table);
+    for (channel, keyid) in &unverified {
+        let why = match keys {
+            [] => "give --release-key",
+            _ => "it is none of the keys that are given",
+        };
+        out.say(format_args!(
+            "{} carries a signature by {}, not verified: {why}",
+            terminal::one_line(channel),
+            terminal::one_line(keyid)
+        ));
+    }
     for warning in &warnings {
         out.warning(warning);
     }

@@ -1,12 +1,14 @@
 //! Tables for people, that fit into their terminal.
 
-use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
+use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
+
+use crate::terminal::{self, Painted};
 
 /// Rows of cells under a head. The last column gives way where the terminal is too narrow.
 #[derive(Debug)]
 pub struct Table {
     head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Painted>>,
 }
 
 /// Between two columns.
@@ -25,8 +27,8 @@ impl Table {
     }
 
     /// Adds a row, one cell for each head. Cells may be coloured.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+    pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<Painted>>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
     /// Whether there are no rows.
@@ -34,20 +36,21 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The lines, for what stdout is.
-    pub fn lines(&self) -> Vec<String> {
-        let term = Term::stdout();
-        let width = term.is_term().then(|| usize::from(term.size().1));
-        self.lines_within(width)
+    /// Prints it, as wide as stdout is.
+    pub fn print(&self) {
+        for line in self.lines_within(terminal::width()) {
+            terminal::print_painted(&line);
+        }
     }
 
     fn lines_within(&self, limit: Option<usize>) -> Vec<String> {
-        let head = self
-            .head
-            .iter()
-            .map(|head| console::style(head.to_uppercase()).dim().to_string())
+        let head = self.head.iter();
+        let head = head.map(|head| Painted::new(Style::new().dim(), &head.to_uppercase()));
+        let head: Vec<Painted> = head.collect();
+        let all: Vec<Vec<String>> = std::iter::once(&head)
+            .chain(&self.rows)
+            .map(|row| row.iter().map(Painted::for_stdout).collect())
             .collect();
-        let all: Vec<&Vec<String>> = std::iter::once(&head).chain(&self.rows).collect();
         // A column in which nothing stands is not shown.
         let shown: Vec<usize> = (0..self.head.len())
             .filter(|&column| {
@@ -92,12 +95,8 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new(&["channel", "version", "notes"]);
-        table.row([
-            "stable".into(),
-            "1.2.0".into(),
-            "a long note about it".into(),
-        ]);
-        table.row(["beta".into(), "1.10.0-rc.1".into(), String::new()]);
+        table.row(["stable", "1.2.0", "a long note about it"]);
+        table.row(["beta", "1.10.0-rc.1", ""]);
         table
     }
 
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     fn an_empty_column_is_not_shown() {
         let mut table = Table::new(&["a", "b"]);
-        table.row(["1".into(), String::new()]);
+        table.row(["1", ""]);
         assert_eq!(table.lines_within(None), ["A", "1"]);
     }
 }

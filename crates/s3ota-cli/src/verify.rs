@@ -294,10 +294,10 @@ fn tell(manifest: &Manifest<'_>, out: &Output) {
                 .then(|| "devices may go back to it".to_owned()),
         ),
         (
-            "signed by",
+            "signature",
             manifest
                 .signature
-                .map(|signature| signature.keyid.to_owned()),
+                .map(|signature| format!("in the name of the key {}", signature.keyid)),
         ),
     ];
     out.say(format_args!("version   {}", manifest.version));

@@ -23,15 +23,13 @@ impl Drop for Serving {
 
 impl Serving {
     fn start(dir: &Path) -> Self {
+        Self::listen(dir, "127.0.0.1:0")
+    }
+
+    fn listen(dir: &Path, address: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_s3ota"))
             .args([
-                "serve",
-                "--json",
-                "--listen",
-                "127.0.0.1:0",
-                "--bucket",
-                "firmware",
-                "--dir",
+                "serve", "--json", "--listen", address, "--bucket", "firmware", "--dir",
             ])
             .arg(dir.join("data"))
             .stdout(Stdio::piped())
@@ -126,4 +124,41 @@ fn a_second_server_on_the_same_folder_is_refused() {
     assert_eq!(second.status.code(), Some(1));
     let error: Value = serde_json::from_slice(&second.stdout).unwrap();
     assert_eq!(error["code"], "serve.start");
+}
+
+#[test]
+fn a_server_that_others_reach_takes_its_own_secret_and_none_that_is_printed_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0").project_name("lamp");
+    std::fs::write(dir.join("lamp.bin"), image.build()).unwrap();
+    let server = Serving::listen(dir, "0.0.0.0:0");
+    let secret = server.says("secret_key").to_owned();
+    assert!(secret.len() >= 40, "{secret}");
+    let publish = |secret: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_s3ota"))
+            .args(["--json", "publish", "lamp.bin", "s3://firmware/lamp"])
+            .env("AWS_ENDPOINT_URL", server.says("endpoint_url"))
+            .env("AWS_CA_BUNDLE", server.says("ca"))
+            .env("AWS_ACCESS_KEY_ID", server.says("access_key"))
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .env("AWS_REGION", "us-east-1")
+            .env("S3OTA_STATE", dir.join("state"))
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()
+    };
+    for known in ["s3ota-secret", "s3ota", "minioadmin", &"0".repeat(40)] {
+        assert_eq!(publish(known)["code"], "s3.credentials", "{known}");
+    }
+    assert_eq!(publish(&secret)["event"], "published");
+
+    // It is the folder's: what was exported once is good for the next start, and for no other folder.
+    drop(server);
+    let again = Serving::start(dir);
+    assert_eq!(again.says("secret_key"), secret);
+    let other = tempfile::tempdir().unwrap();
+    assert_ne!(Serving::start(other.path()).says("secret_key"), secret);
 }

@@ -16,6 +16,11 @@ pub enum DevServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// It would listen beyond this machine with the default secret, which everyone knows.
+    KnownSecret {
+        /// The address asked for.
+        address: SocketAddr,
+    },
     /// Another server runs on the same directory.
     DirectoryInUse {
         /// The directory.
@@ -67,6 +72,11 @@ impl fmt::Display for DevServerError {
                 )
             }
             Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Self::KnownSecret { address } => write!(
+                f,
+                "{address} is reached from other machines, and the secret key is the default that everyone knows: \
+                 choose one of your own, or listen on 127.0.0.1"
+            ),
             Self::DirectoryInUse { dir } => {
                 write!(
                     f,

@@ -3,7 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// How a [`DevServer`](crate::DevServer) is to be run. The default is what `s3ota serve` uses.
+/// The secret that stands in this source, for tests.
+const KNOWN_SECRET: &str = "s3ota-secret";
+
+/// How a [`DevServer`](crate::DevServer) is to be run.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
     /// Where buckets and the certificate authority are kept. It is made if it does not exist.
@@ -13,7 +16,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The one access key id there is.
     pub access_key: String,
-    /// Its secret.
+    /// Its secret. The default is known to everyone: a server that listens beyond this machine does not start with it.
     pub secret_key: String,
     /// The region the server says it is in, also in host names like `bucket.s3.us-east-1.localhost`.
     pub region: String,
@@ -30,11 +33,18 @@ impl Default for Options {
             dir: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9443)),
             access_key: "s3ota".to_owned(),
-            secret_key: "s3ota-secret".to_owned(),
+            secret_key: KNOWN_SECRET.to_owned(),
             region: "us-east-1".to_owned(),
             access: Access::PublicRead,
             host_names: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// Whether others could write to the server with a secret that everyone knows.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        !self.listen.ip().is_loopback() && self.secret_key == KNOWN_SECRET
     }
 }
 

@@ -54,13 +54,18 @@ impl DevServer {
     ///
     /// # Errors
     ///
-    /// The address is taken, another server runs on the directory, a file in it cannot be used, or a host name is
-    /// none: see [`DevServerError`].
+    /// The address is taken, or beyond this machine with the default secret; another server runs on the directory, a file
+    /// in it cannot be used, or a host name is none: see [`DevServerError`].
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime with I/O and time enabled.
     pub async fn start(options: Options) -> Result<DevServer, DevServerError> {
+        if options.is_open_to_others() {
+            return Err(DevServerError::KnownSecret {
+                address: options.listen,
+            });
+        }
         let (dir, temporary) = open_dir(options.dir.as_deref())?;
         let lock = store::lock(&dir)?;
         let authority = Authority::load_or_create(&dir)?;

@@ -341,3 +341,52 @@ async fn a_trial_outlasts_a_line_that_fails_for_some_minutes() {
     let at = at.expect("a trial that is over") - start;
     assert!(at >= second(8 * 60), "{at:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stalls_for_ten_minutes_costs_minutes() {
+    let stalls = second(600);
+    let began = Instant::now();
+    let image = image(NEW, 60_000);
+    let network = Network::new(faulty(Bucket::hashed(NEW, image, PORT), Vec::new()));
+    let network = network.with_faults(move |connection| match connection {
+        // Half of the image arrives, and then nothing more until the server is well again.
+        0 => Some(Fault::Cut(Way::ToDevice, 30_000, Ending::Silence)),
+        _ if began.elapsed() < stalls => Some(Fault::Cut(Way::ToDevice, 0, Ending::Silence)),
+        _ => None,
+    });
+    let bench = Bench::new();
+    let (flash, running) = bench.flash();
+    let mut flash = Flash::in_memory(flash.to_vec());
+    let mut workspace = Box::new(Workspace::new());
+    let config = network.config(OLD, Patience::default());
+    let updater = Updater::new(config, network.device(&mut flash, running), &mut workspace);
+    let mut agent = Agent::new(updater, Schedule::default());
+    let installed = agent.run(&mut (), pending).await;
+    assert_eq!(installed.version.as_str(), NEW);
+    let took = began.elapsed();
+    assert!(took < second(20 * 60), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_firmware_on_trial_looks_at_once() {
+    let mut bench = Bench::new();
+    let network = Network::new(faulty(release(), Vec::new()));
+    assert_eq!(
+        bench.update(&network, patience()).await.verdict(),
+        "updated"
+    );
+    let mut device = VirtualDevice::new(Flash::in_memory(bench.flash().0.to_vec()));
+    let running = device.power_on().unwrap();
+    assert!(matches!(running.boot, Boot::Trial { .. }));
+    let mut flash = Flash::in_memory(device.flash().bytes().to_vec());
+    let parts = network.device(&mut flash, running.app.partition.offset);
+    let mut workspace = Box::new(Workspace::new());
+    let updater = Updater::new(network.config(NEW, patience()), parts, &mut workspace);
+    let schedule = Schedule {
+        first: second(3600),
+        ..Schedule::default()
+    };
+    let mut agent = Agent::new(updater, schedule);
+    let _ = timeout(second(5), agent.run(&mut (), pending)).await;
+    assert_eq!(agent.updater().is_on_trial().await, Ok(false));
+}

@@ -266,8 +266,10 @@ where
                 written,
                 ..
             } = watched;
-            self.half_done = matches!(&result, Err(error) if !matches!(error, Error::Image(_)))
-                && written.max(taken_up) > 0;
+            self.half_done = match &result {
+                Ok(_) | Err(Error::Image(_)) => false,
+                Err(_) => self.half_done || written.max(taken_up) > 0,
+            };
             // Attempts are counted while nothing gets better: a line that breaks after every 100 KB does in the end.
             if taken_up > reached {
                 reached = taken_up;

@@ -14,6 +14,7 @@ const UPDATER: &str = "crates/s3ota/src/updater.rs";
 const SLOT: &str = "crates/s3ota/src/slot.rs";
 const TRIAL: &str = "crates/s3ota/src/trial.rs";
 const LINK: &str = "crates/s3ota/src/link.rs";
+const WEAR: &str = "crates/s3ota/src/wear.rs";
 const AGENT: &str = "crates/s3ota/src/agent.rs";
 
 /// A field that is not in the statement any more, and the tests that must fail.
@@ -99,11 +100,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         &["keys::fields_taken_away_or_changed_under_the_signature"],
     ),
     of(
-        "a trial having to show that the firmware trusts the key in use",
+        "a firmware having to prove itself before it is confirmed",
         AGENT,
-        "            Err(error @ Error::Release(ReleaseError::Signature(_))) => Err(error),\n",
-        "",
-        &["keys::firmware_that_trusts_no_key_in_use_is_not_confirmed"],
+        "        apart!(self.updater.prove())?;",
+        "        let _ = apart!(self.updater.check());",
+        &[
+            "keys::firmware_that_trusts_no_key_in_use_is_not_confirmed",
+            "keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed",
+        ],
     ),
     // What is signed.
     unsigned(
@@ -407,7 +411,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "the floor where a confirmed firmware asks to be left",
         TRIAL,
-        "            && is_at_least(&image, floor)\n",
+        " && is_at_least(image, floor)",
         "            && (is_at_least(&image, floor) || true)\n",
         &["versions::floor_after_an_image_was_rolled_back"],
     ),
@@ -467,8 +471,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "the image's chip",
         UPDATER,
-        "            && chip != Some(self.config.chip)",
-        "            && false",
+        "            if chip != Some(self.config.chip) {",
+        "            if false {",
         &[
             "images::wrong_target",
             "images::image_whose_descriptor_lies",
@@ -555,5 +559,85 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "                && attempt < patience.attempts\n",
         "",
         &["servers::repository_denial_of_service"],
+    ),
+    // What a release must prove before it stays.
+    of(
+        "a firmware being asked whether it would take its successor",
+        UPDATER,
+        "            identify(manifest, config, &facts)?;",
+        "",
+        &[
+            "keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed",
+            "keys::firmware_is_not_confirmed_by_a_manifest_that_was_brought_back",
+        ],
+    ),
+    of(
+        "the successor's image being fetched",
+        UPDATER,
+        "        // The image: what is missing of it, and then the whole of it checked. As a proof its end will do.",
+        "        if aim == Aim::Prove {\n            return Ok(Attempt::Proven);\n        }",
+        &["keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed"],
+    ),
+    // What failed.
+    of(
+        "a failed release being carried from log to log",
+        MEMORY,
+        "        told.chain(self.tried.iter().map(Tries::entry))",
+        "        told.chain(self.tried.iter().take(0).map(Tries::entry))",
+        &[
+            "memory::release_that_failed_is_not_tried_again_though_it_is_signed_anew",
+            "memory::releases_that_failed_are_remembered_through_others_that_fail",
+        ],
+    ),
+    of(
+        "a note of what only an aborted record said",
+        OTADATA,
+        "            self.note(flash, 1 - sector, memory.tries(release))?;",
+        "",
+        &["memory::releases_that_failed_are_remembered_through_others_that_fail"],
+    ),
+    // What the bootloader would refuse, and what must not be lost.
+    of(
+        "what an image asks of the chip",
+        UPDATER,
+        "            fits.map_err(FirmwareError::Misfit)?;",
+        "            let _ = fits;",
+        &["images::image_that_the_bootloader_would_refuse_on_this_chip"],
+    ),
+    of(
+        "the running image's secure version",
+        UPDATER,
+        "            secure_version: Some(least.max(self.secure_version)),",
+        "            secure_version: Some(least),",
+        &["images::image_that_the_bootloader_would_refuse_on_this_chip"],
+    ),
+    of(
+        "the boot guard having to stay",
+        UPDATER,
+        "        if self.guard && image.guard.is_none() {",
+        "        if false {",
+        &["images::image_that_loses_the_boot_guard_or_its_signature"],
+    ),
+    of(
+        "the signature for Secure Boot having to stay",
+        UPDATER,
+        "        if self.signature.is_some() && self.signature != image.signature {",
+        "        if false {",
+        &["images::image_that_loses_the_boot_guard_or_its_signature"],
+    ),
+    // Wear.
+    of(
+        "a limit to the erasures",
+        WEAR,
+        "        if !rest.is_zero() {",
+        "        if false {",
+        &["wear::hostile_day_costs_a_slot_two_erasures_an_hour_and_eight_in_all"],
+    ),
+    of(
+        "a refused image resting",
+        WEAR,
+        "            self.until = seconds(now).saturating_add(pause(times));",
+        "            let _ = (times, pause(times), seconds(now));",
+        &["wear::image_that_is_refused_is_fetched_twice_and_then_rests"],
     ),
 ];

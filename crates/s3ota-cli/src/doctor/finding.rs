@@ -1,10 +1,11 @@
 //! What the doctor finds: how bad it is, what it is, and what to do about it.
 
-use console::style;
+use console::Style;
 use serde_json::json;
 
 use crate::error::CliError;
 use crate::output::Output;
+use crate::terminal::Painted;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,15 +131,15 @@ impl Report {
         fix: Option<String>,
     ) {
         let mark = match severity {
-            Severity::Good => style("✓").green(),
-            Severity::Note => style("·").dim(),
-            Severity::Warning => style("!").yellow().bold(),
-            Severity::Fault => style("✗").red().bold(),
+            Severity::Good => Painted::new(Style::new().green(), "✓"),
+            Severity::Note => Painted::new(Style::new().dim(), "·"),
+            Severity::Warning => Painted::new(Style::new().yellow().bold(), "!"),
+            Severity::Fault => Painted::new(Style::new().red().bold(), "✗"),
         };
-        self.out.say(format_args!("  {mark} {message}"));
+        self.out.say_marked("  ", &mark, &message);
         if let Some(fix) = &fix {
-            self.out
-                .say(format_args!("    {} {fix}", style("→").cyan()));
+            let arrow = Painted::new(Style::new().cyan(), "→");
+            self.out.say_marked("    ", &arrow, fix);
         }
         let mut fields =
             json!({ "severity": severity.name(), "subject": subject, "message": message });

@@ -135,7 +135,10 @@ fn examine_signature(report: &mut Report, url: &str, manifest: &Manifest<'_>, ke
         return match manifest.signature {
             Some(signature) => report.note(
                 SUBJECT,
-                format!("it is signed with the key {}; give its public half with --release-key to have that verified", signature.keyid),
+                format!(
+                    "it carries a signature by {}, not verified: give --release-key",
+                    signature.keyid
+                ),
             ),
             None => report.note(
                 SUBJECT,

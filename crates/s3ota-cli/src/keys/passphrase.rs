@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use console::Term;
 use p256::elliptic_curve::zeroize::Zeroizing;
 
 use crate::error::CliError;
+use crate::terminal;
 
 /// The variable that may hold the passphrase.
 const VARIABLE: &str = "S3OTA_PASSPHRASE";
@@ -72,8 +72,7 @@ fn given(args: &PassphraseArgs) -> Result<Option<Zeroizing<String>>, CliError> {
 }
 
 fn ask(question: &str) -> Result<Zeroizing<String>, CliError> {
-    let terminal = Term::stderr();
-    if !terminal.is_term() {
+    let Some(answer) = terminal::ask_secret(question) else {
         return Err(CliError::new(
             "key.passphrase",
             "the key needs a passphrase, and there is no terminal to ask at",
@@ -81,10 +80,7 @@ fn ask(question: &str) -> Result<Zeroizing<String>, CliError> {
         .hint(format!(
             "give it in a file with --passphrase-file, or in the variable {VARIABLE}"
         )));
-    }
-    let answer = terminal
-        .write_str(question)
-        .and_then(|()| terminal.read_secure_line());
+    };
     let failed = |error| {
         CliError::new(
             "key.passphrase",

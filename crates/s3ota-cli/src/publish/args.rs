@@ -83,6 +83,11 @@ pub struct PublishArgs {
     #[arg(long, value_name = "FILE", requires = "web_installer")]
     pub bootloader: Option<PathBuf>,
 
+    /// Put the page's program beside it, from the unpacked npm package esp-web-tools: then the page loads nothing from elsewhere.
+    /// Without it, browsers fetch the same files from a CDN, and run none that was changed
+    #[arg(long, value_name = "DIR", requires = "web_installer")]
+    pub esp_web_tools: Option<PathBuf>,
+
     /// Keep the manifest that devices with another library read, too, under PREFIX/older, from now on: whatever changes the
     /// channel changes it. It knows no signature and no percentage: it names a release while that is for everyone
     #[arg(long, value_name = "LIBRARY")]

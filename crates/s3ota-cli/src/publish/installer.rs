@@ -1,8 +1,11 @@
 //! `--web-installer`: a page beside the release from which a new board gets its first firmware, over a USB cable, in the
 //! browser.
 //!
-//! The page takes [ESP Web Tools](https://esphome.github.io/esp-web-tools/) from a CDN, in one version: it is 300 KB of other
-//! people's code with fixes of its own, and who is online to see the page reaches the CDN, too. Without it the page still
+//! The page's button is [ESP Web Tools](https://esphome.github.io/esp-web-tools/): 400 KB of other people's code, which may write
+//! to a board. It lies beside the page where its npm package is at hand, and comes from a CDN where it is not. Either way the
+//! page tells the browser the hash of each of its files (the `integrity` of an import map), and where scripts may come from at
+//! all (a Content-Security-Policy): a file that was changed is not run. A browser that does not heed the hashes is found
+//! out by a file that has another hash than the page says; there the button is not made. Without the program, the page still
 //! says what it is for and where the file lies.
 
 use std::fs;
@@ -10,15 +13,19 @@ use std::path::Path;
 
 use s3ota_manifest::layout;
 use s3ota_sim::Setup;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use super::esp_web_tools;
 use super::release::Release;
 use crate::error::CliError;
 use crate::firmware::{self, Firmware};
 use crate::s3::{Store, Upload};
 
-/// The version of ESP Web Tools.
-const ESP_WEB_TOOLS: &str = "10.4.0";
+/// A script that no browser may load: the page names another hash for it than it has.
+const PROBE: &str = "must-not-load.js";
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Everything the page consists of.
 pub struct Installer {
@@ -32,6 +39,8 @@ pub struct Installer {
     pub image_name: String,
     /// Bootloader, partition table and app.
     pub image: Vec<u8>,
+    /// The files of ESP Web Tools, if they lie beside the page.
+    tools: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Installer {
@@ -41,6 +50,7 @@ impl Installer {
         firmware: &Firmware,
         source: &Path,
         bootloader: Option<&Path>,
+        esp_web_tools: Option<&Path>,
         prefix: &str,
         channel: &str,
     ) -> Result<Self, CliError> {
@@ -77,9 +87,18 @@ impl Installer {
         });
         let folder = layout::installer_folder(prefix, channel)
             .map_err(|error| CliError::new("s3.url", error.to_string()))?;
+        let tools = esp_web_tools
+            .map(esp_web_tools::read)
+            .transpose()?
+            .unwrap_or_default();
+        let from = match tools.as_slice() {
+            [] => esp_web_tools::on_cdn(),
+            _ => format!("./{}", esp_web_tools::beside()),
+        };
         Ok(Self {
             folder,
-            page: page(name, &family),
+            page: page(name, &family, &from),
+            tools,
             manifest: format!("{manifest:#}\n"),
             image_name,
             image,
@@ -92,8 +111,27 @@ impl Installer {
     pub async fn upload(&self, store: &Store, public_read: bool) -> Result<(), CliError> {
         let image = format!("{}{}", self.folder, self.image_name);
         let manifest = format!("{}manifest-webtools.json", self.folder);
+        let probe = format!("{}{PROBE}", self.folder);
         let page = self.page_key();
+        for (name, bytes) in &self.tools {
+            let key = format!("{}{}{name}", self.folder, esp_web_tools::beside());
+            let content_type = match name.ends_with(".js") {
+                true => JAVASCRIPT,
+                false => "text/plain; charset=utf-8",
+            };
+            let upload = Upload {
+                content_type,
+                public_read,
+                ..Upload::manifest(&key, bytes)
+            };
+            store.put(&upload, |_| {}).await?;
+        }
         for upload in [
+            Upload {
+                content_type: JAVASCRIPT,
+                public_read,
+                ..Upload::manifest(&probe, "export default 0;\n")
+            },
             Upload {
                 content_type: layout::IMAGE_CONTENT_TYPE,
                 public_read,
@@ -143,19 +181,52 @@ fn merge(boot: &[u8], offset: u32, firmware: &Firmware) -> Result<Vec<u8>, CliEr
     Ok(flash[start..end].to_vec())
 }
 
-/// The page. Names come from the firmware, so they are text and never markup.
-fn page(name: &str, family: &str) -> String {
+/// The page, with ESP Web Tools from this folder. Names come from the firmware, so they are text and never markup.
+fn page(name: &str, family: &str, tools: &str) -> String {
     let text = |text: &str| {
         text.replace('&', "&amp;")
             .replace('<', "&lt;")
             .replace('>', "&gt;")
             .replace('"', "&quot;")
     };
+    let hashes = esp_web_tools::FILES.iter().map(|(file, hash)| {
+        let hash = Value::from(format!("sha384-{hash}"));
+        (format!("{tools}{file}"), hash)
+    });
+    // The SHA-384 of nothing.
+    let nothing = "sha384-OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb";
+    let hashes: serde_json::Map<String, Value> = hashes
+        .chain([(format!("./{PROBE}"), nothing.into())])
+        .collect();
+    let map = json!({ "integrity": hashes }).to_string();
+    let first = json!(esp_web_tools::FIRST.map(|file| format!("{tools}{file}")));
+    let script = SCRIPT
+        .replace("{{first}}", &first.to_string())
+        .replace("{{probe}}", PROBE);
+    let scripts = [&map, &script].map(|script| {
+        let hash = base64_simd::STANDARD.encode_to_string(Sha256::digest(script));
+        format!("'sha256-{hash}'")
+    });
+    // The folder on the CDN, and its own for what lies beside it, the probe at least.
+    let elsewhere = match tools.starts_with("https://") {
+        true => format!(" {tools}"),
+        false => String::new(),
+    };
+    let policy = format!(
+        "default-src 'none'; script-src 'self'{elsewhere} {}; connect-src 'self'; style-src 'unsafe-inline'; \
+         base-uri 'none'; form-action 'none'",
+        scripts.join(" ")
+    );
     include_str!("installer.html")
-        .replace("{{name}}", &text(name))
+        .replace("{{policy}}", &policy)
+        .replace("{{map}}", &map)
+        .replace("{{script}}", &script)
         .replace("{{chip}}", &text(family))
-        .replace("{{esp-web-tools}}", ESP_WEB_TOOLS)
+        .replace("{{name}}", &text(name))
 }
+
+/// The page's own script.
+const SCRIPT: &str = include_str!("installer.js");
 
 #[cfg(test)]
 mod tests {
@@ -163,8 +234,22 @@ mod tests {
 
     #[test]
     fn a_name_cannot_become_markup() {
-        let page = page("<script>alert(1)</script>", "ESP32-C3");
+        let page = page("<script>alert(1)</script>", "ESP32-C3", "./tools/");
         assert!(!page.contains("<script>alert") && page.contains("&lt;script&gt;alert"));
         assert!(!page.contains("{{"));
+    }
+
+    #[test]
+    fn the_page_names_a_hash_for_every_file_and_a_source_for_no_other() {
+        let page = page("lamp", "ESP32", &esp_web_tools::on_cdn());
+        for (file, hash) in esp_web_tools::FILES {
+            assert!(page.contains(&format!(
+                r#""https://unpkg.com/esp-web-tools@10.4.0/dist/web/{file}":"sha384-{hash}""#
+            )));
+        }
+        for first in esp_web_tools::FIRST {
+            assert!(esp_web_tools::FILES.iter().any(|(file, _)| *file == first));
+        }
+        assert!(!page.contains("'unsafe-inline' 'self'") && !page.contains("'unsafe-eval'"));
     }
 }

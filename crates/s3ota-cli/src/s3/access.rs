@@ -9,7 +9,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials as AwsCredentials, ProvideCredentials, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
 
-use super::{AwsArgs, tls};
+use super::{AwsArgs, endpoint, tls};
 use crate::error::CliError;
 
 /// The region that is asked where a bucket is, and that services other than AWS are told.
@@ -49,6 +49,7 @@ impl Access {
             .tls_context(tls.clone())
             .build_https();
         let region = find_region(args).await;
+        check_region(&region)?;
         let credentials = match credentials {
             Some(given) => {
                 AwsCredentials::new(given.access_key, given.secret_key, None, None, "given")
@@ -62,8 +63,13 @@ impl Access {
         if let Some(profile) = &args.profile {
             loader = loader.profile_name(profile);
         }
+        let config = loader.load().await;
+        // The environment and the profile may name one for every service.
+        if let Some(url) = config.endpoint_url().filter(|url| !url.is_empty()) {
+            endpoint::check(url)?;
+        }
         Ok(Self {
-            config: loader.load().await,
+            config,
             credentials,
             region,
             tls,
@@ -96,6 +102,16 @@ async fn find_region(args: &AwsArgs) -> String {
         .map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.to_string())
 }
 
+/// Refuses a region that is no label of a host name: it becomes a part of the name of the server that is asked.
+fn check_region(region: &str) -> Result<(), CliError> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if (1..=63).contains(&region.len()) && region.bytes().all(inner) {
+        return Ok(());
+    }
+    let message = format!("`{region}` is no region");
+    Err(CliError::new("s3.region", message).hint("it is written like eu-central-1"))
+}
+
 async fn find_credentials(
     args: &AwsArgs,
     region: String,
@@ -110,4 +126,26 @@ async fn find_credentials(
     }
     let found = chain.build().await.provide_credentials().await;
     found.map_err(|error| super::error::credentials(&error, args.profile.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_cannot_lead_to_another_server() {
+        for region in ["us-east-1", "auto", "garage", "eu-central-003"] {
+            assert_eq!(check_region(region), Ok(()));
+        }
+        for region in [
+            "",
+            "x.example.com",
+            "x@example.com/",
+            "example.com#",
+            "x/y",
+            "\u{e9}",
+        ] {
+            assert_eq!(check_region(region).unwrap_err().code, "s3.region");
+        }
+    }
 }

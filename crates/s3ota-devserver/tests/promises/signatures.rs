@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use s3ota_devserver::{Access, DevServer};
+use s3ota_devserver::{Access, DevServer, DevServerError, Options};
 
 use crate::client::{Answer, Connection, sdk, sdk_with_secret, start};
 
@@ -188,4 +188,25 @@ async fn nobody_writes_lists_or_administers_without_credentials() {
         1
     );
     server.stop().await;
+}
+
+#[tokio::test]
+async fn beyond_this_machine_nobody_writes_with_the_secret_that_everyone_knows() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let options = Options {
+            listen: address.parse().unwrap(),
+            ..Options::default()
+        };
+        let refused = DevServer::start(options).await;
+        assert!(
+            matches!(refused, Err(DevServerError::KnownSecret { .. })),
+            "{address}: {refused:?}"
+        );
+    }
+    let options = Options {
+        listen: "0.0.0.0:0".parse().unwrap(),
+        secret_key: "one-of-my-own-for-this-test".to_owned(),
+        ..Options::default()
+    };
+    DevServer::start(options).await.unwrap();
 }

@@ -1,0 +1,120 @@
+//! Which URLs may be asked with credentials.
+//!
+//! Over plain http whoever is on the way reads the releases and session tokens, and answers as they like. That is all right on
+//! this machine alone.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::error::CliError;
+
+/// Refuses what is no URL of a server, and plain http to any but this machine. What follows the server's name is not looked at.
+pub(super) fn check(url: &str) -> Result<(), CliError> {
+    let wrong = |problem: &str, hint: &str| {
+        let message = format!("the endpoint `{url}` {problem}");
+        Err(CliError::new("s3.endpoint", message).hint(hint))
+    };
+    let (is_https, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, rest) => (false, rest.unwrap_or_default()),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let Some(host) = host(authority) else {
+        return wrong(
+            "is no URL of a server",
+            "write it like https://s3.example.com or http://127.0.0.1:9000",
+        );
+    };
+    if is_https || is_loopback(host) {
+        return Ok(());
+    }
+    wrong(
+        "is plain http: whoever is on the way reads and changes what passes",
+        "give an https:// URL, with --ca if its certificate is from a CA of your own; plain http is for this machine alone: \
+         http://localhost, http://127.0.0.1, http://[::1]",
+    )
+}
+
+/// The host of `host:port`, if nothing in it can be read in two ways.
+fn host(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            (host, rest)
+        }
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            let (host, rest) = authority.split_at(end);
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            if host.is_empty() || !host.chars().all(plain) {
+                return None;
+            }
+            (host, rest)
+        }
+    };
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok());
+    is_port.then_some(host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|it| it.is_loopback())
+        || host.parse::<Ipv6Addr>().is_ok_and(|it| it.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_goes_no_further_than_this_machine() {
+        for url in [
+            "https://s3.example.com",
+            "https://minio:9000/",
+            "https://192.0.2.1:9000",
+            "https://[2001:db8::1]:9000/x?y",
+            "http://localhost",
+            "http://LOCALHOST:9000/bucket",
+            "http://127.0.0.1:9000",
+            "http://127.1.2.3",
+            "http://[::1]:9000",
+        ] {
+            assert_eq!(check(url), Ok(()), "{url}");
+        }
+        for url in [
+            "http://s3.example.com",
+            "http://minio:9000",
+            "http://10.0.0.1",
+            "http://0.0.0.0:9000",
+            "http://127.1",
+            "http://2130706433",
+            "http://0x7f.0.0.1",
+            "http://128.0.0.1",
+            "http://[::]",
+            "http://[::ffff:10.0.0.1]",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost@example.com",
+            "http://localhost:80@example.com",
+            "http://localhost\\@example.com",
+            "http://localhost%2eexample.com",
+            "http://[::1].example.com",
+            "http://localhost:port",
+            "http://",
+            "https://",
+            "https:///x",
+            "https://a b",
+            "https://user@example.com",
+            "https://example.com\\x",
+            "HTTP://example.com",
+            "ftp://localhost",
+            "localhost:9000",
+            "",
+        ] {
+            assert_eq!(check(url).unwrap_err().code, "s3.endpoint", "{url}");
+        }
+    }
+}
