@@ -75,7 +75,8 @@ pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Starte
         crate::restart();
     }
     let mut chip = esp_hal::init(config);
-    let watched = found.is_limited().then_some(trial.time);
+    let limited = found.is_limited();
+    let watched = limited.then(|| watchdog::within_reach(trial.time));
     if let Some(time) = watched {
         // There is no gap that a firmware could hang in: `init` has switched it off in its last lines.
         watchdog::arm(&mut Rtc::new(chip.RTC_TIMER.reborrow()), time);

@@ -5,13 +5,17 @@ use core::time::Duration;
 use esp_hal::rtc_cntl::{Rtc, RwdtStage};
 
 /// The longest it is set to: 4 hours. It counts 32 bits of a clock of about 150 kHz (ESP32), or 136 kHz.
-const LONGEST: u64 = 4 * 60 * 60 * 1_000_000;
+const LONGEST: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// Resets the chip in `time` from now. It counts while the chip is awake. After `esp_hal::init` only, which finds out how
-/// fast its clock is.
+/// The time it can be set to that comes closest.
+pub(crate) fn within_reach(time: Duration) -> Duration {
+    time.clamp(Duration::from_secs(1), LONGEST)
+}
+
+/// Resets the chip in `time` from now, which is [`within_reach`]. It counts while the chip is awake. After `esp_hal::init` only,
+/// which finds out how fast its clock is.
 pub(crate) fn arm(rtc: &mut Rtc<'_>, time: Duration) {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let micros = micros.clamp(1_000_000, LONGEST);
+    let micros = time.as_secs() * 1_000_000 + u64::from(time.subsec_micros());
     rtc.rwdt.enable();
     rtc.rwdt.set_timeout(
         RwdtStage::Stage0,
