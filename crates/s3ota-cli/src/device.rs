@@ -1,6 +1,7 @@
 //! `s3ota device`: a virtual ESP32 on a flash file.
 
 mod args;
+mod chip;
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +14,7 @@ use s3ota::{
     Agent, Boot, Checked, Chip, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome,
     Patience, ReleaseKey, Schedule, Workspace,
 };
-use s3ota_image::app::Descriptor;
+use s3ota_image::app::{Descriptor, Misfit, Revision};
 use s3ota_sim::host::Date;
 use s3ota_sim::{
     Flash, PowerOnError, RunningFirmware, Setup, SetupError, VirtualDevice, VirtualUpdater,
@@ -21,9 +22,11 @@ use s3ota_sim::{
 use serde_json::json;
 
 pub use self::args::{DeviceCommand, DeviceNewArgs, DeviceRunArgs};
+use self::chip::KnownChip;
 use crate::error::CliError;
+use crate::firmware::{self, Firmware};
 use crate::output::{self, Output, Progress};
-use crate::{certificates, firmware, keys};
+use crate::{certificates, keys};
 
 /// Makes a flash file.
 pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
@@ -36,6 +39,7 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
         None => Setup::default(),
     };
     let flash = setup.flash(&firmware.bytes)?;
+    let known = known_chip(args, &firmware)?;
     let mut options = fs::OpenOptions::new();
     options.write(true).truncate(true);
     if args.force {
@@ -51,22 +55,49 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
             .hint("add --force to replace it, and with it the device's whole past"),
         _ => CliError::file(&args.flash, &error),
     })?;
+    KnownChip::keep(known, &args.flash)?;
     let version = firmware
         .image
         .descriptor
         .as_ref()
         .map_or("", Descriptor::version);
     let chip = firmware.image.header.chip().map_or("unknown", Chip::name);
+    let revision = known.map(|known| known.revision);
+    let of_revision = revision.map(|revision| format!(" of revision {}", Revision(revision)));
     out.say(format_args!(
-        "{}: a virtual {chip} with {} MiB of flash and firmware {version}",
+        "{}: a virtual {chip}{} with {} MiB of flash and firmware {version}",
         args.flash.display(),
+        of_revision.unwrap_or_default(),
         flash.len() >> 20
     ));
     out.event(
         "created",
-        json!({ "flash": args.flash.display().to_string(), "size": flash.len(), "chip": chip, "version": version }),
+        json!({
+            "flash": args.flash.display().to_string(), "size": flash.len(), "chip": chip, "version": version,
+            "chip_revision": revision,
+        }),
     );
     Ok(())
+}
+
+/// What is said of a new device's chip, on which its first firmware must run.
+fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownChip>, CliError> {
+    let image = &firmware.image;
+    let (Some(revision), Some(chip)) = (args.chip_revision, image.header.chip()) else {
+        return Ok(None);
+    };
+    let known = KnownChip { chip, revision };
+    let runs = known
+        .hardware()
+        .accepts(&image.header, image.descriptor.as_ref());
+    runs.map_err(|misfit: Misfit| {
+        CliError::new(
+            misfit.code(),
+            format!("the firmware does not boot: {misfit}"),
+        )
+        .hint("give a firmware that runs on this chip, or another --chip-revision")
+    })?;
+    Ok(Some(known))
 }
 
 /// Powers a device on.
@@ -81,6 +112,7 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         .map(|path| keys::read_public(path))
         .collect::<Result<_, _>>()?;
     let flash = Flash::open(&args.flash).map_err(|error| CliError::file(&args.flash, &error))?;
+    let known = KnownChip::beside(&args.flash)?;
     let device_id = match args.device_id {
         Some(id) => id,
         None => id_of(&args.flash)?,
@@ -99,7 +131,7 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
             ..Patience::default()
         },
     };
-    let mut station = Station::new(flash, settings, *out);
+    let mut station = Station::new(flash, settings, *out).with_chip(known);
     if args.once {
         station.once(!args.no_confirm).await
     } else {
@@ -194,6 +226,16 @@ impl Station {
             settings,
             workspace,
             out,
+        }
+    }
+
+    /// The same device with a chip of which something is known.
+    fn with_chip(self, known: Option<KnownChip>) -> Self {
+        let Some(known) = known else { return self };
+        let device = self.device.with_chip(known.chip);
+        Self {
+            device: device.with_hardware(known.hardware()),
+            ..self
         }
     }
 

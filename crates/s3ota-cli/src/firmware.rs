@@ -1,5 +1,7 @@
 //! Firmware files: app images as they are, ELF files made into one.
 
+mod fit;
+
 use std::fs;
 use std::panic;
 use std::path::Path;
@@ -11,6 +13,7 @@ use s3ota_image::app::{Header, Image, Verifier};
 use s3ota_image::partition::{MAX_LEN, PartitionTable, TABLE_OFFSET};
 use s3ota_image::{Chip, ImageError};
 
+pub use self::fit::{limits, remarks, remarks_on_change};
 use crate::error::CliError;
 
 /// A firmware that was found whole and intact.
@@ -60,7 +63,8 @@ pub fn is_flash(bytes: &[u8]) -> bool {
         .is_some_and(|table| PartitionTable::parse(table).is_ok())
 }
 
-/// Turns an ELF file into an app image, to the byte as `espflash save-image` does.
+/// Turns an ELF file into an app image, to the byte as `espflash save-image` does, save for the least chip revision: see
+/// [`min_revision`].
 pub fn elf_to_image(elf: &[u8]) -> Result<Vec<u8>, CliError> {
     convert(elf, |image| {
         let app = image.ota_segments().next();
@@ -97,12 +101,14 @@ fn convert(
 ) -> Result<Vec<u8>, CliError> {
     let chip = elf_chip(elf)?;
     let target = espflash_chip(chip)?;
+    let min_revision = min_revision(elf, chip);
     // What espflash calls the flash size limits the image and stands in its header. 4 MB is the size it takes unless
     // told otherwise; an image that does not fit was not made for such a flash.
     let mut problem = None;
     for size in [FlashSize::_4Mb, FlashSize::_8Mb, FlashSize::_16Mb] {
         let settings = FlashSettings::new(None, Some(size), None);
-        let flash = FlashData::new(settings, 0, None, target, target.default_xtal_frequency());
+        let crystal = target.default_xtal_frequency();
+        let flash = FlashData::new(settings, min_revision, None, target, crystal);
         // espflash takes it for granted that the linker script was one of the usual ones.
         let made = panic::catch_unwind(|| {
             let image = IdfBootloaderFormat::new(elf, &flash, None, None, None, None)?;
@@ -153,6 +159,36 @@ fn elf_chip(elf: &[u8]) -> Result<Chip, CliError> {
     named
         .or_else(|| chip_by_address(&file))
         .ok_or_else(|| by_hand("the ELF file does not say its chip".to_owned(), None))
+}
+
+/// The least chip revision that an ELF file says it starts on, 0 where it does not say.
+///
+/// esp-hal 1.2 and newer says it beside the chip's name: `build_info.MIN_CHIP_REVISION`, the value of
+/// `ESP_HAL_CONFIG_MIN_CHIP_REVISION` (`metadata!` in its `src/lib.rs`), in which `esp_hal::init` panics on an older chip.
+/// espflash reads the symbol; where the symbols were stripped, the number still stands right behind the name. Older
+/// esp-hal does not say, and ESP-IDF passes the number to esptool and not to the linker: there it cannot be known.
+fn min_revision(elf: &[u8], chip: Chip) -> u16 {
+    let metadata = Metadata::from_bytes(Some(elf));
+    if metadata.chip_name().is_some() {
+        return metadata.min_chip_revision().unwrap_or(0);
+    }
+    let file = object::File::parse(elf).ok();
+    let section = file.and_then(|file| {
+        let section = file.section_by_name(".espressif.metadata")?;
+        section.data().ok().map(<[u8]>::to_vec)
+    });
+    section.map_or(0, |text| revision_in_text(&text, chip))
+}
+
+/// The number that stands behind a chip's name in a text without separators.
+fn revision_in_text(text: &[u8], chip: Chip) -> u16 {
+    let name = chip.name().as_bytes();
+    let at = text.windows(name.len()).position(|window| window == name);
+    let behind = at.and_then(|at| text.get(at + name.len()..));
+    let digits = behind.unwrap_or_default().iter();
+    let digits = digits.take_while(|byte| byte.is_ascii_digit());
+    let digits: String = digits.map(|&byte| char::from(byte)).collect();
+    digits.parse().unwrap_or(0)
 }
 
 /// The chip whose name stands in a text without separators; `None` where two names are possible.
@@ -241,6 +277,36 @@ mod tests {
             chip_by_address(&object::File::parse(ELF).unwrap()),
             Some(Chip::Esp32C3)
         );
+    }
+
+    #[test]
+    fn an_elf_becomes_an_image_with_the_least_revision_it_says() {
+        let min_revision = |elf: &[u8]| {
+            let image = Firmware::from_image(elf_to_image(elf).unwrap()).unwrap();
+            image.image.header.min_revision
+        };
+        assert_eq!(min_revision(ELF), 0);
+        // The metadata of a stripped file: `ESP-IDFesp32c30serial`.
+        let mut newer = ELF.to_vec();
+        let said = b"esp32c30serial";
+        let at = newer.windows(said.len()).position(|it| it == said).unwrap();
+        newer[at + 7] = b'4';
+        assert_eq!(min_revision(&newer), 4);
+    }
+
+    #[test]
+    fn a_least_revision_is_told_by_the_number_behind_the_chip() {
+        for (text, chip, revision) in [
+            (&b"ESP-IDFesp32c30serial"[..], Chip::Esp32C3, 0),
+            (b"esp32300serial", Chip::Esp32, 300),
+            (b"esp32p4301", Chip::Esp32P4, 301),
+            (b"esp32s3", Chip::Esp32S3, 0),
+            (b"esp32c3serial4", Chip::Esp32C3, 0),
+            (b"esp32c399999", Chip::Esp32C3, 0),
+            (b"", Chip::Esp32, 0),
+        ] {
+            assert_eq!(revision_in_text(text, chip), revision);
+        }
     }
 
     #[test]

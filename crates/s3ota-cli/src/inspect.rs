@@ -1,5 +1,6 @@
 //! `s3ota inspect`: what an app image or a flash dump holds.
 
+mod bootloader;
 mod flash;
 mod image;
 

@@ -42,6 +42,10 @@ pub struct PromoteArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub presign: Option<Duration>,
 
+    /// Give a firmware without a boot guard to a channel whose release has one: devices that take it cannot go back from it
+    #[arg(long)]
+    pub drop_guard: bool,
+
     #[command(flatten)]
     pub change: ChangeArgs,
 
@@ -73,6 +77,13 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         && let Some(warning) = publish::may_follow(offered, current.bytes(), &args.to)?
     {
         out.warning(&warning);
+    }
+    if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest) {
+        let drop = args.drop_guard;
+        let may = publish::may_be_promoted(offered, current, &args.to, drop, &store, prefix);
+        for warning in may.await? {
+            out.warning(&warning);
+        }
     }
 
     if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest)

@@ -4,6 +4,7 @@
 //! image first, its record second, and the channel's manifest, which devices ask for, last.
 
 mod args;
+mod before;
 mod esp_web_tools;
 mod installer;
 mod reach;
@@ -16,6 +17,7 @@ use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
 pub use self::args::PublishArgs;
+pub use self::before::may_be_promoted;
 use self::installer::Installer;
 pub use self::reach::ends_early;
 use self::release::Release;
@@ -53,6 +55,8 @@ pub struct ReleaseOptions {
     pub min_version: Option<String>,
     /// Whether devices shall go back to it.
     pub downgrade: bool,
+    /// Whether it may lack a boot guard where the release before had one.
+    pub drop_guard: bool,
     /// The older libraries whose devices shall find it, too.
     pub also: Vec<Older>,
     /// The older libraries whose devices shall find nothing any more.
@@ -75,6 +79,7 @@ impl ReleaseOptions {
             expires: None,
             min_version: None,
             downgrade: false,
+            drop_guard: false,
             also: Vec::new(),
             not_also: Vec::new(),
             change: ChangeArgs::default(),
@@ -94,6 +99,7 @@ impl ReleaseOptions {
             expires: args.seal.expires,
             min_version: args.min_version.clone(),
             downgrade: args.allow_downgrade,
+            drop_guard: args.drop_guard,
             also: args.also.clone(),
             not_also: args.not_also.clone(),
             change: args.change.clone(),
@@ -233,7 +239,7 @@ pub async fn publish(
 ) -> Result<Published, CliError> {
     options.check(signer.is_some())?;
     let release = Release::of(firmware, options.version.as_deref())?;
-    let plan = Plan::new(&release, options, signer, store, location).await?;
+    let plan = Plan::new(firmware, &release, options, signer, store, location).await?;
 
     let project = release.project.as_deref().unwrap_or("firmware");
     let size = output::bytes(release.size.into());
@@ -339,6 +345,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     async fn new(
+        firmware: &Firmware,
         release: &Release,
         options: &ReleaseOptions,
         signer: Option<&Signer>,
@@ -355,6 +362,12 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         if let Some(current) = &channel.current {
             warnings.extend(release.may_follow(current.bytes(), &options.channel)?);
+        }
+        warnings.extend(firmware::remarks(&firmware.image));
+        if let Some(Ok(current)) = channel.current.as_ref().map(|held| &held.manifest) {
+            let (image, drop) = (&firmware.image, options.drop_guard);
+            let may = before::may_replace(image, current, &channel.name, drop, store, prefix);
+            warnings.extend(may.await?);
         }
         if options.downgrade {
             warnings.retain(|warning| warning.code != "publish.downgrade");

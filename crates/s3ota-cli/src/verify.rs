@@ -345,7 +345,8 @@ fn flash(chip: Chip, manifest: &Manifest<'_>) -> Result<Flash, CliError> {
     let table = format!(
         "otadata, data, ota, 0xe000, 0x2000\nota_0, app, ota_0, {MEGABYTE}, {slot}\nota_1, app, ota_1, , {slot}\n"
     );
-    let firmware = ImageBuilder::new(chip, OLDEST);
+    // What has a boot guard takes nothing without, which is not what is asked here.
+    let firmware = ImageBuilder::new(chip, OLDEST).without_guard();
     let firmware = match manifest.project {
         Some(project) => firmware.project_name(project),
         // A firmware of no project takes images of any.

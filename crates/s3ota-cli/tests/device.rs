@@ -421,3 +421,95 @@ fn what_is_no_flash_is_an_error_that_says_so() {
     fs::write(&blank, vec![0xff; 4 << 20]).unwrap();
     assert_eq!(events(&run(&blank))[0]["code"], "device.boot");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_for_newer_chips_leaves_an_older_one_with_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let image = |version: &str| ImageBuilder::new(Chip::Esp32, version).project_name("lamp");
+    fs::write(path("first.bin"), image("1.0.0").build()).unwrap();
+    let (flash, first) = (path("flash.bin"), path("first.bin"));
+    let new = |more: &[&str]| {
+        let args = ["--json", "device", "new", &flash, "--image", &first];
+        s3ota(&[&args[..], more].concat())
+    };
+    let made = new(&["--chip-revision", "v1.0"]);
+    assert_eq!(events(&made)[0]["chip_revision"], 100, "{made:?}");
+
+    let next = image("1.1.0").revisions(301, 399).build();
+    let server = Server::start(serving("1.1.0", next)).await;
+    fs::write(path("ca.der"), &server.ca).unwrap();
+    let run = || {
+        let run = [
+            "--json",
+            "device",
+            "run",
+            &flash,
+            "--once",
+            "--attempts",
+            "1",
+        ];
+        let (url, ca) = (server.url("/manifest.json"), path("ca.der"));
+        let args = [&run[..], &["--manifest-url", &url, "--ca", &ca]].concat();
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        tokio::task::spawn_blocking(move || {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            events(&s3ota(&args))
+        })
+    };
+    let boots = |events: &[Value]| {
+        let boots = events.iter().filter(|event| event["event"] == "boot");
+        boots
+            .map(|boot| boot["version"].to_string())
+            .collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        let happened = run().await.unwrap();
+        let versions = boots(&happened);
+        assert!(!versions.is_empty(), "{happened:?}");
+        assert!(versions.iter().all(|it| it == "\"1.0.0\""), "{happened:?}");
+    }
+
+    // A chip of which nothing is known runs it, and so does a newer one.
+    for more in [&["--force"][..], &["--force", "--chip-revision", "301"]] {
+        assert!(new(more).status.success());
+        let happened = run().await.unwrap();
+        assert_eq!(boots(&happened), ["\"1.0.0\"", "\"1.1.0\""], "{happened:?}");
+    }
+}
+
+#[test]
+fn a_device_is_not_made_with_a_firmware_that_its_chip_does_not_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let image = ImageBuilder::new(Chip::Esp32, "1.0.0").revisions(300, 399);
+    fs::write(path("first.bin"), image.build()).unwrap();
+    let new = |revision: &str| {
+        let (flash, first) = (path("flash.bin"), path("first.bin"));
+        let args = ["device", "new", &flash, "--image", &first];
+        s3ota(&[&["--json"], &args[..], &["--chip-revision", revision]].concat())
+    };
+    let refused = new("1.0");
+    let error = &events(&refused)[0];
+    assert_eq!(error["code"], "image.revision", "{error}");
+    assert!(
+        error["message"].as_str().unwrap().contains("v3.0 or later"),
+        "{error}"
+    );
+    assert!(!Path::new(&path("flash.bin")).exists());
+    assert_eq!(new("3,0").status.code(), Some(2));
+
+    assert!(new("3.1").status.success());
+    fs::write(path("flash.bin.chip"), "{}").unwrap();
+    let (flash, url) = (path("flash.bin"), "https://localhost:1/");
+    let run = s3ota(&[
+        "--json",
+        "device",
+        "run",
+        &flash,
+        "--once",
+        "--manifest-url",
+        url,
+    ]);
+    assert_eq!(events(&run)[0]["code"], "device.chip", "{run:?}");
+}

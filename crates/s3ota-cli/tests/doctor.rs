@@ -671,3 +671,27 @@ async fn warning_06_a_manifest_without_a_hash() {
         .await
         .is_warning("manifest.digest", "SHA-256", "`sha256`");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_07_an_image_without_a_boot_guard() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let firmware = bucket.bench.dir.path().join("unguarded.bin");
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
+    std::fs::write(&firmware, image.length(60_000).without_guard().build()).unwrap();
+    let told = ["--drop-guard"];
+    tokio::task::block_in_place(|| bucket.bench.publish(&firmware, &told)).published();
+    let diagnosis = bucket.examined().await;
+    diagnosis.is_warning("image.guard", "no boot guard", "first of all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_08_an_image_that_asks_for_a_chip_nobody_has() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let firmware = bucket.bench.dir.path().join("asks.bin");
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
+    let image = image.length(60_000).block_revisions(25_185, 0);
+    std::fs::write(&firmware, image.build()).unwrap();
+    tokio::task::block_in_place(|| bucket.bench.publish(&firmware, &[])).published();
+    let diagnosis = bucket.examined().await;
+    diagnosis.is_warning("image.efuse", "v251.85", "app descriptor");
+}

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use s3ota_image::Chip;
+use s3ota_image::app::{GuardMarker, ImageBuilder, SignatureKind};
+use s3ota_image::otadata::{Record, State};
 use s3ota_sim::Setup;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -132,4 +135,59 @@ fn what_is_none_of_these_is_one_error() {
         assert_eq!(events[0]["code"], code);
     }
     assert_eq!(inspect(Path::new("nowhere.bin")).1[0]["code"], "file.io");
+}
+
+#[test]
+fn an_image_says_on_which_chips_it_runs_and_whether_it_can_go_back() {
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+        .revisions(3, 199)
+        .block_revisions(101, 0)
+        .secure_version(7)
+        .guard(GuardMarker::new(GuardMarker::ESP_HAL, 1))
+        .signature(SignatureKind::Ecdsa)
+        .build();
+    let image = file(&image);
+    let (status, events) = inspect(&image);
+    assert_eq!(status, 0);
+    for (field, value) in [
+        ("min_revision", json!(3)),
+        ("max_revision", json!(199)),
+        ("min_efuse_block_revision", json!(101)),
+        ("max_efuse_block_revision", json!(0)),
+        ("secure_version", json!(7)),
+        ("signature", json!("ecdsa")),
+        (
+            "guard",
+            json!({ "kind": 1, "name": "esp-hal", "version": 1 }),
+        ),
+    ] {
+        assert_eq!(events[0][field], value, "{field}");
+    }
+    let text = text(&image);
+    for line in [
+        "chip revision   v0.3 to v1.99",
+        "eFuse block     v1.1 and later",
+        "boot guard      esp-hal, version 1",
+        "signature       ECDSA, of Secure Boot V2, not checked here",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    let (_, events) = inspect(&fixture("hello-esp32c3-1.0.0.bin"));
+    assert_eq!(events[0]["guard"], Value::Null, "it calls no guard");
+}
+
+#[test]
+fn a_flash_tells_its_bootloader_as_far_as_a_dump_can() {
+    let firmware = std::fs::read(fixture("hello-esp32c3-1.0.0.bin")).unwrap();
+    let mut bytes = Setup::default().flash(&firmware).unwrap();
+    let (_, events) = inspect(&file(&bytes));
+    assert_eq!(events[0]["bootloader"]["present"], false);
+    assert_eq!(events[0]["bootloader"]["app_rollback"], Value::Null);
+
+    let waits = Record::new(1, State::PendingVerify, [0xFF; 20]).emit();
+    bytes[0xd000..0xd000 + waits.len()].copy_from_slice(&waits);
+    let dump = file(&bytes);
+    let (_, events) = inspect(&dump);
+    assert_eq!(events[0]["bootloader"]["app_rollback"], true);
+    assert!(text(&dump).contains("does app rollback: a record waits"));
 }

@@ -9,7 +9,7 @@ use aws_sdk_s3::types::ChecksumMode;
 use bucket::*;
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
-use s3ota_image::app::ImageBuilder;
+use s3ota_image::app::{Header, ImageBuilder, SignatureKind};
 use s3ota_manifest::{MAX_URL, ManifestDocument};
 
 const FIXTURE: &str = concat!(
@@ -439,4 +439,164 @@ async fn urls_of_temporary_credentials_are_warned_of_and_must_fit_the_device() {
     let run = presign("t".repeat(1000));
     run.published();
     assert_eq!(run.warnings(), ["publish.presign"]);
+}
+
+// ---- What the next image must not lose ----
+
+impl Bench {
+    /// Writes a firmware of `lamp` as it is built.
+    fn built(&self, name: &str, image: ImageBuilder) -> std::path::PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, image.project_name("lamp").build()).unwrap();
+        path
+    }
+
+    /// Writes a firmware without a boot guard.
+    fn unguarded(&self, version: &str) -> std::path::PathBuf {
+        let image = ImageBuilder::new(Chip::Esp32C3, version).without_guard();
+        self.built(&format!("unguarded-{version}.bin"), image)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firmware_without_a_boot_guard_is_warned_of() {
+    let bench = Bench::new(Access::PublicRead).await;
+    for version in ["1.0.0", "1.1.0"] {
+        let run = bench.publish(&bench.unguarded(version), &[]);
+        assert_eq!(run.warnings(), ["image.guard"]);
+        run.published();
+    }
+    // Having one is no reason to be asked.
+    let guarded = bench.firmware(Chip::Esp32C3, "1.2.0", b"");
+    let run = bench.publish(&guarded, &[]);
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    run.published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firmware_without_a_boot_guard_does_not_follow_one_with_it_unless_told_to() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b""), &[])
+        .published();
+    let before = bench.keys().await;
+    let unguarded = bench.unguarded("1.1.0");
+    let refused = bench.publish(&unguarded, &[]);
+    assert_eq!(refused.error(), "publish.guard");
+    let error = refused.all("error")[0];
+    for (field, text) in [("message", "1.0.0 before it"), ("hint", "--drop-guard")] {
+        assert!(error[field].as_str().unwrap().contains(text), "{error}");
+    }
+    let dry = bench.publish(&unguarded, &["--dry-run"]);
+    assert_eq!(dry.error(), "publish.guard");
+    assert_eq!(bench.keys().await, before, "nothing was uploaded");
+    // Another channel has nothing to lose.
+    bench
+        .publish(&unguarded, &["--channel", "beta"])
+        .published();
+
+    let told = bench.publish(&unguarded, &["--drop-guard"]);
+    assert_eq!(told.warnings(), ["image.guard"]);
+    told.published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firmware_without_a_boot_guard_is_not_promoted_over_one_with_it_unless_told_to() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b""), &[])
+        .published();
+    let beta = ["--channel", "beta"];
+    bench.publish(&bench.unguarded("1.1.0"), &beta).published();
+    let promote = ["promote", "s3://firmware/lamp", "beta", "stable"];
+    assert_eq!(bench.s3ota(&promote).error(), "publish.guard");
+    assert_eq!(bench.manifest("lamp/stable.json").await.version, "1.0.0");
+    let told = bench.s3ota(&[&promote[..], &["--drop-guard"]].concat());
+    assert_eq!(told.succeeded()["event"], "promoted");
+}
+
+/// Who can write to the bucket cannot make the guard be forgotten by taking its witness away.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_release_before_had_no_guard_is_not_believed_without_its_image() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let first = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = bench.publish(&first, &[]);
+    let sha256 = run.published()["sha256"].as_str().unwrap();
+    let image = format!("lamp/images/1.0.0-{}.bin", &sha256[..12]);
+
+    let next = bench.unguarded("1.1.0");
+    let stranger = std::fs::read(&next).unwrap();
+    bench.write(&image, stranger).await;
+    assert_eq!(bench.publish(&next, &[]).error(), "publish.guard");
+    bench.write(&image, *b"short").await;
+    assert_eq!(bench.publish(&next, &[]).error(), "publish.guard");
+    let delete = bench.client.delete_object().bucket("firmware").key(&image);
+    delete.send().await.unwrap();
+    assert_eq!(bench.publish(&next, &[]).error(), "publish.guard");
+
+    // A firmware with a guard has nothing to prove.
+    let guarded = bench.firmware(Chip::Esp32C3, "1.2.0", b"");
+    bench.publish(&guarded, &[]).published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_made_by_hand_is_followed_without_a_look_at_its_image() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let by_hand = r#"{"version":"0.9.0","url":"https://example.com/lamp.bin"}"#;
+    bench.write("lamp/stable.json", by_hand).await;
+    bench.publish(&bench.unguarded("1.0.0"), &[]).published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_some_devices_would_refuse_is_warned_of_against_the_release_before() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let image = |version: &str| ImageBuilder::new(Chip::Esp32C3, version).length(5000);
+    let first = image("1.0.0")
+        .secure_version(2)
+        .signature(SignatureKind::Rsa);
+    let run = bench.publish(&bench.built("first.bin", first), &[]);
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    for (next, warnings) in [
+        (
+            image("1.1.0")
+                .secure_version(2)
+                .signature(SignatureKind::Rsa),
+            &[][..],
+        ),
+        (
+            image("1.2.0").secure_version(1).revisions(4, 199),
+            &[
+                "publish.rollback",
+                "publish.secure_boot",
+                "publish.revision",
+            ],
+        ),
+        (
+            image("1.3.0")
+                .secure_version(1)
+                .revisions(4, 199)
+                .block_revisions(25_185, 0),
+            &["image.efuse"],
+        ),
+    ] {
+        let run = bench.publish(&bench.built("next.bin", next), &[]);
+        assert_eq!(run.warnings(), warnings);
+        run.published();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elf_is_published_with_the_least_chip_revision_it_says() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let mut elf = std::fs::read(format!("{FIXTURE}.elf")).unwrap();
+    let said = b"esp32c30serial";
+    let at = elf.windows(said.len()).position(|it| it == said).unwrap();
+    elf[at + 7] = b'4';
+    let path = bench.dir.path().join("lamp.elf");
+    std::fs::write(&path, elf).unwrap();
+    let run = bench.publish(&path, &[]);
+    let sha256 = run.published()["sha256"].as_str().unwrap();
+    let image = format!("lamp/images/1.1.0-{}.bin", &sha256[..12]);
+    let header = Header::parse(bench.read(&image).await.2.first_chunk().unwrap()).unwrap();
+    assert_eq!(header.min_revision, 4);
 }

@@ -25,6 +25,7 @@ fn verify_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Image
 /// 352 bytes: header, one segment, checksum, digest.
 fn small() -> Vec<u8> {
     ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+        .without_guard()
         .payload(b"hello")
         .build()
 }

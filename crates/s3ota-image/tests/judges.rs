@@ -11,7 +11,7 @@ use std::{
 
 use s3ota_image::{
     Chip,
-    app::{Image, ImageBuilder, Verifier},
+    app::{Image, ImageBuilder, SignatureKind, Verifier},
     otadata::{Record, State},
     partition::{PartitionTable, TableBuilder},
 };
@@ -33,6 +33,31 @@ fn esptool_agrees_about_real_images() {
     };
     for name in IMAGES {
         esptool.confirms(&Path::new(FIXTURES).join(name));
+    }
+}
+
+#[test]
+fn esptool_reads_the_limits_of_an_image_as_we_do() {
+    let Some(esptool) = Judge::esptool() else {
+        return;
+    };
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+        .revisions(3, 199)
+        .block_revisions(101, 299)
+        .secure_version(7)
+        .build();
+    let file = scratch("limits.bin", &image);
+    esptool.confirms(&file);
+    let says = esptool.image_info(&file);
+    for line in [
+        "minimal chip revision: v0.3",
+        "maximal chip revision: v1.99",
+        "secure version: 7",
+    ] {
+        assert!(
+            says.lines().any(|found| found.starts_with(line)),
+            "{line} in\n{says}"
+        );
     }
 }
 
@@ -77,7 +102,11 @@ fn images_signed_by_espsecure_are_accepted() {
         return;
     };
     let good = Path::new(FIXTURES).join(IMAGES[0]);
-    for scheme in ["rsa3072", "ecdsa256"] {
+    for (scheme, kind) in [
+        ("rsa3072", SignatureKind::Rsa),
+        ("ecdsa256", SignatureKind::Ecdsa),
+        ("ecdsa384", SignatureKind::Ecdsa),
+    ] {
         let key = scratch(&format!("{scheme}.pem"), b"");
         fs::remove_file(&key).unwrap();
         espsecure.run(|c| {
@@ -97,8 +126,15 @@ fn images_signed_by_espsecure_are_accepted() {
                 .arg("--output")
                 .args([&signed, &good])
         });
-        let image = verify(&fs::read(&signed).unwrap()).expect(scheme);
+        let signed = fs::read(&signed).unwrap();
+        let image = verify(&signed).expect(scheme);
         assert!(image.signed);
+        assert_eq!(image.signature, Some(kind));
+        let sector = &signed[image.signature_offset() as usize..];
+        assert_eq!(
+            SignatureKind::parse(sector.first_chunk().unwrap()),
+            Some(kind)
+        );
         assert_eq!(
             u64::from(image.image_length),
             fs::metadata(&good).unwrap().len()

@@ -21,6 +21,7 @@ fn a_program_with_the_scanner_in_it_has_no_marker() {
     assert!(has(&inverted), "the scanner is in it");
 
     let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+        .without_guard()
         .payload(&program)
         .build();
     let mut verifier = Verifier::new();

@@ -14,6 +14,7 @@ static MARKER: [u8; GuardMarker::LEN] = GUARD.bytes();
 fn the_marker_in_a_built_program_is_found() {
     let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+        .without_guard()
         .payload(&program)
         .build();
     let mut verifier = Verifier::new();

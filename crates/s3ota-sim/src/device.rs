@@ -6,8 +6,9 @@ use s3ota::{
     Boot, Booted, Bootloader as Kind, Chip, Config, Device, Reset, Updater, Workspace,
     boot_guard_after,
 };
+use s3ota_image::app::Hardware;
 
-use crate::bootloader::{App, BootError, Bootloader};
+use crate::bootloader::{App, BootError, Bootloader, Silicon};
 use crate::flash::Flash;
 use crate::host::{Date, HostClock, HostNetwork, OsRng};
 
@@ -22,6 +23,7 @@ pub type VirtualUpdater<'a> = Updater<'a, &'a mut Flash, HostNetwork, HostClock,
 pub struct VirtualDevice {
     flash: Flash,
     bootloader: Bootloader,
+    silicon: Silicon,
     trial_boots: u8,
     clock: HostClock,
 }
@@ -84,6 +86,7 @@ impl VirtualDevice {
         Self {
             flash,
             bootloader: Bootloader::default(),
+            silicon: Silicon::default(),
             trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
             clock: HostClock::new(),
         }
@@ -92,6 +95,23 @@ impl VirtualDevice {
     /// The same device with another bootloader.
     pub fn with_bootloader(self, bootloader: Bootloader) -> Self {
         Self { bootloader, ..self }
+    }
+
+    /// The same device with eFuses that say this. With a secure version the bootloader does anti-rollback.
+    pub fn with_hardware(mut self, hardware: Hardware) -> Self {
+        self.silicon.hardware = hardware;
+        self
+    }
+
+    /// The same device with a chip of this kind: the bootloader takes no image for another.
+    pub fn with_chip(mut self, chip: Chip) -> Self {
+        self.silicon.chip = Some(chip);
+        self
+    }
+
+    /// What the device's eFuses say now.
+    pub fn hardware(&self) -> &Hardware {
+        &self.silicon.hardware
     }
 
     /// The same device, giving up a new firmware after so many boots without confirmation.
@@ -141,7 +161,7 @@ impl VirtualDevice {
         for restarts in 0..8 {
             let app = self
                 .bootloader
-                .boot(&mut self.flash)
+                .boot_on(&mut self.flash, &mut self.silicon)
                 .map_err(PowerOnError::Boot)?;
             let running = app.partition.offset;
             let guard = boot_guard_after(reset, &mut self.flash, running, self.trial_boots);

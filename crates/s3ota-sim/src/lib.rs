@@ -4,7 +4,8 @@
 //!
 //! - [`Flash`]: NOR flash in memory or in a file. Erasing sets bits, programming clears them, alignment is enforced, and
 //!   power can fail inside an operation.
-//! - [`Bootloader`]: which image an ESP-IDF bootloader would boot from that flash, and what it would write itself.
+//! - [`Bootloader`]: which image an ESP-IDF bootloader would boot from that flash, on a chip whose eFuses say what
+//!   [`Silicon`] says, and what it would write itself.
 //! - [`host`]: the host's sockets, clocks and entropy behind the traits the library asks for.
 //! - [`VirtualDevice`]: all of it together: power on, boot guard, update, restart.
 //!
@@ -27,7 +28,7 @@ mod flash;
 pub mod host;
 mod setup;
 
-pub use bootloader::{App, BootError, Bootloader};
+pub use bootloader::{App, BootError, Bootloader, Silicon};
 pub use device::{PowerOnError, RunningFirmware, VirtualDevice, VirtualUpdater};
 pub use flash::{Flash, FlashError, InUnits, Mix, Operation, PowerCut, Tear, Wear};
 pub use setup::{Setup, SetupError};

@@ -12,8 +12,10 @@
 //! # async fn firmware<F: NorFlash, N: TcpConnect + Dns, C: Clock, R: CryptoRng + RngCore>(
 //! #     mut device: Device<F, N, C, R>, restart: fn() -> !, mac: &str) {
 //! // First of all: count the boot of a firmware on trial.
-//! if let Ok(Boot::GivenUp) = boot_guard(&mut device.flash, device.running, 3).await {
-//!     restart();
+//! match boot_guard(&mut device.flash, device.running, 3).await {
+//!     Ok(Boot::GivenUp) => restart(),
+//!     Ok(_) => {}
+//!     Err(error) => log::error!("this firmware can be neither confirmed nor left: {error}"),
 //! }
 //!
 //! // Once the network is up:
@@ -30,7 +32,7 @@
 //! # The parts
 //!
 //! - [`Updater`]: the building blocks [`check`](Updater::check), [`install`](Updater::install),
-//!   [`confirm`](Updater::confirm), [`roll_back`](Updater::roll_back).
+//!   [`prove`](Updater::prove), [`confirm`](Updater::confirm), [`roll_back`](Updater::roll_back).
 //! - [`Agent`]: the loop around it: after boot, every interval, and now.
 //! - [`boot_guard`]: the first call of `main`, which ends a trial that fails.
 //! - [`Hooks`]: where the application has its say.
@@ -42,7 +44,8 @@
 //!   hash and own digest, and that flash holds what was sent. The first bytes of an image are written last.
 //! - A switch is one otadata record written whole. Power may fail at any moment; the old image boots, or the new one.
 //! - A device never goes back to an older release by itself, except that a release which fails its trial is left for
-//!   the one before, and not tried again.
+//!   the one that it replaced. If it crashed it is not tried again; if it only missed its server, a few times.
+//! - Whatever a server does, a slot is erased twice an hour and eight times a day at most.
 //! - With [release keys](Config::release_keys), nothing but what one of them signed is installed, whoever owns the server or
 //!   the network. The repository's SECURITY.md lists the attacks, what stops each, and what is not stopped.
 //! - Nothing waits for ever: there is a limit on silence and one on the whole update.

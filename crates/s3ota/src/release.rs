@@ -236,8 +236,8 @@ fn check_floor(manifest: &Manifest<'_>, signer: &Signer) -> Result<(), ReleaseEr
 
 /// Whether the time is over that a manifest is good for, as far as the device knows.
 ///
-/// Without a clock it knows at least that it is not earlier than its firmware was built. It never remembers a time: one that
-/// was forged must not outlive a restart. That an older manifest does not come back is up to the serial.
+/// Without a clock it knows at least that it is not earlier than its firmware was built. It writes no time to flash: one that
+/// was forged must not outlive a power cut. That an older manifest does not come back is up to the serial.
 pub(crate) fn has_expired(
     expires: Option<Timestamp>,
     now: Option<u64>,

@@ -362,13 +362,14 @@ where
         Ok(confirmed)
     }
 
-    /// Gives the running firmware up and selects the one before, or the factory app. **Restart** afterwards.
+    /// Gives the running firmware up and selects the one that it replaced. **Restart** afterwards.
     ///
-    /// The release is not installed again until a different one is published.
+    /// A confirmed firmware's record says which slot that was. Where the image is not there any more, another whole one is
+    /// selected that did not fail, or the factory app. The release given up is not installed again.
     ///
     /// # Errors
     ///
-    /// [`Error::NothingToGoBackTo`] where no other slot holds a whole image.
+    /// [`Error::NothingToGoBackTo`] where no other slot holds such an image.
     pub async fn roll_back(&mut self) -> Result<(), Error> {
         let (layout, running) = self.layout()?;
         trial::roll_back(

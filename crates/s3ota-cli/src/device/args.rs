@@ -30,6 +30,11 @@ pub struct DeviceNewArgs {
     #[arg(long, value_name = "CSV")]
     pub partitions: Option<PathBuf>,
 
+    /// The chip's revision: `v3.1`, `3.1` or 301. Its bootloader boots no image that asks for another; without, it takes any.
+    /// Kept beside the flash file, in FLASH.chip
+    #[arg(long, value_name = "REVISION", value_parser = parse_revision)]
+    pub chip_revision: Option<u16>,
+
     /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
@@ -94,6 +99,27 @@ pub struct DeviceRunArgs {
     pub deadline: Duration,
 }
 
+/// A revision, major * 100 + minor, or as people write it.
+fn parse_revision(text: &str) -> Result<u16, String> {
+    let digits = text.strip_prefix(['v', 'V']).unwrap_or(text);
+    let number = |part: &str| {
+        let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse::<u16>().ok().filter(|_| plain)
+    };
+    let revision = match digits.split_once('.') {
+        Some((major, minor)) => {
+            let minor = number(minor).filter(|minor| *minor < 100);
+            let major = number(major).and_then(|major| major.checked_mul(100));
+            major
+                .zip(minor)
+                .and_then(|(major, minor)| major.checked_add(minor))
+        }
+        None if digits == text => number(digits),
+        None => number(digits).and_then(|major| major.checked_mul(100)),
+    };
+    revision.ok_or_else(|| "write it like v3.1, 3.1 or 301".to_owned())
+}
+
 /// A date in RFC 3339, or `unknown`.
 fn parse_date(text: &str) -> Result<Date, String> {
     match text {
@@ -101,5 +127,36 @@ fn parse_date(text: &str) -> Result<Date, String> {
         text => Timestamp::parse(text)
             .map(|date| Date::At(date.unix_seconds()))
             .map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_written_in_any_of_the_usual_ways() {
+        for (text, revision) in [
+            ("v3.1", Some(301)),
+            ("3.1", Some(301)),
+            ("301", Some(301)),
+            ("v3", Some(300)),
+            ("0.3", Some(3)),
+            ("3", Some(3)),
+            ("v0.12", Some(12)),
+            ("0", Some(0)),
+            ("", None),
+            ("v", None),
+            ("3.", None),
+            (".1", None),
+            ("3.100", None),
+            ("+3", None),
+            ("-1", None),
+            ("700.0", None),
+            ("65536", None),
+            ("new", None),
+        ] {
+            assert_eq!(parse_revision(text).ok(), revision, "{text:?}");
+        }
     }
 }

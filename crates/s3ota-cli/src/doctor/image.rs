@@ -10,6 +10,7 @@ use super::answer::{Advice, Fetched, examine_encoding, fetch, report_trouble};
 use super::client::Client;
 use super::finding::Report;
 use super::manifest::Release;
+use crate::firmware;
 use crate::output;
 
 const SUBJECT: &str = "image";
@@ -63,6 +64,7 @@ pub async fn examine(
         }
     };
     examine_descriptor(report, release, &image);
+    examine_fitness(report, &image);
     let descriptor = image.descriptor.as_ref();
     Some(Kind {
         chip: examine_chip(report, release, &image)?,
@@ -146,6 +148,28 @@ fn examine_descriptor(report: &mut Report, release: &Release, image: &Image) {
                 descriptor.version()
             ),
         ),
+    }
+}
+
+/// On which chips it runs, and whether a device can go back from it.
+fn examine_fitness(report: &mut Report, image: &Image) {
+    for remark in firmware::remarks(image) {
+        let fix = remark.hint.unwrap_or_default();
+        report.warning(SUBJECT, remark.code, remark.message, fix);
+    }
+    if let Some(guard) = image.guard {
+        let kind = guard.kind_name().unwrap_or("an unknown kind");
+        let message =
+            format!("it has a boot guard ({kind}), so a device goes back from it if it fails");
+        report.good(SUBJECT, message);
+    }
+    let limits = firmware::limits(image.header.min_revision, image.header.max_revision);
+    report.note(SUBJECT, format!("it runs on chips of revision {limits}"));
+    if let Some(kind) = image.signature {
+        report.note(
+            SUBJECT,
+            format!("it is signed for Secure Boot with {kind}, which is not checked here"),
+        );
     }
 }
 

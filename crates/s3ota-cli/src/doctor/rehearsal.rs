@@ -56,7 +56,8 @@ pub async fn play(
         "device  a virtual {} with {BEFORE}",
         device.kind.chip
     ));
-    let mut before = ImageBuilder::new(device.kind.chip, BEFORE);
+    // What has a guard takes nothing without. That the release lacks one has been said.
+    let mut before = ImageBuilder::new(device.kind.chip, BEFORE).without_guard();
     if let Some(project) = &device.kind.project {
         before = before.project_name(project);
     }

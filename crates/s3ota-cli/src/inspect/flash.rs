@@ -7,6 +7,7 @@ use s3ota_image::partition::{MAX_LEN, Partition, PartitionTable, TABLE_OFFSET};
 use s3ota_sim::{App, Bootloader, Flash};
 use serde_json::{Value, json};
 
+use super::bootloader::BootloaderReport;
 use super::image::ImageReport;
 use crate::error::CliError;
 
@@ -16,6 +17,7 @@ pub struct FlashReport {
     size: usize,
     partitions: Vec<Entry>,
     otadata: Option<Otadata>,
+    bootloader: BootloaderReport,
     /// The app that would boot, or why none would.
     boots: Result<App, String>,
 }
@@ -55,16 +57,23 @@ impl FlashReport {
             .ok_or_else(|| invalid(format!("a flash is larger than {} bytes", bytes.len())))?;
         let table = PartitionTable::parse(table).map_err(|error| invalid(error.to_string()))?;
         let slots = table.ota_slots().count() as u32;
-        let boots = Bootloader::default().boot(&mut Flash::in_memory(bytes.to_vec()));
+        let otadata = table
+            .otadata()
+            .and_then(|partition| Otadata::read(bytes, &partition, slots));
+        let records = otadata.as_ref().map_or(&[][..], |otadata| &otadata.records);
+        let bootloader = BootloaderReport::of(bytes, records);
+        let boots = Bootloader {
+            app_rollback: bootloader.does_app_rollback(),
+        }
+        .boot(&mut Flash::in_memory(bytes.to_vec()));
         Ok(Self {
             size: bytes.len(),
             partitions: table
                 .entries()
                 .map(|partition| Entry::new(partition, bytes))
                 .collect(),
-            otadata: table
-                .otadata()
-                .and_then(|partition| Otadata::read(bytes, &partition, slots)),
+            otadata,
+            bootloader,
             boots: boots.map_err(|error| error.to_string()),
         })
     }
@@ -87,6 +96,7 @@ impl FlashReport {
             "size": self.size,
             "partitions": self.partitions.iter().map(Entry::to_json).collect::<Vec<_>>(),
             "otadata": self.otadata.as_ref().map(Otadata::to_json),
+            "bootloader": self.bootloader.to_json(),
             "boots": self.boots.as_ref().ok().map(|app| json!({
                 "partition": app.partition.label.as_str(),
                 "slot": app.slot,
@@ -127,6 +137,9 @@ impl fmt::Display for FlashReport {
         if let Some(otadata) = &self.otadata {
             writeln!(f, "\notadata")?;
             table(f, otadata.rows())?;
+        }
+        if !self.bootloader.is_empty() {
+            writeln!(f, "\nbootloader: {}", self.bootloader)?;
         }
         match &self.boots {
             Ok(app) => write!(
@@ -370,6 +383,24 @@ boots: ota_1, version 1.1.0"
         let json = report.to_json();
         assert_eq!(json["otadata"][1]["crc_ok"], false);
         assert_eq!(json["otadata"][0]["in_force"], true);
+        assert_eq!(json["boots"]["version"], "1.0.0");
+    }
+
+    #[test]
+    fn a_record_that_waits_for_its_verification_shows_a_bootloader_with_app_rollback() {
+        let mut flash = updated();
+        let waits = Record::new(2, State::PendingVerify, [0xFF; 20]).emit();
+        let at = OTADATA + SECTOR_SIZE as usize;
+        flash[at..at + RECORD_LEN].copy_from_slice(&waits);
+        let report = FlashReport::of(&flash).unwrap();
+        let text = report.to_string();
+        assert!(
+            text.contains("bootloader: not in this dump; does app rollback"),
+            "{text}"
+        );
+        let json = report.to_json();
+        assert_eq!(json["bootloader"]["app_rollback"], true);
+        // At its next start that bootloader gives up what was not confirmed.
         assert_eq!(json["boots"]["version"], "1.0.0");
     }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use s3ota_image::ImageError;
-use s3ota_image::app::{Descriptor, Header, Image, Verifier};
+use s3ota_image::app::{Descriptor, GuardMarker, Header, Image, SignatureKind, Verifier};
 use serde_json::{Value, json};
 
+use crate::firmware::limits;
 use crate::output::{bytes, hex};
 
 /// What was read of an app image, whole or broken.
@@ -15,6 +16,8 @@ pub struct ImageReport {
     pub header: Option<Header>,
     descriptor: Option<Descriptor>,
     segments: Vec<Segment>,
+    /// The signature for Secure Boot that follows it.
+    signature: Option<SignatureKind>,
     /// The proof that it is whole, or what is wrong with it.
     pub verdict: Result<Image, ImageError>,
 }
@@ -40,11 +43,18 @@ impl ImageReport {
     fn with(mut verifier: Verifier, bytes: &[u8]) -> Self {
         let fed = verifier.update(bytes);
         let header = verifier.header().copied();
+        let descriptor = verifier.descriptor().cloned();
+        let verdict = fed.and_then(|()| verifier.finish());
+        let signature = verdict.as_ref().ok().and_then(|image: &Image| {
+            let sector = bytes.get(image.signature_offset() as usize..)?;
+            SignatureKind::parse(sector.first_chunk()?)
+        });
         Self {
             header,
-            descriptor: verifier.descriptor().cloned(),
+            descriptor,
             segments: header.map_or_else(Vec::new, |header| segments(bytes, header.segment_count)),
-            verdict: fed.and_then(|()| verifier.finish()),
+            signature,
+            verdict,
         }
     }
 
@@ -72,6 +82,10 @@ impl ImageReport {
             .filter(|text| !text.is_empty())
     }
 
+    fn guard(&self) -> Option<GuardMarker> {
+        self.verdict.as_ref().ok().and_then(|image| image.guard)
+    }
+
     /// The facts for programs.
     pub fn to_json(&self) -> Value {
         let image = self.verdict.as_ref().ok();
@@ -87,9 +101,17 @@ impl ImageReport {
             "build_time": self.text(Descriptor::time),
             "arduino": self.descriptor.as_ref().map(Descriptor::is_arduino),
             "secure_version": self.descriptor.as_ref().map(|descriptor| descriptor.secure_version),
+            "min_revision": self.header.map(|header| header.min_revision),
+            "max_revision": self.header.map(|header| header.max_revision),
+            "min_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.min_efuse_block_revision),
+            "max_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.max_efuse_block_revision),
+            "guard": self.guard().map(|guard| json!({
+                "kind": guard.kind(), "name": guard.kind_name(), "version": guard.version(),
+            })),
             "size": image.map(|image| image.length),
             "sha256": image.map(|image| hex(&image.sha256)),
-            "signed": image.map(|image| image.signed),
+            "signed": image.map(|_| self.signature.is_some()),
+            "signature": self.signature.map(SignatureKind::name),
             "segments": self.segments.iter().map(|s| json!({ "address": s.address, "size": s.size })).collect::<Vec<_>>(),
         })
     }
@@ -127,7 +149,34 @@ impl fmt::Display for ImageReport {
                 .as_ref()
                 .map(|descriptor| descriptor.secure_version.to_string()),
         );
+        row(
+            "chip revision",
+            self.header
+                .map(|header| limits(header.min_revision, header.max_revision)),
+        );
+        row(
+            "eFuse block",
+            self.descriptor.as_ref().map(|descriptor| {
+                // Unlike a chip's, a least revision of 65535 is none.
+                let min = match descriptor.min_efuse_block_revision {
+                    u16::MAX => 0,
+                    min => min,
+                };
+                limits(min, descriptor.max_efuse_block_revision)
+            }),
+        );
         if let Ok(image) = &self.verdict {
+            row(
+                "boot guard",
+                Some(match image.guard {
+                    None => "none found".to_owned(),
+                    Some(guard) => {
+                        let number = guard.kind().to_string();
+                        let kind = guard.kind_name().unwrap_or(&number);
+                        format!("{kind}, version {}", guard.version())
+                    }
+                }),
+            );
             row(
                 "size",
                 Some(format!(
@@ -151,9 +200,8 @@ impl fmt::Display for ImageReport {
                 row("digest", Some("good".to_owned()));
                 row(
                     "signature",
-                    image
-                        .signed
-                        .then(|| "of Secure Boot V2, not checked here".to_owned()),
+                    self.signature
+                        .map(|kind| format!("{kind}, of Secure Boot V2, not checked here")),
                 );
                 row("sha256", Some(hex(&image.sha256)));
             }
@@ -190,6 +238,8 @@ fn segments(bytes: &[u8], count: u8) -> Vec<Segment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s3ota_image::Chip;
+    use s3ota_image::app::ImageBuilder;
 
     const IMAGE: &[u8] =
         include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.0.0.bin");
@@ -204,10 +254,57 @@ mod tests {
             "version         1.0.0",
             "size            76848 bytes (76.8 kB)",
             "digest          good",
+            "chip revision   v0.0 to v1.99",
+            "eFuse block     any",
+            "boot guard      none found",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
         assert_eq!(report.to_json()["segments"].as_array().unwrap().len(), 5);
+    }
+
+    #[test]
+    fn guard_signature_and_limits_are_told_of_a_file_and_of_a_slot() {
+        let file = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+            .revisions(3, 199)
+            .block_revisions(101, 299)
+            .secure_version(7)
+            .guard(GuardMarker::new(GuardMarker::ESP_HAL, 2))
+            .signature(SignatureKind::Rsa)
+            .build();
+        let mut slot = file.clone();
+        slot.resize(0x1_0000, 0xFF);
+        for report in [ImageReport::of_file(&file), ImageReport::of_slot(&slot)] {
+            let text = report.to_string();
+            for line in [
+                "secure version  7",
+                "chip revision   v0.3 to v1.99",
+                "eFuse block     v1.1 to v2.99",
+                "boot guard      esp-hal, version 2",
+                "signature       RSA, of Secure Boot V2, not checked here",
+            ] {
+                assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+            }
+            let json = report.to_json();
+            for (field, value) in [
+                ("min_revision", json!(3)),
+                ("max_revision", json!(199)),
+                ("min_efuse_block_revision", json!(101)),
+                ("max_efuse_block_revision", json!(299)),
+                ("secure_version", json!(7)),
+                ("signed", json!(true)),
+                ("signature", json!("rsa")),
+                (
+                    "guard",
+                    json!({ "kind": 1, "name": "esp-hal", "version": 2 }),
+                ),
+            ] {
+                assert_eq!(json[field], value, "{field}");
+            }
+        }
+        let unknown = ImageBuilder::new(Chip::Esp32C3, "1").guard(GuardMarker::new(99, 1));
+        let text = ImageReport::of_file(&unknown.build()).to_string();
+        assert!(text.contains("boot guard      99, version 1"), "{text}");
     }
 
     #[test]

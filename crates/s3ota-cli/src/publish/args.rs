@@ -74,6 +74,10 @@ pub struct PublishArgs {
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
+    /// Publish a firmware without a boot guard, though the release before has one: devices that take it cannot go back from it
+    #[arg(long)]
+    pub drop_guard: bool,
+
     /// Put a page beside the release from which a new board is installed by USB, in Chrome or Edge, under
     /// PREFIX/installer/CHANNEL: bootloader, the usual partition table for 4 MB, and this firmware
     #[arg(long, conflicts_with = "presign")]

@@ -13,7 +13,8 @@ use crate::Chip;
 /// Makes app images for virtual devices and tests: right in every respect, save that no chip
 /// could run them.
 ///
-/// The image has as many segments as its payload needs, a descriptor, a checksum and a digest;
+/// The image has as many segments as its payload needs, a descriptor, the marker of a boot guard
+/// (which a virtual device's firmware has), a checksum and a digest;
 /// `esptool image-info` calls it valid. It is placed in the chip's data ROM window, so that the
 /// bootloader's rules on mapped segments hold too.
 ///
@@ -67,7 +68,7 @@ impl ImageBuilder {
             revisions: (0, u16::MAX),
             block_revisions: (0, u16::MAX),
             secure_version: 0,
-            guard: None,
+            guard: Some(GuardMarker::new(GuardMarker::VIRTUAL, 1)),
             signature: None,
             payload: Payload::Bytes(Vec::new()),
             with_descriptor: true,
@@ -100,9 +101,16 @@ impl ImageBuilder {
         self
     }
 
-    /// Puts the marker of a boot guard right after the descriptor.
+    /// The marker of another boot guard than the virtual device's. It lies in reserved bytes of the
+    /// descriptor, or at the end of the data where there is none.
     pub fn guard(mut self, marker: GuardMarker) -> ImageBuilder {
         self.guard = Some(marker);
+        self
+    }
+
+    /// Leaves the marker of the boot guard out: a firmware that cannot go back.
+    pub fn without_guard(mut self) -> ImageBuilder {
+        self.guard = None;
         self
     }
 
@@ -153,16 +161,20 @@ impl ImageBuilder {
                 descriptor.max_efuse_block_revision = self.block_revisions.1;
                 descriptor.emit()
             });
-            data.extend(bytes.unwrap_or([0; Descriptor::LEN]));
-        }
-        if let Some(marker) = self.guard {
-            data.extend(marker.bytes());
+            let mut bytes = bytes.unwrap_or([0; Descriptor::LEN]);
+            if let Some(marker) = self.guard {
+                bytes[RESERVED..RESERVED + GuardMarker::LEN].copy_from_slice(&marker.bytes());
+            }
+            data.extend(bytes);
         }
         match &self.payload {
             Payload::Bytes(bytes) => data.extend(bytes),
             Payload::UpTo(length) => self.fill(&mut data, *length),
         }
         data.resize(data.len().next_multiple_of(4), 0);
+        if let Some(marker) = self.guard.filter(|_| !self.with_descriptor) {
+            data.extend(marker.bytes());
+        }
         data.truncate(SEGMENT_CHUNK * usize::from(MAX_SEGMENTS));
         let mut image = self.assemble(&data);
         if let Some(kind) = self.signature {
@@ -185,8 +197,12 @@ impl ImageBuilder {
         // Take off what is not segment data; 4 bytes are left for the checksum.
         let body = length.saturating_sub(Header::LEN + digest + 4);
         let headers = body.div_ceil(SEGMENT_CHUNK + SEGMENT_HEADER_LEN).max(1);
-        let room = body.saturating_sub(headers * SEGMENT_HEADER_LEN);
-        // A length below that of descriptor and marker keeps them.
+        let marker = match self.guard {
+            Some(_) if !self.with_descriptor => GuardMarker::LEN,
+            _ => 0,
+        };
+        let room = body.saturating_sub(headers * SEGMENT_HEADER_LEN + marker);
+        // A length below the descriptor's keeps the descriptor.
         let least = data.len().max(4);
 
         let seed = Sha256::new()
@@ -246,6 +262,9 @@ impl ImageBuilder {
         image
     }
 }
+
+/// Where `esp_app_desc_t` has nothing but reserved bytes, up to its end (`reserv2`).
+const RESERVED: usize = 184;
 
 /// Most bytes of a segment made here.
 const SEGMENT_CHUNK: usize = 8 * 1024 * 1024;
@@ -363,6 +382,26 @@ mod tests {
             verify(&bytes).unwrap().descriptor.unwrap().version(),
             version
         );
+    }
+
+    #[test]
+    fn an_image_has_a_guard_unless_it_is_left_out() {
+        for builder in [
+            ImageBuilder::new(Chip::Esp32C3, "1").payload(b"kettle"),
+            ImageBuilder::new(Chip::Esp32C3, "1").length(0),
+            ImageBuilder::new(Chip::Esp32C3, "1").length(50_000),
+            ImageBuilder::new(Chip::Esp32C3, "1").without_descriptor(),
+            ImageBuilder::new(Chip::Esp32C3, "1")
+                .without_descriptor()
+                .length(50_000),
+        ] {
+            let guard = |builder: &ImageBuilder| verify(&builder.build()).unwrap().guard;
+            let virtual_one = GuardMarker::new(GuardMarker::VIRTUAL, 1);
+            assert_eq!(guard(&builder), Some(virtual_one));
+            let other = GuardMarker::new(GuardMarker::ESP_HAL, 7);
+            assert_eq!(guard(&builder.clone().guard(other)), Some(other));
+            assert_eq!(guard(&builder.without_guard()), None);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The first 24 bytes of an app image.
 
-use super::{ImageError, MAX_SEGMENTS};
+use super::{Hardware, ImageError, MAX_SEGMENTS};
 use crate::{
     Chip,
     bytes::{field, put, u16_at, u32_at},
@@ -121,13 +121,15 @@ impl Header {
     }
 
     /// Whether a chip of this revision (major * 100 + minor) may run the image, by the rule of
-    /// `bootloader_common_check_chip_revision_validity` in ESP-IDF
-    /// `components/bootloader_support/src/bootloader_common_loader.c`.
+    /// [`Hardware::accepts`].
     ///
     /// Where a chip's eFuses lift the maximum, this is stricter than the bootloader.
     pub fn runs_on_revision(&self, revision: u16) -> bool {
-        let max_is_set = self.max_revision != 0 && self.max_revision != u16::MAX;
-        revision >= self.min_revision && !(max_is_set && revision > self.max_revision)
+        let chip = Hardware {
+            revision: Some(revision),
+            ..Hardware::default()
+        };
+        chip.accepts(self, None).is_ok()
     }
 }
 

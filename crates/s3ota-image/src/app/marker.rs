@@ -16,7 +16,7 @@
 /// #[used]
 /// static MARKER: [u8; GuardMarker::LEN] = GuardMarker::new(GuardMarker::ESP_HAL, 1).bytes();
 ///
-/// let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0").payload(&MARKER).build();
+/// let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0").without_guard().payload(&MARKER).build();
 /// let mut verifier = Verifier::new();
 /// verifier.update(&image)?;
 /// assert_eq!(verifier.guard(), Some(GuardMarker::new(GuardMarker::ESP_HAL, 1)));
@@ -36,6 +36,8 @@ impl GuardMarker {
     /// Bytes of a marker: 17 that are always the same, kind, version, and one that confirms these.
     pub const LEN: usize = 20;
 
+    /// Kind of the guard of a virtual device.
+    pub const VIRTUAL: u8 = 0;
     /// Kind of the guard for esp-hal.
     pub const ESP_HAL: u8 = 1;
     /// Kind of the guard for ESP-IDF in C.
@@ -52,7 +54,7 @@ impl GuardMarker {
         GuardMarker { kind, version }
     }
 
-    /// What the guard was made for: [`ESP_HAL`](GuardMarker::ESP_HAL),
+    /// What the guard was made for: [`VIRTUAL`](GuardMarker::VIRTUAL), [`ESP_HAL`](GuardMarker::ESP_HAL),
     /// [`ESP_IDF`](GuardMarker::ESP_IDF), [`ARDUINO`](GuardMarker::ARDUINO), or a newer kind.
     pub const fn kind(self) -> u8 {
         self.kind
@@ -66,6 +68,7 @@ impl GuardMarker {
     /// The name of the kind, `None` where it is not known here.
     pub const fn kind_name(self) -> Option<&'static str> {
         match self.kind {
+            GuardMarker::VIRTUAL => Some("virtual"),
             GuardMarker::ESP_HAL => Some("esp-hal"),
             GuardMarker::ESP_IDF => Some("esp-idf"),
             GuardMarker::ARDUINO => Some("arduino"),

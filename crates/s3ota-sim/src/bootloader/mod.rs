@@ -1,20 +1,40 @@
 //! The second-stage bootloader of ESP-IDF: which app it boots, and what it writes to otadata on the way.
 //!
 //! Written from ESP-IDF, `components/bootloader_support/src/`; each function here names the one there that it follows.
-//! The rules have been the same from v4.0 to v5.5. Left out are anti-rollback by eFuse, the test app, waking from deep
-//! sleep, factory reset by a pin, and secure boot.
+//! On otadata the rules have been the same from v4.0 to v6.0; what an image asks of the chip is checked as v5.1 and later
+//! do, with the page sizes of v5.4 and later.
 //!
 //! | here | ESP-IDF |
 //! |---|---|
-//! | [`Bootloader::boot`] | `call_start_cpu0` and `select_partition_number` (`subproject/main/bootloader_start.c`) |
+//! | [`Bootloader::boot_on`] | `call_start_cpu0` and `select_partition_number` (`subproject/main/bootloader_start.c`) |
 //! | `Apps::read` | `bootloader_utility_load_partition_table` (`bootloader_utility.c`) |
 //! | `otadata::select` | `bootloader_utility_get_selected_boot_partition` (`bootloader_utility.c`) |
 //! | [`Record`](s3ota_image::otadata::Record)'s own rules | `bootloader_common_ota_select_*` (`bootloader_common_loader.c`) |
 //! | `load_boot_image` | `bootloader_utility_load_boot_image` (`bootloader_utility.c`) |
 //! | `load` | `try_load_partition`; the image's own checks are `esp_image_format.c` |
+//! | [`Silicon`] | chip, revisions, anti-rollback, where segments lie: `esp_image_format.c`, `bootloader_common_loader.c`, `bootloader_utility.c` |
+//!
+//! What a bootloader does and this one does not:
+//!
+//! - It refuses a segment that would be copied to where no RAM is, or over itself (`verify_load_addresses`).
+//! - It may check Secure Boot signatures, and encrypts a flash at its first start. Here a signature is not looked at, and
+//!   an [encrypted flash](crate::Flash::encrypted) was encrypted before.
+//! - It boots an image without an appended SHA-256, and with anything behind its end. Here an image must pass
+//!   [`Verifier`], which demands the SHA-256; the library installs no other.
+//! - It may be told to skip the checks: when waking from deep sleep, at power-on, or always
+//!   (`CONFIG_BOOTLOADER_SKIP_VALIDATE_*`), and while a debugger is attached.
+//! - From v5.4 on it refuses any image without an app description on the C2, C6, C61 and H2; after v6.1, on all chips, a
+//!   first segment that is too short for one.
+//! - It boots a test app, or the factory app after erasing data, when a pin is held (`CONFIG_BOOTLOADER_APP_TEST`,
+//!   `CONFIG_BOOTLOADER_FACTORY_RESET`), and a test app where nothing else boots.
+//! - It starts a watchdog, which restarts the chip if the app does not take it over; and where nothing boots it restarts
+//!   itself, again and again. Here that is a [`BootError`].
+//! - It checks what ROM and eFuses say of flash and chip, and its own revision; it may be another one in a recovery
+//!   partition; and a vendor's may have hooks that do anything.
 //!
 //! What an app does through ESP-IDF's `esp_ota_ops.c` is no part of it.
 
+mod image;
 mod otadata;
 
 use std::fmt;
@@ -24,6 +44,7 @@ use s3ota_image::otadata::SECTOR_SIZE;
 use s3ota_image::partition::{Partition, PartitionError, PartitionTable, TABLE_OFFSET};
 
 use crate::{Flash, FlashError};
+pub use image::Silicon;
 use otadata::Start;
 
 /// An ESP-IDF bootloader.
@@ -86,16 +107,27 @@ struct Apps {
 }
 
 impl Bootloader {
-    /// Boots: decides, writes what the bootloader would write, and returns the app it jumps to.
+    /// Boots on a chip of which nothing is known, so that no image is refused for it: see
+    /// [`boot_on`](Bootloader::boot_on).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn boot(&self, flash: &mut Flash) -> Result<App, BootError> {
+        self.boot_on(flash, &mut Silicon::default())
+    }
+
+    /// Boots: decides, writes what the bootloader would write, and returns the app it jumps to. It may burn the secure
+    /// version of a confirmed app into the chip's eFuses.
     ///
     /// # Errors
     ///
     /// [`BootError::NoBootableApp`] is a device that needs a cable. [`FlashError::NoPower`] is none: power failed while
     /// the bootloader wrote.
-    pub fn boot(&self, flash: &mut Flash) -> Result<App, BootError> {
+    pub fn boot_on(&self, flash: &mut Flash, silicon: &mut Silicon) -> Result<App, BootError> {
         let apps = Apps::read(flash)?;
-        let start = otadata::select(*self, flash, &apps)?;
-        load_boot_image(flash, &apps, start)
+        let start = otadata::select(*self, flash, silicon, &apps)?;
+        load_boot_image(flash, silicon, &apps, start)
     }
 }
 
@@ -114,7 +146,12 @@ impl Apps {
 
 /// Boots the first app that is whole: backwards from where otadata says down to the factory app, then forwards over the
 /// slots that are left.
-fn load_boot_image(flash: &mut Flash, apps: &Apps, start: Start) -> Result<App, BootError> {
+fn load_boot_image(
+    flash: &mut Flash,
+    silicon: &mut Silicon,
+    apps: &Apps,
+    start: Start,
+) -> Result<App, BootError> {
     let count = apps.slots.len();
     let (backwards, forwards) = match start.slot {
         Some(slot) => (0..count.min(slot + 1), slot + 1..count),
@@ -129,11 +166,12 @@ fn load_boot_image(flash: &mut Flash, apps: &Apps, start: Start) -> Result<App, 
             None => apps.factory.as_ref(),
         };
         let Some(partition) = partition else { continue };
-        let Some(image) = load(flash, partition)? else {
+        let Some(image) = load(flash, silicon, partition)? else {
             continue;
         };
         if let (Some(slot), true) = (slot, start.otadata_is_initial) {
             otadata::write_first(flash, apps, slot)?;
+            silicon.burn_secure_version(flash, partition)?;
         }
         return Ok(App {
             partition: *partition,
@@ -144,8 +182,15 @@ fn load_boot_image(flash: &mut Flash, apps: &Apps, start: Start) -> Result<App, 
     Err(BootError::NoBootableApp)
 }
 
-/// The image in a partition, if it is whole and valid.
-fn load(flash: &mut Flash, partition: &Partition) -> Result<Option<Image>, FlashError> {
+/// The image in a partition, if it is whole and valid, and may run on this chip.
+fn load(
+    flash: &mut Flash,
+    silicon: &Silicon,
+    partition: &Partition,
+) -> Result<Option<Image>, FlashError> {
+    if !silicon.is_no_rollback(flash, partition)? {
+        return Ok(None);
+    }
     let mut verifier = Verifier::in_slot();
     let mut block = [0; SECTOR_SIZE as usize];
     for at in (partition.offset..partition.offset + partition.size).step_by(block.len()) {
@@ -157,7 +202,10 @@ fn load(flash: &mut Flash, partition: &Partition) -> Result<Option<Image>, Flash
             break;
         }
     }
-    Ok(verifier.finish().ok())
+    let Ok(image) = verifier.finish() else {
+        return Ok(None);
+    };
+    Ok(silicon.takes(flash, partition)?.then_some(image))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active};
 
-use super::{Apps, BootError, Bootloader};
+use super::{Apps, BootError, Bootloader, Silicon};
 use crate::{Flash, FlashError};
 
 /// Where the bootloader begins to look for an app.
@@ -23,10 +23,12 @@ impl Start {
     };
 }
 
-/// `bootloader_utility_get_selected_boot_partition`, with both settings of `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`.
+/// `bootloader_utility_get_selected_boot_partition`, with both settings of `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE` and of
+/// `CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK`.
 pub(super) fn select(
     bootloader: Bootloader,
     flash: &mut Flash,
+    silicon: &mut Silicon,
     apps: &Apps,
 ) -> Result<Start, BootError> {
     let Some(otadata) = apps.otadata else {
@@ -51,18 +53,41 @@ pub(super) fn select(
             }
         }
     }
-    if records.iter().all(Record::is_idf_invalid) || apps.slots.is_empty() {
-        if apps.factory.is_some() {
-            return Ok(Start::FACTORY);
+    let slots = apps.slots.len() as u32;
+    let initial = |record: &Record| record.sequence == u32::MAX || !record.crc_matches();
+    let otadata_is_initial = records.iter().all(initial);
+    let in_force = if silicon.hardware.secure_version.is_some() {
+        if otadata_is_initial {
+            return Ok(Start {
+                otadata_is_initial,
+                ..Start::FACTORY
+            });
         }
-        let initial = |record: &Record| record.sequence == u32::MAX || !record.crc_matches();
-        return Ok(Start {
-            slot: Some(0),
-            otadata_is_initial: records.iter().all(initial),
-        });
-    }
+        // `get_active_otadata_with_check_anti_rollback`: a record that names an app from before does not count.
+        let mut known = [Record::ERASED; 2];
+        for (known, record) in known.iter_mut().zip(&records) {
+            let slot = record.slot(slots).map(|slot| slot as usize);
+            if let Some(partition) = slot.and_then(|slot| apps.slots.get(slot))
+                && silicon.is_no_rollback(flash, partition)?
+            {
+                *known = *record;
+            }
+        }
+        active(&known)
+    } else {
+        if records.iter().all(Record::is_idf_invalid) || apps.slots.is_empty() {
+            if apps.factory.is_some() {
+                return Ok(Start::FACTORY);
+            }
+            return Ok(Start {
+                slot: Some(0),
+                otadata_is_initial,
+            });
+        }
+        active(&records)
+    };
     // Torn records are neither valid nor invalid: then the factory app is tried first, and after it every slot.
-    let Some(in_force) = active(&records) else {
+    let Some(in_force) = in_force else {
         return Ok(Start::FACTORY);
     };
     let record = &mut records[in_force];
@@ -70,9 +95,14 @@ pub(super) fn select(
         record.state = State::PendingVerify;
         write(flash, sectors[in_force], record)?;
     }
-    let slot = record.slot(apps.slots.len() as u32);
+    let slot = record.slot(slots).map(|slot| slot as usize);
+    if record.state == State::Valid
+        && let Some(partition) = slot.and_then(|slot| apps.slots.get(slot))
+    {
+        silicon.burn_secure_version(flash, partition)?;
+    }
     Ok(Start {
-        slot: slot.map(|slot| slot as usize),
+        slot,
         otadata_is_initial: false,
     })
 }

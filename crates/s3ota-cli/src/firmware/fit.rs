@@ -1,0 +1,249 @@
+//! On which chips a firmware runs, and whether it can go back: what looks like a mistake in the image itself, and against
+//! the release before it.
+//!
+//! Nothing of it stops a device from fetching the release. It stops the bootloader from booting it, or the device from ever
+//! going back, so people hear of it before they publish.
+
+use s3ota_image::Chip;
+use s3ota_image::app::{Image, Revision};
+
+use crate::error::CliError;
+
+/// Above this no chip and no eFuse block has a revision (v9.99): the field holds something else.
+const NO_REVISION: u16 = 999;
+
+/// What looks like a mistake in an image.
+pub fn remarks(image: &Image) -> Vec<CliError> {
+    let mut remarks = Vec::new();
+    let mut remark = |code, message: String, hint: &str| {
+        remarks.push(CliError::new(code, message).hint(hint));
+    };
+    let header = &image.header;
+    let range = limits(header.min_revision, header.max_revision);
+    if is_empty(header.min_revision, header.max_revision) {
+        let hint = "build it again, with another least or greatest revision";
+        remark(
+            "image.revision",
+            format!("it asks for chip revision {range}, which no chip has: no bootloader boots it"),
+            hint,
+        );
+    }
+    if let Some(descriptor) = &image.descriptor {
+        let (min, max) = (
+            descriptor.min_efuse_block_revision,
+            descriptor.max_efuse_block_revision,
+        );
+        // For a least block revision, 65535 stands for none.
+        if header.chip() != Some(Chip::Esp32) && min != u16::MAX && is_empty(min, max) {
+            let range = limits(min, max);
+            let hint = "look at its app descriptor: a descriptor of another layout, or other data, lies in its place";
+            remark(
+                "image.efuse",
+                format!(
+                    "it asks for eFuse block revision {range}, which no chip has: newer bootloaders refuse it"
+                ),
+                hint,
+            );
+        }
+        // esp-hal says the revision it starts on in the ELF file, and older espflash left it out of the image. Its
+        // descriptor names no ESP-IDF.
+        let starts_on_all = !matches!(header.chip(), Some(Chip::Esp32 | Chip::Esp32P4));
+        if header.min_revision == 0 && descriptor.idf_version() == "0.0.0" && !starts_on_all {
+            let hint = "publish the ELF file, or save the image with espflash 4.6 or newer; \
+                        for older chips build with ESP_HAL_CONFIG_MIN_CHIP_REVISION=0";
+            remark(
+                "image.revision",
+                "it takes every chip revision, but esp-hal starts on v3.0 and newer unless told otherwise: \
+                 older chips would install it and fail".to_owned(),
+                hint,
+            );
+        }
+    }
+    // Nothing is known of a guard for Arduino yet.
+    let is_arduino = |image: &Image| image.descriptor.as_ref().is_some_and(|it| it.is_arduino());
+    if image.guard.is_none() && !is_arduino(image) {
+        let hint = "let the firmware call the boot guard first of all, as the examples do";
+        remark(
+            "image.guard",
+            "it has no boot guard: a device cannot go back from it if it fails, unless its bootloader does that".to_owned(),
+            hint,
+        );
+    }
+    remarks
+}
+
+/// What looks like a mistake in an image that follows another one.
+pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
+    let mut remarks = Vec::new();
+    let mut remark = |code, message: String, hint: &str| {
+        remarks.push(CliError::new(code, message).hint(hint));
+    };
+    let secure = |image: &Image| image.descriptor.as_ref().map_or(0, |it| it.secure_version);
+    let (new, old) = (secure(image), secure(before));
+    if new < old {
+        remark(
+            "publish.rollback",
+            format!(
+                "its secure version is {new}, that of the release before was {old}: devices with anti-rollback refuse it"
+            ),
+            "build it with the same secure version, or a higher one",
+        );
+    }
+    if image.signature != before.signature {
+        let named = |image: &Image| {
+            let kind = image.signature;
+            kind.map_or_else(
+                || "not signed".to_owned(),
+                |kind| format!("signed with {kind}"),
+            )
+        };
+        let (new, old) = (named(image), named(before));
+        remark(
+            "publish.secure_boot",
+            format!(
+                "it is {new} for Secure Boot, the release before was {old}: a device with Secure Boot takes one kind only"
+            ),
+            "sign it as the release before: espsecure sign-data --version 2",
+        );
+    }
+    if image.header.chip_id == before.header.chip_id {
+        let of = |image: &Image| {
+            (
+                image.header.min_revision,
+                greatest(image.header.max_revision),
+            )
+        };
+        let ((min, max), (old_min, old_max)) = (of(image), of(before));
+        if min > old_min || max < old_max {
+            let (new, old) = (limits(min, max), limits(old_min, old_max));
+            remark(
+                "publish.revision",
+                format!(
+                    "it runs on chips of revision {new}, the release before on {old}: the others keep what they have"
+                ),
+                "build it for all chips that are in the field, or give these a channel of their own",
+            );
+        }
+    }
+    remarks
+}
+
+/// A greatest revision, where 0 stands for none.
+fn greatest(max: u16) -> u16 {
+    if max == 0 { u16::MAX } else { max }
+}
+
+/// Whether no chip lies between these limits.
+fn is_empty(min: u16, max: u16) -> bool {
+    min > greatest(max) || min > NO_REVISION
+}
+
+/// The revisions between two limits, for people: `v0.3 to v1.99`, `v0.3 and later`, `any`.
+pub fn limits(min: u16, max: u16) -> String {
+    match (min, greatest(max)) {
+        (0, u16::MAX) => "any".to_owned(),
+        (min, u16::MAX) => format!("{} and later", Revision(min)),
+        (min, max) => format!("{} to {}", Revision(min), Revision(max)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firmware::Firmware;
+    use s3ota_image::app::{ImageBuilder, SignatureKind};
+
+    fn image(builder: ImageBuilder) -> Image {
+        Firmware::from_image(builder.build()).unwrap().image
+    }
+
+    fn builder() -> ImageBuilder {
+        ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+    }
+
+    fn codes(remarks: Vec<CliError>) -> Vec<&'static str> {
+        assert!(remarks.iter().all(|remark| remark.hint.is_some()));
+        remarks.iter().map(|remark| remark.code).collect()
+    }
+
+    #[test]
+    fn limits_that_no_chip_meets_are_remarked() {
+        for (image, expected) in [
+            (builder(), &[][..]),
+            (builder().revisions(3, 199).block_revisions(100, 199), &[]),
+            (builder().revisions(3, 0).block_revisions(u16::MAX, 0), &[]),
+            (builder().revisions(301, 300), &["image.revision"]),
+            (builder().revisions(25_185, 0), &["image.revision"]),
+            (
+                builder().block_revisions(25_185, u16::MAX),
+                &["image.efuse"],
+            ),
+            (builder().block_revisions(200, 199), &["image.efuse"]),
+            (builder().without_guard(), &["image.guard"]),
+        ] {
+            assert_eq!(codes(remarks(&self::image(image))), expected);
+        }
+        let esp32 = ImageBuilder::new(Chip::Esp32, "1.0.0").block_revisions(25_185, 0);
+        assert_eq!(codes(remarks(&image(esp32))), &[] as &[&str]);
+        let arduino = builder()
+            .project_name("arduino-lib-builder")
+            .without_guard();
+        assert_eq!(codes(remarks(&image(arduino))), &[] as &[&str]);
+    }
+
+    #[test]
+    fn what_some_devices_would_refuse_after_the_release_before_is_remarked() {
+        let signed = |kind| builder().signature(kind);
+        let (rsa, ecdsa) = (SignatureKind::Rsa, SignatureKind::Ecdsa);
+        for (before, after, expected) in [
+            (builder(), builder(), &[][..]),
+            (
+                builder().secure_version(1),
+                builder().secure_version(2),
+                &[],
+            ),
+            (
+                builder().secure_version(2),
+                builder().secure_version(1),
+                &["publish.rollback"],
+            ),
+            (
+                builder().secure_version(2),
+                builder().without_descriptor().payload(&[0; 256]),
+                &["publish.rollback"],
+            ),
+            (signed(rsa), signed(rsa), &[]),
+            (signed(rsa), signed(ecdsa), &["publish.secure_boot"]),
+            (signed(rsa), builder(), &["publish.secure_boot"]),
+            (builder(), signed(ecdsa), &["publish.secure_boot"]),
+            (
+                builder(),
+                builder().revisions(3, u16::MAX),
+                &["publish.revision"],
+            ),
+            (builder().revisions(3, 0), builder().revisions(0, 0), &[]),
+            (
+                builder().revisions(0, 0),
+                builder().revisions(0, 199),
+                &["publish.revision"],
+            ),
+            (
+                builder().revisions(0, 199),
+                builder().revisions(0, 399),
+                &[],
+            ),
+        ] {
+            assert_eq!(
+                codes(remarks_on_change(&image(after), &image(before))),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn limits_are_told_as_esptool_tells_revisions() {
+        assert_eq!(limits(0, 0), "any");
+        assert_eq!(limits(3, u16::MAX), "v0.3 and later");
+        assert_eq!(limits(301, 399), "v3.1 to v3.99");
+    }
+}
