@@ -46,12 +46,8 @@ impl Wear {
     /// As words to keep where deep sleep leaves them alone.
     pub fn to_words(&self) -> [u32; Self::WORDS] {
         let mut words = [0; Self::WORDS];
-        let id = self.release.chunks_exact(4).map(|bytes| {
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |word, &byte| word << 8 | u32::from(byte))
-        });
+        let (id, _) = self.release.as_chunks::<4>();
+        let id = id.iter().map(|bytes| u32::from_le_bytes(*bytes));
         let rest = [
             u32::from(self.refused) << 8 | u32::from(self.away),
             self.until,

@@ -72,14 +72,18 @@ fn check_two(first: &Partition, second: &Partition) -> Result<(), PartitionError
     Ok(())
 }
 
-fn check_slots(partitions: impl Iterator<Item = Partition> + Clone) -> Result<(), PartitionError> {
-    let slots = partitions.filter_map(|partition| partition.kind.as_ota_slot());
-    let count = slots.clone().count();
-    for slot in 0..MAX_OTA_SLOTS {
-        let expected = usize::from(usize::from(slot) < count);
-        if slots.clone().filter(|s| *s == slot).count() != expected {
-            return Err(PartitionError::OtaSlots { slot });
-        }
+fn check_slots(partitions: impl Iterator<Item = Partition>) -> Result<(), PartitionError> {
+    let (mut seen, mut twice) = (0_u32, 0_u32);
+    for slot in partitions.filter_map(|partition| partition.kind.as_ota_slot()) {
+        let slot = 1_u32.checked_shl(slot.into()).unwrap_or_default();
+        twice |= seen & slot;
+        seen |= slot;
     }
-    Ok(())
+    // The first one that is not there, if others follow.
+    let gap = seen.trailing_ones();
+    let gap = if seen >> gap == 0 { u32::BITS } else { gap };
+    match u8::try_from(gap.min(twice.trailing_zeros())) {
+        Ok(slot @ 0..MAX_OTA_SLOTS) => Err(PartitionError::OtaSlots { slot }),
+        _ => Ok(()),
+    }
 }
