@@ -235,7 +235,7 @@ async fn image_that_loses_the_boot_guard_or_its_signature() {
         (
             "image.guard",
             |builder| builder.guard(GUARD),
-            |builder| builder,
+            |builder| builder.without_guard(),
         ),
         (
             "image.secure_boot",
