@@ -18,12 +18,12 @@ use embedded_storage_async::nor_flash::{
 };
 use network::{Fault, Network, PORT};
 use s3ota::{
-    Agent, Boot, Bootloader as Kind, Error, MAX_SPARED_BOOTS, NoUpdate, Outcome, Reset, Restart,
-    Schedule, UNKNOWN_PARTITION, Updater, Wear, Workspace, boot_guard, boot_guard_after,
+    Agent, Boot, Bootloader as Kind, Error, MAX_SPARED_BOOTS, NoUpdate, Outcome, Patience, Reset,
+    Restart, Schedule, UNKNOWN_PARTITION, Updater, Wear, Workspace, boot_guard, boot_guard_after,
 };
 use s3ota_image::otadata::{Record, State};
 use s3ota_sim::{Bootloader, Flash, FlashError, Setup, VirtualDevice};
-use support::{IMPATIENT, firmware};
+use support::{IMPATIENT, Reply, Request, firmware, ok};
 use tokio::time::{Instant, sleep};
 
 const BOOTLOADERS: [Bootloader; 2] = [
@@ -188,9 +188,12 @@ async fn crashes_count_whatever_comes_between_them() {
 
 /// A boot of the trial in which the server cannot be reached; the agent ends it in its time.
 async fn boots_without_a_server(device: &mut Device, runs: &Runs) {
-    let network = unreachable();
+    boots_in_vain(device, runs, unreachable()).await;
+}
+
+async fn boots_in_vain(device: &mut Device, runs: &Runs, network: Network) {
     let mut workspace = Box::new(Workspace::new());
-    let config = network.config(&runs.version, IMPATIENT);
+    let config = network.config(&runs.version, Patience::default());
     let parts = network.device(&mut device.flash, runs.at);
     let updater = Updater::new(config, parts, &mut workspace);
     let mut agent = Agent::new(updater, Schedule::default());
@@ -199,6 +202,18 @@ async fn boots_without_a_server(device: &mut Device, runs: &Runs) {
     assert_eq!(restart, Restart::TrialOver);
     let took = began.elapsed().as_secs();
     assert!((14 * 60..15 * 60).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_drips_makes_no_crash_of_a_trial() {
+    let (mut device, mut runs) = Device::on_trial(BOOTLOADERS[0]).await;
+    while runs.version == "1.1.0" {
+        let drips = |_: &Request, _| Reply::Drip(ok(&[b' '; 5000]), Duration::from_secs(5));
+        boots_in_vain(&mut device, &runs, Network::new(drips)).await;
+        runs = device.starts(Reset::Crash).await;
+    }
+    let outcome = device.installs(&runs, "1.1.0").await;
+    assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::Resting)));
 }
 
 #[tokio::test(start_paused = true)]
