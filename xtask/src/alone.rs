@@ -35,6 +35,9 @@ pub fn files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     files.into_iter().map(read).collect()
 }
 
+/// The other members that the profile has an entry for. Of what is not there cargo would warn.
+const OTHERS: [&str; 3] = ["advanced", "sleeper", "size-baseline"];
+
 /// The firmware's workspace with the example for its only member. The crates beside it stay where they are, and members
 /// of the repository's workspaces, be they below this one or not.
 fn only_the_example(manifest: &str, firmware: &Path) -> Result<String> {
@@ -45,6 +48,10 @@ fn only_the_example(manifest: &str, firmware: &Path) -> Result<String> {
         firmware.display()
     );
     let manifest = replace_line(manifest, "members = ", &members)?;
+    let manifest = OTHERS.iter().try_fold(manifest, |manifest, other| {
+        let entry = the_line(&manifest, &format!("{other} = {{ opt-level"))?.to_owned();
+        Ok::<_, String>(manifest.replacen(&format!("{entry}\n"), "", 1))
+    })?;
     const PATH: &str = "path = \"";
     let mut text = String::new();
     let mut rest = manifest.as_str();
@@ -106,5 +113,7 @@ mod tests {
         has(format!("\"{}\"", firmware.join("s3ota-esp").display()));
         has(format!("\"{}\"", crates.join("s3ota").display()));
         has("lto = \"fat\"".to_owned());
+        has("simple = { opt-level = \"z\" }".to_owned());
+        assert!(!manifest.contains("sleeper"), "{manifest}");
     }
 }

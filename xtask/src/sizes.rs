@@ -165,11 +165,11 @@ fn limits(rows: &[Row]) -> [(&'static str, u64, u64); 2] {
 fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "# What the firmwares weigh\n\n\
-         Bytes, by `cargo xtask sizes`, with the release profile of this workspace (`opt-level = \"s\"`) and the flags in\n\
-         `.cargo/config.toml`, all firmwares alike. `size-baseline` is the same firmware without s3ota: Wi-Fi, DHCP, DNS and\n\
-         one TCP connection; what `simple` adds is all else, its clock by SNTP too. Flash is the first three columns; RAM is\n\
-         what is copied and what begins as zero, all that an update in progress has: s3ota allocates nothing, its crates are\n\
-         built without `alloc`. Not counted are the heap, which is Wi-Fi's, and the stack.\n\n",
+         Bytes, by `cargo xtask sizes`, with the release profile of this workspace (`opt-level = \"s\"`, and \"z\" for what s3ota\n\
+         adds) and the flags in `.cargo/config.toml`, all firmwares alike. `size-baseline` is the same firmware without s3ota:\n\
+         Wi-Fi, DHCP, DNS and one TCP connection; what `simple` adds is all else, its clock by SNTP too. Flash is the first\n\
+         three columns; RAM is what is copied and what begins as zero, all that an update in progress has: s3ota allocates\n\
+         nothing, its crates are built without `alloc`. Not counted are the heap, which is Wi-Fi's, and the stack.\n\n",
     );
     for (what, limit, added) in limits(rows) {
         let verdict = match added.checked_sub(limit) {

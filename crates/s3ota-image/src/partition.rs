@@ -37,6 +37,7 @@ mod builder;
 mod csv;
 mod entry;
 mod error;
+mod md5;
 mod rules;
 mod table;
 

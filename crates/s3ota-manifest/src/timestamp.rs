@@ -61,12 +61,13 @@ impl Timestamp {
         if !(1..=month_length).contains(&day) || hour > 23 || minute > 59 || second > 60 {
             return Err(TimestampError::NoSuchMoment);
         }
-        let minutes = days_from_civil(year, month, day) * 1440 + hour * 60 + minute - offset;
+        let minutes = hour * 60 + minute - offset;
         // A leap second is inserted at the end of a UTC day (RFC 3339, section 5.7).
         if second == 60 && minutes.rem_euclid(1440) != 1439 {
             return Err(TimestampError::NoSuchMoment);
         }
-        u64::try_from(minutes * 60 + second)
+        let days = i64::from(days_from_civil(year, month, day));
+        u64::try_from(days * 86_400 + i64::from(minutes * 60 + second))
             .ok()
             .and_then(Self::from_unix_seconds)
             .ok_or(TimestampError::OutOfRange)
@@ -97,14 +98,14 @@ impl fmt::Display for Timestamp {
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
-    fn digits(&mut self, count: usize) -> Result<i64, TimestampError> {
+    fn digits(&mut self, count: usize) -> Result<i32, TimestampError> {
         let (digits, rest) = self
             .0
             .split_at_checked(count)
             .ok_or(TimestampError::Syntax)?;
         self.0 = rest;
         digits.iter().try_fold(0, |number, digit| match digit {
-            b'0'..=b'9' => Ok(number * 10 + i64::from(digit - b'0')),
+            b'0'..=b'9' => Ok(number * 10 + i32::from(digit - b'0')),
             _ => Err(TimestampError::Syntax),
         })
     }
@@ -128,7 +129,7 @@ impl Cursor<'_> {
     }
 
     /// Minutes that the time zone is ahead of UTC.
-    fn offset(&mut self) -> Result<i64, TimestampError> {
+    fn offset(&mut self) -> Result<i32, TimestampError> {
         let sign = match self.one_of(b"Zz+-")? {
             b'+' => 1,
             b'-' => -1,
@@ -145,7 +146,7 @@ impl Cursor<'_> {
 }
 
 /// Days of a month in the proleptic Gregorian calendar, `None` where there is no such month.
-fn days_in_month(year: i64, month: i64) -> Option<i64> {
+fn days_in_month(year: i32, month: i32) -> Option<i32> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => Some(31),
@@ -157,7 +158,7 @@ fn days_in_month(year: i64, month: i64) -> Option<i64> {
 
 /// Days since 1970-01-01 of a date. Years begin in March, so that the leap day is the last one:
 /// the algorithm `days_from_civil` of <https://howardhinnant.github.io/date_algorithms.html>.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

@@ -18,6 +18,8 @@ pub struct Agent<'a, F, N, C, R> {
     schedule: Schedule,
     /// How many looks in a row left an image half done.
     half_done: u32,
+    /// The uptime at which a boot of a trial is over.
+    trial_ends: Duration,
 }
 
 /// Why a device is to restart.
@@ -54,6 +56,7 @@ where
             updater,
             schedule,
             half_done: 0,
+            trial_ends: Duration::MAX,
         }
     }
 
@@ -88,6 +91,7 @@ where
         now: &mut impl AsyncFnMut(),
     ) -> Restart {
         let began = self.updater.device().clock.uptime();
+        self.trial_ends = began.saturating_add(self.schedule.trial_time);
         // A power failure ends for all devices of a town at once. A trial has no time to lose.
         let mut pause = match self.updater.is_on_trial().await {
             Ok(true) => Duration::ZERO,
@@ -101,8 +105,7 @@ where
                 Turn::HalfDone => self.soon(self.half_done),
                 Turn::Rests(rest) => self.spread(rest.min(self.schedule.every), 10),
                 Turn::OnTrial(may_pass) => {
-                    let spent = self.updater.device().clock.uptime().saturating_sub(began);
-                    let left = self.schedule.trial_time.saturating_sub(spent);
+                    let left = self.trial_left();
                     if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
                         if may_pass && let Err(error) = self.updater.end_trial_boot().await {
                             log::error!("{error}");
@@ -163,11 +166,19 @@ where
             log::info!("on trial: waiting for the application to confirm");
             return Ok(true);
         }
-        apart!(self.updater.prove())?;
+        // A server that stalls must not keep it until the watchdog calls that a crash.
+        let left = self.trial_left();
+        apart!(self.updater.prove_within(left))?;
         apart!(self.updater.confirm())?;
         hooks.on_confirm();
         log::info!("confirmed: the next release can be fetched");
         Ok(false)
+    }
+
+    /// How long this boot of a trial may last yet.
+    fn trial_left(&mut self) -> Duration {
+        let now = self.updater.device().clock.uptime();
+        self.trial_ends.saturating_sub(now)
     }
 
     /// The pause before something is tried again that failed `times` times: it doubles, up to the ordinary one.

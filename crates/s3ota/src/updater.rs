@@ -208,7 +208,7 @@ where
     ///
     /// Every [`Error`] up to the decision: the connection, the manifest, a release that is refused. One attempt only.
     pub async fn check(&mut self) -> Result<Checked, Error> {
-        Ok(match apart!(self.attempt_once(Aim::Look))? {
+        Ok(match apart!(self.attempt_once(Aim::Look, Duration::MAX))? {
             Attempt::Found(available) => Checked::Available(available),
             Attempt::NoUpdate(reason) => Checked::NoUpdate(reason),
             // A look ends before it proves or installs.
@@ -232,12 +232,17 @@ where
     /// Those of [`check`](Self::check), and of a download. A manifest that has expired, is older, or forbidden by now is no
     /// error.
     pub async fn prove(&mut self) -> Result<(), Error> {
-        apart!(self.attempt_once(Aim::Prove)).map(drop)
+        self.prove_within(Duration::MAX).await
     }
 
-    /// One attempt without hooks.
-    async fn attempt_once(&mut self, aim: Aim) -> Result<Attempt, Error> {
-        let (deadline, mut hooks) = (self.config.patience.deadline, ());
+    /// [`prove`](Self::prove), in this time at most.
+    pub(crate) async fn prove_within(&mut self, time: Duration) -> Result<(), Error> {
+        apart!(self.attempt_once(Aim::Prove, time)).map(drop)
+    }
+
+    /// One attempt without hooks, in this time at most.
+    async fn attempt_once(&mut self, aim: Aim, time: Duration) -> Result<Attempt, Error> {
+        let (deadline, mut hooks) = (self.config.patience.deadline.min(time), ());
         let mut watched = Watched::new(&mut hooks);
         apart!(self.attempt(&mut watched, aim, deadline))
     }

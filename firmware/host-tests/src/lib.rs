@@ -3,5 +3,11 @@
 //! s3ota-esp itself builds for Espressif's chips only, as esp-hal does; here its files are compiled once more.
 
 #[cfg(test)]
+#[path = "../../s3ota-esp/src/doubt.rs"]
+mod doubt;
+#[cfg(test)]
+#[path = "../../s3ota-esp/src/reset.rs"]
+mod reset;
+#[cfg(test)]
 #[path = "../../s3ota-esp/src/sntp/message.rs"]
 mod sntp_message;

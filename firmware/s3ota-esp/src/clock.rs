@@ -4,7 +4,7 @@ use core::cell::{Cell, RefCell};
 use core::time::Duration;
 
 use embassy_time::{Instant, Timer};
-use esp_hal::rtc_cntl::{Rtc, RwdtStage};
+use esp_hal::rtc_cntl::Rtc;
 
 /// When this crate was compiled, in seconds since the Unix epoch: the least the date can be.
 ///
@@ -13,9 +13,6 @@ pub const BUILT_AT: u64 = parse(env!("S3OTA_BUILT_AT"));
 
 /// The longest a firmware is expected to be in use: 30 years. A date beyond is not believed.
 const LIFETIME: u64 = 30 * 365 * 24 * 60 * 60;
-
-/// The longest the watchdog is set to: 4 hours. It counts 32 bits of a clock of about 150 kHz (ESP32), or 136 kHz.
-const LONGEST_WATCH: u64 = 4 * 60 * 60 * 1_000_000;
 
 /// The device's clock.
 ///
@@ -27,14 +24,16 @@ const LONGEST_WATCH: u64 = 4 * 60 * 60 * 1_000_000;
 /// The RTC's watchdog belongs to it too: it limits the time of a firmware on trial.
 pub struct Clock {
     rtc: RefCell<Rtc<'static>>,
-    trial: Cell<bool>,
+    /// The uptime at which the trial's watchdog restarts the chip.
+    trial_ends: Cell<Option<Duration>>,
 }
 
 impl Clock {
-    pub(crate) fn new(rtc: Rtc<'static>) -> Self {
+    /// A clock, with the trial's watchdog armed for so long from now, if it is.
+    pub(crate) fn new(rtc: Rtc<'static>, watched: Option<Duration>) -> Self {
         Self {
             rtc: RefCell::new(rtc),
-            trial: Cell::new(false),
+            trial_ends: Cell::new(watched.map(|time| uptime().saturating_add(time))),
         }
     }
 
@@ -51,33 +50,31 @@ impl Clock {
 
     /// Whether the trial of the running firmware goes on, and with it the watchdog's time.
     pub fn is_trial(&self) -> bool {
-        self.trial.get()
+        self.trial_ends.get().is_some()
+    }
+
+    /// How long the watchdog leaves the running firmware, while it is on trial.
+    pub fn trial_left(&self) -> Option<Duration> {
+        let ends = self.trial_ends.get()?;
+        Some(ends.saturating_sub(uptime()))
     }
 
     /// Switches the watchdog off: the trial is over. [`run`](crate::run) and [`confirm`](crate::confirm) call it.
     pub fn end_trial(&self) {
-        self.trial.set(false);
+        self.trial_ends.set(None);
         self.rtc.borrow_mut().rwdt.disable();
-    }
-
-    /// Restarts the chip unless [`Clock::end_trial`] is called within `time`.
-    pub(crate) fn begin_trial(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let micros = micros.clamp(1_000_000, LONGEST_WATCH);
-        self.trial.set(true);
-        let watchdog = &mut self.rtc.borrow_mut().rwdt;
-        watchdog.enable();
-        watchdog.set_timeout(
-            RwdtStage::Stage0,
-            esp_hal::time::Duration::from_micros(micros),
-        );
-        watchdog.feed();
     }
 }
 
 impl s3ota::Clock for Clock {
     fn uptime(&self) -> Duration {
-        Duration::from_micros(Instant::now().as_micros())
+        uptime()
+    }
+
+    /// The RTC counts on through deep sleep and restarts, other than those by power and by its own watchdog.
+    fn since_power_on(&self) -> Duration {
+        let time = self.rtc.borrow().time_since_power_up();
+        Duration::from_micros(time.as_micros())
     }
 
     fn unix_time(&self) -> Option<u64> {
@@ -98,6 +95,10 @@ impl core::fmt::Debug for Clock {
             .field("unix_time", &s3ota::Clock::unix_time(self))
             .finish()
     }
+}
+
+fn uptime() -> Duration {
+    Duration::from_micros(Instant::now().as_micros())
 }
 
 /// Whether a date lies between the building of this firmware and the end of its use.

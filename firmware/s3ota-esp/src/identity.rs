@@ -2,7 +2,9 @@
 
 use core::fmt::Write;
 
+use esp_hal::efuse;
 use s3ota::{Chip, Config};
+use s3ota_image::app::Hardware;
 
 use crate::BUILT_AT;
 
@@ -15,19 +17,61 @@ pub type DeviceId = heapless::String<12>;
 /// The device's id: the MAC address from its eFuses, such as `a0b1c2d3e4f5`. Every chip has its own from the factory.
 pub fn device_id() -> DeviceId {
     let mut id = DeviceId::new();
-    for byte in esp_hal::efuse::base_mac_address().as_bytes() {
+    for byte in efuse::base_mac_address().as_bytes() {
         // Cannot fail: six bytes are twelve digits.
         let _ = write!(id, "{byte:02x}");
     }
     id
 }
 
-/// A configuration of the updater with the chip and the build time filled in.
+/// What the chip's eFuses say of it: revisions, and the least secure version it takes. An image that the bootloader would
+/// refuse on this chip is refused before it is fetched.
+pub fn hardware() -> Hardware {
+    Hardware {
+        revision: Some(efuse::chip_revision().combined()),
+        block_revision: block_revision(),
+        // Bits are burnt where a bootloader does anti-rollback; elsewhere there are none, and any version will do
+        // (ESP-IDF, `esp_efuse_read_secure_version`).
+        secure_version: Some(efuse::read_field_le::<u32>(efuse::SECURE_VERSION).count_ones()),
+        ..any_newer()
+    }
+}
+
+/// The ESP32's block has no revision.
+#[cfg(feature = "esp32")]
+fn block_revision() -> Option<u16> {
+    None
+}
+
+#[cfg(not(feature = "esp32"))]
+fn block_revision() -> Option<u16> {
+    let [major, minor] = [efuse::BLK_VERSION_MAJOR, efuse::BLK_VERSION_MINOR]
+        .map(|field| u16::from(efuse::read_field_le::<u8>(field)));
+    Some(major * 100 + minor)
+}
+
+/// Whether the chip has been told to take images for older revisions. The ESP32 cannot be.
+#[cfg(feature = "esp32")]
+fn any_newer() -> Hardware {
+    Hardware::default()
+}
+
+#[cfg(not(feature = "esp32"))]
+fn any_newer() -> Hardware {
+    Hardware {
+        any_max_revision: efuse::read_bit(efuse::DISABLE_WAFER_VERSION_MAJOR),
+        any_max_block_revision: efuse::read_bit(efuse::DISABLE_BLK_VERSION_MAJOR),
+        ..Hardware::default()
+    }
+}
+
+/// A configuration of the updater with chip, eFuses and build time filled in.
 ///
 /// `version` is the program's: `env!("CARGO_PKG_VERSION")`, which `esp_app_desc!()` puts into the image as well.
 pub fn config<'a>(manifest_url: &'a str, version: &'a str, device_id: &'a str) -> Config<'a> {
     Config {
         built_at: BUILT_AT,
+        hardware: hardware(),
         ..Config::new(manifest_url, version, CHIP, device_id)
     }
 }

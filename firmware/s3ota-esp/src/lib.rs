@@ -1,18 +1,17 @@
 //! Board support for [`s3ota`] on Espressif's chips, by esp-hal.
 //!
-//! The library asks for flash, network, time and randomness; here they are, and the boot guard as the first call of
-//! `main`:
+//! The library asks for flash, network, time and randomness; here they are, and [`start`], the first line of `main`:
 //!
 //! ```ignore
-//! let chip = esp_hal::init(esp_hal::Config::default());
-//! let board = s3ota_esp::boot_guard(chip.FLASH, chip.RTC_TIMER);
+//! let (chip, started) = s3ota_esp::start(esp_hal::Config::default());
+//! let board = started.board(chip.FLASH, chip.RTC_TIMER);
 //!
-//! // …Wi-Fi up, `stack` has an address…
+//! // …Wi-Fi started…
 //! spawner.spawn(keep_time(board.clock, stack).unwrap()); // runs s3ota_esp::sntp::keep_time
 //!
 //! let id = s3ota_esp::device_id();
 //! let config = s3ota_esp::config(MANIFEST_URL, env!("CARGO_PKG_VERSION"), &id);
-//! let device = board.device(stack).unwrap();
+//! let device = board.device(stack)?;
 //! let updater = Updater::new(config, device, WORKSPACE.take());
 //! s3ota_esp::run(updater, Schedule::default(), &mut (), core::future::pending).await
 //! ```
@@ -22,8 +21,8 @@
 //!
 //! # The parts
 //!
-//! - [`boot_guard`]: counts the boots of a firmware on trial, goes back after too many, and arms the chip's watchdog
-//!   for the trial. Gives the [`Board`].
+//! - [`start`]: counts the boots of a firmware on trial, goes back after too many, starts the chip, and arms its watchdog
+//!   for the trial. Leads to the [`Board`].
 //! - [`Flash`]: the flash chip, in steps that let other tasks run.
 //! - [`running_partition`]: where the running firmware lies, read from the cache's mapping.
 //! - [`Clock`] and [`sntp`]: uptime, and the date, kept in the RTC over restarts.
@@ -32,7 +31,10 @@
 //! - `wifi::join`, with the feature `wifi`: Wi-Fi for those who have no wiring of their own yet.
 //! - `qemu::join`, with the feature `qemu`: the emulator's network instead.
 //! - [`run`]: the agent, the end of the trial, the restart.
-//! - With the feature `panic-handler`: a panic prints and restarts, so that a broken firmware uses up its trial.
+//! - [`look`]: one turn of the agent, for devices that sleep.
+//! - [`kept_wear`]: what updates have cost the flash, in the RTC's memory, for devices that sleep.
+//! - With the feature `panic-handler`: a panic prints and restarts, so that a broken firmware uses up its trial. It counts the
+//!   boot if `start` has not come to it.
 //!
 //! # Features
 //!
@@ -43,7 +45,10 @@
 #![allow(async_fn_in_trait)]
 
 mod agent;
+mod board;
 mod clock;
+mod doubt;
+mod early;
 mod entropy;
 mod flash;
 mod guard;
@@ -53,18 +58,23 @@ mod network;
 mod panic;
 #[cfg(feature = "qemu")]
 pub mod qemu;
+mod reset;
 mod running;
 pub mod sntp;
+mod start;
+mod watchdog;
+mod wear;
 #[cfg(feature = "wifi")]
 pub mod wifi;
 
-pub use agent::{confirm, run};
+pub use agent::{Look, confirm, look, run};
+pub use board::{Board, BoardError};
 pub use clock::{BUILT_AT, Clock};
 pub use entropy::{Entropy, NoEntropy};
 pub use flash::{Flash, FlashError};
-pub use guard::{Board, BoardError, TRIAL_TIME, Trial, boot_guard, boot_guard_with};
-pub use identity::{CHIP, DeviceId, config, device_id};
+pub use guard::restart;
+pub use identity::{CHIP, DeviceId, config, device_id, hardware};
 pub use network::Network;
 pub use running::{RunningError, running_partition};
-
-pub use esp_hal::system::software_reset as restart;
+pub use start::{Started, TRIAL_TIME, Trial, start, start_with};
+pub use wear::{keep_wear, kept_wear};

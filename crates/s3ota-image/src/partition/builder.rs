@@ -2,8 +2,6 @@
 
 use alloc::vec::Vec;
 
-use md5::{Digest, Md5};
-
 use super::{
     CsvError, MAX_LEN, MAX_PARTITIONS, Partition, PartitionError, PartitionTable, csv, rules,
 };
@@ -91,7 +89,7 @@ impl TableBuilder {
         for partition in &self.partitions {
             bytes.extend(partition.emit());
         }
-        let digest = Md5::digest(&bytes);
+        let digest = super::md5::md5(&bytes);
         bytes.extend(MD5_BEGIN);
         bytes.extend(digest);
         bytes.resize(MAX_LEN, 0xFF);

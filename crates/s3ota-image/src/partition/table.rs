@@ -1,7 +1,6 @@
 //! A checked view of the table's bytes.
 
-use md5::{Digest, Md5};
-
+use super::md5::md5;
 use super::{ENTRY_LEN, Kind, MAX_LEN, Partition, PartitionError, entry::MAX_OTA_SLOTS, rules};
 
 /// A partition table that was found right, over its bytes as they lie on the flash.
@@ -25,7 +24,6 @@ impl<'a> PartitionTable<'a> {
         let bytes = bytes.get(..MAX_LEN).unwrap_or(bytes);
         let (chunks, _) = bytes.as_chunks::<ENTRY_LEN>();
 
-        let mut md5 = Md5::new();
         let mut count = 0;
         let mut has_md5 = false;
         let mut ended = false;
@@ -39,13 +37,13 @@ impl<'a> PartitionTable<'a> {
                 _ if has_md5 => return Err(PartitionError::AfterMd5 { index }),
                 // `ESP_PARTITION_MAGIC_MD5`: only these two bytes count.
                 [0xEB, 0xEB, ..] => {
-                    if chunk.get(16..) != Some(md5.clone().finalize().as_slice()) {
+                    let entries = chunks.get(..count).unwrap_or_default();
+                    if chunk.get(16..) != Some(&md5(entries.as_flattened())) {
                         return Err(PartitionError::Md5);
                     }
                     has_md5 = true;
                 }
                 [a, b, ..] if [*a, *b] == Partition::MAGIC => {
-                    md5.update(chunk);
                     count = index.saturating_add(1);
                 }
                 [a, b, ..] => {

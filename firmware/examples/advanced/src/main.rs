@@ -3,7 +3,8 @@
 //! - The board's button looks for an update now.
 //! - An LED blinks while a download goes on.
 //! - While the device works, an update waits for the next look.
-//! - A new firmware is confirmed only after a test of its own, and left at once if it fails.
+//! - A new firmware is confirmed only after a test of its own, and left at once if it fails. That a server is away is no
+//!   failure.
 //! - A line on serial tells twice a minute how it stands.
 //! - It trusts another authority besides Amazon's (`ROOT_CA`), and takes only what you have signed (`RELEASE_KEY`).
 //! - The bucket may be private: with `s3ota publish --presign 7d` manifest and image lie behind pre-signed URLs, up to 2,048
@@ -16,6 +17,7 @@
 mod hooks;
 mod self_test;
 
+use core::future::pending;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
@@ -23,12 +25,12 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
-use embassy_time::Timer;
+use embassy_time::{Timer, with_timeout};
 use esp_hal::clock::CpuClock;
 use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
 use esp_hal::{Config, ram, timer::timg::TimerGroup};
-use s3ota::{Boot, Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
-use s3ota_esp::{Clock, Entropy, sntp};
+use s3ota::{Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
+use s3ota_esp::{Board, Clock, Entropy, sntp};
 use static_cell::ConstStaticCell;
 
 use hooks::{AppHooks, LAST_LOOK};
@@ -62,47 +64,66 @@ macro_rules! button {
 
 #[esp_hal::main]
 async fn main(spawner: Spawner) -> ! {
-    let chip = esp_hal::init(Config::default().with_cpu_clock(CpuClock::max()));
-    esp_println::logger::init_logger(log::LevelFilter::Info);
-
     // First of all: a firmware that fails its trial is left for the one before.
-    let board = s3ota_esp::boot_guard(chip.FLASH, chip.RTC_TIMER);
-    let (boot, clock) = (board.boot, board.clock);
-    log::info!("advanced {VERSION}, {boot:?}");
+    let (chip, started) = s3ota_esp::start(Config::default().with_cpu_clock(CpuClock::max()));
+    esp_println::logger::init_logger(log::LevelFilter::Info);
+    let board = started.board(chip.FLASH, chip.RTC_TIMER);
+    log::info!("advanced {VERSION}, {board}");
 
     // The network. Wi-Fi needs the heap.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: 36 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
     #[cfg(not(feature = "qemu"))]
-    let stack = {
+    let network = {
         let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
-        s3ota_esp::wifi::join(spawner, chip.WIFI, ssid, password).expect("Wi-Fi")
+        s3ota_esp::wifi::join(spawner, chip.WIFI, ssid, password)
     };
     #[cfg(feature = "qemu")]
-    let stack = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1).expect("the emulator");
+    let network = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1);
 
-    // The application: its work goes on with or without a network.
+    // The application: its work goes on with or without a network, and with or without updates.
     let pull_up = InputConfig::default().with_pull(Pull::Up);
     let button = Input::new(button!(chip), pull_up);
     let led = Output::new(chip.GPIO2, Level::Low, OutputConfig::default());
     spawner.spawn(watch_button(button).expect("one such task"));
     spawner.spawn(work().expect("one such task"));
-    spawner.spawn(keep_time(clock, stack).expect("one such task"));
-    spawner.spawn(status(clock, stack).expect("one such task"));
-    stack.wait_config_up().await;
+    match network {
+        Ok(stack) => {
+            spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
+            spawner.spawn(status(board.clock, stack).expect("one such task"));
+            keep_up_to_date(board, stack, led).await;
+        }
+        Err(error) => log::error!("no network: {error:?}"),
+    }
+    pending().await
+}
 
-    // The updates.
+/// Looks for updates for good. Returns where there can be none.
+async fn keep_up_to_date(board: Board, stack: Stack<'static>, led: Output<'static>) {
+    // Without a network it goes on as well: a firmware on trial is not to blame for that, and says so.
+    let _ = with_timeout(
+        embassy_time::Duration::from_secs(60),
+        stack.wait_config_up(),
+    )
+    .await;
+
     let id = s3ota_esp::device_id();
     let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
     config.release_keys = RELEASE_KEYS;
-    if !ROOT_CA.is_empty() {
-        config.roots.add_der(ROOT_CA).expect("ROOT_CA");
+    if !ROOT_CA.is_empty()
+        && let Err(error) = config.roots.add_der(ROOT_CA)
+    {
+        log::error!("ROOT_CA: {error}");
     }
-    let device = board.device(stack).expect("a board with two OTA slots");
+    let is_on_trial = board.is_on_trial();
+    let device = match board.device(stack) {
+        Ok(device) => device,
+        Err(error) => return log::error!("no updates: {error}"),
+    };
     let mut updater = Updater::new(config, device, WORKSPACE.take());
 
-    if matches!(boot, Boot::Trial { .. }) {
+    if is_on_trial {
         self_test::pass_or_go_back(&mut updater).await;
     }
     let schedule = Schedule {
@@ -158,6 +179,8 @@ async fn status(clock: &'static Clock, stack: Stack<'static>) {
 
 #[embassy_executor::task]
 async fn keep_time(clock: &'static Clock, stack: Stack<'static>) {
-    let rng = Entropy::new().expect("Wi-Fi is on");
-    sntp::keep_time(clock, stack, sntp::POOL, rng).await
+    match Entropy::new() {
+        Ok(rng) => sntp::keep_time(clock, stack, sntp::POOL, rng).await,
+        Err(error) => log::error!("no time: {error}"),
+    }
 }

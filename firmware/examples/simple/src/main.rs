@@ -7,6 +7,7 @@ use core::future::pending;
 
 use embassy_executor::Spawner;
 use embassy_net::Stack;
+use embassy_time::{Duration, with_timeout};
 use esp_hal::{Config, clock::CpuClock, ram, timer::timg::TimerGroup};
 use s3ota::{ReleaseKey, Schedule, Updater, Workspace};
 use s3ota_esp::{Clock, Entropy, sntp};
@@ -24,41 +25,61 @@ static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::n
 
 #[esp_hal::main]
 async fn main(spawner: Spawner) -> ! {
-    let chip = esp_hal::init(Config::default().with_cpu_clock(CpuClock::max()));
-    esp_println::logger::init_logger(log::LevelFilter::Info);
-
     // First of all: a firmware that fails its trial is left for the one before.
-    let board = s3ota_esp::boot_guard(chip.FLASH, chip.RTC_TIMER);
-    log::info!("simple {VERSION}, {:?}", board.boot);
+    let (chip, started) = s3ota_esp::start(Config::default().with_cpu_clock(CpuClock::max()));
+    esp_println::logger::init_logger(log::LevelFilter::Info);
+    let board = started.board(chip.FLASH, chip.RTC_TIMER);
+    log::info!("simple {VERSION}, {board}");
 
     // The network. Wi-Fi needs the heap.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: 36 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
     #[cfg(not(feature = "qemu"))]
-    let stack = {
+    let network = {
         let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
-        s3ota_esp::wifi::join(spawner, chip.WIFI, ssid, password).expect("Wi-Fi")
+        s3ota_esp::wifi::join(spawner, chip.WIFI, ssid, password)
     };
     #[cfg(feature = "qemu")]
-    let stack = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1).expect("the emulator");
-    spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
-    stack.wait_config_up().await;
+    let network = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1);
 
-    // The updates. The first check that reaches the server confirms a firmware on trial.
+    // What goes wrong with updates does not stop a device in its work, which would be here.
+    let stack = match network {
+        Ok(stack) => stack,
+        Err(error) => {
+            log::error!("no network: {error:?}");
+            pending().await
+        }
+    };
+    spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
+    // Without a network it goes on as well: a firmware on trial is not to blame for that, and notes it.
+    let _ = with_timeout(Duration::from_secs(60), stack.wait_config_up()).await;
+
+    // The updates. The first check that shows that the next release could be fetched confirms a firmware on trial.
     let id = s3ota_esp::device_id();
     let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
     config.release_keys = RELEASE_KEYS;
-    if !ROOT_CA.is_empty() {
-        config.roots.add_der(ROOT_CA).expect("ROOT_CA");
+    if !ROOT_CA.is_empty()
+        && let Err(error) = config.roots.add_der(ROOT_CA)
+    {
+        log::error!("ROOT_CA: {error}");
     }
-    let device = board.device(stack).expect("a board with two OTA slots");
-    let updater = Updater::new(config, device, WORKSPACE.take());
-    s3ota_esp::run(updater, Schedule::default(), &mut (), pending).await
+    match board.device(stack) {
+        Ok(device) => {
+            let updater = Updater::new(config, device, WORKSPACE.take());
+            s3ota_esp::run(updater, Schedule::default(), &mut (), pending).await
+        }
+        Err(error) => {
+            log::error!("no updates: {error}");
+            pending().await
+        }
+    }
 }
 
 #[embassy_executor::task]
 async fn keep_time(clock: &'static Clock, stack: Stack<'static>) {
-    let rng = Entropy::new().expect("Wi-Fi is on");
-    sntp::keep_time(clock, stack, sntp::POOL, rng).await
+    match Entropy::new() {
+        Ok(rng) => sntp::keep_time(clock, stack, sntp::POOL, rng).await,
+        Err(error) => log::error!("no time: {error}"),
+    }
 }

@@ -1,0 +1,100 @@
+//! What of the device needs no network.
+
+use core::fmt;
+
+use embassy_net::Stack;
+use s3ota::{Boot, Bootloader, Device};
+
+use crate::{Clock, Entropy, Flash, Network, NoEntropy, RunningError};
+
+/// The parts of the device that need no network, from [`start`](crate::start).
+///
+/// As text it is how its firmware stands: `Confirmed`, or `Trial { boot: 1, of: 3 }`.
+#[derive(Debug)]
+pub struct Board {
+    /// The flash chip.
+    pub flash: Flash,
+    /// Where the running firmware lies on flash, in bytes.
+    pub running: Result<u32, RunningError>,
+    /// The clock. Copy the reference to whatever needs the time.
+    pub clock: &'static Clock,
+    /// How the running firmware stands.
+    ///
+    /// An error says that the boot guard could do nothing: flash or the partition table cannot be used. That is not
+    /// `Confirmed`. Unless it is certain that no trial can be in force, the watchdog ends such a boot after the time of a trial
+    /// boot. [`Board::device`] then gives an error: go on with your work, without updates.
+    pub boot: Result<Boot, BoardError>,
+    /// The kind of bootloader, once a trial has shown it. Without app rollback nothing ends the trial of a firmware that does
+    /// not even reach [`start`](crate::start).
+    pub bootloader: Option<Bootloader>,
+}
+
+impl Board {
+    /// Whether the running firmware is on trial.
+    pub fn is_on_trial(&self) -> bool {
+        matches!(self.boot, Ok(Boot::Trial { .. }))
+    }
+
+    /// The device an [`Updater`](s3ota::Updater) works on. The radio must be on, for randomness; the network need not be up.
+    ///
+    /// # Errors
+    ///
+    /// [`BoardError`]: this firmware cannot be updated.
+    pub fn device(
+        self,
+        stack: Stack<'static>,
+    ) -> Result<Device<Flash, Network, &'static Clock, Entropy>, BoardError> {
+        self.boot?;
+        Ok(Device {
+            running: self.running.map_err(BoardError::Running)?,
+            flash: self.flash,
+            network: Network::new(stack).ok_or(BoardError::NetworkTaken)?,
+            clock: self.clock,
+            rng: Entropy::new().map_err(BoardError::Entropy)?,
+        })
+    }
+}
+
+impl fmt::Display for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.boot {
+            Ok(boot) => write!(f, "{boot:?}"),
+            Err(_) => f.write_str("not to be updated"),
+        }
+    }
+}
+
+/// Why a board cannot be updated.
+///
+/// Its `Debug` is its `Display`: what `expect` prints is for people, and the names of every error's fields cost flash.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BoardError {
+    /// It is not known which firmware runs.
+    Running(RunningError),
+    /// The boot guard found flash or partition table unusable.
+    Guard(s3ota::Error),
+    /// There is no randomness yet.
+    Entropy(NoEntropy),
+    /// There is a [`Network`] already.
+    NetworkTaken,
+}
+
+impl fmt::Display for BoardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running(error) => write!(f, "{error}"),
+            Self::Guard(error) => write!(f, "{error}"),
+            Self::Entropy(error) => write!(f, "{error}"),
+            Self::NetworkTaken => f.write_str("the network has been taken already"),
+        }
+    }
+}
+
+impl fmt::Debug for BoardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl core::error::Error for BoardError {}

@@ -1,0 +1,46 @@
+//! Whether a boot that could not be counted may be one of a trial.
+
+use s3ota::{Error, LayoutError};
+
+/// Whether a trial may be in force where the guard has failed with this error.
+///
+/// None is where the library could not have begun one: with a partition table that has no slots for it, and, as esp-storage
+/// reads flash as it is, on a chip that encrypts it. Everywhere else the boot must end by itself.
+pub(crate) fn may_be_on_trial(error: &Error, is_encrypted: bool) -> bool {
+    match error {
+        Error::Layout(LayoutError::NoOtadata | LayoutError::TooFewSlots | LayoutError::Slots) => {
+            false
+        }
+        Error::Layout(LayoutError::Table(_)) => !is_encrypted,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s3ota_image::partition::PartitionError;
+
+    use super::*;
+
+    #[test]
+    fn a_table_without_room_for_a_trial_leaves_no_doubt() {
+        for table in [
+            LayoutError::NoOtadata,
+            LayoutError::TooFewSlots,
+            LayoutError::Slots,
+        ] {
+            assert!(!may_be_on_trial(&table.clone().into(), false), "{table}");
+        }
+    }
+
+    #[test]
+    fn a_flash_that_cannot_be_read_leaves_it_open_unless_it_is_encrypted() {
+        let unreadable: Error = LayoutError::Table(PartitionError::NoEndMarker).into();
+        assert!(may_be_on_trial(&unreadable, false));
+        assert!(!may_be_on_trial(&unreadable, true));
+        let nowhere: Error = LayoutError::RunningUnknown { offset: 0x1_0000 }.into();
+        assert!(may_be_on_trial(&nowhere, false));
+        assert!(may_be_on_trial(&nowhere, true));
+        assert!(may_be_on_trial(&Error::TrialBoots(0), false));
+    }
+}

@@ -1,0 +1,60 @@
+//! The chip before `esp_hal::init`: all the boot guard needs then, and all the unsafe code of this crate.
+//!
+//! esp-hal hands out the chip's parts in `init`, and the guard must have run by then: `init` asserts things that a release
+//! may get wrong, and nobody would count its panics. What is here works on the chip as the bootloader left it. Flash is
+//! read and written by the mask ROM, reset reason and eFuses are registers, and locks are made of atomics and the interrupt
+//! mask. RAM is set up: `#[esp_hal::main]` comes after `.data` and `.bss` (riscv-rt, xtensa-lx-rt).
+
+#![allow(unsafe_code)]
+
+use esp_hal::peripherals::{FLASH, RTC_TIMER};
+use esp_hal::rtc_cntl::Rtc;
+
+#[cfg(any(feature = "esp32c5", feature = "esp32c6", feature = "esp32h2"))]
+use esp_hal::peripherals::LP_WDT;
+#[cfg(not(any(feature = "esp32c5", feature = "esp32c6", feature = "esp32h2")))]
+use esp_hal::peripherals::LPWR as LP_WDT;
+
+use s3ota::Reset;
+
+use crate::Flash;
+use crate::guard::{Found, guard};
+
+/// How long the guard and `esp_hal::init` may take, in cycles of the RTC's slow clock: 10 seconds at 150 kHz, 11 at 136. The
+/// clock's calibration is not known yet.
+const TICKS: u32 = 10 * 150_000;
+
+/// Opens the registers of the RTC watchdog ("RTC_CNTL_WDT_WKEY" in the chips' technical reference manuals).
+const KEY: u32 = 0x50D8_3AA1;
+
+/// Counts this boot: [`guard`], on a flash chip that nobody owns yet.
+///
+/// To be called before `esp_hal::init`, or when the program has panicked and does not go on.
+pub(crate) fn count(reset: Reset, trial_boots: u8) -> Found {
+    // SAFETY: nobody else uses the chip's `FLASH` meanwhile. It is handed out by `esp_hal::init`, and there is one core
+    // running before that; the two callers see to it that this is then, or that what had it has ended.
+    let flash = unsafe { FLASH::steal() };
+    guard(reset, &mut Flash::new(flash), trial_boots)
+}
+
+/// Resets the chip in ten seconds, unless `esp_hal::init` returns before: it switches this watchdog off in its last lines.
+///
+/// The bootloader has left it running, with nine seconds from its own start, if it was built so
+/// (`CONFIG_BOOTLOADER_WDT_ENABLE`, the default).
+pub(crate) fn watch() {
+    let ticks = TICKS;
+    // As esp-hal's `Rwdt::set_timeout`: the counter's unit is two cycles or more.
+    #[cfg(not(feature = "esp32"))]
+    let ticks = ticks >> (1 + esp_hal::efuse::rwdt_multiplier());
+    let registers = LP_WDT::regs();
+    // SAFETY: any value may be written to these two registers; the second holds a time.
+    unsafe {
+        registers.wdtwprotect().write(|w| w.bits(KEY));
+        registers.wdtconfig(0).modify(|_, w| w.hold().bits(ticks));
+    }
+    // SAFETY: the only use of `RTC_TIMER` so early, and it ends here.
+    let mut rtc = Rtc::new(unsafe { RTC_TIMER::steal() });
+    // Both lock the registers again.
+    rtc.rwdt.enable();
+    rtc.rwdt.feed();
+}
