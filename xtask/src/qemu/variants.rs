@@ -288,6 +288,8 @@ impl Variant {
         if matches!(self.fault, Some(Fault::Start(_))) {
             files.extend(support_files()?);
         }
+        // Its settings come from the environment. Where this is missing, cargo takes what is built for out of date.
+        paths::write_if_changed(&workspace.join("cfg.toml"), b"")?;
         for (place, text) in files {
             let text = if place == example.join("Cargo.toml") {
                 self.with_version(&text)
