@@ -121,11 +121,11 @@ fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Res
         (Comes::ToItsVersion, Bootloader::AppRollback) => 1,
         _ => 0,
     };
+    let before = device.course.len();
     for boot in 1..=boots {
         let line = format!("simple 1.2.0, Trial {{ boot: {boot}, of: 3 }}");
         device.expect_in(PATIENCE, &[&line])?;
     }
-    let before = device.course.len();
     device.expect_in(PATIENCE, &[BACK])?;
     let resets = device.course[before..]
         .iter()
@@ -138,9 +138,10 @@ fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Res
     device.expect(&["simple 1.3.0, Trial"])?;
     device.expect(&[CONFIRMED])?;
     device.settled("1.3.0", 0)?;
+    // The last one is that of 1.1.0.
     Ok(format!(
-        "1.1.0 is back after {} boots, 1.3.0 is taken",
-        boots.max(1) + resets.saturating_sub(1)
+        "1.1.0 is back after {} boots of it",
+        resets.saturating_sub(1)
     ))
 }
 
@@ -194,25 +195,32 @@ pub fn table(
     outcomes: &[(Death, Bootloader, Result<String>)],
     bootloaders: &[Bootloader],
 ) -> String {
-    const WIDTH: usize = 40;
-    let mut text = format!("{:WIDTH$}", "1.2.0");
+    let mut columns = vec![vec!["1.2.0".to_owned()]];
+    columns[0].extend(DEATHS.map(|death| death.what.to_owned()));
     for bootloader in bootloaders {
-        text.push_str(&format!("  {bootloader:<WIDTH$}"));
+        let of = |death: Death| {
+            let mut outcomes = outcomes.iter();
+            let outcome = outcomes.find(|(one, of, _)| one.what == death.what && of == bootloader);
+            match outcome {
+                Some((_, _, Ok(seen))) => seen.clone(),
+                Some((_, _, Err(problem))) => format!("FAILED: {problem}"),
+                None => "not run".to_owned(),
+            }
+        };
+        let mut column = vec![bootloader.to_string()];
+        column.extend(DEATHS.map(of));
+        columns.push(column);
     }
-    for death in DEATHS {
-        text = format!("{}\n{:WIDTH$}", text.trim_end(), death.what);
-        for bootloader in bootloaders {
-            let outcome = outcomes
-                .iter()
-                .find(|(one, of, _)| one.what == death.what && of == bootloader)
-                .map(|(_, _, outcome)| match outcome {
-                    Ok(seen) => seen.clone(),
-                    Err(problem) => format!("FAILED: {problem}"),
-                });
-            text.push_str(&format!("  {:<WIDTH$}", outcome.unwrap_or_default()));
+    let mut lines = vec![String::new(); 1 + DEATHS.len()];
+    for column in columns {
+        let width = column.iter().map(|cell| cell.chars().count()).max();
+        let width = width.unwrap_or_default();
+        for (line, cell) in lines.iter_mut().zip(column) {
+            line.push_str(&format!("{cell:width$}   "));
         }
     }
-    text.trim_end().to_owned()
+    let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]
