@@ -51,7 +51,8 @@ pub const DEATHS: [Death; 10] = [
         Comes::Nowhere,
     ),
     death("hangs before main", HANGS_BEFORE_MAIN, Comes::Nowhere),
-    death("panics before main", PANICS_BEFORE_MAIN, Comes::Nowhere),
+    // The panic handler is the guard there.
+    death("panics before main", PANICS_BEFORE_MAIN, Comes::ToTheGuard),
     death(
         "hangs before the guard",
         HANGS_BEFORE_THE_GUARD,
