@@ -140,10 +140,10 @@ fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Res
     device.expect(&[CONFIRMED])?;
     device.settled("1.3.0", 0)?;
     // The last one is that of 1.1.0.
-    Ok(format!(
-        "1.1.0 is back after {} boots of it",
-        resets.saturating_sub(1)
-    ))
+    Ok(match resets.saturating_sub(1) {
+        1 => "1.1.0 is back after one boot of it".to_owned(),
+        boots => format!("1.1.0 is back after {boots} boots of it"),
+    })
 }
 
 /// Nothing counts, and nothing ends: it is reset again and again, switching it off changes nothing, and neither is otadata
