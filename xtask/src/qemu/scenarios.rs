@@ -193,10 +193,8 @@ fn cuts_inside(
         if !courses.contains_key(&bootloader) {
             continue;
         }
-        let failing = bench
-            .dir
-            .join(deaths::heading(PANICS, bootloader).replace(' ', "-"))
-            .with_extension("operations");
+        let failing = deaths::heading(PANICS, bootloader).replace(' ', "-");
+        let failing = bench.dir.join(format!("{failing}.operations"));
         operations.push(inside::Course {
             bootloader,
             update: inside::operations(&bench.updated(bootloader).with_extension("operations"))?,
