@@ -266,7 +266,8 @@ pub fn cuts(
                     bootloader: *bootloader,
                     subject: *subject,
                     at,
-                    again: number.is_multiple_of(2).then_some(again),
+                    // Every other one, of each group.
+                    again: (number + round as u32).is_multiple_of(2).then_some(again),
                     fails: *fails,
                 }
             },
