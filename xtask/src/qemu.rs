@@ -1,13 +1,19 @@
 //! `cargo xtask qemu`: the firmware under the real boot chain.
 //!
-//! An emulator of the ESP32-C3 runs the chip's own mask ROM, ESP-IDF's bootloader as espflash brings it, and the example
-//! `simple` as it is, but for its network: Ethernet in place of Wi-Fi. It updates itself from `s3ota serve` by what
-//! `s3ota publish` put there, through failures and power cuts.
+//! An emulator of the ESP32-C3 runs the chip's own mask ROM, ESP-IDF's bootloader as espflash brings it and one with app
+//! rollback, and the example `simple` as it is, but for its network: Ethernet in place of Wi-Fi. It updates itself from
+//! `s3ota serve` by what `s3ota publish` put there, through failures and power cuts.
 //!
-//! The firmwares are in `variants.rs`, what they go through in `scenarios.rs` and `otadata.rs`, the chip in `emulator.rs`, the bucket in
-//! `server.rs`, and what all of them said in `transcript.rs`.
+//! The firmwares are in `variants.rs`, what they go through in `scenarios.rs`: releases that die in `deaths.rs`, power cuts
+//! inside flash operations in `inside.rs`, what the bootloaders do in `otadata.rs`. A device is in `device.rs`, its chip in
+//! `emulator.rs`, its bootloader in `bootloader.rs`, the bucket in `server.rs`, and what all of them said in
+//! `transcript.rs`.
 
+mod bootloader;
+mod deaths;
+mod device;
 mod emulator;
+mod inside;
 mod otadata;
 mod random;
 mod scenarios;
@@ -22,15 +28,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs, thread};
 
-use self::scenarios::Bench;
+use self::bootloader::Bootloader;
+use self::scenarios::{Bench, Extent};
 use self::transcript::Transcript;
 use self::variants::{Settings, Variant};
 use crate::{Result, alone, paths, toolchain};
 
 /// Run the firmware in an emulator: updates, broken releases, power cuts
 ///
-/// Needs a qemu-system-riscv32 that has an esp32c3 machine, in PATH or named by S3OTA_QEMU, and espflash. What was said is
-/// kept in target/emulator/transcript.txt.
+/// Needs a qemu-system-riscv32 that has an esp32c3 machine, in PATH or named by S3OTA_QEMU, and espflash. A bootloader with
+/// app rollback is taken from S3OTA_BOOTLOADER_APP_ROLLBACK. What was said is kept in target/emulator/transcript.txt.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Build all that would run, and run nothing
@@ -41,9 +48,17 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 27)]
     cuts: u32,
 
+    /// How many lose it inside a flash operation, every other one twice
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    cuts_inside: u32,
+
     /// Where the cuts fall: the same number, the same moments
     #[arg(long, default_value_t = 1)]
     seed: u64,
+
+    /// Beside the updates, run only what has this in its name
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
 
     /// How many emulators run at a time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
@@ -70,13 +85,27 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let authority = server::authority(&s3ota, &dir.join("authority"))?;
     let release_key = server::release_key(&s3ota, &dir.join("keys"))?;
     let images = build_firmwares(&dir, &authority, &release_key)?;
-    let flash = flash_image(&dir.join("flash.bin"), &images[variants::FIRST.name])?;
-    let flash_with_key = flash_image(
-        &dir.join("flash-with-key.bin"),
-        &images[variants::FIRST_WITH_KEY.name],
-    )?;
+    let app_rollback = bootloader::app_rollback()?;
+    let bootloaders: Vec<_> = std::iter::once(Bootloader::Stock)
+        .chain(app_rollback.as_ref().map(|_| Bootloader::AppRollback))
+        .collect();
+    for (name, variant) in [
+        (scenarios::FLASHED, variants::FIRST),
+        (scenarios::FLASHED_WITH_KEY, variants::FIRST_WITH_KEY),
+        (scenarios::FLASHED_IDLE, variants::HANGS_AT_ITS_ENTRY),
+    ] {
+        let bytes = flash_image(&dir.join(name), &images[variant.name])?;
+        for &bootloader in &bootloaders {
+            let mut bytes = bytes.clone();
+            if let (Bootloader::AppRollback, Some(image)) = (bootloader, &app_rollback) {
+                bootloader::replace(&mut bytes, image);
+            }
+            let flash = bootloader.flash(&dir, name);
+            fs::write(&flash, bytes).map_err(|error| paths::about(&flash, &error))?;
+        }
+    }
     println!(
-        "{} firmwares and a flash of 4 MB are in {}",
+        "{} firmwares and flashes of 4 MB are in {}",
         images.len(),
         dir.display()
     );
@@ -85,17 +114,29 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
 
     let transcript = Transcript::create(&dir.join("transcript.txt"))?;
+    let cuts_inside = inside::can_cut(
+        &emulator,
+        &Bootloader::Stock.flash(&dir, scenarios::FLASHED),
+    )?;
     let bench = Bench {
         emulator,
+        cuts_inside,
         s3ota,
         authority,
         release_key,
         images,
-        flash,
-        flash_with_key,
+        dir: dir.clone(),
+        bootloaders,
         transcript,
     };
-    let all_held = scenarios::run(&bench, args.cuts, args.seed, args.jobs)?;
+    let extent = Extent {
+        cuts: args.cuts,
+        cuts_inside: args.cuts_inside,
+        seed: args.seed,
+        jobs: args.jobs,
+        only: args.only.clone(),
+    };
+    let all_held = scenarios::run(&bench, &extent)?;
     println!(
         "\nall that was said is in {}",
         dir.join("transcript.txt").display()
@@ -147,7 +188,7 @@ fn build_firmwares(
 }
 
 /// Makes the flash as the cable leaves it: bootloader, partition table, and a firmware in the first slot.
-fn flash_image(flash: &Path, elf: &Path) -> Result<PathBuf> {
+fn flash_image(flash: &Path, elf: &Path) -> Result<Vec<u8>> {
     let espflash = toolchain::in_path("espflash").ok_or(
         "espflash is missing: `cargo install --locked espflash --version 4.7.0 --no-default-features --features cli`",
     )?;
@@ -174,8 +215,7 @@ fn flash_image(flash: &Path, elf: &Path) -> Result<PathBuf> {
     }
     let mut bytes = fs::read(&merged).map_err(|error| paths::about(&merged, &error))?;
     bytes.resize(4 << 20, 0xff);
-    fs::write(flash, bytes).map_err(|error| paths::about(flash, &error))?;
-    Ok(flash.to_owned())
+    Ok(bytes)
 }
 
 /// Joins stdin and stdout to a TCP connection until either side has enough.

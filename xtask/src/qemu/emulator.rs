@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::{env, fs};
@@ -14,6 +14,15 @@ use crate::{Result, paths, toolchain};
 
 const PROGRAM: &str = "qemu-system-riscv32";
 const MACHINE: &str = "esp32c3";
+
+/// Names the flash operation in which the emulator cuts the power, counted from 1 since power on, and after how many bytes.
+const CUT_AT: &str = "FLASH_CUT_AT";
+
+/// Names the file to which it adds a line for each flash operation.
+const LOG: &str = "FLASH_LOG";
+
+/// What it exits with when it has cut the power inside an operation.
+const CUT: i32 = 75;
 
 /// So many lines the emulator may say about itself. The rest is read, so that it is not held up, and forgotten.
 const REMARKS: usize = 200;
@@ -44,6 +53,42 @@ fn knows_the_chip(emulator: &Path) -> bool {
     })
 }
 
+/// Where in the flash operations the power is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutAt {
+    /// Which one, counted from 1 since power on.
+    pub operation: u64,
+    /// So many of its bytes are done.
+    pub bytes: u32,
+}
+
+/// What an emulator that can do so does about flash operations.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FlashSwitches<'a> {
+    /// It cuts the power inside this one.
+    pub cut_at: Option<CutAt>,
+    /// It adds a line for each to this file.
+    pub log: Option<&'a Path>,
+}
+
+/// How an emulator ended without being asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It has cut the power inside a flash operation, as it was told.
+    CutInside,
+    /// By itself, which an emulated chip does not.
+    ByItself(ExitStatus),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::CutInside => f.write_str("the power was cut inside a flash operation"),
+            Self::ByItself(status) => write!(f, "the emulator has ended by itself ({status})"),
+        }
+    }
+}
+
 /// A chip that is switched on. It is switched off as by pulling the plug, when this is dropped at the latest.
 #[derive(Debug)]
 pub struct Chip {
@@ -59,13 +104,33 @@ impl Chip {
         server: SocketAddr,
         out: Sender<(Who, String)>,
     ) -> Result<Self> {
+        Self::power_on_with(emulator, flash, FlashSwitches::default(), server, out)
+    }
+
+    /// The same, with switches of the emulator.
+    pub fn power_on_with(
+        emulator: &Path,
+        flash: &Path,
+        switches: FlashSwitches<'_>,
+        server: SocketAddr,
+        out: Sender<(Who, String)>,
+    ) -> Result<Self> {
         fs::metadata(flash).map_err(|error| paths::about(flash, &error))?;
         let this =
             env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
         // The network takes the command apart as a shell does, and options take commas for their own.
         let relay = format!("cmd:'{}' relay {server}", this.display());
         let option = |text: &str| text.replace(',', ",,");
-        let mut process = Command::new(emulator)
+        let mut command = Command::new(emulator);
+        // Not those of whoever calls us.
+        command.env_remove(CUT_AT).env_remove(LOG);
+        if let Some(CutAt { operation, bytes }) = switches.cut_at {
+            command.env(CUT_AT, format!("{operation}:{bytes}"));
+        }
+        if let Some(log) = switches.log {
+            command.env(LOG, log);
+        }
+        let mut process = command
             .args(["-nographic", "-M", MACHINE])
             .arg("-drive")
             .arg(format!(
@@ -94,12 +159,15 @@ impl Chip {
         Ok(Self { process, listeners })
     }
 
-    /// How the emulator ended, if it did so by itself: an emulated chip goes on for good.
-    pub fn has_ended(&mut self) -> Option<String> {
+    /// How the emulator ended, if it did without being asked to.
+    pub fn has_ended(&mut self) -> Option<End> {
         let status = self.process.try_wait().ok()??;
         // What it said last.
         self.stop_listening();
-        Some(format!("the emulator has ended by itself ({status})"))
+        Some(match status.code() {
+            Some(CUT) => End::CutInside,
+            _ => End::ByItself(status),
+        })
     }
 
     /// Cuts the power. What the chip had written is in its flash, and nothing else.

@@ -3,31 +3,36 @@
 //! `s3ota-sim` has ESP-IDF's rules, and everything that is proved about power cuts is proved on them. Here the bootloader
 //! itself is asked: from the same flash both must load the same app, and write the same to otadata. The flash is in any
 //! state that power cuts, other tools or worn cells may leave: with factory app and without, with apps that are
-//! damaged, with records that are torn, equal, stale, refused.
+//! damaged, with records that are torn, equal, stale, refused. The apps do nothing: what is in otadata afterwards the
+//! bootloader has written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State};
 use s3ota_image::partition::{Partition, PartitionTable, TABLE_OFFSET, TableBuilder};
 use s3ota_sim::{Bootloader, Flash};
 
+use super::bootloader;
+use super::device::{LOOK, PATIENCE};
 use super::emulator::Chip;
 use super::random::Random;
-use super::scenarios::{Bench, LOOK, PATIENCE, at_a_time};
+use super::scenarios::{Bench, at_a_time};
 use super::transcript::Who;
 use crate::{Result, paths};
 
 /// What the bootloader says when it has made its choice,
 const LOADED: &str = "Loaded app from partition at offset ";
-/// when there is none,
+/// and when there is none.
 const NOTHING: &str = "No bootable app";
-/// when it has written the first record of all,
-const WRITTEN: &str = "Set actual ota_seq=";
-/// and the app when it has taken over.
-const APP: [&str; 3] = ["INFO - ", "WARN - ", "ERROR - "];
+
+/// How long it has for what it writes after its choice, where nothing is expected,
+const AFTERWARDS: Duration = Duration::from_secs(1);
+/// and at the longest, where something is.
+const AT_THE_LATEST: Duration = Duration::from_secs(20);
 
 /// So many torn records are made up, besides those of [`STATES`].
 const TORN: usize = 60;
@@ -160,6 +165,17 @@ impl Layout {
         })
     }
 
+    /// The app of the first slot in the second one, too.
+    fn with_second_app(mut self) -> Result<Self> {
+        let [first, second] = self.slots.as_slice() else {
+            return Err(format!("the {} has {} slots", self.name, self.slots.len()));
+        };
+        let (from, to) = (first.offset as usize, second.offset as usize);
+        let length = first.size.min(second.size) as usize;
+        self.bytes.copy_within(from..from + length, to);
+        Ok(self)
+    }
+
     /// The apps of the two slots, on a flash that has a factory app, too: that of the first slot.
     fn with_factory(&self) -> Result<Self> {
         let csv = paths::firmware().join("partitions/4mb-factory.csv");
@@ -228,31 +244,31 @@ impl Case<'_> {
     }
 
     /// By the rules in `s3ota-sim`.
-    fn ours(&self, before: &[u8]) -> Outcome {
+    fn ours(&self, rules: Bootloader, before: &[u8]) -> Outcome {
         let mut flash = Flash::in_memory(before.to_vec());
-        let app = Bootloader::default().boot(&mut flash).ok();
-        let (was, is) = (self.otadata(before), self.otadata(flash.bytes()));
-        Outcome {
-            loads: app.map(|app| app.partition.offset),
-            writes: (was != is).then(|| is.to_vec()),
-        }
+        let app = rules.boot(&mut flash).ok();
+        self.outcome(app.map(|app| app.partition.offset), before, flash.bytes())
     }
 
-    /// By the bootloader.
-    fn theirs(&self, bench: &Bench, path: &Path) -> Result<Outcome> {
+    /// By the bootloader, of which this is expected.
+    fn theirs(
+        &self,
+        bench: &Bench,
+        path: &Path,
+        before: &[u8],
+        expected: &Outcome,
+    ) -> Result<Outcome> {
         let (saying, said) = channel();
         // Nobody is there to answer: the firmware has no time to ask.
         let nowhere = ([127, 0, 0, 1], 9).into();
         let mut chip = Chip::power_on(&bench.emulator, path, nowhere, saying)?;
         let end = Instant::now() + PATIENCE;
-        let mut loads = None;
-        let mut writes = false;
-        loop {
+        let loads = loop {
             let line = match said.recv_timeout(LOOK) {
                 Ok((Who::Device, line)) => line,
                 Ok(_) => continue,
                 Err(_) => match chip.has_ended() {
-                    Some(problem) => return Err(problem),
+                    Some(end) => return Err(end.to_string()),
                     None if Instant::now() > end => return Err("the bootloader is silent".into()),
                     None => continue,
                 },
@@ -260,33 +276,51 @@ impl Case<'_> {
             if let Some((_, offset)) = line.split_once(LOADED) {
                 let offset = offset.trim().trim_start_matches("0x");
                 let offset = u32::from_str_radix(offset, 16).ok();
-                loads = Some(offset.ok_or_else(|| format!("the bootloader says: {line}"))?);
-            } else if line.contains(WRITTEN) {
-                writes = true;
-                break;
-            } else if line.contains(NOTHING) || APP.iter().any(|app| line.contains(app)) {
-                break;
+                break Some(offset.ok_or_else(|| format!("the bootloader says: {line}"))?);
+            } else if line.contains(NOTHING) {
+                break None;
             }
+        };
+        let read = || fs::read(path).map_err(|error| paths::about(path, &error));
+        if expected.writes.is_some() {
+            let end = Instant::now() + AT_THE_LATEST;
+            while self.outcome(loads, before, &read()?) != *expected && Instant::now() < end {
+                thread::sleep(AFTERWARDS / 10);
+            }
+        } else {
+            thread::sleep(AFTERWARDS);
         }
         chip.cut_power();
-        let after = fs::read(path).map_err(|error| paths::about(path, &error))?;
-        Ok(Outcome {
+        Ok(self.outcome(loads, before, &read()?))
+    }
+
+    fn outcome(&self, loads: Option<u32>, before: &[u8], after: &[u8]) -> Outcome {
+        let (was, is) = (self.otadata(before), self.otadata(after));
+        Outcome {
             loads,
-            writes: writes.then(|| self.otadata(&after).to_vec()),
-        })
+            writes: (was != is).then(|| is.to_vec()),
+        }
     }
 }
 
-/// Compares them, on the apps of a flash that has one in either slot. What was compared.
-pub fn compare(bench: &Bench, flash: &Path, seed: u64, jobs: u16) -> Result<String> {
+/// Compares them, on a flash that has an app in its first slot: one that writes nothing itself. What was compared.
+pub fn compare(
+    bench: &Bench,
+    bootloader: bootloader::Bootloader,
+    flash: &Path,
+    seed: u64,
+    jobs: u16,
+) -> Result<String> {
     let bytes = fs::read(flash).map_err(|error| paths::about(flash, &error))?;
-    let two_slots = Layout::new("flash with two slots", bytes)?;
+    let two_slots = Layout::new("flash with two slots", bytes)?.with_second_app()?;
     let with_factory = two_slots.with_factory()?;
     let cases = cases(&[&two_slots, &with_factory], seed);
+    let rules = Bootloader {
+        app_rollback: bootloader == bootloader::Bootloader::AppRollback,
+    };
 
-    let mut part = bench
-        .transcript
-        .part("the bootloader, and what s3ota-sim says of it", false);
+    let heading = format!("the bootloader {bootloader}, and what s3ota-sim says of it");
+    let mut part = bench.transcript.part(heading, false);
     let asked = at_a_time(&cases, jobs, |case| -> Result<(Outcome, Outcome)> {
         // Each on a file of its own.
         let file = tempfile::Builder::new()
@@ -296,7 +330,9 @@ pub fn compare(bench: &Bench, flash: &Path, seed: u64, jobs: u16) -> Result<Stri
         let path: PathBuf = file.path().into();
         let before = case.flash();
         fs::write(&path, &before).map_err(|error| paths::about(&path, &error))?;
-        Ok((case.ours(&before), case.theirs(bench, &path)?))
+        let ours = case.ours(rules, &before);
+        let theirs = case.theirs(bench, &path, &before, &ours)?;
+        Ok((ours, theirs))
     });
     let mut differ = Vec::new();
     for (case, asked) in cases.iter().zip(asked) {

@@ -1,91 +1,140 @@
 //! What the firmware goes through, and what must come of it.
 //!
-//! First it updates itself once. From there it meets three broken releases, each of which it must leave by itself; and
-//! from the first flash it is updated again and again, with the power cut somewhere on the way.
+//! First it updates itself once. From there it meets broken releases, each of which it must leave by itself; and from the
+//! first flash it is updated again and again, with the power cut somewhere on the way.
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::Value;
-
-use super::emulator::Chip;
+use super::bootloader::{self, Bootloader};
+use super::deaths::{self, DEATHS, Death};
+use super::device::{Course, Device};
+use super::emulator::FlashSwitches;
+use super::inside::{self, CutInside};
 use super::otadata;
 use super::random::Random;
-use super::server::Server;
-use super::transcript::{Part, Transcript, Who};
-use super::variants::{HANGS, NEVER_CONFIRMS, NEXT, NEXT_WITH_KEY, PANICS, SECOND, Variant};
+use super::transcript::Transcript;
+use super::variants::{NEXT_WITH_KEY, PANICS, SECOND, Variant};
 use crate::{Result, paths};
 
 /// What all scenarios share.
 #[derive(Debug)]
 pub struct Bench {
     pub emulator: PathBuf,
+    /// It can cut the power inside a flash operation.
+    pub cuts_inside: bool,
     pub s3ota: PathBuf,
     pub authority: PathBuf,
     /// The key that signs releases.
     pub release_key: PathBuf,
     /// The ELF files of the firmwares, by name.
     pub images: HashMap<&'static str, PathBuf>,
-    /// The flash as the cable left it, with 1.0.0.
-    pub flash: PathBuf,
-    /// The same, of a firmware that takes signed releases only.
-    pub flash_with_key: PathBuf,
+    /// Where the flashes are.
+    pub dir: PathBuf,
+    /// The bootloaders that devices may have.
+    pub bootloaders: Vec<Bootloader>,
     pub transcript: Transcript,
 }
 
-/// How long to wait for one thing. The first check comes after 20 seconds at most; the rest is for slow emulators.
-pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+impl Bench {
+    /// The flash as the cable left it, with 1.0.0.
+    pub fn flashed(&self, bootloader: Bootloader) -> PathBuf {
+        bootloader.flash(&self.dir, FLASHED)
+    }
 
-/// How often to look whether the emulator is still there, while it says nothing.
-pub const LOOK: Duration = Duration::from_millis(500);
+    /// The flash of a device that has updated itself to 1.1.0.
+    pub fn updated(&self, bootloader: Bootloader) -> PathBuf {
+        bootloader.flash(&self.dir, "updated")
+    }
+}
+
+/// The flash as the cable leaves it.
+pub const FLASHED: &str = "flash";
+/// The same, of a firmware that takes signed releases only.
+pub const FLASHED_WITH_KEY: &str = "flash-with-key";
+/// The same, of one that does nothing.
+pub const FLASHED_IDLE: &str = "flash-idle";
+
+/// How many of what, and how.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// Power cuts between flash operations,
+    pub cuts: u32,
+    /// and inside them.
+    pub cuts_inside: u32,
+    pub seed: u64,
+    /// Emulators at a time.
+    pub jobs: u16,
+    /// What is in the name of every scenario that runs beside the updates.
+    pub only: String,
+}
 
 /// What the device says when the release on trial is the one to keep.
-const CONFIRMED: &str = "confirmed: the server can be reached";
+pub const CONFIRMED: &str = "confirmed: the next release can be fetched";
 
 /// A scenario's name, and what came of it.
 type Row = (String, Result<String>);
 
 /// Runs all scenarios, and tells in a table what came of them. Whether all held.
-pub fn run(bench: &Bench, cuts: u32, seed: u64, jobs: u16) -> Result<bool> {
-    let updated = update(bench);
-    let mut rows = vec![(
-        "1.0.0 updates itself to 1.1.0, which confirms itself".to_owned(),
-        updated
-            .as_ref()
-            .map(|_| "1.1.0 boots from ota_1, confirmed".to_owned())
-            .map_err(String::clone),
-    )];
-    if let Ok(course) = &updated {
-        let flash = after_update(bench);
-        let name = "the bootloader does what s3ota-sim says it does".to_owned();
-        rows.push((name, otadata::compare(bench, &flash, seed, jobs)));
-        let broken = [PANICS, HANGS, NEVER_CONFIRMS].map(Scenario::Broken);
-        let cuts = cuts_of(cuts, seed, course)?;
-        let scenarios: Vec<_> = broken
-            .into_iter()
-            .chain([Scenario::Signed])
-            .chain(cuts.into_iter().map(Scenario::Cut))
-            .collect();
-        let done = AtomicUsize::new(0);
-        rows.extend(at_a_time(&scenarios, jobs, |scenario| {
-            let row = scenario.run(bench);
-            println!(
-                "{:>3} of {} {}  {}",
-                done.fetch_add(1, Ordering::Relaxed) + 1,
-                scenarios.len(),
-                if row.1.is_ok() { "held  " } else { "FAILED" },
-                row.0
-            );
-            row
-        }));
+pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
+    let Extent { seed, jobs, .. } = *extent;
+    let is_wanted = |name: &str| name.contains(extent.only.as_str());
+    let mut rows = Vec::new();
+    let mut courses = HashMap::new();
+    for &bootloader in &bench.bootloaders {
+        let updated = update(bench, bootloader);
+        rows.push((
+            format!("1.0.0 updates itself to 1.1.0, which confirms itself, {bootloader}"),
+            updated
+                .as_ref()
+                .map(|_| "1.1.0 boots from ota_1, confirmed".to_owned())
+                .map_err(String::clone),
+        ));
+        if let Ok(course) = updated {
+            courses.insert(bootloader, course);
+        }
+        let name = format!("the bootloader {bootloader} does what s3ota-sim says it does");
+        if is_wanted(&name) {
+            let idle = bootloader.flash(&bench.dir, FLASHED_IDLE);
+            let compared = otadata::compare(bench, bootloader, &idle, seed, jobs);
+            rows.push((name, compared));
+        }
     }
+
+    let dying: Vec<_> = DEATHS
+        .iter()
+        .flat_map(|&death| bench.bootloaders.iter().map(move |&of| (death, of)))
+        .filter(|(_, bootloader)| courses.contains_key(bootloader))
+        .map(|(death, bootloader)| Scenario::Dies(death, bootloader))
+        .filter(|scenario| is_wanted(&scenario.name()))
+        .collect();
+    let died = all(bench, &dying, jobs);
+    let table: Vec<_> = dying
+        .iter()
+        .zip(&died)
+        .filter_map(|(scenario, (_, outcome))| match *scenario {
+            Scenario::Dies(death, bootloader) => Some((death, bootloader, outcome.clone())),
+            _ => None,
+        })
+        .collect();
+    rows.extend(died);
+
+    if let Some(course) = courses.get(&Bootloader::Stock) {
+        let cuts = cuts_of(extent.cuts, seed, course)?;
+        let inside = cuts_inside(bench, extent, &courses)?;
+        let scenarios: Vec<_> = std::iter::once(Scenario::Signed)
+            .chain(cuts.into_iter().map(Scenario::Cut))
+            .chain(inside.into_iter().map(Scenario::CutInside))
+            .filter(|scenario| is_wanted(&scenario.name()))
+            .collect();
+        rows.extend(all(bench, &scenarios, jobs));
+    }
+
     bench.transcript.say("");
     for (name, outcome) in &rows {
         bench.transcript.say(match outcome {
@@ -93,32 +142,107 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64, jobs: u16) -> Result<bool> {
             Err(problem) => format!("FAILED  {name}: {problem}"),
         });
     }
+    if !table.is_empty() {
+        let table = deaths::table(&table, &bench.bootloaders);
+        bench
+            .transcript
+            .say(format!("\nreleases that die:\n\n{table}"));
+    }
     let held = rows.iter().filter(|(_, outcome)| outcome.is_ok()).count();
     bench.transcript.say(format!(
         "\n{held} of {} scenarios held (seed {seed})",
         rows.len()
     ));
-    Ok(updated.is_ok() && held == rows.len())
+    if !bench.bootloaders.contains(&Bootloader::AppRollback) {
+        bench.transcript.say(bootloader::SKIPPED);
+    }
+    if !bench.cuts_inside && extent.cuts_inside > 0 {
+        bench.transcript.say(inside::SKIPPED);
+    }
+    Ok(held == rows.len())
+}
+
+/// Runs scenarios, so many at a time, and tells of each when it is done.
+fn all(bench: &Bench, scenarios: &[Scenario], jobs: u16) -> Vec<Row> {
+    let done = AtomicUsize::new(0);
+    at_a_time(scenarios, jobs, |scenario| {
+        let row = scenario.run(bench);
+        println!(
+            "{:>3} of {} {}  {}",
+            done.fetch_add(1, Ordering::Relaxed) + 1,
+            scenarios.len(),
+            if row.1.is_ok() { "held  " } else { "FAILED" },
+            row.0
+        );
+        row
+    })
+}
+
+/// The cuts inside flash operations, where the emulator can do them: of the updates that were made, and of the release that
+/// panicked.
+fn cuts_inside(
+    bench: &Bench,
+    extent: &Extent,
+    courses: &HashMap<Bootloader, Course>,
+) -> Result<Vec<CutInside>> {
+    if !bench.cuts_inside {
+        return Ok(Vec::new());
+    }
+    let mut operations = Vec::new();
+    for &bootloader in &bench.bootloaders {
+        if !courses.contains_key(&bootloader) {
+            continue;
+        }
+        let failing = deaths::heading(PANICS, bootloader).replace(' ', "-");
+        let failing = bench.dir.join(format!("{failing}.operations"));
+        operations.push(inside::Course {
+            bootloader,
+            update: inside::operations(&bench.updated(bootloader).with_extension("operations"))?,
+            failing: if failing.exists() {
+                inside::operations(&failing)?
+            } else {
+                Vec::new()
+            },
+        });
+    }
+    let flash = bench.flashed(Bootloader::Stock);
+    let flash = fs::read(&flash).map_err(|error| paths::about(&flash, &error))?;
+    let table = bootloader::table(&flash)?;
+    Ok(inside::cuts(
+        extent.cuts_inside,
+        extent.seed,
+        &table,
+        &operations,
+    ))
 }
 
 /// What can run beside others.
 #[derive(Debug, Clone, Copy)]
 enum Scenario {
-    Broken(Variant),
+    Dies(Death, Bootloader),
     Signed,
     Cut(Cut),
+    CutInside(CutInside),
 }
 
 impl Scenario {
-    fn run(self, bench: &Bench) -> Row {
+    fn name(&self) -> String {
         match self {
-            Self::Broken(variant) => (
-                format!("1.2.0 {}", what_is_wrong(&variant)),
-                broken(bench, variant),
-            ),
-            Self::Signed => ("signed releases".to_owned(), signed(bench)),
-            Self::Cut(cut) => (cut.to_string(), power_cut(bench, cut)),
+            Self::Dies(death, bootloader) => format!("1.2.0 {}, {bootloader}", death.what),
+            Self::Signed => "signed releases".to_owned(),
+            Self::Cut(cut) => cut.to_string(),
+            Self::CutInside(cut) => cut.to_string(),
         }
+    }
+
+    fn run(self, bench: &Bench) -> Row {
+        let outcome = match self {
+            Self::Dies(death, bootloader) => deaths::dies(bench, death, bootloader),
+            Self::Signed => signed(bench),
+            Self::Cut(cut) => power_cut(bench, cut),
+            Self::CutInside(cut) => inside::cut(bench, cut),
+        };
+        (self.name(), outcome)
     }
 }
 
@@ -204,9 +328,6 @@ const MOMENTS: [Moment; 9] = [
     },
 ];
 
-/// What a device says in an update, and when.
-type Course = Vec<(Instant, String)>;
-
 /// How long it takes from one line to another.
 fn time_of(course: &Course, [begins, ends]: [&str; 2]) -> Result<Duration> {
     let mut lines = course.iter();
@@ -268,20 +389,20 @@ pub fn at_a_time<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn what_is_wrong(variant: &Variant) -> &str {
-    variant
-        .name
-        .split_once('-')
-        .map_or(variant.name, |(_, fault)| fault)
-}
-
 /// 1.0.0 boots by mask ROM and bootloader and updates itself over TLS; 1.1.0 boots from the other slot and confirms.
 /// What was said, and when.
-fn update(bench: &Bench) -> Result<Course> {
-    let mut device = Device::new(bench, "the update", &bench.flash, true)?;
+fn update(bench: &Bench, bootloader: Bootloader) -> Result<Course> {
+    let heading = format!("the update, {bootloader}");
+    let live = bootloader == Bootloader::Stock;
+    let mut device = Device::new(bench, &heading, &bench.flashed(bootloader), live)?;
     let outcome = (|| {
+        let log = bench.updated(bootloader).with_extension("operations");
+        let _ = fs::remove_file(&log);
         device.publish(SECOND)?;
-        device.power_on()?;
+        device.power_on_with(FlashSwitches {
+            cut_at: None,
+            log: bench.cuts_inside.then_some(log.as_path()),
+        })?;
         for line in [
             ON,
             "2nd stage bootloader",
@@ -298,48 +419,21 @@ fn update(bench: &Bench) -> Result<Course> {
             device.expect(&[line])?;
         }
         device.settled("1.1.0", 1)?;
-        let updated = after_update(bench);
+        let updated = bench.updated(bootloader);
         fs::copy(&device.flash, &updated).map_err(|error| paths::about(&updated, &error))?;
         Ok(std::mem::take(&mut device.course))
     })();
     device.end(outcome)
 }
 
-/// The flash of a device that has updated itself.
-fn after_update(bench: &Bench) -> PathBuf {
-    bench.flash.with_file_name("updated.bin")
-}
-
-/// A release that does not work is installed, fails its trial, and is left for the one before, for good. A later one
-/// that works is taken.
-fn broken(bench: &Bench, variant: Variant) -> Result<String> {
-    let heading = format!("1.2.0 {}", what_is_wrong(&variant));
-    let mut device = Device::new(bench, &heading, &after_update(bench), false)?;
-    let outcome = (|| {
-        device.publish(variant)?;
-        device.power_on()?;
-        device.expect(&["simple 1.1.0, Confirmed"])?;
-        device.expect(&["1.2.0 is on flash in slot 0"])?;
-        for boot in 1..=3 {
-            device.expect(&[&format!("simple 1.2.0, Trial {{ boot: {boot}, of: 3 }}")])?;
-        }
-        device.expect(&["going back to the old firmware"])?;
-        device.expect(&["simple 1.1.0, Confirmed"])?;
-        device.expect(&["FailedBefore"])?;
-        device.settled("1.1.0", 1)?;
-        device.publish(NEXT)?;
-        device.power_on()?;
-        device.expect(&["simple 1.3.0, Trial"])?;
-        device.expect(&[CONFIRMED])?;
-        device.settled("1.3.0", 0)?;
-        Ok("three boots, then 1.1.0 is back and does not take it again; 1.3.0 is taken".to_owned())
-    })();
-    device.end(outcome)
-}
-
 /// A device with a release key leaves alone what nobody signed, and takes what is signed.
 fn signed(bench: &Bench) -> Result<String> {
-    let mut device = Device::new(bench, "signed releases", &bench.flash_with_key, false)?;
+    let mut device = Device::new(
+        bench,
+        "signed releases",
+        &Bootloader::Stock.flash(&bench.dir, FLASHED_WITH_KEY),
+        false,
+    )?;
     let outcome = (|| {
         device.publish(SECOND)?;
         device.power_on()?;
@@ -366,9 +460,9 @@ fn power_cut(bench: &Bench, cut: Cut) -> Result<String> {
     let heading = format!("{cut}: {} ms after `{begins}`", cut.after.as_millis());
     let good = release.is_sound();
     let flash = if good {
-        bench.flash.clone()
+        bench.flashed(Bootloader::Stock)
     } else {
-        after_update(bench)
+        bench.updated(Bootloader::Stock)
     };
     let mut device = Device::new(bench, &heading, &flash, false)?;
     let outcome = (|| {
@@ -402,193 +496,11 @@ fn power_cut(bench: &Bench, cut: Cut) -> Result<String> {
     device.end(outcome)
 }
 
-/// One device with its server, and what is said about it.
-struct Device<'b> {
-    bench: &'b Bench,
-    part: Part<'b>,
-    server: Server,
-    flash: PathBuf,
-    chip: Option<Chip>,
-    said: Receiver<(Who, String)>,
-    saying: Sender<(Who, String)>,
-    course: Course,
-}
-
-impl<'b> Device<'b> {
-    /// A device with a copy of this flash, switched off.
-    fn new(bench: &'b Bench, heading: &str, flash: &Path, live: bool) -> Result<Self> {
-        let (saying, said) = channel();
-        let name: String = heading
-            .chars()
-            .map_while(|c| match c {
-                ':' => None,
-                ' ' => Some('-'),
-                c => Some(c),
-            })
-            .collect();
-        let copy = bench.flash.with_file_name(format!("{name}.bin"));
-        fs::copy(flash, &copy).map_err(|error| paths::about(flash, &error))?;
-        Ok(Self {
-            bench,
-            part: bench.transcript.part(heading, live),
-            server: Server::start(&bench.s3ota, &bench.authority, saying.clone())?,
-            flash: copy,
-            chip: None,
-            said,
-            saying,
-            course: Course::new(),
-        })
-    }
-
-    /// Publishes a firmware, signed if it has the key itself.
-    fn publish(&mut self, variant: Variant) -> Result<()> {
-        let Bench {
-            images,
-            release_key,
-            ..
-        } = self.bench;
-        let key = variant.has_key.then_some(release_key.as_path());
-        let version = self.server.publish(&images[variant.name], key)?;
-        let signed = if key.is_some() { ", signed" } else { "" };
-        let note = format!("published {version} ({}){signed}", variant.name);
-        self.part.line(Who::Harness, note);
-        Ok(())
-    }
-
-    fn power_on(&mut self) -> Result<()> {
-        self.part.line(Who::Harness, "power on");
-        let Bench { emulator, .. } = self.bench;
-        let chip = Chip::power_on(
-            emulator,
-            &self.flash,
-            self.server.address,
-            self.saying.clone(),
-        )?;
-        self.chip = Some(chip);
-        Ok(())
-    }
-
-    fn cut_power(&mut self) {
-        if let Some(chip) = self.chip.take() {
-            chip.cut_power();
-        }
-        // What was said before the cut.
-        self.listen(Duration::ZERO);
-        self.part.line(Who::Harness, "power cut");
-    }
-
-    /// Waits until the device says one of these.
-    fn expect(&mut self, texts: &[&str]) -> Result<String> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.next(end.min(Instant::now() + LOOK)) {
-                Some((Who::Device, line)) if texts.iter().any(|text| line.contains(text)) => {
-                    return Ok(line);
-                }
-                Some(_) => {}
-                None => {
-                    if let Some(problem) = self.chip.as_mut().and_then(Chip::has_ended) {
-                        // What it said last.
-                        self.listen(Duration::ZERO);
-                        return Err(problem);
-                    }
-                    if Instant::now() >= end {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(format!(
-            "the device did not say `{}` in {} s",
-            texts.join("` or `"),
-            PATIENCE.as_secs()
-        ))
-    }
-
-    /// Listens for a while.
-    fn listen(&mut self, time: Duration) {
-        let end = Instant::now() + time;
-        while self.next(end).is_some() {}
-    }
-
-    /// What is said next, until `end`.
-    fn next(&mut self, end: Instant) -> Option<(Who, String)> {
-        let left = end.saturating_duration_since(Instant::now());
-        match self.said.recv_timeout(left) {
-            Ok((who, line)) => {
-                self.part.line(who, &line);
-                if who == Who::Device {
-                    self.course.push((Instant::now(), line.clone()));
-                }
-                Some((who, line))
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
-    }
-
-    /// Switches the device off, whose flash must now hold this version, confirmed, in this slot.
-    fn settled(&mut self, version: &str, slot: u64) -> Result<()> {
-        // The confirmation is written before it is told.
-        self.cut_power();
-        let flash = inspect(self.bench, &self.flash)?;
-        let in_force = flash["otadata"]
-            .as_array()
-            .and_then(|sectors| sectors.iter().find(|sector| sector["in_force"] == true))
-            .cloned()
-            .unwrap_or_default();
-        let boots = &flash["boots"];
-        let text = |value: &Value| value.as_str().unwrap_or("nothing").to_owned();
-        let seen = format!(
-            "{} boots from slot {}, otadata says {}",
-            text(&boots["version"]),
-            boots["slot"],
-            text(&in_force["state"])
-        );
-        self.part.line(Who::Harness, &seen);
-        if boots["version"] != version || boots["slot"] != slot || in_force["state"] != "valid" {
-            return Err(format!(
-                "{version} should be confirmed in slot {slot}, but {seen}"
-            ));
-        }
-        Ok(())
-    }
-
-    /// What the bootloader's rules say boots from the flash as it is. It must be something.
-    fn boots(&mut self) -> Result<String> {
-        let flash = inspect(self.bench, &self.flash)?;
-        let version = flash["boots"]["version"].as_str().map(str::to_owned);
-        version.ok_or_else(|| format!("nothing boots: {}", flash["problem"]))
-    }
-
-    /// Ends the scenario, and the transcript's part with it.
-    fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
-        self.cut_power();
-        if let Err(problem) = &outcome {
-            self.part.line(Who::Harness, format!("FAILED: {problem}"));
-        }
-        self.part.end(outcome.is_err());
-        outcome
-    }
-}
-
-/// What `s3ota inspect` says of a flash.
-pub fn inspect(bench: &Bench, flash: &Path) -> Result<Value> {
-    let output = Command::new(&bench.s3ota)
-        .args(["inspect", "--json"])
-        .arg(flash)
-        .output()
-        .map_err(|error| paths::about(&bench.s3ota, &error))?;
-    serde_json::from_slice(&output.stdout).map_err(|_| {
-        format!(
-            "`s3ota inspect` says: {}",
-            String::from_utf8_lossy(&output.stdout)
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::variants::FIRST;
+    use std::time::Instant;
+
+    use super::super::variants::{FIRST, NEXT};
     use super::*;
 
     #[test]
@@ -636,12 +548,11 @@ mod tests {
             .map(|file| fs::read_to_string(file).unwrap())
             .collect();
         for line in [
-            "simple {VERSION}, {:?}",
+            "simple {VERSION}, {board}",
             "the manifest offers {}, running is {}",
             "{version} is on flash in slot {} and boots next",
             "restarting into {}",
             CONFIRMED,
-            "going back to the old firmware",
             "no update: {reason:?}",
             "the manifest is not signed",
         ] {

@@ -1,0 +1,250 @@
+//! A device on the bench: an emulated chip with its flash and its server, which is published to, listened to, and loses its
+//! power.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::emulator::{Chip, CutAt, End, FlashSwitches};
+use super::scenarios::Bench;
+use super::server::Server;
+use super::transcript::{Part, Who};
+use super::variants::Variant;
+use crate::{Result, paths};
+
+/// How long to wait for one thing. The first check comes after 20 seconds at most; the rest is for slow emulators.
+pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How often to look whether the emulator is still there, while it says nothing.
+pub const LOOK: Duration = Duration::from_millis(500);
+
+/// What a device says in an update, and when.
+pub type Course = Vec<(Instant, String)>;
+
+/// One device with its server, and what is said about it.
+pub struct Device<'b> {
+    bench: &'b Bench,
+    part: Part<'b>,
+    server: Server,
+    /// Its flash.
+    pub flash: PathBuf,
+    chip: Option<Chip>,
+    said: Receiver<(Who, String)>,
+    saying: Sender<(Who, String)>,
+    /// What it has said.
+    pub course: Course,
+}
+
+impl<'b> Device<'b> {
+    /// A device with a copy of this flash, switched off.
+    pub fn new(bench: &'b Bench, heading: &str, flash: &Path, live: bool) -> Result<Self> {
+        let (saying, said) = channel();
+        let name: String = heading
+            .chars()
+            .map_while(|c| match c {
+                ':' => None,
+                ' ' => Some('-'),
+                c => Some(c),
+            })
+            .collect();
+        let copy = bench.dir.join(format!("{name}.bin"));
+        fs::copy(flash, &copy).map_err(|error| paths::about(flash, &error))?;
+        Ok(Self {
+            bench,
+            part: bench.transcript.part(heading, live),
+            server: Server::start(&bench.s3ota, &bench.authority, saying.clone())?,
+            flash: copy,
+            chip: None,
+            said,
+            saying,
+            course: Course::new(),
+        })
+    }
+
+    /// Publishes a firmware, signed if it has the key itself.
+    pub fn publish(&mut self, variant: Variant) -> Result<()> {
+        let Bench {
+            images,
+            release_key,
+            ..
+        } = self.bench;
+        let key = variant.has_key.then_some(release_key.as_path());
+        let version = self.server.publish(&images[variant.name], key)?;
+        let signed = if key.is_some() { ", signed" } else { "" };
+        let note = format!("published {version} ({}){signed}", variant.name);
+        self.part.line(Who::Harness, note);
+        Ok(())
+    }
+
+    /// Switches it on.
+    pub fn power_on(&mut self) -> Result<()> {
+        self.power_on_with(FlashSwitches::default())
+    }
+
+    /// Switches it on, with switches of the emulator.
+    pub fn power_on_with(&mut self, switches: FlashSwitches<'_>) -> Result<()> {
+        let note = match switches.cut_at {
+            Some(CutAt { operation, bytes }) => {
+                format!("power on, until {bytes} bytes of flash operation {operation} are done")
+            }
+            None => "power on".to_owned(),
+        };
+        self.part.line(Who::Harness, note);
+        let Bench { emulator, .. } = self.bench;
+        let chip = Chip::power_on_with(
+            emulator,
+            &self.flash,
+            switches,
+            self.server.address,
+            self.saying.clone(),
+        )?;
+        self.chip = Some(chip);
+        Ok(())
+    }
+
+    /// Switches it off, as by pulling the plug.
+    pub fn cut_power(&mut self) {
+        if let Some(chip) = self.chip.take() {
+            chip.cut_power();
+        }
+        // What was said before the cut.
+        self.listen(Duration::ZERO);
+        self.part.line(Who::Harness, "power cut");
+    }
+
+    /// Waits until the device says one of these.
+    pub fn expect(&mut self, texts: &[&str]) -> Result<String> {
+        self.expect_in(PATIENCE, texts)
+    }
+
+    /// The same, for so long.
+    pub fn expect_in(&mut self, patience: Duration, texts: &[&str]) -> Result<String> {
+        match self.wait(patience, texts) {
+            Heard::Said(line) => Ok(line),
+            Heard::Ended(end) => Err(end.to_string()),
+            Heard::Nothing => Err(format!(
+                "the device did not say `{}` in {} s",
+                texts.join("` or `"),
+                patience.as_secs()
+            )),
+        }
+    }
+
+    /// Waits until the device says one of these, or its emulator ends.
+    pub fn wait(&mut self, patience: Duration, texts: &[&str]) -> Heard {
+        let until = Instant::now() + patience;
+        loop {
+            match self.next(until.min(Instant::now() + LOOK)) {
+                Some((Who::Device, line)) if texts.iter().any(|text| line.contains(text)) => {
+                    return Heard::Said(line);
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(end) = self.chip.as_mut().and_then(Chip::has_ended) {
+                        // What it said last.
+                        self.listen(Duration::ZERO);
+                        return Heard::Ended(end);
+                    }
+                    if Instant::now() >= until {
+                        return Heard::Nothing;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Listens for a while.
+    pub fn listen(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while self.next(end).is_some() {}
+    }
+
+    /// What is said next, until `end`.
+    fn next(&mut self, end: Instant) -> Option<(Who, String)> {
+        let left = end.saturating_duration_since(Instant::now());
+        match self.said.recv_timeout(left) {
+            Ok((who, line)) => {
+                self.part.line(who, &line);
+                if who == Who::Device {
+                    self.course.push((Instant::now(), line.clone()));
+                }
+                Some((who, line))
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Switches the device off, whose flash must now hold this version, confirmed, in this slot.
+    pub fn settled(&mut self, version: &str, slot: u64) -> Result<()> {
+        // The confirmation is written before it is told.
+        self.cut_power();
+        let flash = inspect(self.bench, &self.flash)?;
+        let in_force = flash["otadata"]
+            .as_array()
+            .and_then(|sectors| sectors.iter().find(|sector| sector["in_force"] == true))
+            .cloned()
+            .unwrap_or_default();
+        let boots = &flash["boots"];
+        let text = |value: &Value| value.as_str().unwrap_or("nothing").to_owned();
+        let seen = format!(
+            "{} boots from slot {}, otadata says {}",
+            text(&boots["version"]),
+            boots["slot"],
+            text(&in_force["state"])
+        );
+        self.part.line(Who::Harness, &seen);
+        if boots["version"] != version || boots["slot"] != slot || in_force["state"] != "valid" {
+            return Err(format!(
+                "{version} should be confirmed in slot {slot}, but {seen}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the bootloader's rules say boots from the flash as it is. It must be something.
+    pub fn boots(&mut self) -> Result<String> {
+        let flash = inspect(self.bench, &self.flash)?;
+        let version = flash["boots"]["version"].as_str().map(str::to_owned);
+        version.ok_or_else(|| format!("nothing boots: {}", flash["problem"]))
+    }
+
+    /// Ends the scenario, and the transcript's part with it.
+    pub fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
+        self.cut_power();
+        if let Err(problem) = &outcome {
+            self.part.line(Who::Harness, format!("FAILED: {problem}"));
+        }
+        self.part.end(outcome.is_err());
+        outcome
+    }
+}
+
+/// What came of waiting for a device.
+#[derive(Debug)]
+pub enum Heard {
+    /// It said what was waited for.
+    Said(String),
+    /// Its emulator is no more.
+    Ended(End),
+    /// Neither.
+    Nothing,
+}
+
+/// What `s3ota inspect` says of a flash.
+pub fn inspect(bench: &Bench, flash: &Path) -> Result<Value> {
+    let output = Command::new(&bench.s3ota)
+        .args(["inspect", "--json"])
+        .arg(flash)
+        .output()
+        .map_err(|error| paths::about(&bench.s3ota, &error))?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        format!(
+            "`s3ota inspect` says: {}",
+            String::from_utf8_lossy(&output.stdout)
+        )
+    })
+}
