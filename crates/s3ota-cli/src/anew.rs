@@ -14,6 +14,7 @@
 //! nothing of it counts: not its serial, not its least version.
 
 mod ancestor;
+mod withdrawn;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use clap::Args;
 use s3ota_manifest::{KeyId, ManifestDocument, ReleaseKey, Version};
 
 pub use self::ancestor::{Wanted, newest_good};
+pub use self::withdrawn::{is_known as known_to_be_yanked, refuse_yanked};
 use crate::catalogue;
 use crate::channel::Channel;
 use crate::channel::older::Older;
@@ -244,12 +246,6 @@ impl<'a> Desk<'a> {
             .filter(|(at, _)| key.is(&at.key) && at.place == self.place);
         here.filter_map(|(at, known)| Some((at.channel, known.newest()?.clone())))
             .collect()
-    }
-
-    /// Whether this host has withdrawn a version here, or knows that it was.
-    pub fn knows_yanked(&self, version: &str) -> bool {
-        let key = self.signer.key_id().to_string();
-        self.memory.borrow().is_yanked(&key, &self.place, version)
     }
 
     /// Which of the keys at hand signed what a channel holds, if any did.
@@ -580,13 +576,6 @@ impl<'a> Desk<'a> {
             true => memory.lower(&at, manifest.min_version.as_deref()),
             false => Ok(()),
         }
-    }
-
-    /// Remembers that a version is withdrawn.
-    pub fn remember_yanked(&self, version: &str) -> Result<(), CliError> {
-        let key = self.signer.key_id().to_string();
-        let mut memory = self.memory.borrow_mut();
-        memory.remember_yanked(&key, &self.place, version)
     }
 
     /// Looks again at what is remembered: another command on this host may have signed meanwhile.

@@ -108,7 +108,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         }
         None => None,
     };
-    catalogue::refuse_yanked(&store, prefix, &offered.version).await?;
+    anew::refuse_yanked(desk, &store, prefix, &offered.version).await?;
     if let Some(current) = &target.current
         && let Some(warning) = publish::may_follow(offered, current.bytes(), &args.to)?
     {

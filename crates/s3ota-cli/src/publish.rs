@@ -21,7 +21,7 @@ pub use self::before::may_be_promoted;
 use self::installer::Installer;
 pub use self::reach::ends_early;
 use self::release::Release;
-use crate::anew::{Desk, FloorArgs, Origin, Said};
+use crate::anew::{self, Desk, FloorArgs, Origin, Said};
 use crate::catalogue;
 use crate::channel::older::{self, Older};
 use crate::channel::{self, Act, ChangeArgs, Channel};
@@ -384,8 +384,8 @@ impl<'a> Plan<'a> {
         let record = store.get(&record_key).await?;
         if let Some(record) = &record {
             release.is_recorded_as(&record.bytes)?;
-            catalogue::refuse_yanked(store, prefix, &release.version).await?;
         }
+        anew::refuse_yanked(desk, store, prefix, &release.version).await?;
         let public_read = options.change.public_read;
         let image_existed = !public_read && is_there(store, &image_key, release, &channel).await?;
 

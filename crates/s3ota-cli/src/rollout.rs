@@ -83,6 +83,10 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     let before = current.rollout.unwrap_or(Rollout::EVERYONE);
     let (version, name) = (current.version.clone(), &args.channel);
     let paused = rollout.to_string() == "0";
+    // Nobody takes it from a channel that is paused: that must be possible whatever else was done.
+    if !paused {
+        anew::refuse_yanked(desk, &store, &location.prefix, &version).await?;
+    }
     let told = |event: &str, serial: Option<u64>| {
         out.event(
             event,
@@ -132,7 +136,9 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     channel
         .replace(&store, &manifest, desk, args.change.public_read)
         .await?;
-    see_that_it_stands(&store, &location.prefix, &manifest).await?;
+    if !paused {
+        see_that_it_stands(&store, &location.prefix, &manifest).await?;
+    }
     channel::warn_of_store(&store, out);
     older::warn(&manifest, out);
     told("rolled_out", manifest.serial);

@@ -137,7 +137,7 @@ async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         attach(&mut manifest, args, &signature).map_err(named)?;
     } else {
         let signer = signer(args).await?;
-        is_not_known_to_be_older(&ManifestDocument::parse(&bytes)?, &signer, args)?;
+        is_still_good(&ManifestDocument::parse(&bytes)?, &signer, args)?;
         signer.sign_manifest(&mut manifest).await.map_err(named)?;
     }
     write(path, &manifest)?;
@@ -188,23 +188,32 @@ fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliE
     Ok(())
 }
 
-/// Refuses a manifest in a file that this key has signed before, if this host knows a newer one of the same channel.
-fn is_not_known_to_be_older(
+/// Refuses a manifest in a file that this key has signed before, if this host has withdrawn it since, or knows a newer one of
+/// the same channel.
+fn is_still_good(
     manifest: &ManifestDocument,
     signer: &Signer,
     args: &SignArgs,
 ) -> Result<(), CliError> {
-    if args.meant.newer_is_lost {
-        return Ok(());
-    }
     // Whether its signature is still there makes no difference: it is this statement that was signed.
     let signed = Signed::of(manifest)?;
-    for (at, known) in Memory::read()?.channels() {
+    let channel = manifest.channel.as_deref().or(args.channel.as_deref());
+    let memory = Memory::read()?;
+    for (at, known) in memory.channels() {
         // A file does not say of which location it is. Where it was, this host knows.
         let is_from_here = signer.key_id().is(&at.key) && known.releases().any(|it| *it == signed);
+        // Of a version, only its last manifest is known by its statement.
+        let is_of_channel = signer.key_id().is(&at.key)
+            && channel == Some(&*at.channel)
+            && known.is_of_product(manifest);
+        if (is_from_here || is_of_channel) && memory.is_yanked(&at.key, &at.place, &signed.version)
+        {
+            return Err(anew::known_to_be_yanked(&signed.version));
+        }
         if let Some(newest) = known.newest()
             && is_from_here
             && *newest != signed
+            && !args.meant.newer_is_lost
         {
             let found = format!(
                 "{} is {} with the serial {}",
@@ -277,6 +286,7 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     }
     let vouched = desk.vouch(&held, &store, desk.said().version.as_deref())?;
     let mut manifest = held.manifest(&store)?.clone();
+    anew::refuse_yanked(Some(&desk), &store, &location.prefix, &manifest.version).await?;
     if let Some(warning) = anew::end_permission(&mut manifest, args.allow_downgrade) {
         out.warning(&warning);
     }

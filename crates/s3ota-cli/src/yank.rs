@@ -273,6 +273,7 @@ impl Yanking<'_> {
             if !(self.args.allow_downgrade && self.went_back(current) && !current.downgrade) {
                 return Ok(None);
             }
+            anew::refuse_yanked(self.desk, self.store, self.prefix(), &current.version).await?;
             let meant = self.desk.and_then(|desk| desk.said().version.as_deref());
             return Ok(Some(Change {
                 back: Some(current.clone()),

@@ -944,3 +944,96 @@ async fn another_products_manifest_is_not_signed_anew_though_its_channel_has_the
         assert!(replay.bench.objects().await == before);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yanked_release_is_not_released_again_because_someone_has_deleted_its_mark() {
+    let replay = Replay::new().await;
+    replay.release("stable", "1.0.0", &[]).await;
+    let stable = replay.release("stable", "1.1.0", &[]).await;
+    let beta = replay.release("beta", "1.2.0", &[]).await;
+    replay.owner(&["yank", PLACE, "1.2.0"]).succeeded();
+    replay.owner(&["yank", PLACE, "1.0.0"]).succeeded();
+    replay.remove("lamp/yanked/1.2.0.json").await;
+    replay.remove("lamp/yanked/1.0.0.json").await;
+    // The record is gone, too: it looks like a version that never was.
+    replay.remove("lamp/releases/1.2.0.json").await;
+    let firmware = replay.firmware("1.2.0");
+    let acts: [&[&str]; 7] = [
+        &["promote", PLACE, "beta", "stable"],
+        &["promote", PLACE, "beta", "nightly", "--version", "1.2.0"],
+        &["rollout", PLACE, "50%", "--channel", "beta"],
+        &["rollout", PLACE, "100%", "--channel", "beta"],
+        &["sign", PLACE, "--channel", "beta"],
+        &["publish", &firmware, PLACE],
+        &["publish", &firmware, PLACE, "--channel", "nightly"],
+    ];
+    for act in acts {
+        let before = replay.bench.objects().await;
+        let run = replay.owner(act);
+        assert_eq!(run.error(), "publish.yanked", "{act:?}: {:?}", run.events);
+        assert!(replay.bench.objects().await == before, "{act:?}");
+    }
+    // A copy in a file is known for what it is, too.
+    let file = replay.bench.path("fetched.json");
+    std::fs::write(&file, beta.to_json().unwrap()).unwrap();
+    assert_eq!(replay.owner(&["sign", &file]).error(), "publish.yanked");
+    assert_eq!(
+        std::fs::read(&file).unwrap(),
+        beta.to_json().unwrap().as_bytes()
+    );
+
+    // Nor does a channel go back to it, named or not.
+    assert_eq!(replay.stable().await.serial, stable.serial);
+    let back = ["yank", PLACE, "1.1.0"];
+    let named = [&back[..], &["--version", "1.0.0"]].concat();
+    assert_eq!(replay.owner(&named).error(), "sign.history");
+    replay.owner(&back).succeeded();
+    let paused = replay.stable().await;
+    assert_eq!(
+        (&*paused.version, paused.rollout),
+        ("1.1.0", Rollout::from_percent(0).ok())
+    );
+    // The mark comes back by the command that made it.
+    replay.owner(&["yank", PLACE, "1.0.0"]).succeeded();
+    let keys = replay.bench.keys().await;
+    assert!(
+        keys.contains(&"lamp/yanked/1.0.0.json".to_owned()),
+        "{keys:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_marked_as_yanked_is_not_signed_anew_except_to_pause_it() {
+    let replay = Replay::new().await;
+    replay.release("stable", "1.0.0", &[]).await;
+    // Its mark is there, and the channel serves it still, as where a yank was cut off.
+    replay.bench.write("lamp/yanked/1.0.0.json", "{}").await;
+    let acts: [&[&str]; 4] = [
+        &["rollout", PLACE, "50%", "--version", "1.0.0"],
+        &["rollout", PLACE, "100%", "--version", "1.0.0"],
+        &["rollout", PLACE, "50%", "--version", "1.0.0", "--dry-run"],
+        &["sign", PLACE, "--version", "1.0.0"],
+    ];
+    for act in acts {
+        replay.refuses(act, ["publish.yanked"; 2]).await;
+    }
+    replay.owner(&["rollout", PLACE, "pause"]).succeeded();
+    assert_eq!(replay.stable().await.rollout, Rollout::from_percent(0).ok());
+    // From there it does not come back.
+    replay
+        .refuses(
+            &["rollout", PLACE, "1%", "--version", "1.0.0"],
+            ["publish.yanked"; 2],
+        )
+        .await;
+
+    // Nor do devices get a permission to go back to it.
+    replay.release("stable", "1.1.0", &[]).await;
+    replay.release("stable", "1.2.0", &[]).await;
+    let yank = ["yank", PLACE, "1.2.0"];
+    replay.owner(&yank).succeeded();
+    replay.bench.write("lamp/yanked/1.1.0.json", "{}").await;
+    let allow = ["--allow-downgrade", "--expires", "7d", "--version", "1.1.0"];
+    let allow = [&yank[..], &allow].concat();
+    replay.refuses(&allow, ["publish.yanked"; 2]).await;
+}

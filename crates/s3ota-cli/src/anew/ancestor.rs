@@ -68,6 +68,7 @@ impl Desk<'_> {
         };
         let before = self.before(store, prefix, channel, current).await?;
         let yanked = catalogue::yanked(store, prefix).await?;
+        let is_yanked = |version: &str| yanked.contains(version) || self.knows_yanked(version);
         let expected = self.expected(channel, current, wanted)?;
         let name = &channel.name;
         // A channel that never served another one has nothing to go back to, whatever the others go back to.
@@ -85,7 +86,7 @@ impl Desk<'_> {
                     }
                     _ => "it is the one to withdraw".to_owned(),
                 }),
-                Some(_) if yanked.contains(meant) => Some("it was yanked".to_owned()),
+                Some(_) if is_yanked(meant) => Some("it was yanked".to_owned()),
                 Some(named) if !has_image(store, prefix, named).await? => {
                     Some("its image is not in the bucket any more".to_owned())
                 }
@@ -109,7 +110,7 @@ impl Desk<'_> {
         let mut good = None;
         for manifest in &before {
             if wanted.is_allowed(&manifest.version)
-                && !yanked.contains(&manifest.version)
+                && !is_yanked(&manifest.version)
                 && has_image(store, prefix, manifest).await?
             {
                 good = Some(manifest);
