@@ -57,7 +57,7 @@ pub struct YankArgs {
     pub seal: SealArgs,
 
     /// The version that channels go back to. It must be named where this host does not remember which one it is, as on a fresh
-    /// CI machine
+    /// CI machine; where no channel ever served another one, name the withdrawn version itself, and they are paused
     #[arg(id = "meant", long = "version", value_name = "VERSION")]
     pub back_to: Option<String>,
 
@@ -101,13 +101,36 @@ pub async fn run(args: YankArgs, out: &Output) -> Result<(), CliError> {
     if !args.change.dry_run {
         yank.mark().await?;
     }
-    let mut served = 0;
-    for channel in catalogue::channels(&store, &location.prefix).await? {
-        served += u32::from(yank.take_off(channel).await?);
+    let mut done = Done::default();
+    let channels = catalogue::channels(&store, &location.prefix).await?;
+    done.unknown = yank.unknown(&channels);
+    for channel in channels {
+        match yank.take_off(channel).await? {
+            Some(Taken { may_go_back: true }) => done.allowed += 1,
+            Some(_) => done.silent += 1,
+            None => {}
+        }
     }
     channel::warn_of_store(&store, out);
-    yank.say_what_is_left(served);
+    yank.say_what_is_left(&done);
     Ok(())
+}
+
+/// That a channel does not serve the version any more.
+struct Taken {
+    /// Whether its devices may go back.
+    may_go_back: bool,
+}
+
+/// What was done.
+#[derive(Default)]
+struct Done {
+    /// The channels whose devices may go back.
+    allowed: u32,
+    /// The others that served the version.
+    silent: u32,
+    /// The channels of which this host knows nothing. `None` if it knows all of them, or signs nothing.
+    unknown: Option<Vec<String>>,
 }
 
 /// What is to be done to a channel.
@@ -177,16 +200,34 @@ impl Yanking<'_> {
         // One that was published by hand has no record.
         let mut exists = !recorded.is_empty();
         let channels = catalogue::channels(self.store, self.prefix()).await?;
+        let mut unknown = Vec::new();
         for channel in &channels {
             let Ok(manifest) = channel.manifest(self.store) else {
                 continue;
             };
             exists |= self.is_yanked(manifest);
-            if let Some(change) = self.change(channel).await?
+            let change = match self.change(channel).await {
+                Err(error) if error.code == "sign.unknown" => {
+                    unknown.push(error);
+                    continue;
+                }
+                change => change?,
+            };
+            if let Some(change) = change
                 && let Some(warning) = channel.may_be_signed_so(&self.act(manifest, &change))?
             {
                 self.out.warning(&warning);
             }
+        }
+        // The release that a channel could go back to says more than that another one would be paused.
+        let is_of_pause = |error: &CliError| {
+            error
+                .hint
+                .as_ref()
+                .is_some_and(|it| it.contains(&self.version))
+        };
+        if let Some(error) = unknown.into_iter().min_by_key(is_of_pause) {
+            return Err(error);
         }
         if let Some(desk) = self.desk {
             self.nothing_is_hidden(desk, &channels)?;
@@ -288,10 +329,12 @@ impl Yanking<'_> {
         if current.rollout == paused {
             return Ok(None);
         }
-        // A channel without a good one is paused. Which version it serves, the command line has named.
+        // A channel without a good one is paused. That it is the newest that serves the version, and not what someone put back
+        // there, this host knows; or who says --version has looked.
+        let meant = self.desk.and_then(|desk| desk.said().version.as_deref());
         Ok(Some(Change {
             back: None,
-            signing: vouch(Some(&self.version))?,
+            signing: vouch(meant.map(|_| &*self.version))?,
             manifest: ManifestDocument {
                 rollout: paused,
                 ..current.clone()
@@ -330,11 +373,12 @@ impl Yanking<'_> {
         }))
     }
 
-    /// Lets a channel go back to what it served before, if it serves the version. Says whether it did.
-    async fn take_off(&self, mut channel: Channel) -> Result<bool, CliError> {
+    /// Lets a channel go back to what it served before, if it serves the version; `None` if it does not.
+    async fn take_off(&self, mut channel: Channel) -> Result<Option<Taken>, CliError> {
         for _ in 0..ATTEMPTS {
             let Some(change) = self.change(&channel).await? else {
-                return self.leave(&channel).await;
+                self.leave(&channel).await?;
+                return Ok(None);
             };
             let act = self.act(channel.manifest(self.store)?, &change);
             let Change {
@@ -364,7 +408,9 @@ impl Yanking<'_> {
                 }
             }
             self.tell(&channel.name, back.as_ref());
-            return Ok(true);
+            return Ok(Some(Taken {
+                may_go_back: manifest.downgrade,
+            }));
         }
         let message = format!(
             "the channel {} is changed by others all the time, and may still serve {}",
@@ -375,13 +421,13 @@ impl Yanking<'_> {
 
     /// A channel on which nothing is to be changed: not taken off. Whoever took the version off may have been cut off before
     /// he had told devices with older libraries.
-    async fn leave(&self, channel: &Channel) -> Result<bool, CliError> {
+    async fn leave(&self, channel: &Channel) -> Result<(), CliError> {
         if !self.dry_run() {
             channel
                 .update_older(self.store, self.args.change.public_read)
                 .await?;
         }
-        Ok(false)
+        Ok(())
     }
 
     fn tell(&self, name: &str, back: Option<&ManifestDocument>) {
@@ -412,26 +458,61 @@ impl Yanking<'_> {
         }
     }
 
+    /// The channels of which this host knows nothing: what lies there may have been put back. `None` if there is none such.
+    fn unknown(&self, channels: &[Channel]) -> Option<Vec<String>> {
+        let desk = self.desk?;
+        let unknown = channels
+            .iter()
+            .filter(|channel| desk.known(&channel.name).is_none())
+            .map(|channel| channel.name.clone());
+        let unknown: Vec<_> = unknown.collect();
+        (!unknown.is_empty() || desk.channels().is_empty()).then_some(unknown)
+    }
+
     /// What a person has to know and to do.
-    fn say_what_is_left(&self, served: u32) {
+    fn say_what_is_left(&self, done: &Done) {
         let version = &self.version;
+        let served = done.allowed + done.silent;
+        if served == 0 {
+            match &done.unknown {
+                None => self.out.say(format_args!("no channel serves {version}")),
+                Some(unknown) => self.out.warning(&cannot_tell(version, unknown)),
+            }
+        }
         if self.dry_run() {
             self.out
                 .say("nothing was changed; without --dry-run this is done");
             return;
         }
-        if served == 0 {
-            self.out.say(format_args!("no channel serves {version}"));
+        if done.allowed > 0 {
+            self.out.say(format_args!(
+                "devices that run {version} may go back, until the permission ends; those that do not know the date stay"
+            ));
         }
-        let advice = CliError::new(
-            "release.left",
-            format!(
+        if done.allowed == 0 || done.silent > 0 {
+            let stay = format!(
                 "devices that run {version} stay on it: nothing moves a device back in silence"
-            ),
-        )
-        .hint(format!(
-            "to move them, publish the good code under a version higher than {version}"
-        ));
-        self.out.warning(&advice);
+            );
+            let advice = CliError::new("release.left", stay).hint(format!(
+                "to move them, publish the good code under a version higher than {version}"
+            ));
+            self.out.warning(&advice);
+        }
     }
+}
+
+/// Nothing in the bucket serves a version, and this host cannot know whether that is so.
+fn cannot_tell(version: &str, unknown: &[String]) -> CliError {
+    let of = match unknown {
+        [] => "what was served here".to_owned(),
+        unknown => unknown.join(", "),
+    };
+    let message = format!(
+        "nothing that lies in the bucket now serves {version}; but this host knows nothing of {of}, and cannot tell whether something \
+         older was put back there"
+    );
+    CliError::new("sign.unknown", message).hint(
+        "compare with `s3ota status` on the host that has released, and yank there; or bring over what it knows: `s3ota state export` \
+         there, `s3ota state import` here",
+    )
 }

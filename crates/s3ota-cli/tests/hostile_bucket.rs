@@ -1037,3 +1037,33 @@ async fn a_release_that_is_marked_as_yanked_is_not_signed_anew_except_to_pause_i
     let allow = [&yank[..], &allow].concat();
     replay.refuses(&allow, ["publish.yanked"; 2]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_manifest_is_not_paused_anew_on_a_host_that_cannot_know_that_it_is_old() {
+    let replay = Replay::new().await;
+    let old = replay.release("stable", "1.0.0", &[]).await;
+    replay.release("stable", "1.1.0", &[]).await;
+    replay.put(MANIFEST, &old).await;
+    for key in replay.bench.keys().await {
+        if key.contains("/history/") {
+            replay.remove(&key).await;
+        }
+    }
+    let yank = ["yank", PLACE, "1.0.0"];
+    replay
+        .refuses(&yank, ["sign.replayed", "sign.unknown"])
+        .await;
+    // Where the version seems to be served by no channel, that is all that is said.
+    let run = replay.on_a_fresh_host(&["yank", PLACE, "1.1.0"]);
+    run.succeeded();
+    assert_eq!(run.warnings(), ["sign.unknown", "release.left"]);
+    assert_eq!(replay.stable().await, old);
+    // Who has looked elsewhere, says so.
+    let named = [&yank[..], &["--version", "1.0.0"]].concat();
+    replay.on_a_fresh_host(&named).succeeded();
+    assert_eq!(replay.stable().await.rollout, Rollout::from_percent(0).ok());
+    // From then on, this host knows.
+    let run = replay.on_a_fresh_host(&yank);
+    run.succeeded();
+    assert_eq!(run.warnings(), ["release.left"]);
+}

@@ -404,7 +404,14 @@ async fn a_device_on_a_yanked_release_is_moved_by_a_newly_signed_one_and_never_i
     }
     // By a permission to go back, which is signed and ends.
     let allow = ["--allow-downgrade", "--expires", "7d"];
-    bench.s3ota(&[&yank[..], &allow].concat()).succeeded();
+    let run_of_yank = bench.s3ota(&[&yank[..], &allow].concat());
+    run_of_yank.succeeded();
+    let silence = Vec::<&str>::new();
+    assert_eq!(
+        run_of_yank.warnings(),
+        silence,
+        "it says no more that they stay"
+    );
     assert_eq!(run("returns.bin"), moved("1.0.0"));
     // Or by the good code under a higher version: both kinds of device take it.
     publish("1.1.1");
