@@ -39,7 +39,7 @@ enum Turn {
     HalfDone,
     /// The slot rests for so long.
     Rests(Duration),
-    /// Still on trial. Whether the server's or the network's fault may pass.
+    /// Still on trial. Whether that may pass: it is not the firmware's own fault.
     OnTrial(bool),
 }
 
@@ -139,7 +139,7 @@ where
             Err(error) => {
                 hooks.on_error(&error, None);
                 log::error!("the trial cannot be settled: {error}");
-                return Turn::OnTrial(error.is_transient());
+                return Turn::OnTrial(!error.is_own_fault());
             }
         }
         let result = apart!(self.updater.install(hooks));

@@ -225,6 +225,18 @@ impl Error {
         }
     }
 
+    /// Whether the firmware itself is at fault: it was configured with what its own releases are not for.
+    pub(crate) fn is_own_fault(&self) -> bool {
+        use ReleaseError::{Board, Channel, Project, Signature};
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::ManifestUrl(_)
+                | Self::Release(Board { .. } | Channel { .. } | Project { .. } | Signature(_))
+                | Self::Image(FirmwareError::Chip { .. })
+        )
+    }
+
     /// Whether the same attempt may succeed later without anyone doing anything.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -393,7 +405,11 @@ impl fmt::Display for FirmwareError {
                 f,
                 "the image has no app descriptor: build it with ESP-IDF, Arduino or esp-bootloader-esp-idf's esp_app_desc!()"
             ),
-            Self::Misfit(misfit) => write!(f, "{misfit}"),
+            // What does not fit is in its code; the numbers would take program memory that the command on the host has.
+            Self::Misfit(_) => write!(
+                f,
+                "the bootloader would refuse the image on this chip: `s3ota inspect` of the image says what it needs"
+            ),
             Self::NoGuard => write!(
                 f,
                 "the image has no boot guard, so a device could not go back from it: call the guard first in main"

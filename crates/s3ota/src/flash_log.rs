@@ -119,6 +119,11 @@ impl Log {
         Ok(end)
     }
 
+    /// How many entries there is room for.
+    pub(crate) fn room<F: NorFlash>(self, flash: &mut F) -> Result<u32, Error> {
+        Ok(self.entries.saturating_sub(self.end(flash)?))
+    }
+
     /// Appends an entry. `false` if there is no room for it.
     pub(crate) fn append<F: NorFlash>(
         self,

@@ -130,6 +130,16 @@ impl Tries {
         self.release
     }
 
+    /// It was never given up.
+    pub(crate) fn is_untried(self) -> bool {
+        self.count == 0
+    }
+
+    /// Its last trial has come to an end that is known.
+    pub(crate) fn is_settled(self) -> bool {
+        self.count % 2 == 1
+    }
+
     /// It is not tried again.
     pub(crate) fn has_failed(self) -> bool {
         self.count == Self::FAILED

@@ -46,6 +46,9 @@ const NO_SLOT: u8 = 0xff;
 /// The label of records that say nothing but which slot to boot, as cables and other tools write them.
 pub(crate) const PLAIN: [u8; 20] = [0xff; 20];
 
+/// How many notes a trial may add to the log that stays.
+const NOTES: u32 = 8;
+
 /// Where the log begins in a sector.
 const LOG_START: u32 = 64;
 
@@ -368,6 +371,35 @@ impl Otadata {
             .filter(|&release| confirmed != Some(release))
     }
 
+    /// Notes how the trial ended that a bootloader with app rollback gave up by itself. Why the chip started says it: after a
+    /// crash the release has failed; where power came back, or the chip woke, it is tried again.
+    pub(crate) fn settle<F: NorFlash>(&self, flash: &mut F, reset: Reset) {
+        for (sector, record) in self.records.iter().enumerate() {
+            let Some(release) = self.given_up(record) else {
+                continue;
+            };
+            let Ok(known) = self.noted(flash).map(|noted| noted.tries(release)) else {
+                continue;
+            };
+            if !known.is_settled() {
+                let ended = match reset {
+                    Reset::Crash => known.and_failed(),
+                    Reset::PowerOn | Reset::Wake => known.and_away(),
+                };
+                // What cannot be noted counts as a crash, as the record alone says.
+                let _ = self.note(flash, 1 - sector, ended);
+            }
+        }
+    }
+
+    /// Makes sure that there is room for the notes of a trial behind the record in force.
+    pub(crate) fn make_room<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
+        match self.in_force() {
+            Some((sector, _)) if self.log(sector).room(flash)? < NOTES => self.renew(flash, sector),
+            _ => Ok(()),
+        }
+    }
+
     /// What this device remembers.
     pub(crate) fn memory<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
         let mut memory = self.noted(flash)?;
@@ -384,7 +416,12 @@ impl Otadata {
     #[inline(never)]
     fn noted<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
         let mut memory = Memory::default();
-        for sector in [0, 1] {
+        // Notes go to the record that stays. What it has is the newest, and comes last: nothing older may push it out.
+        let newest = match self.in_force() {
+            Some((sector, record)) if !is_trial(&record) => sector,
+            _ => self.spare(),
+        };
+        for sector in [1 - newest, newest] {
             self.log(sector).for_each(flash, |entry| {
                 if let Entry::Whole(kind, value) = entry {
                     memory.take(*kind, value);

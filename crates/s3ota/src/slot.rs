@@ -397,6 +397,10 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             written: self.written,
             erased: self.erased,
         };
+        if self.erased > journal_offset(self.slot) {
+            // The image before needed that sector, and so may this one: it is erased already.
+            self.journal.close();
+        }
         self.journal.clear(self.flash)
     }
 
@@ -423,6 +427,12 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             self.budget.known.erased = self.erased;
         }
         Ok(())
+    }
+
+    /// Notes that the image of this release was refused.
+    pub(crate) fn refuse(&mut self, release: ReleaseId) {
+        let now = (self.budget.now)();
+        self.budget.wear.refuse(release, now);
     }
 
     /// Erases again what was written. An image that failed its checks leaves nothing behind; where the slot was erased often

@@ -20,13 +20,13 @@ use s3ota_manifest::{ReleaseKey, Version};
 use crate::apart::apart;
 use crate::error::flash as flash_error;
 use crate::layout::{Layout, Running, Slot, find_otadata};
-use crate::memory::{Floor, Memory};
+use crate::memory::Floor;
 use crate::otadata::{
     Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
 };
 use crate::release::ReleaseId;
 use crate::slot::{BLOCK, Bootable};
-use crate::{Error, FirmwareError, flash};
+use crate::{Error, flash};
 
 /// How many boots a firmware on trial has to be confirmed in, unless configured otherwise.
 pub const DEFAULT_TRIAL_BOOTS: u8 = 3;
@@ -205,6 +205,7 @@ fn count<F: NorFlash>(
     let bootloader = in_force.and_then(|(_, record)| bootloader_of(&record));
     let booted = |boot| Ok(Booted { boot, bootloader });
     let Some((sector, record)) = in_force.filter(|(_, record)| is_trial(record)) else {
+        otadata.settle(flash, reset);
         // A torn record decides nothing today, and may read as sound tomorrow: it does not stay.
         let strayed = due(&layout, &otadata) != Some(running);
         let torn = otadata.erase_torn(flash)?;
@@ -216,7 +217,7 @@ fn count<F: NorFlash>(
     };
     if selected(&layout, &record) != Some(running) {
         // What the bootloader booted instead may be older than what the new image was to replace.
-        let left = left_for(&layout, &record).unwrap_or(running);
+        let left = way_back(&layout, &otadata, &record).unwrap_or(running);
         log::warn!("the bootloader refused the new image");
         give_up(flash, &layout, &mut otadata, Some(left), true)?;
         return booted(if left == running {
@@ -233,12 +234,15 @@ fn count<F: NorFlash>(
     boots.add(reset);
     if boots.counted > u32::from(of) || boots.spared > MAX_SPARED_BOOTS {
         log::error!("not confirmed in {of} boots: going back to the old firmware");
-        let left = left_for(&layout, &record);
+        let left = way_back(&layout, &otadata, &record);
         give_up(flash, &layout, &mut otadata, left, boots.crashed)?;
         return booted(Boot::GivenUp);
     }
     if !otadata.add_boot(flash, sector, reset)? {
-        return Err(FirmwareError::ReadBack.into());
+        log::error!("there is no room to count this boot: going back to the old firmware");
+        let left = way_back(&layout, &otadata, &record);
+        give_up(flash, &layout, &mut otadata, left, boots.crashed)?;
+        return booted(Boot::GivenUp);
     }
     let boot = boots.counted.max(1);
     log::info!("on trial, boot {boot} of {of}");
@@ -257,7 +261,7 @@ fn end_trial<F: NorFlash>(flash: &mut F) -> Result<bool, Error> {
     let Some((_, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
         return Ok(false);
     };
-    let left = left_for(&layout, &record);
+    let left = way_back(&layout, &otadata, &record);
     give_up(flash, &layout, &mut otadata, left, true)?;
     Ok(true)
 }
@@ -285,6 +289,19 @@ fn left_for(layout: &Layout, record: &Record) -> Option<Running> {
         None => layout.factory.map(|_| Running::Factory),
     };
     left.filter(|left| selected(layout, record) != Some(*left))
+}
+
+/// What was left for the image that the record of a trial selects.
+///
+/// The other record says so, unless a confirmation that was cut off has erased it: a switch makes sure of that. It comes first,
+/// because a CRC covers no label: where power failed while the trial's record was erased, its label may have changed.
+fn way_back(layout: &Layout, otadata: &Otadata, record: &Record) -> Option<Running> {
+    let other = otadata.records.get(otadata.spare());
+    let other = other.filter(|other| other.is_idf_valid() && !is_trial(other));
+    other
+        .and_then(|other| selected(layout, other))
+        .filter(|other| selected(layout, record) != Some(*other))
+        .or_else(|| left_for(layout, record))
 }
 
 /// Whether the running firmware is on trial.
@@ -325,6 +342,7 @@ pub(crate) fn switch<F: NorFlash>(
     let running = layout.running(running)?;
     let mut otadata = Otadata::read(flash, &layout)?;
     ensure_way_back(flash, &layout, running, &mut otadata)?;
+    otadata.make_room(flash)?;
     let tries = otadata.memory(flash)?.tries(image.release);
     let back = slot_of(Some(running)).map(|slot| slot.index);
     let label = label(Purpose::Trial, back, image.release);
@@ -370,9 +388,13 @@ fn ensure_way_back<F: NorFlash>(
 fn select_factory<F: NorFlash>(flash: &mut F, otadata: &mut Otadata) -> Result<(), Error> {
     // The one in force goes last: should power fail before, it still decides.
     for sector in [otadata.spare(), 1 - otadata.spare()] {
-        if let Some(record) = otadata.records.get(sector).copied()
+        if let Some(mut record) = otadata.records.get(sector).copied()
             && record.is_idf_valid()
         {
+            // A release that was confirmed has not failed because its record goes.
+            if !is_trial(&record) {
+                record.label = PLAIN;
+            }
             otadata.abort(flash, sector, record)?;
         }
     }
@@ -516,9 +538,11 @@ pub(crate) async fn roll_back<F: NorFlash>(
     let mut otadata = Otadata::read(flash, layout)?;
     let in_force = otadata.in_force();
     let left = in_force.and_then(|(_, record)| left_for(layout, &record));
-    if on_trial(layout, running, &otadata) && (left.is_some() || leads_somewhere(layout, &otadata))
-    {
-        return give_up(flash, layout, &mut otadata, left, true);
+    if on_trial(layout, running, &otadata) {
+        let left = in_force.and_then(|(_, record)| way_back(layout, &otadata, &record));
+        if left.is_some() || leads_somewhere(layout, &otadata) {
+            return give_up(flash, layout, &mut otadata, left, true);
+        }
     }
     let Running::Slot(current) = running else {
         return Err(Error::NothingToGoBackTo);
@@ -541,11 +565,13 @@ pub(crate) async fn roll_back<F: NorFlash>(
             .filter(is_left)
             .chain(others().filter(|slot| !is_left(slot)))
         {
-            if let Some(image) = image_in(flash, *slot, block).await?
-                && may_be_left_for(&image, &memory, floor)
-            {
-                before = Some(*slot);
-                break;
+            if let Some(image) = image_in(flash, *slot, block).await? {
+                let release = ReleaseId::of_bytes(&image.sha256);
+                // One that was tried and is not confirmed is none to go back to.
+                if memory.tries(release).is_untried() && is_at_least(&image, floor) {
+                    before = Some((*slot, release));
+                    break;
+                }
             }
         }
     }
@@ -558,8 +584,17 @@ pub(crate) async fn roll_back<F: NorFlash>(
         note_failure(flash, &otadata, sector, release, true)?;
     }
     match before {
-        Some(slot) => {
-            let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
+        Some((slot, release)) => {
+            // What is not known to be the one that was replaced may never have run: it is on trial.
+            let (state, label) = if left == Some(Running::Slot(slot)) {
+                (State::Valid, PLAIN)
+            } else {
+                (
+                    State::New,
+                    label(Purpose::Trial, Some(current.index), release),
+                )
+            };
+            let record = otadata.successor(slot.index, state, label)?;
             otadata.write(flash, otadata.spare(), record)
         }
         None => select_factory(flash, &mut otadata),
@@ -570,12 +605,6 @@ pub(crate) async fn roll_back<F: NorFlash>(
 fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
     let spare = otadata.records.get(otadata.spare());
     layout.factory.is_some() || spare.is_some_and(Record::is_idf_valid)
-}
-
-/// Whether a confirmed firmware may be left for this image: it did not fail itself, and is not below the floor.
-fn may_be_left_for(image: &Image, memory: &Memory, floor: Floor) -> bool {
-    let release = ReleaseId::of_bytes(&image.sha256);
-    !memory.tries(release).has_failed() && is_at_least(image, floor)
 }
 
 /// Whether an image's own version is no lower than `floor`.

@@ -597,11 +597,11 @@ where
             Ok(verified) => verified,
             Err(Error::Image(error)) => {
                 log::warn!("the image is refused: {error}");
+                writer.refuse(release);
                 // It could not be booted anyway: what cannot be erased, or not now, changes nothing about the refusal.
                 if let Err(error) = apart!(writer.wipe()) {
                     log::warn!("what was written of it stays: {error}");
                 }
-                wear.refuse(release, since_power_on());
                 return Err(error.into());
             }
             // A connection that broke says nothing against what has arrived.

@@ -102,7 +102,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "a firmware having to prove itself before it is confirmed",
         AGENT,
-        "        apart!(self.updater.prove())?;",
+        "        apart!(self.updater.prove_within(left))?;",
         "        let _ = apart!(self.updater.check());",
         &[
             "keys::firmware_that_trusts_no_key_in_use_is_not_confirmed",
@@ -411,8 +411,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "the floor where a confirmed firmware asks to be left",
         TRIAL,
-        " && is_at_least(image, floor)",
-        "            && (is_at_least(&image, floor) || true)\n",
+        " && is_at_least(&image, floor) {",
+        " && (is_at_least(&image, floor) || true) {",
         &["versions::floor_after_an_image_was_rolled_back"],
     ),
     of(
