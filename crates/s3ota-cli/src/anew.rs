@@ -453,22 +453,40 @@ impl<'a> Desk<'a> {
             min_version,
             no_min_version,
         } = &self.said.floor;
-        if min_version.is_some() || *no_min_version || self.known(&channel.name).is_some() {
+        if min_version.is_some() || *no_min_version {
             return Ok(());
         }
         let (name, key) = (&channel.name, self.signer.key_id());
         let say = "say it with --min-version, or say --no-min-version if there is none";
+        let known = self.known(name);
+        match known.as_ref().map(Known::knows_min_version) {
+            Some(true) => return Ok(()),
+            Some(false) => {
+                let message = format!(
+                    "this host knows of {name} what lay in the bucket when --version named it. Below which version devices of {name} do \
+                     not go back, nobody has said here yet: an older manifest may have been put back. Nothing was signed"
+                );
+                return Err(CliError::new("sign.min_version", message).hint(or_import(say)));
+            }
+            None => {}
+        }
         let under_another = {
             let memory = self.memory.borrow();
             memory
                 .channels()
                 .filter(|(at, _)| at.place == self.place && at.channel == *name)
-                .find_map(|(at, known)| Some((at.key, known.min_version.clone()?)))
+                .find_map(|(at, known)| match &known.min_version {
+                    None if known.knows_min_version() => None,
+                    floor => Some((at.key, floor.clone())),
+                })
         };
         if let Some((other, floor)) = under_another {
-            let message = format!(
-                "under the key {other}, devices of {name} do not go back below {floor}; the key {key} has not said so yet"
-            );
+            let below = match floor {
+                Some(floor) => format!("devices of {name} do not go back below {floor}"),
+                None => format!("there are releases for {name}, whose least version is not known"),
+            };
+            let message =
+                format!("under the key {other}, {below}; the key {key} has not said so yet");
             return Err(CliError::new("sign.min_version", message).hint(say));
         }
         let Some(found) = self.signed_before(store, prefix, channel).await? else {
@@ -478,9 +496,7 @@ impl<'a> Desk<'a> {
             "{found} was signed for {name} with the key {key}, and this host has never seen it. Below which version devices of {name} \
              do not go back cannot be known from a bucket, where an older manifest may have been put back. Nothing was signed"
         );
-        Err(CliError::new("sign.min_version", message).hint(format!(
-            "{say}; or bring over what another host knows: `s3ota state export` there, `s3ota state import` here"
-        )))
+        Err(CliError::new("sign.min_version", message).hint(or_import(say)))
     }
 
     /// An object that shows that the key has signed for a channel before.
@@ -561,21 +577,48 @@ impl<'a> Desk<'a> {
             && let Some(key) = self.signed_by(channel)
         {
             let at = self.at(key, &channel.name);
-            self.memory.borrow_mut().remember(&at, present)?;
+            self.memory.borrow_mut().remember_found(&at, present)?;
         }
         Ok(())
     }
 
     /// Remembers a manifest that was signed and is the channel's now, and the one before it.
     pub fn remember(&self, channel: &Channel, manifest: &ManifestDocument) -> Result<(), CliError> {
+        let knows_floor = self.knows_floor(channel)?;
         self.remember_present(channel)?;
         let at = self.at(self.signer.key_id(), &channel.name);
         let mut memory = self.memory.borrow_mut();
-        memory.remember(&at, manifest)?;
+        match knows_floor {
+            true => memory.remember(&at, manifest)?,
+            false => memory.remember_found(&at, manifest)?,
+        }
         match self.said.floor.no_min_version {
             true => memory.lower(&at, manifest.min_version.as_deref()),
             false => Ok(()),
         }
+    }
+
+    /// Whether what is signed now has the least version that its channel has. What was found in the bucket does not say so, nor
+    /// does a --version that vouches for it.
+    fn knows_floor(&self, channel: &Channel) -> Result<bool, CliError> {
+        let FloorArgs {
+            min_version,
+            no_min_version,
+        } = &self.said.floor;
+        if min_version.is_some() || *no_min_version {
+            return Ok(true);
+        }
+        // Where nothing of ours is there, it is a firmware that is signed, and `floor_is_known` found nothing against it.
+        if self.present(channel)?.is_none() {
+            return Ok(true);
+        }
+        let memory = self.memory.borrow();
+        Ok(self.trusted.iter().any(|key| {
+            let key = key.id().to_string();
+            memory
+                .known(&key, &self.place, &channel.name)
+                .is_some_and(Known::knows_min_version)
+        }))
     }
 
     /// Looks again at what is remembered: another command on this host may have signed meanwhile.
@@ -587,6 +630,13 @@ impl<'a> Desk<'a> {
     pub fn object(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
     }
+}
+
+/// What to do, if not to bring it over from another host.
+fn or_import(say: &str) -> String {
+    format!(
+        "{say}; or bring over what another host knows: `s3ota state export` there, `s3ota state import` here"
+    )
 }
 
 /// Refuses to renew the URLs of a signed manifest that cannot be the newest of its channel. No key is at hand, so its

@@ -83,6 +83,9 @@ pub struct Known {
     /// The version below which its devices do not go back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_version: Option<String>,
+    /// Nobody has said what it is: it is only what was found in the bucket, where an older manifest may have been.
+    #[serde(default, skip_serializing_if = "is_false")]
+    min_version_is_found: bool,
     /// The project that the newest manifest named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     project: Option<String>,
@@ -94,7 +97,25 @@ pub struct Known {
     also: BTreeSet<String>,
 }
 
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
 impl Known {
+    /// Whether the version below which its devices do not go back is known: somebody has said it, or this host has signed the
+    /// channel's first release.
+    pub fn knows_min_version(&self) -> bool {
+        !self.min_version_is_found
+    }
+
+    /// To add to.
+    fn nothing() -> Self {
+        Self {
+            min_version_is_found: true,
+            ..Self::default()
+        }
+    }
+
     /// The newest manifest.
     pub fn newest(&self) -> Option<&Signed> {
         self.releases.last()
@@ -122,6 +143,7 @@ impl Known {
             (self.project, self.chip) = (other.project, other.chip);
             self.also = other.also;
         }
+        self.min_version_is_found &= other.min_version_is_found;
         self.min_version = highest(self.min_version.take(), other.min_version);
         for signed in other.releases {
             let before = self
@@ -238,7 +260,10 @@ impl Contents {
                 let ours = self.place(&key, &place);
                 ours.yanked.extend(theirs.yanked);
                 for (channel, known) in theirs.channels {
-                    ours.channels.entry(channel).or_default().merge(known);
+                    ours.channels
+                        .entry(channel)
+                        .or_insert_with(Known::nothing)
+                        .merge(known);
                 }
             }
         }
@@ -322,11 +347,27 @@ impl Memory {
         self.contents.channels()
     }
 
-    /// Remembers a manifest that was signed, or seen to be signed, for a channel.
+    /// Remembers a manifest that was signed for a channel whose least version is known.
     pub fn remember(&mut self, at: &At, manifest: &ManifestDocument) -> Result<(), CliError> {
+        self.add(at, manifest, false)
+    }
+
+    /// Remembers a manifest that was found in the bucket, or signed after one of which no more is known. It may have been an
+    /// older one: that it has no least version, or which, does not say what the channel's is.
+    pub fn remember_found(&mut self, at: &At, manifest: &ManifestDocument) -> Result<(), CliError> {
+        self.add(at, manifest, true)
+    }
+
+    fn add(
+        &mut self,
+        at: &At,
+        manifest: &ManifestDocument,
+        min_version_is_found: bool,
+    ) -> Result<(), CliError> {
         let known = Known {
             releases: vec![Signed::of(manifest)?],
             min_version: manifest.min_version.clone(),
+            min_version_is_found,
             project: manifest.project.clone(),
             chip: manifest.chip.clone(),
             also: Older::of(manifest)
@@ -339,7 +380,7 @@ impl Memory {
             place
                 .channels
                 .entry(at.channel.clone())
-                .or_default()
+                .or_insert_with(Known::nothing)
                 .merge(known);
         })
     }

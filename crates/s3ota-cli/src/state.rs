@@ -95,7 +95,7 @@ fn show(memory: &Memory, out: &Output) {
             "known",
             json!({
                 "location": at.place, "channel": at.channel, "keyid": at.key, "version": newest.version,
-                "serial": newest.serial, "min_version": floor,
+                "serial": newest.serial, "min_version": floor, "min_version_is_known": known.knows_min_version(),
             }),
         );
         table.row([
@@ -104,7 +104,11 @@ fn show(memory: &Memory, out: &Output) {
             at.key,
             newest.version.clone(),
             newest.serial.to_string(),
-            floor.unwrap_or_default(),
+            match (floor, known.knows_min_version()) {
+                (floor, true) => floor.unwrap_or_default(),
+                (Some(floor), false) => format!("{floor} or higher"),
+                (None, false) => "not known".to_owned(),
+            },
         ]);
     }
     if table.is_empty() {

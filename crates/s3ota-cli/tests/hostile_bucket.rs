@@ -486,8 +486,7 @@ impl Replay {
     }
 
     async fn remove(&self, key: &str) {
-        let delete = self.bench.client.delete_object().bucket("firmware");
-        delete.key(key).send().await.unwrap();
+        self.bench.remove(key).await;
     }
 
     async fn stable(&self) -> ManifestDocument {

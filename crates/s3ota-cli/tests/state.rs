@@ -169,6 +169,71 @@ async fn a_host_that_knows_nothing_must_be_told_the_least_version_unless_the_cha
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_learned_from_the_bucket_by_a_version_does_not_say_the_least_version() {
+    let floor = ["--min-version", "1.0.0"];
+    let acts: [&[&str]; 3] = [
+        &["rollout", PLACE, "50%", "--version", "1.0.0"],
+        &["sign", PLACE, "--version", "1.0.0"],
+        &["yank", PLACE, "1.1.0", "--version", "1.0.0"],
+    ];
+    for act in acts {
+        let bench = Bench::new(Access::PublicRead).await;
+        bench.key("release");
+        bench.release("desk", "1.0.0", &[]).published();
+        let before = bench.read("lamp/stable.json").await.2;
+        bench.release("desk", "1.1.0", &floor).published();
+        bench
+            .release("desk", "1.1.5", &["--channel", "beta"])
+            .published();
+        // What lies there is the release before, which has no least version; `yank` goes back to it.
+        let is_yank = act[0] == "yank";
+        if !is_yank {
+            bench.write("lamp/stable.json", before).await;
+        }
+        let knows_floor = |host: &str, channel: &str| {
+            let run = bench.s3ota_on(host, &["state", "show"]);
+            let known = run.all("known");
+            let known = known.iter().find(|it| it["channel"] == channel).unwrap();
+            known["min_version_is_known"] == true
+        };
+        bench.signs("ci", act).succeeded();
+        assert!(!knows_floor("ci", "stable"));
+        let kept = bench.manifest("lamp/stable.json").await.min_version;
+        assert_eq!(kept.as_deref(), is_yank.then_some("1.0.0"), "{act:?}");
+
+        // A further word on what lies there is no word on that.
+        bench.signs("ci", &["sign", PLACE]).succeeded();
+        let objects = bench.objects().await;
+        let promote = ["promote", PLACE, "beta", "stable", "--version", "1.1.5"];
+        for run in [
+            bench.release("ci", "1.2.0", &[]),
+            bench.signs("ci", &promote),
+        ] {
+            assert_eq!(run.error(), "sign.min_version", "{act:?}");
+            assert!(hint(&run).contains("--no-min-version"), "{}", hint(&run));
+        }
+        assert!(bench.objects().await == objects, "{act:?}");
+
+        // Said once, it is known.
+        let run = bench.release("ci", "1.2.0", &floor);
+        assert_eq!(run.published()["min_version"], "1.0.0");
+        assert!(knows_floor("ci", "stable"));
+        let run = bench.release("ci", "1.3.0", &[]);
+        assert_eq!(run.published()["min_version"], "1.0.0");
+
+        // Or another host says it. Who has signed the first release of a channel knows it without.
+        let rollout = ["rollout", PLACE, "20%", "--version", "1.3.0"];
+        bench.signs("other", &rollout).succeeded();
+        assert!(!knows_floor("other", "stable") && knows_floor("desk", "beta"));
+        let event = bench.s3ota_on("desk", &["state", "export"]);
+        std::fs::write(bench.path("state.json"), event.succeeded().to_string()).unwrap();
+        let import = ["state", "import", "state.json"];
+        bench.s3ota_on("other", &import).succeeded();
+        assert!(knows_floor("other", "stable"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_host_knows_is_handed_over_to_another() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");

@@ -226,6 +226,12 @@ impl Bench {
         ManifestDocument::parse(&self.read(key).await.2).unwrap()
     }
 
+    /// Deletes an object.
+    pub async fn remove(&self, key: &str) {
+        let delete = self.client.delete_object().bucket("firmware");
+        delete.key(key).send().await.unwrap();
+    }
+
     pub async fn keys(&self) -> Vec<String> {
         let list = self
             .client
