@@ -364,7 +364,11 @@ impl Station {
 
     /// The updater of the running firmware.
     fn updater<'a>(&'a mut self, running: &'a Running) -> Result<VirtualUpdater<'a>, CliError> {
-        let config = self.settings.config(running)?;
+        let config = Config {
+            // As a firmware reads them from the eFuses: what its bootloader would refuse, it does not download.
+            hardware: *self.device.hardware(),
+            ..self.settings.config(running)?
+        };
         Ok(self
             .device
             .updater(&running.firmware, config, &mut self.workspace))

@@ -30,7 +30,8 @@ pub struct DeviceNewArgs {
     #[arg(long, value_name = "CSV")]
     pub partitions: Option<PathBuf>,
 
-    /// The chip's revision: `v3.1`, `3.1` or 301. Its bootloader boots no image that asks for another; without, it takes any.
+    /// The chip's revision: `v3.1`, `3.1` or 301. Its bootloader boots no image that asks for another, and its firmware
+    /// downloads none; without, it takes any.
     /// Kept beside the flash file, in FLASH.chip
     #[arg(long, value_name = "REVISION", value_parser = parse_revision)]
     pub chip_revision: Option<u16>,
