@@ -108,6 +108,14 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         }
         None => None,
     };
+    if offered.signature.is_some() && desk.is_none() && !args.change.unsigned {
+        let message = format!(
+            "the release on the channel {} is signed, and on {} it would not be: devices that trust keys would refuse it",
+            args.from, args.to
+        );
+        return Err(CliError::new("publish.unsigned", message)
+            .hint("sign it with --key; or say --unsigned if that is what you want"));
+    }
     anew::refuse_yanked(desk, &store, prefix, &offered.version).await?;
     if let Some(current) = &target.current
         && let Some(warning) = publish::may_follow(offered, current.bytes(), &args.to)?

@@ -310,6 +310,19 @@ async fn a_signed_channel_stays_signed_and_a_way_back_is_a_signed_permission() {
     let promote = ["promote", PLACE, "beta", "stable"];
     assert_eq!(bench.s3ota(&promote).error(), "publish.unsigned");
     let (before, _) = signed("stable").await;
+    // Nor does it begin unsigned on a channel that is new, unless that is said.
+    let new = ["promote", PLACE, "beta", "nightly"];
+    for more in [&[][..], &["--dry-run"], &["--presign", "1d"]] {
+        let run = bench.s3ota(&[&new[..], more].concat());
+        assert_eq!(run.error(), "publish.unsigned", "{more:?}");
+    }
+    let keys = bench.keys().await;
+    assert!(!keys.iter().any(|key| key.contains("nightly")), "{keys:?}");
+    let unsigned = [&new[..], &["--unsigned"]].concat();
+    bench.s3ota(&unsigned).succeeded();
+    let manifest = bench.manifest("lamp/nightly.json").await;
+    assert_eq!(manifest.signature, None);
+    bench.remove("lamp/nightly.json").await;
     bench
         .s3ota(&[&promote[..], &["--key", &key]].concat())
         .succeeded();
