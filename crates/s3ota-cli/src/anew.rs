@@ -559,11 +559,11 @@ impl<'a> Desk<'a> {
             ),
             found => self.known(name)?.newest().map(|newest| {
                 let what = match found {
-                    None => "is gone",
-                    Some(_) => "is not signed",
+                    None => "its manifest is not in the bucket any more",
+                    Some(_) => "what lies there now is not signed",
                 };
                 warning(format!(
-                    "this host has signed {} for the channel {name}, and what lies there now {what}",
+                    "this host knows that {} was signed for the channel {name}, and {what}",
                     newest.version
                 ))
                 .hint(who)

@@ -111,6 +111,14 @@ pub async fn run(args: VerifyArgs, out: &Output) -> Result<(), CliError> {
             has_image: !args.manifest_only,
             server: None,
         }
+    } else if let Some((scheme, _)) = args.manifest.split_once("://") {
+        let message = format!(
+            "devices fetch a manifest by https, and not by {scheme}: {}",
+            args.manifest
+        );
+        return Err(CliError::new("cli.usage", message)
+            .hint("give the URL that `s3ota publish` printed for devices, https://…/stable.json; or a file")
+            .usage());
     } else {
         Case::of_files(Path::new(&args.manifest), args.image.as_deref()).await?
     };

@@ -783,6 +783,14 @@ async fn the_least_version_does_not_get_lost_with_an_older_manifest() {
         let run = replay.owner(&publish);
         assert_eq!(run.published()["min_version"], "1.1.0");
         assert!(run.warnings().contains(&"publish.key"), "{:?}", run.events);
+        if planted.is_none() {
+            let warned = run.all("warning");
+            let says = |it: &&&Value| {
+                let message = it["message"].as_str().unwrap();
+                message.contains("its manifest is not in the bucket any more")
+            };
+            assert_eq!(warned.iter().filter(says).count(), 1, "{warned:?}");
+        }
         assert!(replay.stable().await.serial > with_floor.serial);
     }
 

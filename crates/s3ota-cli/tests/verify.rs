@@ -84,3 +84,24 @@ async fn a_manifest_of_two_fields_is_judged_and_redirects_are_followed_as_a_devi
         "http.get"
     );
 }
+
+#[test]
+fn only_what_a_device_can_fetch_is_judged_by_its_url() {
+    for url in [
+        "s3://firmware/lamp/stable.json",
+        "http://localhost/stable.json",
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3ota"));
+        let output = command
+            .args(["--json", "verify", url, "--unsigned"])
+            .output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let last: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(last["code"], "cli.usage");
+        assert!(
+            last["hint"].as_str().unwrap().contains("https://"),
+            "{last}"
+        );
+    }
+}
