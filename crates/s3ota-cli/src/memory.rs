@@ -652,6 +652,28 @@ mod tests {
     }
 
     #[test]
+    fn a_least_version_that_was_only_found_is_known_once_anybody_knows_it() {
+        let floor = |memory: &Memory| {
+            let known = known(memory, "stable");
+            (known.min_version.clone(), known.knows_min_version())
+        };
+        let (older, newer) = (manifest("1.0.0", 10), with_floor("1.1.0", 20, "1.1.0"));
+        let mut ours = Memory::volatile();
+        ours.remember_found(&at("stable"), &older).unwrap();
+        assert_eq!(floor(&ours), (None, false));
+        ours.remember_found(&at("stable"), &newer).unwrap();
+        assert_eq!(floor(&ours), (Some("1.1.0".into()), false));
+        let mut theirs = Memory::volatile();
+        theirs.remember(&at("stable"), &older).unwrap();
+        assert_eq!(floor(&theirs), (None, true));
+        let exported = [theirs.export(), ours.export()];
+        for (to, from) in [&mut ours, &mut theirs].into_iter().zip(exported) {
+            to.import(from.unwrap().as_bytes(), "x").unwrap();
+            assert_eq!(floor(to), (Some("1.1.0".into()), true));
+        }
+    }
+
+    #[test]
     fn commands_at_once_lose_nothing() {
         let (dir, _) = memory();
         std::thread::scope(|scope| {

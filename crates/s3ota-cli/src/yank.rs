@@ -231,6 +231,8 @@ impl Yanking<'_> {
         }
         if let Some(desk) = self.desk {
             self.nothing_is_hidden(desk, &channels)?;
+            // Everything that shows it may have been deleted, with its mark.
+            exists |= desk.knows_yanked(&self.version);
         }
         if exists {
             return Ok(());
