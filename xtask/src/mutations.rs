@@ -20,7 +20,7 @@ use crate::{Result, paths};
 /// Takes about half a minute for each on two cores.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Try only those whose description contains this
+    /// Try only those whose description contains this, or one of several texts with `|` between them
     #[arg(long)]
     only: Option<String>,
 }
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let only = args.only.as_deref().unwrap_or_default();
     let chosen: Vec<_> = MUTATIONS
         .iter()
-        .filter(|mutation| mutation.without.contains(only))
+        .filter(|mutation| only.split('|').any(|text| mutation.without.contains(text)))
         .collect();
     let all = names(&paths::root())?;
     let all: Vec<_> = all.iter().map(String::as_str).collect();

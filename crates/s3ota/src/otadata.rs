@@ -352,10 +352,7 @@ impl Otadata {
         tries: Tries,
     ) -> Result<(), Error> {
         let (kind, value) = tries.entry();
-        if !self.log(sector).append(flash, kind, value)? {
-            log::warn!("the log behind otadata record {sector} is full");
-        }
-        Ok(())
+        self.log(sector).append(flash, kind, value).map(drop)
     }
 
     /// The release that a record says was given up.
@@ -458,7 +455,7 @@ impl Otadata {
 
     /// Makes room behind a record: writes it anew, or, as nothing is ever done to the one in force, its successor.
     fn renew<F: NorFlash>(&mut self, flash: &mut F, sector: usize) -> Result<(), Error> {
-        log::info!("the log behind otadata record {sector} is full: begun anew");
+        log::info!("a log in otadata is full: begun anew");
         let record = *self.records.get(sector).ok_or(LayoutError::NoOtadata)?;
         let in_force = self.in_force().is_some_and(|(at, _)| at == sector);
         match record.slot(self.slot_count) {

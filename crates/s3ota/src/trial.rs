@@ -232,14 +232,10 @@ fn count<F: NorFlash>(
     }
     let mut boots = otadata.boots(flash, sector)?;
     boots.add(reset);
-    if boots.counted > u32::from(of) || boots.spared > MAX_SPARED_BOOTS {
+    let is_over = boots.counted > u32::from(of) || boots.spared > MAX_SPARED_BOOTS;
+    // A boot that there is no room to count is one too many, too.
+    if is_over || !otadata.add_boot(flash, sector, reset)? {
         log::error!("not confirmed in {of} boots: going back to the old firmware");
-        let left = way_back(&layout, &otadata, &record);
-        give_up(flash, &layout, &mut otadata, left, boots.crashed)?;
-        return booted(Boot::GivenUp);
-    }
-    if !otadata.add_boot(flash, sector, reset)? {
-        log::error!("there is no room to count this boot: going back to the old firmware");
         let left = way_back(&layout, &otadata, &record);
         give_up(flash, &layout, &mut otadata, left, boots.crashed)?;
         return booted(Boot::GivenUp);
@@ -349,11 +345,9 @@ pub(crate) fn switch<F: NorFlash>(
     let record = otadata.successor(image.slot.index, State::New, label)?;
     otadata.write(flash, otadata.spare(), record)?;
     // Should it not come to its own end this time, it has failed. Not before the switch: the record of the trial before would
-    // say so at once.
-    if tries.away() > 0
-        && let Err(error) = otadata.note(flash, otadata.spare(), tries.and_again())
-    {
-        log::warn!("another trial cannot be noted: {error}");
+    // say so at once. The switch is made, whatever becomes of the note.
+    if tries.away() > 0 {
+        let _ = otadata.note(flash, otadata.spare(), tries.and_again());
     }
     Ok(image.slot)
 }
@@ -429,10 +423,8 @@ fn give_up<F: NorFlash>(
     // The note comes first, behind the record that stays: should power fail while the other is rewritten, the release
     // is still known to have failed. Giving it up does not wait for a note that cannot be written.
     let stays = if anew.is_none() { spare } else { sector };
-    if let Some(release) = release_of(&record)
-        && let Err(error) = note_failure(flash, otadata, stays, release, crashed)
-    {
-        log::warn!("the failed release cannot be noted: {error}");
+    if let Some(release) = release_of(&record) {
+        let _ = note_failure(flash, otadata, stays, release, crashed);
     }
     match anew {
         Some(slot) => {

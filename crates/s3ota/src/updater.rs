@@ -599,8 +599,8 @@ where
                 log::warn!("the image is refused: {error}");
                 writer.refuse(release);
                 // It could not be booted anyway: what cannot be erased, or not now, changes nothing about the refusal.
-                if let Err(error) = apart!(writer.wipe()) {
-                    log::warn!("what was written of it stays: {error}");
+                if apart!(writer.wipe()).is_err() {
+                    log::warn!("what was written of it stays for now");
                 }
                 return Err(error.into());
             }
