@@ -27,7 +27,7 @@ const SHORT: &str = "\u{1b}]0;o\u{7}\u{9b}2J\r\u{202e}\u{200b}";
 fn obeyed(text: &str, with_colours: bool) -> Option<char> {
     let mut rest = text.to_owned();
     if with_colours {
-        for colour in ["0", "1", "2", "31", "32", "33", "36"] {
+        for colour in ["0", "1", "2", "4", "31", "32", "33", "36"] {
             rest = rest.replace(&format!("\u{1b}[{colour}m"), "");
         }
     }
