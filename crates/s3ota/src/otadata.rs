@@ -253,13 +253,6 @@ impl Otadata {
         let at = self.sector(sector);
         let bytes = record.emit();
         let memory = self.memory(flash)?;
-        // A bootloader may erase this sector and its log before anything else is written: what only the record said that
-        // goes now is noted in the other one.
-        if let Some(release) = self.records.get(sector).and_then(|old| self.given_up(old))
-            && self.noted(flash)?.tries(release) != memory.tries(release)
-        {
-            self.note(flash, 1 - sector, memory.tries(release))?;
-        }
         flash::erase_sector(flash, at)?;
         for (kind, value) in memory.entries() {
             self.log(sector).append(flash, kind, value)?;
@@ -400,7 +393,7 @@ impl Otadata {
     /// What this device remembers.
     pub(crate) fn memory<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
         let mut memory = self.noted(flash)?;
-        // A bootloader with app rollback gives up by itself, and notes nothing.
+        // A bootloader with app rollback gives up by itself, and notes nothing; the guard has not yet either.
         for record in &self.records {
             if let Some(release) = self.given_up(record) {
                 memory.gave_up(release);
