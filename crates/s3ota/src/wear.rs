@@ -20,7 +20,8 @@ const DAY: u32 = 24 * HOUR;
 /// It is held against the time since the power came on ([`Clock::since_power_on`](crate::Clock::since_power_on)), which
 /// nobody on the network can change. A device that is always on keeps it in RAM, in its [`Updater`](crate::Updater). One
 /// that sleeps between two looks must keep it through deep sleep, by [`Updater::wear`](crate::Updater::wear) and
-/// [`Updater::set_wear`](crate::Updater::set_wear). After a power cut it begins anew.
+/// [`Updater::set_wear`](crate::Updater::set_wear). After a power cut it begins anew. What a device that goes on after a restart
+/// erases once more, the sector where it goes on, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wear {
     /// When the slot was erased, the last time first: seconds since power came on, and one. 0 is never.
