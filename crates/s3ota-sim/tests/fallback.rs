@@ -1,20 +1,14 @@
 //! Going back leads to the release that was left, and to no older one: after the bootloader refused an image, after trial
 //! boots were used up, and where the firmware asks for it; with a factory app, and among three and four slots.
 
+#[path = "support/slots.rs"]
+mod slots;
 mod support;
 
-use s3ota::{Boot, Error, MAX_TRIAL_BOOTS, NoUpdate, Outcome, Workspace};
-use s3ota_sim::{Bootloader, Flash, RunningFirmware, Setup, VirtualDevice};
+use s3ota::{Boot, MAX_TRIAL_BOOTS, NoUpdate, Outcome};
+use s3ota_sim::{Bootloader, Flash, Setup, VirtualDevice};
+use slots::{THREE_SLOTS, WITH_FACTORY, device_with, install, install_and_confirm, roll_back};
 use support::*;
-
-const WITH_FACTORY: &str = "
-nvs,      data, nvs,     0x9000,   0x4000
-otadata,  data, ota,     0xd000,   0x2000
-phy_init, data, phy,     0xf000,   0x1000
-factory,  app,  factory, 0x10000,  0x100000
-ota_0,    app,  ota_0,   0x110000, 0x100000
-ota_1,    app,  ota_1,   0x210000, 0x100000
-";
 
 const FOUR_SLOTS: &str = "
 otadata,  data, ota,     0xd000,   0x2000
@@ -23,53 +17,6 @@ ota_1,    app,  ota_1,   0x90000,  0x80000
 ota_2,    app,  ota_2,   0x110000, 0x80000
 ota_3,    app,  ota_3,   0x190000, 0x80000
 ";
-
-const THREE_SLOTS: &str = "
-otadata,  data, ota,     0xd000,   0x2000
-ota_0,    app,  ota_0,   0x10000,  0x100000
-ota_1,    app,  ota_1,   0x110000, 0x100000
-ota_2,    app,  ota_2,   0x210000, 0x100000
-";
-
-fn device_with(csv: &str, version: &str) -> VirtualDevice {
-    let flash = Setup::from_csv(csv)
-        .unwrap()
-        .flash(&firmware(version))
-        .unwrap();
-    VirtualDevice::new(Flash::in_memory(flash))
-}
-
-async fn install(device: &mut VirtualDevice, version: &'static str) -> s3ota::Installed {
-    let server = Server::start(releasing(version)).await;
-    match update(device, &server, IMPATIENT).await {
-        Ok(Outcome::Installed(installed)) => installed,
-        other => panic!("{version} not installed: {other:?}"),
-    }
-}
-
-async fn confirm(device: &mut VirtualDevice, running: &RunningFirmware) {
-    let mut workspace = Box::new(Workspace::new());
-    let config = s3ota::Config::new(
-        "https://localhost/",
-        running.version(),
-        s3ota::Chip::Esp32C3,
-        "",
-    );
-    assert_eq!(
-        device
-            .updater(running, config, &mut workspace)
-            .confirm()
-            .await,
-        Ok(true)
-    );
-}
-
-async fn install_and_confirm(device: &mut VirtualDevice, version: &'static str) {
-    install(device, version).await;
-    let running = device.power_on().unwrap();
-    assert_eq!(running.version(), version);
-    confirm(device, &running).await;
-}
 
 /// The flash with the image at `offset` no longer one the bootloader takes.
 fn refused(device: VirtualDevice, offset: usize) -> VirtualDevice {
@@ -151,14 +98,6 @@ async fn every_number_of_trial_boots_is_kept_or_ends_the_trial_at_once() {
         };
         assert_eq!(boots, expected, "{trial_boots}");
     }
-}
-
-async fn roll_back(device: &mut VirtualDevice, running: &RunningFirmware) -> Result<(), Error> {
-    let mut workspace = Box::new(Workspace::new());
-    let version = running.version();
-    let config = s3ota::Config::new("https://localhost/", version, s3ota::Chip::Esp32C3, "");
-    let mut updater = device.updater(running, config, &mut workspace);
-    updater.roll_back().await
 }
 
 #[tokio::test]

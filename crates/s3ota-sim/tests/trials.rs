@@ -1,84 +1,22 @@
 //! Trials, and the ways back: what boots after what, under both kinds of bootloader, with and without a factory app.
 
+#[path = "support/slots.rs"]
+mod slots;
 mod support;
 
-use s3ota::{Agent, Boot, Error, Installed, NoUpdate, Outcome, Schedule, Workspace};
+use s3ota::{Agent, Boot, Error, NoUpdate, Outcome, Schedule, Workspace};
 use s3ota_image::otadata::{Record, State};
-use s3ota_sim::{
-    Bootloader, Flash, Mix, Operation, PowerCut, RunningFirmware, Setup, Tear, VirtualDevice,
+use s3ota_sim::{Bootloader, Flash, Mix, Operation, PowerCut, Tear, VirtualDevice};
+use slots::{
+    THREE_SLOTS, WITH_FACTORY, confirm, device_with, install, install_and_confirm, roll_back,
 };
 use std::time::Duration;
 use support::*;
-
-const WITH_FACTORY: &str = "
-nvs,      data, nvs,     0x9000,   0x4000
-otadata,  data, ota,     0xd000,   0x2000
-phy_init, data, phy,     0xf000,   0x1000
-factory,  app,  factory, 0x10000,  0x100000
-ota_0,    app,  ota_0,   0x110000, 0x100000
-ota_1,    app,  ota_1,   0x210000, 0x100000
-";
-
-const THREE_SLOTS: &str = "
-otadata,  data, ota,     0xd000,   0x2000
-ota_0,    app,  ota_0,   0x10000,  0x100000
-ota_1,    app,  ota_1,   0x110000, 0x100000
-ota_2,    app,  ota_2,   0x210000, 0x100000
-";
-
-fn device_with(csv: &str, version: &str) -> VirtualDevice {
-    let flash = Setup::from_csv(csv)
-        .unwrap()
-        .flash(&firmware(version))
-        .unwrap();
-    VirtualDevice::new(Flash::in_memory(flash))
-}
-
-/// Installs `version` and leaves it for the next boot.
-async fn install(device: &mut VirtualDevice, version: &'static str) -> Installed {
-    let server = Server::start(releasing(version)).await;
-    match update(device, &server, IMPATIENT).await {
-        Ok(Outcome::Installed(installed)) => installed,
-        other => panic!("{version} not installed: {other:?}"),
-    }
-}
-
-/// Ends the trial of what runs.
-async fn confirm(device: &mut VirtualDevice, running: &RunningFirmware) {
-    let mut workspace = Box::new(Workspace::new());
-    let version = running.version();
-    let config = s3ota::Config::new("https://localhost/", version, s3ota::Chip::Esp32C3, "");
-    let mut updater = device.updater(running, config, &mut workspace);
-    assert_eq!(updater.confirm().await, Ok(true));
-}
-
-/// Installs `version`, boots and confirms it.
-async fn install_and_confirm(device: &mut VirtualDevice, version: &'static str) -> RunningFirmware {
-    install(device, version).await;
-    let running = device.power_on().unwrap();
-    assert_eq!(running.version(), version);
-    confirm(device, &running).await;
-    running
-}
 
 /// Boots without confirming until another version comes up.
 fn boot_until_given_up(device: &mut VirtualDevice, version: &str) {
     let boots = (0..10).take_while(|_| device.power_on().unwrap().version() == version);
     assert!(boots.count() < 10, "{version} is never given up");
-}
-
-async fn roll_back(device: &mut VirtualDevice, running: &RunningFirmware) -> Result<(), Error> {
-    let mut workspace = Box::new(Workspace::new());
-    let config = s3ota::Config::new(
-        "https://localhost/",
-        running.version(),
-        s3ota::Chip::Esp32C3,
-        "",
-    );
-    device
-        .updater(running, config, &mut workspace)
-        .roll_back()
-        .await
 }
 
 /// Whether the release of this version is refused because it failed before.
