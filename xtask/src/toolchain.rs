@@ -92,7 +92,7 @@ fn target(chip: &str) -> Result<&'static str> {
         "esp32c2" | "esp32c3" => Ok("riscv32imc-unknown-none-elf"),
         "esp32c5" | "esp32c6" | "esp32h2" => Ok("riscv32imac-unknown-none-elf"),
         _ => Err(format!(
-            "{chip} takes Espressif's own compiler, see firmware/README.md"
+            "{chip} takes Espressif's own compiler, see docs/firmware.md"
         )),
     }
 }

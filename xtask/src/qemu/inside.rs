@@ -22,7 +22,7 @@ use crate::{Result, paths};
 
 /// What is said where the emulator cannot.
 pub const SKIPPED: &str = "skipped: power cuts inside flash operations. This emulator does not know FLASH_CUT_AT, see \
-     firmware/README.md, In the emulator";
+     docs/emulator.md";
 
 /// How long the emulator has to show that it knows the switch: the bootloader's first write.
 const TRIAL: Duration = Duration::from_secs(60);
