@@ -20,6 +20,18 @@ pub const MAX_VERSION: usize = 64;
 /// # Ok::<(), s3ota_manifest::VersionError>(())
 /// ```
 ///
+/// What `git describe` appends to a tag is read as what it says, where semver would take it for a pre-release: so many commits
+/// after the tag. ESP-IDF names firmware this way by default.
+///
+/// ```
+/// # use s3ota_manifest::Version;
+/// let ninth = Version::parse("v1.2.3-9-g0a1b2c3")?;
+/// assert!(ninth > Version::parse("1.2.3")?);
+/// assert!(ninth < Version::parse("1.2.3-10-g4d5e6f7")?);
+/// assert!(ninth < Version::parse("1.2.4-rc.1")?);
+/// # Ok::<(), s3ota_manifest::VersionError>(())
+/// ```
+///
 /// Equality is equality of precedence: build metadata does not count (section 10), so
 /// `1.2.0+a == 1.2.0+b`. A device does not update from one to the other.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +146,13 @@ impl Ord for Version<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.major, self.minor, self.patch)
             .cmp(&(other.major, other.minor, other.patch))
-            .then_with(|| cmp_pre(self.pre, other.pre))
+            .then_with(|| {
+                let (left, right) = (Described::read(self.pre), Described::read(other.pre));
+                cmp_pre(left.tag, right.tag)
+                    .then_with(|| cmp_numeric(left.commits, right.commits))
+                    // Two commits that are as far from the tag: builds of two branches.
+                    .then_with(|| left.rest.cmp(right.rest))
+            })
     }
 }
 
@@ -175,10 +193,48 @@ fn cmp_pre(left: &str, right: &str) -> Ordering {
     }
 }
 
+/// What stands after the numbers, as `git describe --tags --long --dirty` makes it of a tag: `rc.1-9-g0a1b2c3-dirty`.
+struct Described<'a> {
+    /// What the tag itself has there: `rc.1`, mostly nothing.
+    tag: &'a str,
+    /// How many commits came after it, as digits: `9`. Empty where git has not described anything.
+    commits: &'a str,
+    /// The commit, and whether the work tree was dirty: `-g0a1b2c3-dirty`.
+    rest: &'a str,
+}
+
+impl<'a> Described<'a> {
+    fn read(pre: &'a str) -> Self {
+        Self::suffix(pre).unwrap_or(Self {
+            tag: pre,
+            commits: "",
+            rest: "",
+        })
+    }
+
+    fn suffix(pre: &'a str) -> Option<Self> {
+        let clean = pre.strip_suffix("-dirty").unwrap_or(pre);
+        let (before, commit) = clean.rsplit_once("-g")?;
+        let (tag, commits) = before.rsplit_once('-').unwrap_or(("", before));
+        // git abbreviates to four digits at the least (`git help config`, core.abbrev).
+        let is_commit = commit.len() >= 4 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_count = !commits.is_empty() && is_numeric(commits) && !has_leading_zero(commits);
+        (is_commit && is_count).then_some(Self {
+            tag,
+            commits,
+            rest: pre.get(before.len()..)?,
+        })
+    }
+}
+
+/// Without leading zeros the longer number is the greater one, however long.
+fn cmp_numeric(left: &str, right: &str) -> Ordering {
+    (left.len(), left).cmp(&(right.len(), right))
+}
+
 fn cmp_identifier(left: &str, right: &str) -> Ordering {
     match (is_numeric(left), is_numeric(right)) {
-        // Without leading zeros the longer number is the greater one, however long.
-        (true, true) => (left.len(), left).cmp(&(right.len(), right)),
+        (true, true) => cmp_numeric(left, right),
         (true, false) => Ordering::Less,
         (false, true) => Ordering::Greater,
         (false, false) => left.cmp(right),
@@ -385,6 +441,50 @@ mod tests {
         ];
         for pair in ordered.windows(2) {
             assert!(version(pair[0]) < version(pair[1]), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn what_git_describe_appends_counts_commits_after_the_tag() {
+        let ordered = [
+            "1.2.3-dirty",
+            "1.2.3-rc.1",
+            "1.2.3-rc.1-2-g0a1b2c3",
+            "1.2.3-rc.1-10-g0a1b2c3",
+            "1.2.3-rc.2",
+            "1.2.3",
+            "1.2.3-0-g8bb5d7f",
+            "1.2.3-9-g0a1b2c3",
+            "1.2.3-9-g0a1b2c3-dirty",
+            "v1.2.3-10-g0123",
+            "1.2.3-100000000000000000000000-g0a1b2c3",
+            "1.2.4-rc.1",
+            "1.2.4",
+        ];
+        for (index, left) in ordered.iter().enumerate() {
+            for (other, right) in ordered.iter().enumerate() {
+                let order = version(left).cmp(&version(right));
+                assert_eq!(order, index.cmp(&other), "{left} {right}");
+            }
+        }
+        // Builds of two branches are as far from the tag, and not the same.
+        assert_ne!(version("1.2.3-9-g0a1b2c3"), version("1.2.3-9-g4d5e6f7"));
+    }
+
+    #[test]
+    fn what_only_looks_like_git_describe_is_a_pre_release() {
+        for pre in [
+            "9-gamma",
+            "9-g123",
+            "g0a1b2c3",
+            "9.g0a1b2c3",
+            "beta-g0a1b2c3",
+            "09a-g0a1b2c3",
+            "9-g0a1b2c3-dirt",
+            "9-g0a1b2c3.1",
+        ] {
+            let text = std::format!("1.2.3-{pre}");
+            assert!(version(&text) < version("1.2.3"), "{text}");
         }
     }
 
