@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 
+use base16ct::lower::encode_string as hex;
 use http_body::Body as _;
 use hyper::HeaderMap;
 use s3s::checksum::ChecksumHasher;
@@ -13,7 +14,7 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Result, TrailingHeaders, s3_error};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use crate::store::{Checksums, hex};
+use crate::store::Checksums;
 
 /// Uploaded bytes that no object is made of yet.
 pub(crate) struct Received {

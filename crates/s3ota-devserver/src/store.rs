@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base16ct::lower::encode_string as hex;
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Sha256};
 use s3s::dto::{Checksum, ETag, Timestamp};
@@ -485,11 +486,6 @@ pub(crate) fn lock(dir: &Path) -> Result<File, DevServerError> {
         }),
         Err(TryLockError::Error(source)) => Err(DevServerError::File { path, source }),
     }
-}
-
-/// Lower-case hexadecimal, as in ETags.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn record_name(key: &str) -> String {

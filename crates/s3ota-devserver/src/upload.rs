@@ -6,12 +6,13 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use base16ct::lower::encode_string as hex;
 use s3s::S3Result;
 use s3s::crypto::{Checksum as _, Md5};
 use tempfile::NamedTempFile;
 
 use crate::receive::{Declared, Received, internal};
-use crate::store::{Checksums, Headers, hex};
+use crate::store::{Checksums, Headers};
 
 /// Every part but the last has at least this many bytes: 5 MiB, as on S3.
 pub(crate) const MIN_PART_SIZE: u64 = 5 * 1024 * 1024;

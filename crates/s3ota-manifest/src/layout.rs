@@ -34,14 +34,15 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
+use base16ct::HexDisplay;
+
 use crate::{Sha256Digest, Version};
 
 /// How long an object's key may be, in bytes of UTF-8
 /// ([Amazon S3 User Guide, "Naming Amazon S3 objects"](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)).
 pub const MAX_KEY: usize = 1024;
 
-/// How long a channel's name may be, in bytes.
-pub const MAX_CHANNEL: usize = 64;
+pub use crate::MAX_CHANNEL;
 
 /// `Cache-Control` of a channel's manifest.
 ///
@@ -98,8 +99,8 @@ pub fn image_key(
     sha256: &Sha256Digest,
 ) -> Result<String, LayoutError> {
     let [a, b, c, d, e, f, ..] = sha256.0;
-    let short = format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}");
-    key(prefix, format!("images/{version}-{short}.bin"))
+    let short = HexDisplay(&[a, b, c, d, e, f]);
+    key(prefix, format!("images/{version}-{short:x}.bin"))
 }
 
 /// The folder of the release records, with a `/` at its end.

@@ -6,6 +6,7 @@
 
 use core::fmt;
 
+use base16ct::HexDisplay;
 use base64ct::{Base64, Encoding};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{DerSignature, VerifyingKey};
@@ -107,18 +108,13 @@ impl KeyId {
 
     /// Whether `text` is this name, in lower-case hex.
     pub fn is(&self, text: &str) -> bool {
-        let digit = |byte: u8, shift: u32| char::from_digit(u32::from(byte >> shift & 0xf), 16);
-        let digits = self
-            .0
-            .iter()
-            .flat_map(|&byte| [digit(byte, 4), digit(byte, 0)]);
-        text.chars().map(Some).eq(digits)
+        base16ct::lower::encode_str(&self.0, &mut [0; 16]) == Ok(text)
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::LowerHex::fmt(&HexDisplay(&self.0), f)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use base16ct::lower::encode_string as hex;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::{Operations, length};
 use crate::listing::{Page, Query};
-use crate::store::{Object as StoredObject, hex};
+use crate::store::Object as StoredObject;
 
 /// More keys than this are never listed in one page.
 const MAX_KEYS: usize = 1000;
@@ -143,9 +144,8 @@ pub(super) fn max_keys(asked: Option<i32>) -> S3Result<usize> {
 
 /// A continuation token is the last name of the page before, in hexadecimal: nobody is to read anything into it.
 fn read_token(token: &str) -> S3Result<String> {
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let bytes: Option<Vec<u8>> = token.as_bytes().chunks(2).map(pair).collect();
-    bytes
+    base16ct::lower::decode_vec(token)
+        .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or_else(|| {
             s3_error!(
