@@ -1,4 +1,4 @@
-//! SHA-256 digests, and their one spelling in text.
+//! SHA-256 digests, and how they are written.
 
 use core::fmt;
 use core::str::FromStr;
@@ -23,7 +23,7 @@ impl Sha256Digest {
 impl FromStr for Sha256Digest {
     type Err = Sha256Error;
 
-    /// Reads 64 hex digits of either case, as `sha256sum` and `Get-FileHash` print them.
+    /// Reads 64 hex digits in either case, as `sha256sum` and `Get-FileHash` print them.
     fn from_str(text: &str) -> Result<Self, Sha256Error> {
         let mut digest = [0; 32];
         match base16ct::mixed::decode(text, &mut digest) {

@@ -1,4 +1,4 @@
-//! The store's errors as S3 words them.
+//! The store's errors, in S3's words.
 
 use s3s::{S3Error, s3_error};
 

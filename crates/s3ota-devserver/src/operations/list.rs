@@ -10,7 +10,7 @@ use super::{Operations, length};
 use crate::listing::{Page, Query};
 use crate::store::Object as StoredObject;
 
-/// More keys than this are never listed in one page.
+/// The most keys in one page of a listing.
 const MAX_KEYS: usize = 1000;
 
 impl Operations {
@@ -84,7 +84,7 @@ impl Operations {
     }
 }
 
-/// How keys are written in a list: as they are, or percent-encoded, for keys that XML cannot carry.
+/// How keys are written in a listing: as they are, or percent-encoded, for keys that XML cannot represent.
 #[derive(Clone, Copy)]
 pub(super) struct Encoding {
     url: bool,
@@ -142,7 +142,7 @@ pub(super) fn max_keys(asked: Option<i32>) -> S3Result<usize> {
     }
 }
 
-/// A continuation token is the last name of the page before, in hexadecimal: nobody is to read anything into it.
+/// A continuation token is the last name of the page before, in hex so that clients treat it as opaque.
 fn read_token(token: &str) -> S3Result<String> {
     base16ct::lower::decode_vec(token)
         .ok()

@@ -36,7 +36,7 @@ impl Operations {
     }
 }
 
-/// Implements [`S3`], which is one block, by methods of the same names that lie apart by subject.
+/// Implements [`S3`], which must be one block, by methods of the same names, which are in a file per subject.
 macro_rules! operations {
     ($($operation:ident($input:ident) -> $output:ident;)*) => {
         #[async_trait::async_trait]
@@ -161,7 +161,7 @@ impl Operations {
             ));
         };
         expect_no_version(version_id.as_deref())?;
-        // Only signed requests come as far as here.
+        // Only signed requests get here.
         if !self.gate.allows(true, "s3:GetObject", bucket, Some(key)) {
             return Err(s3_error!(AccessDenied, "Access Denied"));
         }
@@ -169,7 +169,7 @@ impl Operations {
     }
 }
 
-/// `aws-chunked` is how an upload travels, not how the object is encoded.
+/// `aws-chunked` is how an upload is transferred, not how the object is encoded.
 fn without_aws_chunked(encoding: String) -> Option<String> {
     let kept: Vec<&str> = encoding
         .split(',')
@@ -183,7 +183,7 @@ fn full_object(checksums: &Checksums) -> Option<ChecksumType> {
     (!checksums.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT))
 }
 
-/// For a copy, a source that did not change is a failed precondition too: API reference, CopyObject.
+/// For a copy, a source that has not changed is a failed precondition too: API reference, CopyObject.
 fn check_copy_source(source: &StoredObject, condition: &ReadCondition) -> S3Result<()> {
     match condition.check(source) {
         ReadVerdict::Serve => Ok(()),
@@ -213,7 +213,7 @@ fn expect_no_version(version_id: Option<&str>) -> S3Result<()> {
     }
 }
 
-/// New buckets on S3 have ACLs disabled: an upload that asks for a public one fails there, so it fails here.
+/// On S3, new buckets have ACLs disabled: an upload with a public ACL fails there, so it fails here.
 fn expect_no_public_acl(acl: Option<&ObjectCannedACL>) -> S3Result<()> {
     let public = [
         ObjectCannedACL::PUBLIC_READ,

@@ -220,7 +220,7 @@ impl Operations {
             self.uploads
                 .assemble(&input.upload_id, &input.bucket, &input.key, &named)?;
         let file = self.store.new_data(&input.bucket)?;
-        // Of checksums, only those over the whole object can be checked here; parts were checked one by one.
+        // Only checksums of the whole object can be checked here; parts have been checked one by one.
         let whole = input
             .checksum_type
             .is_some_and(|it| it.as_str() == ChecksumType::FULL_OBJECT);
@@ -296,7 +296,7 @@ fn in_progress(upload: &Listed, encode: Encoding) -> MultipartUpload {
     }
 }
 
-/// Only signed requests can name an upload, so its id must be new but need not be a secret.
+/// Only signed requests can name an upload, so its id must be new but not secret.
 fn random_id() -> String {
     (0..2)
         .map(|_| format!("{:016x}", RandomState::new().build_hasher().finish()))

@@ -12,7 +12,7 @@ use crate::condition::{ReadCondition, ReadVerdict, if_range_holds};
 use crate::receive::internal;
 use crate::store::{Checksums, Object as StoredObject, StoreError};
 
-/// The type S3 gives an object that was put without one.
+/// The type that S3 gives an object that was put without one.
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 
 /// The conditions of GetObject or HeadObject.
@@ -147,7 +147,7 @@ fn check_read(object: &StoredObject, condition: &ReadCondition) -> S3Result<()> 
         ReadVerdict::Serve => Ok(()),
         ReadVerdict::PreconditionFailed => Err(StoreError::PreconditionFailed.into()),
         ReadVerdict::NotModified => {
-            // The headers that a 200 would carry and a cache needs: RFC 9110 section 15.4.5.
+            // The headers of a 200 that a cache needs: RFC 9110 section 15.4.5.
             let mut headers = HeaderMap::new();
             let mut date = Vec::new();
             object
@@ -192,7 +192,7 @@ pub(super) fn range_not_satisfiable(size: u64) -> S3Error {
     error
 }
 
-/// Part 1 of an object that was uploaded at once is the whole object; others are not remembered.
+/// Part 1 of an object that was uploaded at once is the whole object. Parts of other objects are not kept.
 fn expect_whole(part_number: Option<i32>, object: &StoredObject) -> S3Result<()> {
     match part_number {
         None => Ok(()),

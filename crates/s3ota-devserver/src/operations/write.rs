@@ -11,7 +11,7 @@ use super::{
 use crate::body::FileBody;
 use crate::receive::{Declared, internal, receive};
 
-/// More keys than this are never deleted in one request.
+/// The most keys that one request may delete.
 const MAX_DELETED: usize = 1000;
 
 impl Operations {
