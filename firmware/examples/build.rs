@@ -1,7 +1,7 @@
-//! Hands the settings (network, password, manifest) to the compiler: from the environment, else from `cfg.toml`.
+//! Passes the settings (network, password, manifest) to the compiler: from the environment, or from `cfg.toml`.
 //!
-//! `src/main.rs` reads them with `env!`, the extra root certificate, as DER, from `OUT_DIR/root_ca.der`, and the keys that
-//! may release, as Rust source, from `OUT_DIR/release_keys.rs`.
+//! `src/main.rs` reads them with `env!`, the extra root certificate, in DER, from `OUT_DIR/root_ca.der`, and the release keys,
+//! as Rust source, from `OUT_DIR/release_keys.rs`.
 
 use std::env;
 use std::fs;
@@ -32,9 +32,9 @@ fn settings(home: &Path) -> Result<(), String> {
         println!("cargo::rerun-if-env-changed={name}");
         let value = match (env::var(name), table.get(name)) {
             (Ok(value), _) => value,
-            (Err(env::VarError::NotUnicode(_)), _) => return Err(format!("{name} is no UTF-8")),
+            (Err(env::VarError::NotUnicode(_)), _) => return Err(format!("{name} is not UTF-8")),
             (_, Some(toml::Value::String(value))) => value.clone(),
-            (_, Some(_)) => return Err(format!("cfg.toml: {name} must be a text in quotes")),
+            (_, Some(_)) => return Err(format!("cfg.toml: {name} must be a quoted string")),
             (_, None) => return Ok(None),
         };
         if value.contains(['\n', '\r']) {
@@ -57,7 +57,7 @@ fn settings(home: &Path) -> Result<(), String> {
         println!("cargo::rustc-env={name}={value}");
     }
 
-    // What a setting that names a file makes of its content; nothing where it is not set.
+    // The parsed content of a file that a setting names. Empty if it is not set.
     let file_setting = |name: &str, parse: fn(Vec<u8>) -> Result<Vec<u8>, String>| {
         let Some(path) = setting(name)?.filter(|path| !path.is_empty()) else {
             return Ok(Vec::new());
@@ -85,14 +85,13 @@ fn root(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         return Ok(bytes);
     }
     match &mut pem("CERTIFICATE", bytes)?[..] {
-        [] => Err("no certificate in it".into()),
+        [] => Err("it contains no certificate".into()),
         [root] => Ok(std::mem::take(root)),
-        _ => Err("more than one certificate in it: keep only the root".into()),
+        _ => Err("it contains more than one certificate: keep only the root".into()),
     }
 }
 
-/// Public keys in PEM, as source: elements of an array of `ReleaseKey`. There are two while one takes the place of the
-/// other.
+/// Public keys in PEM, as Rust source: elements of an array of `ReleaseKey`. There are two while one replaces the other.
 fn release_keys(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     // The start of every P-256 key's SubjectPublicKeyInfo (RFC 5480). Its point is the rest, 65 bytes from 4 on.
     const P256: [u8; 26] = [
@@ -101,7 +100,7 @@ fn release_keys(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     ];
     let keys = pem("PUBLIC KEY", bytes)?;
     if keys.is_empty() {
-        return Err("no public key in it; `s3ota keygen` makes one".into());
+        return Err("it contains no public key; `s3ota keygen` makes one".into());
     }
     let mut source = String::new();
     for key in keys {
@@ -109,19 +108,23 @@ fn release_keys(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
             Some(point @ [4, ..]) if point.len() == 65 => {
                 source.push_str(&format!("ReleaseKey::from_point({point:?}),"));
             }
-            _ => return Err("a key in it is not on the curve P-256, which releases take".into()),
+            _ => {
+                return Err(
+                    "it contains a key that is not on P-256, the curve of release keys".into(),
+                );
+            }
         }
     }
     Ok(source.into_bytes())
 }
 
-/// What a PEM file holds under this label.
+/// The blocks of a PEM file with this label.
 fn pem(label: &str, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, String> {
     let (begin, end) = (
         format!("-----BEGIN {label}-----"),
         format!("-----END {label}-----"),
     );
-    let text = String::from_utf8(bytes).map_err(|_| "it is no PEM file")?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is not a PEM file")?;
     let block = |block: &str| {
         let (body, _) = block.split_once(&end).ok_or("a block has no end")?;
         let body: String = body.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Notes when this was built: the least the date can be on a device that runs it.
+//! Records when this is built: on a device that runs it, the date cannot be earlier.
 //!
 //! `SOURCE_DATE_EPOCH` is honoured, so that a build can be reproduced (reproducible-builds.org).
 
@@ -12,7 +12,7 @@ fn main() {
             Ok(seconds) => seconds,
             Err(_) => {
                 println!(
-                    "cargo::error=SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds"
+                    "cargo::error=SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds"
                 );
                 return;
             }

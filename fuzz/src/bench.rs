@@ -1,4 +1,4 @@
-//! A virtual device as small as it can be, so that thousands of them run in a second.
+//! A virtual device as small as possible, so that thousands of them run per second.
 
 use std::sync::LazyLock;
 
@@ -6,11 +6,11 @@ use s3ota::Chip;
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::Setup;
 
-/// Where otadata lies.
+/// The offset of otadata.
 pub const OTADATA: u32 = 0xd000;
-/// Where the slots lie, and the factory app behind them.
+/// The offset of the slots. The factory app is after them.
 pub const SLOTS: [u32; 3] = [0x1_0000, 0x2_0000, 0x3_0000];
-/// Bytes of a slot: the last of its sectors holds the journal.
+/// Bytes of a slot. Its last sector has the journal.
 pub const SLOT_SIZE: u32 = 0x8000;
 /// Bytes of a sector.
 pub const SECTOR: usize = 4096;
@@ -61,7 +61,7 @@ fn set_up(apps: Apps) -> Vec<u8> {
     flash
 }
 
-/// Makes the checks of a log's entries right (`flash_log.rs`).
+/// Corrects the checks of a log's entries (`flash_log.rs`).
 pub fn repair_log(log: &mut [u8]) {
     use sha2::{Digest, Sha256};
     let (entries, _) = log.as_chunks_mut::<32>();

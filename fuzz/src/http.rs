@@ -1,7 +1,7 @@
 //! Responses of a server.
 //!
-//! The first byte: how the connection cuts them into pieces. The second: how large the buffer for the body is, and whether
-//! the body is read or only read over. The response follows.
+//! The first byte: how the connection splits them into pieces. The second: the size of the body's buffer, and whether the body
+//! is read or skipped. The response follows.
 
 use embassy_futures::block_on;
 use s3ota::Error;
@@ -11,18 +11,18 @@ use s3ota::http::{Framing, Head, HttpError, MAX_ETAG, MAX_HEAD};
 use crate::input::{Input, Pieces};
 use crate::wire::Wire;
 
-/// What came of a response.
+/// The result of a response.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     head: Option<Head>,
     location: Option<String>,
-    /// Where in the connection's bytes the body begins.
+    /// Where the body begins in the connection's bytes.
     start: usize,
     body: Vec<u8>,
     end: Result<(), Error>,
 }
 
-/// Reads the response in pieces and whole, and its body a second time.
+/// Reads the response in pieces and at once, and its body with a second parser.
 pub fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let pieces = input.byte();
@@ -38,7 +38,7 @@ pub fn target(data: &[u8]) {
         return assert_eq!(cut.head, whole.head);
     };
     sound(head, cut.location.as_deref());
-    // Where the early part of the body lies in the buffer depends on the pieces.
+    // Where the first part of the body is in the buffer depends on the pieces.
     assert_eq!(
         (
             head.status,
@@ -103,7 +103,7 @@ fn fetch(bytes: &[u8], pieces: Pieces, buffer: usize) -> Outcome {
         outcome.end = response
             .body(&mut wire, &mut part, |bytes| body.extend(bytes))
             .await;
-        // The next response on this connection is not touched.
+        // The next response on this connection is left alone.
         if let Framing::Length(length) = response.head.framing {
             let end = length.saturating_add(outcome.start as u64);
             assert!(
@@ -117,7 +117,7 @@ fn fetch(bytes: &[u8], pieces: Pieces, buffer: usize) -> Outcome {
     })
 }
 
-/// How a head may be refused: only by these names.
+/// The errors by which a head may be refused.
 fn refused(error: &Error) -> bool {
     matches!(
         error,
@@ -151,7 +151,7 @@ fn sound(head: &Head, location: Option<&str>) {
     }
 }
 
-/// A second reading of a body (RFC 9112 section 6 and 7), from all its bytes. Whether it is whole; `None`: it is broken.
+/// A second parser for a body (RFC 9112 sections 6 and 7), from all its bytes. Whether it is complete; `None`: it is invalid.
 fn body_of(bytes: &[u8], framing: Framing) -> (Vec<u8>, Option<bool>) {
     match framing {
         Framing::Close => (bytes.to_vec(), Some(true)),
@@ -218,7 +218,7 @@ fn line<'b>(bytes: &mut &'b [u8]) -> Option<Option<&'b [u8]>> {
     Some(Some(line))
 }
 
-/// Reading over a body says the truth about its length.
+/// Skipping a body reports its length correctly.
 fn drain(bytes: &[u8], pieces: Pieces, length: usize, end: &Result<(), Error>) {
     block_on(async {
         for most in [0, length.saturating_sub(1), length, length + 1] {
@@ -261,7 +261,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-/// What responses are made of.
+/// Tokens of responses.
 pub const TOKENS: &[&[u8]] = &[
     b"HTTP/1.1 200 OK\r\n",
     b"HTTP/1.0 ",

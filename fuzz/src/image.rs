@@ -1,7 +1,7 @@
 //! App images.
 //!
-//! The first byte: 1 makes the checksum right, 2 the SHA-256, 4 looks at the image as it lies in a slot. The second: how it is
-//! cut into pieces. The image follows.
+//! The first byte: 1 corrects the checksum, 2 the SHA-256, 4 verifies the image as in a slot. The second: how it is split into
+//! pieces. The image follows.
 
 use s3ota_image::app::{ImageBuilder, Verifier};
 use s3ota_image::{Chip, ImageError, app};
@@ -13,7 +13,7 @@ const RIGHT_CHECKSUM: u8 = 1;
 const RIGHT_DIGEST: u8 = 2;
 const IN_SLOT: u8 = 4;
 
-/// Verifies the image whole and in pieces, and reads what is accepted a second time.
+/// Verifies the image at once and in pieces, and checks what is accepted with a second parser.
 pub fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let flags = input.byte();
@@ -54,7 +54,7 @@ pub fn target(data: &[u8]) {
         assert_eq!(length, image.len(), "something was left over");
         assert!(accepted.signed || length == end);
     }
-    // Cut anywhere it is no image any more.
+    // Cut off anywhere, it is not an image any more.
     for cut in [length - 1, length / 2, 0] {
         let cut = verify(&image[..cut], Pieces::new(0), in_slot);
         let signature_is_cut =
@@ -87,7 +87,7 @@ fn verify(bytes: &[u8], mut pieces: Pieces, in_slot: bool) -> Result<app::Image,
     finished
 }
 
-/// The second reading: header, segments, checksum and digest, as short as it can be (ESP-IDF `esp_app_format.h`).
+/// The second parser: header, segments, checksum and digest, as short as possible (ESP-IDF `esp_app_format.h`).
 struct Walk {
     checksum_at: usize,
     checksum: u8,
@@ -139,7 +139,7 @@ fn repair(image: &mut [u8], flags: u8) {
     }
 }
 
-/// Images by a compiler, and smaller ones by the builder, signed and unsigned.
+/// Images from a compiler, and smaller ones from the builder, signed and unsigned.
 pub fn seeds() -> Vec<Vec<u8>> {
     let c3 = include_bytes!("../../crates/s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.bin");
     let c6 = include_bytes!("../../crates/s3ota-image/tests/fixtures/hello-esp32c6-1.0.0.bin");
@@ -153,7 +153,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     signed.resize(8192, 0x5a);
     let two_segments = {
         let mut image = small.clone();
-        // The segment cut in two: a header of 8 bytes inside the data.
+        // The segment split in two: a header of 8 bytes inside the data.
         image[1] = 2;
         image[28..32].copy_from_slice(&8u32.to_le_bytes());
         image[44..48].copy_from_slice(&240u32.to_le_bytes());
@@ -188,7 +188,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-/// What images are made of.
+/// Tokens of images.
 pub const TOKENS: &[&[u8]] = &[
     b"\xe9\x01",
     b"\xe9\x10",

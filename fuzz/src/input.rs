@@ -1,4 +1,4 @@
-//! Takes an input apart. Where it ends, zeros follow.
+//! Takes an input apart. After its end come zeros.
 
 /// What is left of an input.
 #[derive(Debug, Clone, Copy)]
@@ -32,13 +32,13 @@ impl<'a> Input<'a> {
         self.0
     }
 
-    /// Whether nothing is left.
+    /// Whether it is used up.
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Sizes of pieces that bytes are cut into, the same for the same seed. Seed 0 does not cut.
+/// Sizes of the pieces that bytes are split into, the same for the same seed. Seed 0 does not split.
 #[derive(Debug, Clone)]
 pub struct Pieces {
     seed: usize,
@@ -60,7 +60,7 @@ impl Pieces {
             return usize::MAX;
         }
         self.state = (self.state * 31 + self.seed) % 1021;
-        // Mostly small, now and then larger than any buffer's half.
+        // Mostly small, sometimes larger than half of any buffer.
         match self.state % 8 {
             0 => 1 + self.state * 3,
             1..4 => 1 + self.state % 64,

@@ -1,8 +1,8 @@
-//! Any journal of an update that was cut off.
+//! Any journal of an interrupted update.
 //!
-//! The first byte: 1 makes the checks of the journal's entries right, 2 the digests in its marks, 4 has a flash that is
-//! written in units of 16 bytes. The second: how many sectors of the image are on flash. The third: 1 damages one of them,
-//! 2 is an image that needs the whole slot. The first 256 bytes of the journal follow, and its last 32.
+//! The first byte: 1 corrects the checks of the journal's entries, 2 the digests in its marks, 4 is a flash that is written in
+//! units of 16 bytes. The second: how many sectors of the image are on flash. The third: 1 damages one of them, 2 is an image
+//! that needs the whole slot. The first 256 bytes of the journal follow, and its last 32.
 
 use embassy_futures::block_on;
 use s3ota::fuzzing::Release;
@@ -22,7 +22,7 @@ const LARGE_UNITS: u8 = 4;
 const DAMAGED: u8 = 1;
 const FULL_SIZE: u8 = 2;
 
-/// The slot that is updated: `ota_0` runs.
+/// The slot to update: `ota_0` runs.
 const SLOT: usize = SLOTS[1] as usize;
 /// The first bytes of an image, which are written last.
 const WITHHELD: usize = 32;
@@ -30,18 +30,18 @@ const WITHHELD: usize = 32;
 const ENTRY: usize = 32;
 /// Where its marks begin.
 const MARKS: usize = 6 * ENTRY;
-/// How much of its start is in the input: the entries and 16 marks.
+/// How many of its first bytes are in the input: the entries and 16 marks.
 const START: usize = 8 * ENTRY;
-/// The release that is installed.
+/// The release to install.
 const RELEASE: [u8; 12] = *b"release 2.0.";
 
-/// Takes the update up, and once more if the image is refused: then the right image boots.
+/// Resumes the update, and again if the image is refused: then the right image boots.
 pub fn target(data: &[u8]) {
-    // An error is one of the two ends there are.
+    // An error is one of two possible results.
     let _ = run(data);
 }
 
-/// What the first attempt came to: how many bytes were on flash already.
+/// The result of the first attempt: how many bytes were on flash already.
 fn run(data: &[u8]) -> Result<u32, Error> {
     let mut input = Input::new(data);
     let flags = input.byte();
@@ -104,7 +104,7 @@ fn run(data: &[u8]) -> Result<u32, Error> {
         Ok(taken_up) => assert!(*taken_up as usize <= image.len()),
         Err(error) => {
             assert!(matches!(error, Error::Image(_)), "{error:?}");
-            // What came before the cut was wrong. It is erased by now.
+            // What came before the interruption was wrong. It has been erased.
             assert_eq!(install(&mut device), Ok(0));
         }
     }
@@ -114,8 +114,7 @@ fn run(data: &[u8]) -> Result<u32, Error> {
         .boot(&mut device)
         .expect("something boots");
     assert_eq!(booted.slot, Some(1));
-    // All of it is there, and nothing is fetched for doing it again: unless there was no room for the journal, or none to
-    // say so in it.
+    // All of it is there, and repeating fetches nothing, unless there was no room for the journal, or none in it.
     if image.len() <= journal && flags & LARGE_UNITS == 0 && has_room {
         assert_eq!(install(&mut device), Ok(image.len() as u32));
     }
@@ -166,7 +165,7 @@ fn repair(journal: &mut [u8], image: &[u8], flags: u8) {
     }
 }
 
-/// Journals as updates leave them that are cut off after each sector.
+/// Journals of updates that were interrupted after each sector.
 pub fn seeds() -> Vec<Vec<u8>> {
     let image = &IMAGES[0];
     let release = Release {
@@ -196,7 +195,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// What journals are made of.
+/// Tokens of journals.
 pub const TOKENS: &[&[u8]] = &[
     b"goal",
     b"etag",

@@ -1,21 +1,21 @@
-//! Fuzz targets for everything in s3ota that reads what others wrote: a server's answers, or a flash after a power cut.
+//! Fuzz targets for everything in s3ota that parses foreign data: a server's responses, or a flash after a power cut.
 //!
-//! A target is a plain function of an input. It panics where a promise is broken; that nothing panics is only the first
-//! of them. The same functions run in two ways: in-process with blind mutations (`src/bin/smoke.rs`), and under
-//! libFuzzer, led by coverage (`fuzz_targets/`).
+//! A target is a plain function of an input. It panics if a promise is broken; that the code does not panic is only the first
+//! of them. The same functions run in two ways: in-process with blind mutations (`src/bin/smoke.rs`), and under libFuzzer,
+//! guided by coverage (`fuzz_targets/`).
 //!
-//! | target | what is fed | what must hold, beside no panic |
+//! | target | input | what must hold, besides no panic |
 //! |---|---|---|
-//! | [`manifest`] | a document; the same text as URL, version, timestamp, rollout | serde_json reads the same; what is written reads the same |
-//! | [`image`] | an app image, in pieces | pieces change nothing; what is accepted is an image by a second reading |
-//! | [`partition`] | a partition table, binary or CSV | nothing overlaps; both forms can be written and read again |
-//! | [`otadata`] | both sectors of otadata, and what is done with the device | it boots, never writes elsewhere, and every trial ends |
+//! | [`manifest`] | a document; the same text as URL, version, timestamp, rollout | serde_json reads the same; what is written is read back the same |
+//! | [`image`] | an app image, in pieces | pieces change nothing; a second parser accepts what is accepted |
+//! | [`partition`] | a partition table, binary or CSV | nothing overlaps; both forms can be written and read back |
+//! | [`otadata`] | both sectors of otadata, and what happens to the device | it boots, never writes elsewhere, and every trial ends |
 //! | [`journal`] | the last sector of the slot | what boots after an update is the image, byte for byte |
-//! | [`http`] | a response, in pieces | no byte of the body too many or too few, by a second reading |
-//! | [`tls`] | what a TLS server does | no data and no end that were not proven to be the server's |
+//! | [`http`] | a response, in pieces | no byte of the body too many or too few, by a second parser |
+//! | [`tls`] | what a TLS server does | no data and no end that are not authenticated as the server's |
 //!
-//! A mutation nearly always breaks a checksum, and nothing behind it would ever be tried. So where a format has one, the
-//! input's first byte says which of them the target makes right again.
+//! A mutation nearly always breaks a checksum, and what comes after the check would never be tested. So if a format has
+//! checksums, the input's first byte says which of them the target corrects.
 
 pub mod bench;
 pub mod http;
@@ -29,7 +29,7 @@ pub mod partition;
 pub mod tls;
 pub mod wire;
 
-/// A target, and what to begin with.
+/// A target with its seeds.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// Its name.
@@ -38,7 +38,7 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// Inputs made from real files and recorded answers.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// What stands in such inputs.
+    /// Tokens of such inputs.
     pub tokens: &'static [&'static [u8]],
 }
 

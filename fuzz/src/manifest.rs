@@ -1,6 +1,6 @@
 //! Manifests, and the texts in them.
 //!
-//! The input is a document. Its bytes are also tried as a URL, a redirect, a version, a timestamp and a rollout.
+//! The input is a document. Its bytes are also parsed as a URL, a redirect, a version, a timestamp and a rollout.
 
 use s3ota_manifest::{
     HttpsUrl, MAX_DOCUMENT, MAX_URL, MAX_VERSION, Manifest, ManifestDocument, ManifestError,
@@ -8,7 +8,7 @@ use s3ota_manifest::{
 };
 use serde_json::Value;
 
-/// Reads the input as a manifest, and as each kind of text in one.
+/// Parses the input as a manifest, and as each kind of text in it.
 pub fn target(data: &[u8]) {
     document(data);
     if let Ok(text) = std::str::from_utf8(data) {
@@ -19,7 +19,7 @@ pub fn target(data: &[u8]) {
     }
 }
 
-/// serde_json, an independent reader, must agree on what is JSON and on every value.
+/// serde_json, an independent parser, must agree on what is JSON and on every value.
 fn document(data: &[u8]) {
     let oracle = serde_json::from_slice::<Value>(data);
     let mut buffer = data.to_vec();
@@ -44,9 +44,9 @@ fn document(data: &[u8]) {
     };
     let oracle = match oracle {
         Ok(oracle) => oracle,
-        // RFC 8259 has numbers of any size; a device does not read those it skips.
+        // RFC 8259 allows numbers of any size; a device does not evaluate those it skips.
         Err(error) if error.to_string().contains("number out of range") => return,
-        Err(error) => panic!("accepted what is no JSON: {error}"),
+        Err(error) => panic!("accepted what is not JSON: {error}"),
     };
     let text = |field: &str| {
         oracle
@@ -90,7 +90,7 @@ fn document(data: &[u8]) {
     manifest
         .write_statement(&mut statement)
         .expect("a string takes all");
-    // What the publisher's side writes of it says the same.
+    // The publisher's side writes it with the same meaning.
     let again = ManifestDocument::parse(data).expect("a manifest");
     assert_eq!(again.url, manifest.url.as_str());
     match again.to_json() {
@@ -103,7 +103,7 @@ fn document(data: &[u8]) {
                 .expect("a string takes all");
             assert_eq!(statement, again);
         }
-        // White space that was left out before is written.
+        // It adds white space.
         Err(ManifestError::TooLarge) => {}
         Err(error) => panic!("cannot be written again: {error}"),
     }
@@ -130,7 +130,7 @@ fn url(text: &str) {
     let Ok(url) = HttpsUrl::parse(text) else {
         return;
     };
-    // It goes into a request as it is.
+    // It is put into a request as it is.
     for part in [url.authority(), url.path_and_query()] {
         assert!(part.bytes().all(|byte| byte.is_ascii_graphic()));
     }
@@ -179,7 +179,7 @@ fn rollout(text: &str) {
     if let Ok(rollout) = text.parse::<Rollout>() {
         let number: f64 = text.parse().expect("a number");
         let exact: f64 = rollout.to_string().parse().expect("a number");
-        // Rounded down to a millionth of a percent or so: never to more devices than the manifest says.
+        // Rounded down to about a millionth of a percent: never to more devices than the manifest says.
         assert!(
             (-1e-9..0.000_001_001).contains(&(number - exact)),
             "{rollout}"
@@ -188,7 +188,7 @@ fn rollout(text: &str) {
     }
 }
 
-/// Manifests by hand, by the publisher, and the texts in them.
+/// Manifests made by hand and by the publisher, and the texts in them.
 pub fn seeds() -> Vec<Vec<u8>> {
     let url = "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/images/1.2.0-6d31bd30aad5.bin";
     let mut published = ManifestDocument::new(
@@ -231,7 +231,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-/// What manifests, URLs, versions and times are made of.
+/// Tokens of manifests, URLs, versions and times.
 pub const TOKENS: &[&[u8]] = &[
     b"\"version\":",
     b"\"url\":",

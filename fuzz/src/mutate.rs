@@ -1,4 +1,4 @@
-//! Mutations of an input, made from a seed.
+//! Mutations of an input, from a seed.
 
 /// SplitMix64: the same numbers for the same seed.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ impl Random {
     }
 }
 
-/// Values at which numbers in formats turn round.
+/// Boundary values of numbers in formats.
 const NUMBERS: [u32; 14] = [
     0,
     1,
@@ -48,7 +48,7 @@ const NUMBERS: [u32; 14] = [
     u32::MAX,
 ];
 
-/// Changes an input in one to eight ways. `other` is an input to take parts from.
+/// Changes an input in one to eight places. `other` is an input to take parts from.
 pub fn mutate(
     input: &mut Vec<u8>,
     other: &[u8],
@@ -66,7 +66,7 @@ fn mutate_once(input: &mut Vec<u8>, other: &[u8], tokens: &[&[u8]], random: &mut
     if input.is_empty() {
         return input.extend(other);
     }
-    // Every other change hits the start, where headers are.
+    // Every other change is near the start, where headers are.
     let reach = if random.below(2) == 0 {
         input.len()
     } else {

@@ -1,8 +1,8 @@
-//! Any otadata, and what is done with a device that has it.
+//! Any otadata, and what happens to a device that has it.
 //!
-//! The first byte: 1 and 2 make the CRC of the records right, 4 the checks of the logs behind them; 8 and 16 are the
-//! partition table, 32 a bootloader with app rollback, 64 leaves `ota_1` without an image. Four bytes say what is done.
-//! 512 bytes for each sector follow.
+//! The first byte: 1 and 2 correct the CRC of the records, 4 the checks of the logs after them; 8 and 16 select the partition
+//! table, 32 a bootloader with app rollback, 64 leaves `ota_1` without an image. Four bytes say what happens. 512 bytes for
+//! each sector follow.
 
 use embassy_futures::block_on;
 use s3ota::fuzzing::Release;
@@ -25,9 +25,9 @@ const EMPTY_SLOT: u8 = 64;
 
 /// How much of each sector is in the input: the record and 14 entries of its log.
 const GIVEN: usize = 512;
-/// How often a firmware may boot without being confirmed.
+/// How often a firmware may boot without confirmation.
 const TRIAL_BOOTS: u8 = 3;
-/// Switches the device on and off, and lets its firmware do what the input says in between.
+/// Powers the device on and off, and lets its firmware do what the input says in between.
 pub fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let flags = input.byte();
@@ -41,7 +41,7 @@ pub fn target(data: &[u8]) {
             let record: &mut [u8; RECORD_LEN] = bytes.first_chunk_mut().expect("a record");
             let parsed = Record::parse(record);
             assert_eq!(parsed.emit(), *record);
-            // No device lives to see the sequences used up.
+            // No device lives long enough to use up the sequences.
             let sequence = parsed.sequence & (u32::MAX >> 1);
             *record = Record::new(sequence, parsed.state, parsed.label).emit();
         }
@@ -74,7 +74,7 @@ fn apps(flags: u8) -> Apps {
     }
 }
 
-/// What is left of a device while it is off, and how to switch it on.
+/// What remains of a device while it is off, and how to power it on.
 #[derive(Clone)]
 struct Bench {
     flash: Vec<u8>,
@@ -82,7 +82,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Something boots, and nothing but otadata is written to.
+    /// Something boots, and only otadata is written.
     fn power_on(&mut self) -> RunningFirmware {
         let running = self.change(None, |device| {
             device
@@ -95,7 +95,7 @@ impl Bench {
         running
     }
 
-    /// Switches it on, has the firmware do something, and switches it off.
+    /// Powers it on, lets the firmware do something, and powers it off.
     fn act(&mut self, action: u8) {
         let running = self.power_on();
         let on_trial = matches!(running.boot, Boot::Trial { .. });
@@ -129,8 +129,8 @@ impl Bench {
         }
     }
 
-    /// Whether otadata names another slot, with an image, than the one that runs on trial. This library's records do; after
-    /// damage there may be none such.
+    /// Whether otadata names a slot with an image other than the one on trial. This library's records do; after damage there
+    /// may be none.
     fn has_way_back(&self, running: &RunningFirmware) -> bool {
         let slots: u32 = if self.has_three_slots() { 3 } else { 2 };
         let valid = [0, 1].into_iter().filter_map(|sector| {
@@ -189,7 +189,7 @@ impl Bench {
         table.ota_slots().count() == SLOTS.len()
     }
 
-    /// Left alone it comes to rest: no trial goes on for ever.
+    /// Left alone it comes to rest: no trial lasts for ever.
     fn comes_to_rest(&mut self) {
         let mut boots = Vec::new();
         for _ in 0..4 * TRIAL_BOOTS {
@@ -216,7 +216,7 @@ impl Bench {
         })
     }
 
-    /// Does something to the device that changes nothing but otadata and a slot.
+    /// Does something to the device that changes only otadata and a slot.
     fn change<T>(&mut self, slot: Option<u32>, change: impl FnOnce(&mut VirtualDevice) -> T) -> T {
         let mut device = VirtualDevice::new(Flash::in_memory(self.flash.clone()))
             .with_bootloader(self.bootloader)
@@ -238,7 +238,7 @@ impl Bench {
     }
 }
 
-/// What an installed device's otadata holds at each stage of an update, with both bootloaders.
+/// A device's otadata at each stage of an update, with both bootloaders.
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for flags in [
@@ -269,7 +269,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// What otadata is made of.
+/// Tokens of otadata.
 pub const TOKENS: &[&[u8]] = &[
     b"s3ota\x01T\x00",
     b"s3ota\x01T\xff",

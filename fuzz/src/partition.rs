@@ -1,6 +1,6 @@
 //! Partition tables.
 //!
-//! The first byte: 1 reads the rest as CSV; otherwise it is binary, and 2 makes its MD5 right.
+//! The first byte: 1 reads the rest as CSV; otherwise it is binary, and 2 corrects its MD5.
 
 use md5::{Digest, Md5};
 use s3ota_image::partition::{
@@ -12,7 +12,7 @@ use crate::input::Input;
 const CSV: u8 = 1;
 const RIGHT_MD5: u8 = 2;
 
-/// Reads a table, and writes and reads again what was accepted, in both forms.
+/// Parses a table, and writes and parses again what was accepted, in both forms.
 pub fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let flags = input.byte();
@@ -42,7 +42,7 @@ fn binary(bytes: &[u8]) {
         let again = PartitionTable::parse(&written).expect("what was written");
         assert!(again.has_md5());
         assert!(again.entries().eq(table.entries()));
-        // A name that CSV can carry, and a table in the order of CSV.
+        // Names that CSV can represent, and a table in CSV's order.
         let is_plain = |partition: &Partition| {
             let label = partition.label.as_str();
             !label.contains([',', '\n', '\r', '#'])
@@ -80,7 +80,7 @@ fn csv(text: &str) {
     }
 }
 
-/// What an update relies on.
+/// What an update depends on.
 fn sound(table: &PartitionTable<'_>) {
     let mut entries: Vec<Partition> = table.entries().collect();
     entries.sort_by_key(|entry| entry.offset);
@@ -137,7 +137,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         b"boot,bootloader,primary,0,0x7000,\nptable,partition_table,primary,0x8000,4K,\nx,0x40,7,,0b1000K,\n\
           ota_0,app,ota_0,,-0x110000,encrypted:readonly\notadata,data,ota,,8K,\n",
     ];
-    // A table's end is short: 0xFF up to where it ends is not worth mutating.
+    // The 0xFF at the end are not worth mutating: a short table ends just as well.
     let short = |bytes: &[u8]| bytes[..bytes.len().min(12 * ENTRY_LEN)].to_vec();
     let binary = binary
         .into_iter()
@@ -146,7 +146,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     binary.chain(csv).collect()
 }
 
-/// What partition tables are made of.
+/// Tokens of partition tables.
 pub const TOKENS: &[&[u8]] = &[
     b"\xaa\x50\x00\x10",
     b"\xaa\x50\x00\x11",

@@ -1,11 +1,11 @@
-//! A connection whose other end has said all it will say.
+//! A connection whose peer has sent everything it will send.
 
 use embedded_io_async::{ErrorType, Read, Write};
 use s3ota_tls::TlsError;
 
 use crate::input::Pieces;
 
-/// Delivers bytes in pieces, then ends cleanly. What is written to it is kept.
+/// Delivers bytes in pieces, then ends cleanly. It keeps what is written to it.
 #[derive(Debug, Clone)]
 pub struct Wire<'a> {
     bytes: &'a [u8],

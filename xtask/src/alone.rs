@@ -1,14 +1,14 @@
-//! The example `simple` in a workspace of its own, as it is when a user has copied it.
+//! The example `simple` in a workspace of its own, as if a user had copied it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::{Result, paths};
 
-/// The example's package, and the name its images bear.
+/// The example's package, and the project name in its images.
 pub const PACKAGE: &str = "simple";
 
-/// The files of that workspace, by their places in it. It stands on the crates of the repository at `root`.
+/// The files of that workspace, by their paths. It uses the crates of the repository at `root`.
 pub fn files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let firmware = root.join("firmware");
     let mut files = paths::files_below(&firmware.join("examples").join(PACKAGE))?;
@@ -35,11 +35,11 @@ pub fn files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     files.into_iter().map(read).collect()
 }
 
-/// The other members that the profile has an entry for. Of what is not there cargo would warn.
+/// The other members with an entry in the profile. Cargo would warn about entries for missing packages.
 const OTHERS: [&str; 3] = ["advanced", "sleeper", "size-baseline"];
 
-/// The firmware's workspace with the example for its only member. The crates beside it stay where they are, and members
-/// of the repository's workspaces, be they below this one or not.
+/// The firmware's workspace with the example as its only member. The crates beside it stay where they are, as members of the
+/// repository's workspaces, even if those are below this one.
 fn only_the_example(manifest: &str, firmware: &Path) -> Result<String> {
     let root = firmware.parent().ok_or("a firmware above everything")?;
     let members = format!(
@@ -57,7 +57,7 @@ fn only_the_example(manifest: &str, firmware: &Path) -> Result<String> {
     let mut rest = manifest.as_str();
     while let Some((before, after)) = rest.split_once(PATH) {
         let (path, after) = after.split_once('"').ok_or("a path without an end")?;
-        // With `..` in it cargo would look for the crate's workspace in the wrong place.
+        // With `..` in the path, cargo would look for the crate's workspace in the wrong place.
         let absolute = match path.strip_prefix("../") {
             Some(path) => root.join(path),
             None => firmware.join(path),
@@ -68,13 +68,13 @@ fn only_the_example(manifest: &str, firmware: &Path) -> Result<String> {
     Ok(text + rest)
 }
 
-/// `text` with another line in place of the one that begins like this.
+/// `text` with another line in place of the one with this beginning.
 pub fn replace_line(text: &str, begins: &str, with: &str) -> Result<String> {
     let line = the_line(text, begins)?;
     Ok(text.replacen(line, with, 1))
 }
 
-/// The one line that begins like this, leading spaces not counted.
+/// The only line with this beginning, apart from leading spaces.
 pub fn the_line<'a>(text: &'a str, begins: &str) -> Result<&'a str> {
     let mut lines = text
         .lines()

@@ -2,13 +2,13 @@
 //!
 //! | task | file | what it does |
 //! |---|---|---|
-//! | `mutations` | `mutations.rs` | takes the defences against attacks away one by one, and sees that tests notice |
+//! | `mutations` | `mutations.rs` | removes the defences against attacks one by one, and checks that tests notice |
 //! | `qemu` | `qemu.rs` | runs the firmware under the real boot chain, in an emulator, through updates, failures and power cuts |
-//! | `reproduce` | `reproduce.rs` | builds the firmware in two places, and sees that it is the same to the byte |
+//! | `reproduce` | `reproduce.rs` | builds the firmware in two places, and checks that it is the same, byte for byte |
 //! | `sizes` | `sizes.rs` | measures the firmwares and writes `firmware/SIZES.md` |
 //!
-//! Where things are is in `paths.rs`, how firmware is compiled in `toolchain.rs`, the example in a workspace of its own in
-//! `alone.rs`.
+//! `paths.rs` knows where things are, `toolchain.rs` how firmware is compiled, and `alone.rs` builds the example in a workspace
+//! of its own.
 
 mod alone;
 mod mutations;
@@ -37,7 +37,7 @@ enum Task {
     Qemu(qemu::Args),
     Reproduce(reproduce::Args),
     Sizes(sizes::Args),
-    /// Joins stdin and stdout to a TCP connection: the emulator starts it for each connection of its guest
+    /// Connect stdin and stdout to a TCP connection: the emulator starts this for each connection of its guest
     #[command(hide = true)]
     Relay {
         to: SocketAddr,
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Task::Qemu(args) => qemu::run(&args),
         Task::Reproduce(args) => reproduce::run(&args),
         Task::Sizes(args) => sizes::run(&args),
-        // The emulator connects its stderr to the guest as well: nothing may be printed.
+        // The emulator connects this program's stderr to the guest, too: print nothing.
         Task::Relay { to } => return qemu::relay(to),
     };
     match done {
@@ -62,5 +62,5 @@ fn main() -> ExitCode {
     }
 }
 
-/// What went wrong, in a sentence for people.
+/// What went wrong, as a sentence for people.
 type Result<T, E = String> = std::result::Result<T, E>;

@@ -1,4 +1,4 @@
-//! `cargo xtask mutations`: every attack of the table succeeds once its defence is gone.
+//! `cargo xtask mutations`: every attack in the table succeeds once its defence is removed.
 //!
 //! A copy of the sources is changed in one place after the other, each time so that one defence is missing, and the tests
 //! that try it must fail. The list is `mutations/table.rs`; what came of it is written to MUTATIONS.md beside the tests.
@@ -15,33 +15,33 @@ use std::time::{Duration, Instant};
 use self::table::MUTATIONS;
 use crate::{Result, paths};
 
-/// Take the defences away one by one, and see that the attacks' tests notice
+/// Remove the defences one by one, and check that the attacks' tests notice
 ///
-/// Takes about half a minute for each on two cores.
+/// This takes about half a minute for each on two cores.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Try only those whose description contains this, or one of several texts with `|` between them
+    /// Try only those whose description contains this text, or one of several texts separated by `|`
     #[arg(long)]
     only: Option<String>,
 }
 
-/// One defence less.
+/// The removal of one defence.
 struct Mutation {
-    /// What is missing then.
+    /// The defence that is removed.
     without: &'static str,
     /// The file it is in.
     file: &'static str,
-    /// What stands there, once.
+    /// The original text, which appears once.
     old: &'static str,
-    /// What stands there then.
+    /// Its replacement.
     new: &'static str,
-    /// The tests that must fail.
+    /// The tests that must then fail.
     tests: &'static [&'static str],
 }
 
 /// Where the tests are.
 const ATTACKS: &str = "crates/s3ota-sim/tests/attacks";
-/// How long the tests may take before they are taken for failed: without some defences they never end.
+/// How long the tests may take before they count as failed: without some defences they never end.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Tries them all.
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let all = names(&paths::root())?;
     let all: Vec<_> = all.iter().map(String::as_str).collect();
     if let Some(test) = tests_that_fail(&source, &all)?.first() {
-        return Err(format!("{test} fails though nothing was taken away"));
+        return Err(format!("{test} fails although nothing was removed"));
     }
     let mut escaped = 0;
     for (n, mutation) in chosen.iter().enumerate() {
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         escaped += usize::from(!caught);
     }
     if escaped > 0 {
-        return Err(format!("{escaped} defences can be taken away unnoticed"));
+        return Err(format!("{escaped} defences can be removed unnoticed"));
     }
     if chosen.len() == MUTATIONS.len() {
         let path = paths::root().join(ATTACKS).join("MUTATIONS.md");
@@ -107,15 +107,15 @@ impl Mutation {
     }
 }
 
-/// A copy of the workspace, without what was built: it is built apart, for cargo takes the same package of two workspaces
-/// for one.
+/// A copy of the workspace, without build output: it has its own, because cargo would confuse the same package in two
+/// workspaces.
 fn copy() -> Result<PathBuf> {
     let copy = paths::target()?.join("mutations");
     paths::copy_parts(&["Cargo.toml", "Cargo.lock", "crates", "xtask"], &copy)?;
     Ok(copy)
 }
 
-/// Builds the tests of a workspace, runs some, and says which of them fail. Those that never end are among them.
+/// Builds the tests of a workspace, runs some of them, and returns those that fail or never end.
 fn tests_that_fail<'t>(source: &Path, tests: &[&'t str]) -> Result<Vec<&'t str>> {
     let log = source.join("tests.log");
     let output = fs::File::create(&log).map_err(|error| paths::about(&log, &error))?;

@@ -17,21 +17,21 @@ pub fn firmware() -> PathBuf {
     root().join("firmware")
 }
 
-/// Cargo's target directory of this workspace: this program lies in it, two levels down.
+/// Cargo's target directory of this workspace: this program is in it, two levels down.
 pub fn target() -> Result<PathBuf> {
-    let this = env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
+    let this = env::current_exe().map_err(|error| format!("the path of this program: {error}"))?;
     this.ancestors()
         .nth(2)
         .map(Path::to_owned)
-        .ok_or_else(|| format!("{} is in no target directory", this.display()))
+        .ok_or_else(|| format!("{} is not in a target directory", this.display()))
 }
 
-/// Makes a directory and those above it.
+/// Creates a directory and its parents.
 pub fn make_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| about(path, &error))
 }
 
-/// Writes a file, unless it holds these bytes: cargo builds again what has a newer date.
+/// Writes a file, unless it already has these contents: cargo rebuilds what has a newer date.
 pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(());
@@ -40,7 +40,7 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|error| about(path, &error))
 }
 
-/// The files of a directory and of those below it.
+/// The files in a directory and below it.
 pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let entries = fs::read_dir(dir).map_err(|error| about(dir, &error))?;
@@ -55,7 +55,7 @@ pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Copies parts of the repository, files and directories, to the same places in another directory.
+/// Copies files and directories of the repository to the same paths in another directory.
 pub fn copy_parts(parts: &[&str], to: &Path) -> Result<()> {
     let root = root();
     for part in parts.iter().map(|part| root.join(part)) {
@@ -73,7 +73,7 @@ pub fn copy_parts(parts: &[&str], to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the operating system says about a file.
+/// An error of the operating system about a file.
 pub fn about(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }

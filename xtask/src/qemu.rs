@@ -1,13 +1,12 @@
 //! `cargo xtask qemu`: the firmware under the real boot chain.
 //!
-//! An emulator of the ESP32-C3 runs the chip's own mask ROM, ESP-IDF's bootloader as espflash brings it and one with app
-//! rollback, and the example `simple` as it is, but for its network: Ethernet in place of Wi-Fi. It updates itself from
-//! `s3ota serve` by what `s3ota publish` put there, through failures and power cuts.
+//! An emulator of the ESP32-C3 runs the chip's own mask ROM, ESP-IDF's bootloader (espflash's, and one with app rollback), and
+//! the example `simple`, unchanged except for its network: Ethernet in place of Wi-Fi. It updates itself from `s3ota serve`,
+//! with releases by `s3ota publish`, through failures and power cuts.
 //!
-//! The firmwares are in `variants.rs`, what they go through in `scenarios.rs`: releases that die in `deaths.rs`, power cuts
-//! inside flash operations in `inside.rs`, what the bootloaders do in `otadata.rs`. A device is in `device.rs`, its chip in
-//! `emulator.rs`, its bootloader in `bootloader.rs`, the bucket in `server.rs`, and what all of them said in
-//! `transcript.rs`.
+//! `variants.rs` has the firmwares, `scenarios.rs` what they go through: releases that die are in `deaths.rs`, power cuts inside
+//! flash operations in `inside.rs`, the bootloaders' behaviour in `otadata.rs`. `device.rs` has a device, `emulator.rs` its
+//! chip, `bootloader.rs` its bootloader, `server.rs` the bucket, and `transcript.rs` the output of all of them.
 
 mod bootloader;
 mod deaths;
@@ -36,36 +35,36 @@ use crate::{Result, alone, paths, toolchain};
 
 /// Run the firmware in an emulator: updates, broken releases, power cuts
 ///
-/// Needs a qemu-system-riscv32 that has an esp32c3 machine, in PATH or named by S3OTA_QEMU, and espflash. A bootloader with
-/// app rollback is taken from S3OTA_BOOTLOADER_APP_ROLLBACK. What was said is kept in target/emulator/transcript.txt.
+/// Needs espflash, and a qemu-system-riscv32 with an esp32c3 machine, in PATH or at S3OTA_QEMU. S3OTA_BOOTLOADER_APP_ROLLBACK is
+/// the path of a bootloader with app rollback. The output is kept in target/emulator/transcript.txt.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Build all that would run, and run nothing
+    /// Build everything, but run nothing
     #[arg(long)]
     build_only: bool,
 
-    /// How many updates lose their power in the middle, every other one twice
+    /// How many updates lose power in the middle, every other one twice
     #[arg(long, value_name = "N", default_value_t = 27)]
     cuts: u32,
 
-    /// How many lose it inside a flash operation, every other one twice
+    /// How many updates lose power inside a flash operation, every other one twice
     #[arg(long, value_name = "N", default_value_t = 30)]
     cuts_inside: u32,
 
-    /// Where the cuts fall: the same number, the same moments
+    /// The seed of the moments of the power cuts
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Beside the updates, run only what has this in its name
+    /// Besides the updates, run only scenarios with this text in their name
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
 
-    /// How many emulators run at a time
+    /// How many emulators run at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
 }
 
-/// Where the firmware finds the server: an address of the emulator's own network, behind which [`relay`] is.
+/// The server's address for the firmware, in the emulator's own network. [`relay`] is behind it.
 const SERVER: &str = "10.0.2.100";
 const PORT: u16 = 9443;
 
@@ -138,7 +137,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let all_held = scenarios::run(&bench, &extent)?;
     println!(
-        "\nall that was said is in {}",
+        "\nthe transcript is in {}",
         dir.join("transcript.txt").display()
     );
     Ok(if all_held {
@@ -148,7 +147,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Builds the command `s3ota` and says where it is.
+/// Builds the command `s3ota` and returns its path.
 fn build_s3ota() -> Result<PathBuf> {
     println!("building s3ota");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -158,16 +157,16 @@ fn build_s3ota() -> Result<PathBuf> {
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
     if !status.success() {
-        return Err("s3ota cannot be compiled".into());
+        return Err("s3ota does not compile".into());
     }
-    let this = env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
+    let this = env::current_exe().map_err(|error| format!("the path of this program: {error}"))?;
     Ok(paths::target()?
         .join("debug")
         .join("s3ota")
         .with_extension(this.extension().unwrap_or_default()))
 }
 
-/// Builds every variant: its ELF file by its name.
+/// Builds every variant, and returns their ELF files by name.
 fn build_firmwares(
     dir: &Path,
     authority: &Path,
@@ -187,7 +186,7 @@ fn build_firmwares(
     variants::ALL.into_iter().map(build).collect()
 }
 
-/// Makes the flash as the cable leaves it: bootloader, partition table, and a firmware in the first slot.
+/// Makes the flash of a new device: bootloader, partition table, and a firmware in the first slot.
 fn flash_image(flash: &Path, elf: &Path) -> Result<Vec<u8>> {
     let espflash = toolchain::in_path("espflash").ok_or(
         "espflash is missing: `cargo install --locked espflash --version 4.7.0 --no-default-features --features cli`",
@@ -218,10 +217,10 @@ fn flash_image(flash: &Path, elf: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Joins stdin and stdout to a TCP connection until either side has enough.
+/// Connects stdin and stdout to a TCP connection until either side ends.
 ///
-/// The emulator starts this for each connection of its guest to [`SERVER`], so that the address that is compiled into the
-/// firmware need not be that of the server, which takes any free port.
+/// The emulator starts this for each connection of its guest to [`SERVER`]. So the address in the firmware need not be that of
+/// the server, which uses any free port.
 pub fn relay(to: SocketAddr) -> ExitCode {
     let Ok(server) = TcpStream::connect(to) else {
         return ExitCode::FAILURE;
@@ -229,7 +228,7 @@ pub fn relay(to: SocketAddr) -> ExitCode {
     let Ok(mut from_server) = server.try_clone() else {
         return ExitCode::FAILURE;
     };
-    // What comes from the server ends the process: the guest's side of a dead emulator may stay open.
+    // The server's side ends the process: the guest's side of a dead emulator may stay open.
     thread::spawn(move || {
         let mut server = server;
         pass(&mut std::io::stdin(), &mut server);
@@ -239,7 +238,7 @@ pub fn relay(to: SocketAddr) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Passes bytes on as they come.
+/// Forwards bytes as they come.
 fn pass(from: &mut impl Read, to: &mut impl Write) {
     let mut bytes = [0; 4096];
     while let Ok(n @ 1..) = from.read(&mut bytes) {

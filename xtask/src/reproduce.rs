@@ -1,10 +1,10 @@
-//! `cargo xtask reproduce`: the same source makes the same firmware, wherever it lies.
+//! `cargo xtask reproduce`: the same source makes the same firmware, wherever it is built.
 //!
-//! The example `simple` is built twice from nothing, in two directories, one after the other: two paths and two times of day.
-//! Each is a workspace as a product has it, the sources of s3ota in a folder below. The rest is as docs/supply-chain.md
-//! tells a user: paths are remapped, and `SOURCE_DATE_EPOCH` says when it was built.
+//! The example `simple` is built twice from scratch, in two directories, one after the other: so with two paths at two times.
+//! Each is a workspace like a product's, with the sources of s3ota in a folder below. The rest is as docs/supply-chain.md
+//! describes: paths are remapped, and `SOURCE_DATE_EPOCH` says when it was built.
 //!
-//! The whole ELF file must be the same, debug information too: its SHA-256 is in the image, whoever makes that.
+//! The whole ELF file must be the same, including debug information: its SHA-256 is in the image.
 
 use std::fs;
 use std::path::Path;
@@ -14,18 +14,18 @@ use object::{Object, ObjectSection, SectionFlags, elf};
 
 use crate::{Result, alone, paths, toolchain};
 
-/// Build the firmware in two places, and see that it is the same to the byte
+/// Build the firmware in two places, and check that it is the same, byte for byte
 ///
-/// Takes some three minutes on two cores, and 1.5 GB of disk meanwhile.
+/// This takes some three minutes on two cores, and temporarily 1.5 GB of disk space.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 const CHIP: &str = "esp32c3";
 
-/// Where it is built, below `target/reproduce`: one path is longer and deeper.
+/// Where to build it, below `target/reproduce`: one path is longer and deeper.
 const PLACES: [&str; 2] = ["here", "in/another/place"];
 
-/// The parts of the repository that the firmware is made of.
+/// The parts of the repository that the firmware consists of.
 const SOURCES: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -53,10 +53,7 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         return Err("not built twice".into());
     };
     let Some(difference) = difference(one, other)? else {
-        println!(
-            "the same ELF file from both, to the last of {} bytes",
-            one.len()
-        );
+        println!("both ELF files are the same, all {} bytes", one.len());
         return Ok(ExitCode::SUCCESS);
     };
     for (name, bytes) in [("one.elf", one), ("other.elf", other)] {
@@ -64,12 +61,12 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         fs::write(&path, bytes).map_err(|error| paths::about(&path, &error))?;
     }
     Err(format!(
-        "the firmware is not the same: {difference}\none.elf and other.elf are in {}; diffoscope shows more",
+        "the firmwares differ: {difference}\none.elf and other.elf are in {}; diffoscope shows more",
         dir.display()
     ))
 }
 
-/// Builds the example in a directory that does not exist yet. Gives its ELF file.
+/// Builds the example in a new directory, and returns its ELF file.
 fn build(place: &Path) -> Result<Vec<u8>> {
     let s3ota = place.join("s3ota");
     paths::copy_parts(&SOURCES, &s3ota)?;
@@ -99,7 +96,7 @@ fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-/// Where two ELF files differ first. What is loaded comes before what only a debugger reads.
+/// Where two ELF files first differ. What is loaded comes before what only a debugger reads.
 fn difference(one: &[u8], other: &[u8]) -> Result<Option<String>> {
     let Some(byte) = first_difference(one, other) else {
         return Ok(None);
@@ -145,7 +142,7 @@ fn difference(one: &[u8], other: &[u8]) -> Result<Option<String>> {
     }))
 }
 
-/// The first place in which they differ: the end of one, if it is the beginning of the other.
+/// The first position where they differ: the end of one, if it is the beginning of the other.
 fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
     let differ = one.iter().zip(other).position(|(a, b)| a != b);
     differ.or_else(|| (one.len() != other.len()).then(|| one.len().min(other.len())))

@@ -1,10 +1,9 @@
-//! `cargo xtask sizes`: what the firmwares weigh, as a table in the repository.
+//! `cargo xtask sizes`: the sizes of the firmwares, as a table in the repository.
 //!
-//! `firmware/size-baseline` is a firmware with Wi-Fi, DHCP, DNS and one TCP connection, and nothing of s3ota. What an example
-//! is larger by is what s3ota, and the example's own work, add to it.
+//! `firmware/size-baseline` is a firmware with Wi-Fi, DHCP, DNS and one TCP connection, and nothing of s3ota. The difference to an
+//! example is what s3ota, and the example's own work, add.
 //!
-//! RAM is static RAM: there is no heap to add. CI builds the device crates with `core` alone, so nothing in them can
-//! allocate.
+//! RAM is static RAM: s3ota uses no heap. CI builds the device crates with `core` alone, so nothing in them can allocate.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +16,7 @@ use crate::{Result, paths, toolchain};
 /// Measure the firmwares and write firmware/SIZES.md
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write nothing: fail if the table does not say what is measured, within 2 percent, or too much is added
+    /// Write nothing; fail if the table differs from the measurement by more than 2 percent, or if s3ota exceeds a limit
     #[arg(long)]
     check: bool,
 }
@@ -26,20 +25,20 @@ const CHIPS: [&str; 2] = ["esp32c3", "esp32c6"];
 const BASELINE: &str = "size-baseline";
 const EXAMPLES: [&str; 2] = ["simple", "advanced"];
 
-/// What s3ota is to add at most, to `simple` on the ESP32-C3.
+/// The most that s3ota may add to `simple` on the ESP32-C3.
 const WANTED_FLASH: u64 = 240 * 1024;
 const WANTED_RAM: u64 = 48 * 1024;
 
-/// Bytes of one firmware.
+/// The size of a firmware in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Weight {
-    /// Instructions that run from flash.
+    /// Instructions in flash.
     text: u64,
     /// Constants.
     rodata: u64,
-    /// What is copied from flash to RAM at the start: instructions and variables.
+    /// What is copied from flash to RAM at start: instructions and variables.
     copied: u64,
-    /// Variables that begin as zero: they take RAM only.
+    /// Variables that are zero at start: they take only RAM.
     bss: u64,
 }
 
@@ -65,7 +64,7 @@ impl Weight {
                 continue;
             };
             let name = section.name().unwrap_or_default();
-            // Reserved and skipped addresses, the stack, and what the bootloader leaves for the heap are no part of a
+            // Reserved and skipped addresses, the stack, and what the bootloader leaves for the heap are not part of a
             // firmware.
             if sh_flags.0 & elf::SHF_ALLOC.0 == 0
                 || name.contains("dummy")
@@ -109,16 +108,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let written = fs::read_to_string(&path).map_err(|error| paths::about(&path, &error))?;
     let differ = differences(&written, &table);
     for line in &differ {
-        println!("{} says otherwise: {line}", path.display());
+        println!("{} differs: {line}", path.display());
     }
     if !differ.is_empty() {
-        println!("`cargo xtask sizes` writes it anew");
+        println!("`cargo xtask sizes` updates it");
     }
     let mut kept = true;
     for (what, limit, added) in limits(&rows) {
         if added > limit {
             kept = false;
-            println!("{added} bytes of {what} are added, at most {limit} are wanted");
+            println!("s3ota adds {added} bytes of {what}, but may add at most {limit}");
         }
     }
     Ok(if differ.is_empty() && kept {
@@ -154,7 +153,7 @@ fn added(rows: &[Row], of: fn(Weight) -> u64) -> u64 {
         .sum()
 }
 
-/// What is limited, the limit, and what it is.
+/// What is limited, the limit, and the measured value.
 fn limits(rows: &[Row]) -> [(&'static str, u64, u64); 2] {
     [
         ("flash", WANTED_FLASH, added(rows, Weight::flash)),
@@ -164,12 +163,12 @@ fn limits(rows: &[Row]) -> [(&'static str, u64, u64); 2] {
 
 fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "# What the firmwares weigh\n\n\
-         Bytes, by `cargo xtask sizes`, with the release profile of this workspace (`opt-level = \"s\"`, and \"z\" for what s3ota\n\
-         adds) and the flags in `.cargo/config.toml`, all firmwares alike. `size-baseline` is the same firmware without s3ota:\n\
-         Wi-Fi, DHCP, DNS and one TCP connection; what `simple` adds is all else, its clock by SNTP too. Flash is the first\n\
-         three columns; RAM is what is copied and what begins as zero, all that an update in progress has: s3ota allocates\n\
-         nothing, its crates are built without `alloc`. Not counted are the heap, which is Wi-Fi's, and the stack.\n\n",
+        "# Sizes of the firmwares\n\n\
+         In bytes, by `cargo xtask sizes`, with this workspace's release profile (`opt-level = \"s\"`, and \"z\" for what s3ota\n\
+         adds) and the flags in `.cargo/config.toml`, the same for all firmwares. `size-baseline` is the same firmware without\n\
+         s3ota: Wi-Fi, DHCP, DNS and one TCP connection; `simple` adds everything else, including its SNTP clock. Flash is the\n\
+         sum of the first three columns. RAM is what is copied and what is zeroed, and all that an update uses: s3ota allocates\n\
+         nothing, its crates are built without `alloc`. The heap, which is Wi-Fi's, and the stack are not counted.\n\n",
     );
     for (what, limit, added) in limits(rows) {
         let verdict = match added.checked_sub(limit) {
@@ -179,7 +178,7 @@ fn table(rows: &[Row]) -> String {
         let (example, chip) = (EXAMPLES[0], CHIPS[0]);
         let _ = writeln!(
             text,
-            "- Of {what} s3ota is to add at most {limit} to `{example}` on the {chip}. It adds {added}: {verdict}."
+            "- s3ota may add at most {limit} bytes of {what} to `{example}` on the {chip}. It adds {added}: {verdict}."
         );
     }
     text.push_str(
@@ -210,8 +209,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// The rows of the table in `measured` from which those in `written` differ by more than 2 percent in a number, or
-/// otherwise.
+/// The rows of the table in `measured` that differ from those in `written`: in a number by more than 2 percent, or otherwise.
 fn differences<'m>(written: &str, measured: &'m str) -> Vec<&'m str> {
     let row = |line: &&str| line.starts_with('|');
     let mut written = written.lines().filter(row);

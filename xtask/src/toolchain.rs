@@ -1,7 +1,7 @@
-//! How firmware is compiled: the one place that knows which compiler there is.
+//! How firmware is compiled. Only this module knows which compilers there are.
 //!
-//! Upstream Rust does it where the chip's target is installed (`rustup target add`). Otherwise Debian's packages do, which
-//! carry the sources of `core` and `alloc`; that is what CI has.
+//! Upstream Rust compiles it if the chip's target is installed (`rustup target add`). Otherwise Debian's packages do, which
+//! include the sources of `core` and `alloc`; that is what CI uses.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library";
 const DEBIAN_LINKER: &str = "/usr/bin/ld.lld-22";
 
-/// Settings for an example that is weighed or compared, and not run. `.ci/run` has the same.
+/// Settings for an example that is measured or compared, but not run. `.ci/run` has the same.
 pub const SETTINGS: [(&str, &str); 5] = [
     ("WIFI_SSID", "network"),
     ("WIFI_PASSWORD", "password"),
@@ -28,10 +28,10 @@ pub const SETTINGS: [(&str, &str); 5] = [
     ("RELEASE_KEY", ""),
 ];
 
-/// `cargo build --release` for a chip, by whichever compiler can. To be run in a workspace of firmware; packages and
-/// features are the caller's.
+/// `cargo build --release` for a chip, with whichever compiler can. Run it in a workspace of firmware; the caller adds packages and
+/// features.
 ///
-/// What is built into one directory, [`target_dir`] mostly, shares what the workspaces have in common.
+/// Builds in one target directory, usually [`target_dir`], share what the workspaces have in common.
 pub fn cargo_build(chip: &str, target_dir: &Path) -> Result<Command> {
     let target = target(chip)?;
     let mut command = if has_upstream(target) {
@@ -46,7 +46,7 @@ pub fn cargo_build(chip: &str, target_dir: &Path) -> Result<Command> {
         command
     } else {
         return Err(format!(
-            "nothing here compiles for {target}: `rustup target add {target}`, or on Debian \
+            "no compiler here for {target}: `rustup target add {target}`, or on Debian \
              `apt-get install rustc-web cargo-web rust-web-src lld-22`"
         ));
     };
@@ -62,7 +62,7 @@ pub fn cargo_build(chip: &str, target_dir: &Path) -> Result<Command> {
 pub fn run(mut build: Command, what: &str) -> Result<()> {
     match build.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(format!("{what} cannot be compiled")),
+        Ok(_) => Err(format!("{what} does not compile")),
         Err(error) => Err(format!("the compiler cannot be started: {error}")),
     }
 }
@@ -72,10 +72,10 @@ pub fn built(chip: &str, package: &str, target_dir: &Path) -> Result<PathBuf> {
     Ok(target_dir.join(target(chip)?).join("release").join(package))
 }
 
-/// What `cargo --config` takes to keep the paths of this machine out of a firmware: that of the workspace, and that of the
-/// home directory, where cargo keeps sources and rustup compilers. It adds to the flags that the workspace has.
+/// A value for `cargo --config` that keeps the paths of this machine out of a firmware: the workspace's, and the home
+/// directory's, where cargo keeps sources and rustup compilers. It adds to the workspace's flags.
 pub fn remapped(chip: &str, workspace: &Path) -> Result<String> {
-    // The workspace may lie in the home directory: of two that fit the last one counts.
+    // The workspace may be in the home directory: of two that match, the last one counts.
     let home = env::home_dir().map(|home| remap(&home, "/home"));
     let flags: Vec<_> = home.into_iter().chain([remap(workspace, "/src")]).collect();
     let target = target(chip)?;
@@ -92,7 +92,7 @@ fn target(chip: &str) -> Result<&'static str> {
         "esp32c2" | "esp32c3" => Ok("riscv32imc-unknown-none-elf"),
         "esp32c5" | "esp32c6" | "esp32h2" => Ok("riscv32imac-unknown-none-elf"),
         _ => Err(format!(
-            "{chip} takes Espressif's own compiler, see docs/firmware.md"
+            "{chip} needs Espressif's own compiler, see docs/firmware.md"
         )),
     }
 }
@@ -140,7 +140,7 @@ fn linker_variable(target: &str) -> String {
     )
 }
 
-/// The program of this name in `PATH`.
+/// The program with this name in `PATH`.
 pub fn in_path(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)

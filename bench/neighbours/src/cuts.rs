@@ -5,19 +5,19 @@ use s3ota_sim::{Mix, Operation, Tear};
 /// An otadata record, which is all the bootloader reads of a sector.
 const RECORD: u32 = 32;
 
-/// What a record consists of.
+/// The unit of a record.
 const WORD: u32 = 4;
 
-/// What a chip programs at once: the mixes are of the page the record lies in.
+/// What a chip programs at once: mixes are of the record's page.
 const PAGE: u32 = 256;
 
-/// Mixes of old and new bits tried of each operation.
+/// How many mixes of old and new bits to try in each operation.
 const MIXES: u32 = 64;
 
-/// Moments tried behind the record.
+/// How many moments to try after the record.
 const BEHIND: u32 = 8;
 
-/// A moment, and what it leaves.
+/// A moment, and what it leaves behind.
 #[derive(Debug, Clone, Copy)]
 pub enum Cut {
     /// Bytes in order up to there, or a mix of bits.
@@ -57,7 +57,7 @@ pub fn moments(operation: &Operation, seed: u64) -> Vec<Cut> {
 }
 
 impl Cut {
-    /// Does as much of an operation to a flash as is done before this moment.
+    /// Applies as much of an operation to a flash as is done before this moment.
     pub fn apply(self, operation: &Operation, flash: &mut [u8]) {
         let word = |at: u32| {
             let start = (operation.range().start + at) as usize;

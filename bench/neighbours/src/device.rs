@@ -1,4 +1,4 @@
-//! The device: what lies on its flash, and how it comes up.
+//! The device: its flash, and how it starts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -9,34 +9,34 @@ use s3ota_sim::{Bootloader, Flash, Setup};
 
 use crate::libraries::{Firmware, Library, Refusal};
 
-/// Where otadata lies.
+/// The offset of otadata.
 pub const OTADATA: std::ops::Range<u32> = 0x9000..0xb000;
 
 /// Bytes of an app partition.
 const SLOT: u32 = 0x1_0000;
 
-/// Where `ota_0` lies; `ota_1` is behind it, a factory partition behind both.
+/// The offset of `ota_0`. `ota_1` is after it, and a factory partition after both.
 const SLOTS: u32 = 0x1_0000;
 
-/// Restarts a library may ask for before something runs.
+/// How many restarts a library may request before something runs.
 const RESTARTS: usize = 8;
 
 /// A firmware. Each has the version of its number and differs from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Release {
-    /// What a cable brought.
+    /// Flashed by cable.
     First,
-    /// What updates brought after it. The last of these is the old firmware.
+    /// Installed by updates after it. The last of these is the old firmware.
     Old(u8),
     /// One that was given up before.
     Rejected,
-    /// The new one, while it is installed, confirmed or given up power fails.
+    /// The new one. Power fails while it is installed, confirmed or given up.
     New,
     /// The one after it.
     Later,
 }
 
-/// A device but for its flash.
+/// A device without its flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Board {
     pub bootloader: Bootloader,
@@ -59,7 +59,7 @@ pub enum Step {
     Boot,
     /// Its firmware installs a release.
     Update(Release),
-    /// Its firmware is content with itself.
+    /// Its firmware confirms itself.
     Confirm,
     /// Its firmware gives itself up.
     Reject,
@@ -72,7 +72,7 @@ pub struct Running {
     at: u32,
 }
 
-/// Nothing does, or something that is no whole image.
+/// Nothing does, or something that is not a complete image.
 #[derive(Debug, Clone, Copy)]
 pub struct NothingRuns;
 
@@ -149,7 +149,7 @@ impl Board {
         }
     }
 
-    /// The flash as a cable leaves it.
+    /// A new device's flash.
     fn flash(&self) -> Flash {
         let mut csv = format!(
             "otadata, data, ota, {:#x}, 0x2000\n\
@@ -221,7 +221,7 @@ impl Device<'_> {
                 .find(|release| held.starts_with(release.image()))
                 .ok_or(NothingRuns)?;
             let running = Running { release, at };
-            // A firmware that cannot do this goes on; what comes of it shows later.
+            // A firmware that cannot do this continues; the result shows later.
             match self.ask(flash, running, |library, firmware| library.start(firmware)) {
                 Ok(true) => {}
                 _ => return Ok(running),
@@ -242,7 +242,7 @@ impl Device<'_> {
         })
     }
 
-    /// Has the firmware that runs ask its library for something. A library that panics refuses.
+    /// Lets the running firmware call its library. A panic counts as an error.
     fn ask<T>(
         &self,
         flash: &mut Flash,

@@ -1,8 +1,7 @@
 //! s3ota and its neighbours under the same power cuts, as a table.
 //!
-//! A device is brought to a state, its library is asked for something, and power fails before, inside and after each
-//! operation that changes otadata. Then: what does the bootloader boot, and can the library update again? The README
-//! says more.
+//! A device is brought to a state, its library does something, and power fails before, inside and after each operation that
+//! changes otadata. Then: what does the bootloader boot, and can the library update again? See the README.
 
 #[path = "../../../crates/s3ota-sim/tests/support/bucket.rs"]
 mod bucket;
@@ -30,7 +29,7 @@ fn main() -> io::Result<ExitCode> {
     // A library that panics is counted, not shown.
     panic::set_hook(Box::new(|_| {}));
     let outcomes = thread::scope(|scope| {
-        // The neighbours read the MMU's table, of which there is one; s3ota is told where it runs.
+        // The neighbours read the MMU's table, and there is only one; s3ota gets its partition as an argument.
         let s3ota = scope.spawn(|| run(&S3ota::new()));
         let neighbours = [
             run(&EspHalOta { mmu }),

@@ -1,5 +1,5 @@
-//! The table in which the chip's MMU keeps what part of flash a program runs from. Both neighbours look there for the
-//! running partition, at its address on the ESP32-C3; so a page of memory is mapped at that address.
+//! The MMU's table, which tells what part of flash a program runs from. Both neighbours read the running partition from it, at
+//! its address on the ESP32-C3; so a page of memory is mapped at that address.
 
 use std::ffi::c_void;
 use std::io;
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
-/// Where the ESP32-C3 has the table (`DR_REG_MMU_TABLE`).
+/// The table's address on the ESP32-C3 (`DR_REG_MMU_TABLE`).
 const TABLE: usize = 0x600c_5000;
 
-/// A page of the host, which is more than the table's 128 entries.
+/// A page of the host, larger than the table's 128 entries.
 const PAGE: usize = 4096;
 
-/// What an entry counts in.
+/// The unit of an entry.
 const ENTRY: u32 = 0x1_0000;
 
 /// The table.

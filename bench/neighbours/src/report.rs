@@ -50,7 +50,7 @@ pub fn print(outcomes: &[Outcome]) {
     }
 }
 
-/// A share in percent. What is not nothing is never shown as nothing.
+/// A share in percent. What is not zero is never shown as zero.
 fn share(part: usize, whole: usize) -> String {
     let percent = part as f64 / whole.max(1) as f64 * 100.0;
     match part {

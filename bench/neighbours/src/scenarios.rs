@@ -1,4 +1,4 @@
-//! What power fails in, on every board.
+//! The operations in which power fails, on every board.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -66,7 +66,7 @@ pub const SCENARIOS: [Scenario; 6] = [
     },
 ];
 
-/// How many cuts led to what.
+/// How many cuts led to which harm.
 #[derive(Debug, Clone, Default)]
 pub struct Count {
     pub cuts: usize,
@@ -78,14 +78,14 @@ pub struct Count {
     pub harmed: usize,
 }
 
-/// What came of a library.
+/// The results of a library.
 pub struct Outcome {
     pub library: &'static str,
     /// By scenario, on all boards.
     pub counts: [Count; SCENARIOS.len()],
-    /// What was seen, in words, and after how many cuts.
+    /// What was observed, in words, and after how many cuts.
     pub seen: BTreeMap<String, usize>,
-    /// What goes wrong though power holds, in words, and on how many boards. There, power is not cut.
+    /// What goes wrong without power cuts, in words, and on how many boards. There, power is not cut.
     pub without_cuts: BTreeMap<String, usize>,
 }
 

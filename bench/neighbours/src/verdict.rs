@@ -1,21 +1,21 @@
-//! What a power cut leads to.
+//! The result of a power cut.
 
 use s3ota_sim::Flash;
 
 use crate::device::{Device, NothingRuns, Release, Running};
 
-/// Restarts a firmware is watched for, and attempts it is given to update. s3ota gives a firmware three boots: both the
-/// new one and, were it taken for one on trial, the old one are through with theirs by then.
-const PATIENCE: usize = 10;
+/// How many restarts to watch a firmware for, and how many attempts to update it gets. s3ota gives a firmware three boots: by then
+/// the new one has used them up and, if it were considered on trial, the old one too.
+const RESTARTS: usize = 10;
 
 /// What became of a device.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    /// What runs, now or after some restarts, and should not.
+    /// What should not run, but does, now or after some restarts.
     pub wrong: Option<&'static str>,
-    /// The new firmware runs and was never confirmed, and does not give way to the old one.
+    /// The new firmware runs, was never confirmed, and is not rolled back.
     pub trial_lost: bool,
-    /// What came of the next update, where it did not work at once.
+    /// The result of the next update, if it did not work at once.
     pub refused: Option<String>,
     /// It did not work after restarts either.
     pub stuck: bool,
@@ -42,7 +42,7 @@ impl Promise {
     }
 }
 
-/// Judges a flash on which power has failed.
+/// Checks a flash after a power cut.
 pub fn judge(device: &Device<'_>, bytes: &[u8], promise: Promise) -> Verdict {
     let mut verdict = Verdict::default();
     verdict.restarts(device, bytes, promise);
@@ -72,7 +72,7 @@ impl Verdict {
     /// Restarts a firmware that never confirms itself.
     fn restarts(&mut self, device: &Device<'_>, bytes: &[u8], promise: Promise) {
         let mut flash = Flash::in_memory(bytes.to_vec());
-        let runs: Vec<_> = (0..PATIENCE).map(|_| device.boot(&mut flash)).collect();
+        let runs: Vec<_> = (0..RESTARTS).map(|_| device.boot(&mut flash)).collect();
         self.wrong = runs.iter().find_map(|running| promise.wrong(*running));
         let is_new = |running: &Result<Running, NothingRuns>| {
             running.is_ok_and(|running| running.release == Release::New)
@@ -86,10 +86,10 @@ impl Verdict {
         self.trial_lost = runs.last().is_some_and(is_new) && promise.on_trial && has_trial;
     }
 
-    /// Lets a firmware that is content with itself update, and gives it time.
+    /// Lets a firmware that confirms itself update, and gives it time.
     fn next_update(&mut self, device: &Device<'_>, bytes: &[u8]) {
         let mut flash = Flash::in_memory(bytes.to_vec());
-        for _ in 0..PATIENCE {
+        for _ in 0..RESTARTS {
             match update(device, &mut flash) {
                 Ok(()) => return,
                 Err(refusal) => drop(self.refused.get_or_insert(refusal)),
@@ -99,7 +99,7 @@ impl Verdict {
     }
 }
 
-/// Boots, confirms, updates, and looks whether the update stays.
+/// Boots, confirms, updates, and checks whether the update stays.
 fn update(device: &Device<'_>, flash: &mut Flash) -> Result<(), String> {
     let running = device.boot(flash).map_err(|_| "nothing boots")?;
     device.confirm(flash, running)?;

@@ -1,4 +1,4 @@
-//! Who may do what: the one key pair may do everything, everybody else may at most read.
+//! Permissions: the key pair may do everything, everyone else may at most read.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::Access;
 use crate::policy::Verdict;
 use crate::store::Store;
 
-/// In seconds: a week.
+/// The longest a pre-signed URL may be valid, in seconds: a week.
 const MAX_EXPIRES: u64 = 604_800;
 
-/// The one key pair there is.
+/// The only key pair.
 pub(crate) struct KeyPair {
     pub(crate) access_key: String,
     pub(crate) secret_key: SecretKey,
@@ -60,7 +60,7 @@ impl Gate {
             .policy(bucket)
             .map_or(Verdict::Silent, |policy| policy.verdict(action, &resource));
         match (verdict, action) {
-            // The owner can always take a policy back, as the root user can on S3.
+            // The owner can always remove a policy, like the root user on S3.
             (_, "s3:GetBucketPolicy" | "s3:PutBucketPolicy" | "s3:DeleteBucketPolicy") => signed,
             (Verdict::Deny, _) => false,
             _ if signed => true,
@@ -70,7 +70,7 @@ impl Gate {
         }
     }
 
-    /// Whether the bucket's public access block takes the effect from its public policy.
+    /// Whether the bucket's public access block overrides its public policy.
     fn restricts(&self, bucket: &str) -> bool {
         let block = self.store.public_access_block(bucket);
         matches!(block, Ok(Some(block)) if block.restrict_public_buckets)
@@ -102,7 +102,7 @@ impl S3Access for Gate {
     }
 }
 
-/// A pre-signed URL lives a week at most; whether it still does has been checked with its signature.
+/// A pre-signed URL is valid for at most a week. Whether it has expired has been checked with its signature.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>.
 fn check_expiry(uri: &Uri) -> S3Result<()> {
     let mut parameters = uri.query().unwrap_or_default().split('&');
@@ -120,7 +120,7 @@ fn check_expiry(uri: &Uri) -> S3Result<()> {
     Ok(())
 }
 
-/// The permission an operation needs.
+/// The permission that an operation needs.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>.
 fn action(operation: &str) -> &'static str {
     match operation {
@@ -145,7 +145,7 @@ fn action(operation: &str) -> &'static str {
         "DeleteBucketPolicy" => "s3:DeleteBucketPolicy",
         "GetPublicAccessBlock" => "s3:GetBucketPublicAccessBlock",
         "PutPublicAccessBlock" | "DeletePublicAccessBlock" => "s3:PutBucketPublicAccessBlock",
-        // DeleteObjects is judged key by key where it is done; the rest is not implemented.
+        // DeleteObjects checks each key itself; the rest is not implemented.
         _ => "",
     }
 }

@@ -1,8 +1,8 @@
-//! The certificate authority of one directory, and the server certificate it issues at each start.
+//! The certificate authority of a directory, and the server certificate that it issues at each start.
 //!
-//! The authority lives as long as its directory, so devices are told about it once. The server certificate is
-//! made anew at each start: its names follow the options, and it never expires under a running desk.
-//! Both keys are ECDSA P-256, which every client this project knows can verify (embedded-tls among them).
+//! The authority lives as long as its directory, so devices have to be told about it only once. Each start creates a new
+//! server certificate: its names follow the options, and it does not expire while a server runs. Both keys are ECDSA P-256,
+//! which every client of this project can verify, including embedded-tls.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -21,17 +21,18 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::DevServerError;
+use crate::error::file_error;
 
 const CERTIFICATE_FILE: &str = "ca.pem";
 const KEY_FILE: &str = "ca-key.pem";
 
-/// Long enough for any desk. The devices' clocks are often unset, so a short life would protect nobody.
+/// Long enough for any use. Devices' clocks are often unset, so a short life would protect nobody.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
 
 /// Apple's platforms refuse server certificates that live longer than 398 days.
 const SERVER_LIFE: Duration = Duration::days(397);
 
-/// A clock that is a little behind must not find a certificate from the future.
+/// To a clock that is a little slow, a certificate must not be from the future.
 const BACKDATED: Duration = Duration::days(1);
 
 /// A certificate authority kept in a directory.
@@ -43,7 +44,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Reads the authority of `dir`, or makes one.
+    /// Reads the authority of `dir`, or creates one.
     pub(crate) fn load_or_create(dir: &Path) -> Result<Authority, DevServerError> {
         let path = dir.join(CERTIFICATE_FILE);
         let key_path = dir.join(KEY_FILE);
@@ -105,8 +106,8 @@ impl Authority {
         let key = KeyPair::generate().map_err(certificate_error)?;
         let issuer = Issuer::new(authority_params(), &self.key);
         let certificate = params.signed_by(&key, &issuer).map_err(certificate_error)?;
-        // Leaf and authority together stay well under one TLS record (about 1.2 of 16 KiB): embedded-tls cannot
-        // put a handshake message together that is split over records.
+        // Both certificates together are well below one TLS record (about 1.2 of 16 KiB): embedded-tls cannot join a
+        // handshake message that is split over records.
         let chain = vec![certificate.der().clone(), self.der.clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
 
@@ -119,7 +120,7 @@ impl Authority {
     }
 }
 
-/// Whether `name` can stand in a certificate and in a `Host` header.
+/// Whether `name` is valid in a certificate and in a `Host` header.
 pub(crate) fn is_host_name(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok()
         || (name.len() <= 253
@@ -134,7 +135,7 @@ pub(crate) fn is_host_name(name: &str) -> bool {
             }))
 }
 
-/// The authority's name must not change: the certificate on disk is matched with its issuer by name and key.
+/// The authority's name must not change: clients match the certificate on disk with its issuer by name and key.
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -176,16 +177,11 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     options.open(path)?.write_all(text.as_bytes())
 }
 
-/// Writes a whole file or nothing, readable for everyone who may read the directory.
+/// Writes a file atomically, readable for everyone who can read the directory.
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
     fs::write(&part, bytes)?;
     fs::rename(&part, path)
-}
-
-fn file_error(path: &Path) -> impl FnOnce(io::Error) -> DevServerError {
-    let path = path.to_owned();
-    move |source| DevServerError::File { path, source }
 }
 
 fn certificate_error(error: impl std::fmt::Display) -> DevServerError {
@@ -255,8 +251,8 @@ mod tests {
     #[test]
     fn host_names_are_dns_names_or_addresses() {
         for good in [
-            "desk",
-            "desk.local",
+            "host",
+            "host.local",
             "192.168.1.7",
             "fe80::1",
             "a-b.example",
@@ -265,12 +261,12 @@ mod tests {
         }
         for bad in [
             "",
-            "desk:9443",
-            "https://desk",
+            "host:9443",
+            "https://host",
             "-a.b",
             "a..b",
             "a b",
-            "*.desk",
+            "*.host",
         ] {
             assert!(!is_host_name(bad), "{bad}");
         }

@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Bytes read from the disk at a time.
+/// Bytes to read from disk at a time.
 const CHUNK: usize = 64 * 1024;
 
 /// The next `remaining` bytes of a file.
@@ -20,7 +20,7 @@ pub(crate) struct FileBody {
 }
 
 impl FileBody {
-    /// `length` bytes of `file` from `start` on.
+    /// `length` bytes of `file` from `start`.
     pub(crate) fn new(mut file: File, start: u64, length: u64) -> io::Result<FileBody> {
         file.seek(SeekFrom::Start(start))?;
         Ok(FileBody {

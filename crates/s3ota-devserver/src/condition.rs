@@ -1,10 +1,10 @@
-//! Conditional requests (RFC 9110 section 13), reads and writes.
+//! Conditional reads and writes (RFC 9110 section 13).
 
 use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
 
 use crate::store::{Object, StoreError};
 
-/// Whether a read may go on.
+/// What the condition of a read leads to.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum ReadVerdict {
     Serve,
@@ -22,7 +22,7 @@ pub(crate) struct ReadCondition {
 }
 
 impl ReadCondition {
-    /// In the order of RFC 9110 section 13.2.2, which is S3's too: an entity tag outranks a date.
+    /// In the order of RFC 9110 section 13.2.2, which S3 follows: an entity tag takes precedence over a date.
     pub(crate) fn check(&self, object: &Object) -> ReadVerdict {
         let etag = object.etag();
         let holds = match (&self.if_match, &self.if_unmodified_since) {
@@ -48,8 +48,8 @@ impl ReadCondition {
     }
 }
 
-/// Whether a range may be served: the value of `If-Range` names the object as it is now (RFC 9110 section 13.1.5).
-/// S3 does this right, although its API reference does not name the header.
+/// Whether a range may be served: the value of `If-Range` matches the current object (RFC 9110 section 13.1.5). S3
+/// implements this, although its API reference does not mention the header.
 pub(crate) fn if_range_holds(value: &str, object: &Object) -> bool {
     if value.starts_with('"') || value.starts_with("W/") {
         return ETag::parse_http_header(value.as_bytes())

@@ -1,27 +1,27 @@
-//! Why a server could not start.
+//! Why a server cannot start.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Why a [`DevServer`](crate::DevServer) could not start.
+/// Why a [`DevServer`](crate::DevServer) cannot start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DevServerError {
     /// The address cannot be listened on.
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It would listen beyond this machine with the default secret, which everyone knows.
+    /// It would listen beyond this machine with the default secret, which is public.
     KnownSecret {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
     },
-    /// Another server runs on the same directory.
+    /// Another server uses the same directory.
     DirectoryInUse {
         /// The directory.
         dir: PathBuf,
@@ -30,22 +30,22 @@ pub enum DevServerError {
     File {
         /// Which one.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file that this server wrote is not what it wrote.
+    /// One of the server's files is damaged.
     Damaged {
         /// Which one.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The private key of the certificate authority is gone, its certificate is there.
+    /// The certificate authority's private key is missing, but its certificate is there.
     AuthorityKeyMissing {
         /// Where the key should be.
         path: PathBuf,
     },
-    /// The certificate of the authority does not belong to its key.
+    /// The certificate authority's certificate does not match its key.
     AuthorityMismatch {
         /// The certificate.
         path: PathBuf,
@@ -55,11 +55,19 @@ pub enum DevServerError {
         /// The name.
         name: String,
     },
-    /// No certificate could be made.
+    /// The server's certificate cannot be created.
     Certificate {
-        /// What the maker of certificates or the TLS library said.
+        /// The error of rcgen or rustls.
         reason: String,
     },
+}
+
+/// Turns an error of the file system into one about `path`.
+pub(crate) fn file_error(path: &Path) -> impl Fn(io::Error) -> DevServerError {
+    move |source| DevServerError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 impl fmt::Display for DevServerError {
@@ -68,19 +76,19 @@ impl fmt::Display for DevServerError {
             Self::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
-                    "{address} is already in use: stop the other server or choose another port (0 takes any)"
+                    "{address} is already in use: stop the other server or choose another port (0 means any)"
                 )
             }
             Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::KnownSecret { address } => write!(
                 f,
-                "{address} is reached from other machines, and the secret key is the default that everyone knows: \
-                 choose one of your own, or listen on 127.0.0.1"
+                "{address} can be reached from other machines, and the secret key is the default, which is public: \
+                 choose your own, or listen on 127.0.0.1"
             ),
             Self::DirectoryInUse { dir } => {
                 write!(
                     f,
-                    "another development server runs on {}: stop it or choose another directory",
+                    "another development server uses {}: stop it or choose another directory",
                     dir.display()
                 )
             }
@@ -88,19 +96,19 @@ impl fmt::Display for DevServerError {
             Self::Damaged { path, reason } => {
                 write!(
                     f,
-                    "{} is damaged ({reason}): restore it, or delete it to go on without it",
+                    "{} is damaged ({reason}): restore it, or delete it to continue without it",
                     path.display()
                 )
             }
             Self::AuthorityKeyMissing { path } => write!(
                 f,
                 "{} is missing: restore it, or delete the certificate next to it to get a new authority, \
-                 which every device must then be given",
+                 which every device must then trust",
                 path.display()
             ),
             Self::AuthorityMismatch { path } => write!(
                 f,
-                "{} does not belong to the private key next to it: restore it, or delete it to get a new one \
+                "{} does not match the private key next to it: restore it, or delete it to get a new one \
                  for that key",
                 path.display()
             ),
@@ -108,7 +116,7 @@ impl fmt::Display for DevServerError {
                 write!(f, "{name:?} is neither a DNS name nor an IP address")
             }
             Self::Certificate { reason } => {
-                write!(f, "no server certificate could be made: {reason}")
+                write!(f, "the server's certificate cannot be created: {reason}")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Host names: which ones the certificate covers, and which bucket a `Host` header names.
+//! Host names: which of them the certificate covers, and which bucket a `Host` header names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -8,11 +8,11 @@ use s3s::host::{S3Host, VirtualHost};
 use crate::authority::is_host_name;
 use crate::{DevServerError, Options};
 
-/// By this address a program in QEMU's user-mode network reaches the machine QEMU runs on.
+/// The address of the machine that QEMU runs on, in its user-mode network.
 /// Source: QEMU manual, "Using the user mode network stack".
 const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-/// The names under which a server can be reached.
+/// The names of a server.
 pub(crate) struct HostNames {
     /// Endpoint names: `https://<name>/<bucket>/<key>` and `https://<bucket>.<name>/<key>`. Longest first.
     domains: Vec<String>,
@@ -52,8 +52,8 @@ impl HostNames {
         Ok(HostNames { domains, addresses })
     }
 
-    /// Everything the certificate must cover. Strict clients (webpki, OpenSSL) refuse a wildcard right under a single
-    /// label, so `bucket.localhost` reaches only lenient ones; `bucket.s3.localhost` is for all.
+    /// Everything that the certificate must cover. Strict clients (webpki, OpenSSL) refuse a wildcard directly below a single
+    /// label, so `bucket.localhost` works only with lenient ones; `bucket.s3.localhost` works with all.
     pub(crate) fn certificate_names(&self) -> Vec<String> {
         let addresses = self.addresses.iter().map(IpAddr::to_string);
         self.domains
@@ -94,10 +94,10 @@ impl S3Host for HostNames {
     }
 }
 
-/// The address of this machine in its network: the one packets would leave from. None is sent.
+/// This machine's address in its network: the one that packets would be sent from. None is sent.
 fn network_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address of the documentation range (RFC 5737): any that is not local does.
+    // An address in the documentation range (RFC 5737): any that is not local will do.
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
@@ -115,8 +115,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_what_stands_before_a_known_name() {
-        let names = names(&["desk.example"]);
+    fn a_bucket_is_what_comes_before_a_known_name() {
+        let names = names(&["host.example"]);
         for (host, bucket) in [
             ("localhost:9443", None),
             ("s3.localhost", None),
@@ -124,9 +124,9 @@ mod tests {
             ("firmware.localhost:9443", Some("firmware")),
             ("firmware.s3.localhost:9443", Some("firmware")),
             ("firmware.s3.us-east-1.localhost", Some("firmware")),
-            ("desk.example:9443", None),
-            ("firmware.desk.example:9443", Some("firmware")),
-            ("Firmware.Desk.Example", Some("Firmware")),
+            ("host.example:9443", None),
+            ("firmware.host.example:9443", Some("firmware")),
+            ("Firmware.Host.Example", Some("Firmware")),
             ("elsewhere.example", None),
             ("notlocalhost", None),
         ] {
@@ -135,8 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_covers_desk_network_and_emulator() {
-        let covered = names(&["192.168.1.7", "desk.example"]).certificate_names();
+    fn the_certificate_covers_host_network_and_emulator() {
+        let covered = names(&["192.168.1.7", "host.example"]).certificate_names();
         for name in [
             "localhost",
             "127.0.0.1",
@@ -147,15 +147,15 @@ mod tests {
         ] {
             assert!(covered.iter().any(|it| it == name), "{name}");
         }
-        for name in ["192.168.1.7", "desk.example", "*.desk.example"] {
+        for name in ["192.168.1.7", "host.example", "*.host.example"] {
             assert!(covered.iter().any(|it| it == name), "{name}");
         }
     }
 
     #[test]
-    fn a_name_that_is_none_is_refused() {
+    fn a_malformed_name_is_refused() {
         let options = Options {
-            host_names: vec!["https://desk".to_owned()],
+            host_names: vec!["https://host".to_owned()],
             ..Options::default()
         };
         assert!(matches!(

@@ -1,8 +1,8 @@
 //! An S3 server over HTTPS for development and tests.
 //!
-//! It keeps buckets in a directory, speaks enough of S3 for the AWS SDKs and the `aws` command, and serves it with
-//! a certificate from a certificate authority of its own, so that a device can be tried against "S3" on a desk,
-//! offline, with the same TLS checks as in the field.
+//! It keeps buckets in a directory and implements enough of S3 for the AWS SDKs and the `aws` command. Its certificate
+//! comes from a certificate authority of its own. So you can test a device against "S3" offline, with the same TLS checks
+//! as in the field.
 //!
 //! ```
 //! use s3ota_devserver::{DevServer, Options};
@@ -25,20 +25,20 @@
 //! | Objects | put, get, head, copy, delete one or many, list (v1, v2: prefix, delimiter, pages) |
 //! | Multipart uploads | create, list, upload and copy parts, list parts, complete, abort |
 //! | Conditions | `If-Match`, `If-None-Match`, `If-(Un)Modified-Since`, `If-Range`; on writes `If-None-Match: *`, `If-Match` |
-//! | Ranges | one range; `206`, `416`; a range that makes no sense is ignored, as on S3 |
-//! | Signatures | SigV4 in the header or the query (pre-signed, really expiring), chunked and trailing checksums; SigV2, with which `aws s3 presign` signs for other endpoints than Amazon's |
+//! | Ranges | one range; `206`, `416`; an invalid range is ignored, as on S3 |
+//! | Signatures | SigV4 in the header or the query (pre-signed, and expiring), chunked and trailing checksums; SigV2, which `aws s3 presign` uses for endpoints other than Amazon's |
 //! | Addresses | `https://localhost:9443/bucket/key` and `https://bucket.s3.localhost:9443/key` |
-//! | Anonymous reads | [`Access::PublicRead`], or what a bucket policy opens ([`Access::Policy`]) |
+//! | Anonymous reads | everything ([`Access::PublicRead`]), or what a bucket policy allows ([`Access::Policy`]) |
 //!
-//! # What it does not
+//! # What it does not do
 //!
-//! - ACLs, versions, tags, encryption, lifecycle, replication: `501 NotImplemented`, or ignored where S3 sends them
-//!   along with an upload.
-//! - Policies with `Condition`, `NotAction`, `NotPrincipal` or `NotResource` are refused, not misread.
-//! - Anonymous writes: never, whatever a policy says.
+//! - ACLs, versions, tags, encryption, lifecycle and replication are `501 NotImplemented`, or ignored if they come with an
+//!   upload.
+//! - Policies with `Condition`, `NotAction`, `NotPrincipal` or `NotResource` are refused rather than misread.
+//! - Anonymous writes are refused, whatever a policy says.
 //! - The region in a signature is not checked, so any `AWS_REGION` works.
 //! - Unfinished multipart uploads end with the server.
-//! - It is no place for data you cannot lose: files are swapped atomically but not flushed to the disk.
+//! - Do not keep data in it that you cannot lose: files are replaced atomically, but not flushed to disk.
 
 mod access;
 mod authority;

@@ -1,4 +1,4 @@
-//! One page of a bucket's list: prefix, delimiter, where to go on.
+//! One page of a bucket's listing: prefix, delimiter, where to continue.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,9 +10,9 @@ use crate::store::Object;
 #[derive(Default)]
 pub(crate) struct Query {
     pub(crate) prefix: String,
-    /// Keys that share what lies between the prefix and this are listed as one common prefix.
+    /// Keys that are the same from the prefix up to this are listed as one common prefix.
     pub(crate) delimiter: Option<String>,
-    /// List what comes after this key or common prefix.
+    /// List only what comes after this key or common prefix.
     pub(crate) after: String,
     pub(crate) max_keys: usize,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Query {
 pub(crate) struct Page {
     pub(crate) objects: Vec<Arc<Object>>,
     pub(crate) common_prefixes: Vec<String>,
-    /// The last key or common prefix of this page, if there is more after it.
+    /// The last key or common prefix of this page, if more follow.
     pub(crate) next: Option<String>,
 }
 

@@ -1,7 +1,7 @@
-//! A layer around the S3 service that smooths its HTTP and tells what was asked and answered.
+//! A layer around the S3 service that corrects its HTTP and reports requests.
 //!
-//! It wraps any hyper service with the S3 service's types, and is one itself. Other layers (faults for tests) fit
-//! in the same way.
+//! It wraps any hyper service with the S3 service's types, and is one itself. Other layers (faults for tests) fit in the
+//! same way.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ use hyper::{Request, Response};
 use s3s::{Body, HttpError};
 use tokio::sync::broadcast;
 
-/// One request and how it was answered. The query is left out: in a pre-signed URL it is a secret.
+/// A request and its response. Without the query: in a pre-signed URL it is a secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RequestRecord {
-    /// Where the client sits. The same address and port is the same connection.
+    /// The client's address. The same address and port are the same connection.
     pub peer: SocketAddr,
     /// `GET`, `PUT`…
     pub method: String,
@@ -34,17 +34,17 @@ pub struct RequestRecord {
     pub range: Option<String>,
     /// The `User-Agent` header.
     pub user_agent: Option<String>,
-    /// Whether the request carried a signature, valid or not, in a header or in the URL.
+    /// Whether the request had a signature, valid or not, in a header or in the URL.
     pub signed: bool,
-    /// HTTP status of the answer.
+    /// The response's HTTP status.
     pub status: u16,
-    /// Bytes of the answer's body that were handed to the connection: fewer than its length if the client left.
+    /// Bytes of the response's body that were passed to the connection: fewer than its length if the client disconnected.
     pub bytes: u64,
-    /// From the request's head to the end of the answer's body.
+    /// From the request's head to the end of the response's body.
     pub duration: Duration,
 }
 
-/// A service whose requests are told to an audience.
+/// A service whose requests are reported.
 #[derive(Clone)]
 pub(crate) struct Observed<S> {
     pub(crate) inner: S,
@@ -65,7 +65,7 @@ where
         let started = Instant::now();
         let record = self.record(&request);
         let audience = self.audience.clone();
-        ignore_senseless_range(request.headers_mut());
+        ignore_invalid_range(request.headers_mut());
         let response = self.inner.call(request);
         Box::pin(async move {
             let mut response = response.await?;
@@ -87,7 +87,7 @@ impl<S> Observed<S> {
     fn record(&self, request: &Request<Incoming>) -> RequestRecord {
         let header =
             |name: HeaderName| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
-        // Of version 4 or 2 of the signature.
+        // Of either version of the signature, 4 or 2.
         let in_query = request
             .uri()
             .query()
@@ -107,9 +107,9 @@ impl<S> Observed<S> {
     }
 }
 
-/// S3 ignores a `Range` it cannot read (`bytes=9-3`, several ranges) and serves the whole; the S3 service refuses it.
-/// A signed header cannot be taken out without breaking the signature, so a signed request keeps it.
-fn ignore_senseless_range(headers: &mut HeaderMap) {
+/// S3 ignores a `Range` that it cannot parse (`bytes=9-3`, several ranges) and serves the whole object; the S3 service
+/// refuses it. To remove a signed header would break the signature, so a signed request keeps it.
+fn ignore_invalid_range(headers: &mut HeaderMap) {
     let readable = |value: &HeaderValue| {
         value
             .to_str()
@@ -128,7 +128,7 @@ fn request_id() -> HeaderValue {
     HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"))
 }
 
-/// A body that counts what leaves it, and tells when it is done or given up.
+/// A body that counts its bytes, and reports when it is complete or dropped.
 pub(crate) struct ObservedBody {
     inner: Body,
     record: RequestRecord,
@@ -172,7 +172,7 @@ impl Drop for ObservedBody {
             ..
         } = &self.record;
         tracing::debug!(%method, %path, status, bytes, "request");
-        // Nobody listening is no error.
+        // Without a listener this fails, which does not matter.
         let _ = self.audience.send(self.record.clone());
     }
 }

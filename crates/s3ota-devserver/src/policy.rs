@@ -1,7 +1,6 @@
-//! Bucket policies: the part of the policy language that opens objects to the public, or closes them.
+//! Bucket policies: the part of the policy language that allows or denies public access to objects.
 //!
-//! What is not understood is refused when the policy is put: a condition that is silently left out would open more
-//! than its author meant.
+//! What is not supported is refused when the policy is put: to ignore a condition would allow more than its author meant.
 //! Language: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
 
 use std::fmt;
@@ -15,7 +14,7 @@ pub(crate) struct Policy {
     statements: Vec<Statement>,
 }
 
-/// The guard that S3 puts before public policies and ACLs, on every new bucket. Here a bucket starts without it.
+/// The settings by which S3 blocks public policies and ACLs, on by default for new buckets there, and off here.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
@@ -24,15 +23,15 @@ pub(crate) struct PublicAccessBlock {
     pub(crate) ignore_public_acls: bool,
     /// No public policy can be put.
     pub(crate) block_public_policy: bool,
-    /// A public policy that is there opens nothing.
+    /// An existing public policy allows nothing.
     pub(crate) restrict_public_buckets: bool,
 }
 
-/// What a policy says about a request.
+/// A policy's verdict on a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
     Allow,
-    /// Outranks every `Allow`.
+    /// Overrides every `Allow`.
     Deny,
     Silent,
 }
@@ -42,7 +41,7 @@ pub(crate) enum Verdict {
 pub(crate) enum PolicyError {
     /// S3 refuses it too.
     Malformed(String),
-    /// S3 takes it, this server cannot judge by it.
+    /// S3 accepts it, but this server does not support it.
     Unsupported(&'static str),
 }
 
@@ -53,7 +52,7 @@ impl fmt::Display for PolicyError {
             PolicyError::Unsupported(element) => {
                 write!(
                     f,
-                    "the development server does not evaluate {element} in a policy"
+                    "the development server does not support {element} in a policy"
                 )
             }
         }
@@ -85,7 +84,7 @@ impl Policy {
         Ok(Policy { statements })
     }
 
-    /// What the policy says about `action` ("s3:GetObject") by anybody on `resource` ("arn:aws:s3:::bucket/key").
+    /// The policy's verdict on `action` ("s3:GetObject") by anyone on `resource` ("arn:aws:s3:::bucket/key").
     pub(crate) fn verdict(&self, action: &str, resource: &str) -> Verdict {
         let mut verdict = Verdict::Silent;
         for statement in self
@@ -101,7 +100,7 @@ impl Policy {
         verdict
     }
 
-    /// Whether it grants anything to everybody.
+    /// Whether it allows anything to everyone.
     pub(crate) fn is_public(&self) -> bool {
         self.statements.iter().any(|statement| {
             statement.effect == Effect::Allow && statement.principal.is_everybody()
@@ -156,7 +155,7 @@ impl Default for Principal {
 }
 
 impl Principal {
-    /// `"*"` or `{"AWS": "*"}`. Anybody else is an account this server does not know, and matches nobody.
+    /// `"*"` or `{"AWS": "*"}`. Any other principal is an account that this server does not know, and matches nobody.
     fn is_everybody(&self) -> bool {
         match self {
             Principal::Name(name) => name == "*",
@@ -242,7 +241,7 @@ impl Statement {
         if !self.resource.iter().all(is_own) {
             return malformed("Policy has invalid resource");
         }
-        // The classic mistake: s3:GetObject on the bucket itself opens nothing.
+        // The classic mistake: s3:GetObject on the bucket itself allows nothing.
         let on_objects = self
             .resource
             .iter()
@@ -272,10 +271,10 @@ fn is_object_action(action: &str) -> bool {
     ["s3:getobject", "s3:putobject", "s3:deleteobject"].contains(&&*action.to_ascii_lowercase())
 }
 
-/// `*` stands for any bytes, slashes too, `?` for one.
+/// `*` matches any bytes, including slashes; `?` matches one.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut from) = (0, 0);
-    // The last star, and where in the text what follows it is being tried.
+    // The last star, and the position in the text at which its rest is being tried.
     let mut star: Option<(usize, usize)> = None;
     while from < text.len() {
         match pattern.get(at) {

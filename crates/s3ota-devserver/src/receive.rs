@@ -1,9 +1,10 @@
-//! Taking in the bytes of an upload: to a file, and through every digest somebody declared.
+//! Receives the bytes of an upload, into a file and through every digest that the client declared.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 
+use base16ct::lower::encode_string as hex;
 use http_body::Body as _;
 use hyper::HeaderMap;
 use s3s::checksum::ChecksumHasher;
@@ -13,26 +14,26 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Result, TrailingHeaders, s3_error};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use crate::store::{Checksums, hex};
+use crate::store::Checksums;
 
-/// Uploaded bytes that no object is made of yet.
+/// Uploaded bytes that are not an object yet.
 pub(crate) struct Received {
     pub(crate) file: NamedTempFile,
     pub(crate) size: u64,
     /// MD5 of the bytes.
     pub(crate) md5: [u8; 16],
-    /// Hexadecimal MD5: the ETag of an object uploaded at once.
+    /// The MD5 in hex: the ETag of an object that is uploaded at once.
     pub(crate) etag: String,
     pub(crate) checksums: Checksums,
 }
 
-/// What the uploader says about the bytes it sends. It is checked, not believed.
+/// What the client declares about the bytes it sends.
 #[derive(Default)]
 pub(crate) struct Declared {
-    /// `Content-MD5`, base64.
+    /// `Content-MD5`, in base64.
     pub(crate) md5: Option<String>,
     pub(crate) checksums: Checksums,
-    /// The algorithm of a checksum that comes after the bytes.
+    /// The algorithm of a checksum that follows the bytes.
     pub(crate) algorithm: Option<ChecksumAlgorithm>,
     pub(crate) trailers: Option<TrailingHeaders>,
 }
@@ -72,7 +73,7 @@ pub(crate) async fn receive(
 }
 
 impl Declared {
-    /// Computes what was declared.
+    /// A hasher for what was declared.
     pub(crate) fn hasher(&self) -> ChecksumHasher {
         let mut hasher = ChecksumHasher::default();
         let declared = &self.checksums;

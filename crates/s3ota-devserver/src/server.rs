@@ -17,22 +17,23 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Gate, KeyPair};
 use crate::authority::Authority;
+use crate::error::file_error;
 use crate::host::HostNames;
 use crate::observe::{Observed, RequestRecord};
 use crate::operations::Operations;
 use crate::store::{self, Store};
 use crate::{DevServerError, Options};
 
-/// A client that takes longer for its handshake is gone.
+/// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection may be idle this long between two requests.
+/// How long a connection may be idle between two requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long [`DevServer::stop`] waits for answers being sent.
+/// How long [`DevServer::stop`] waits for responses that are being sent.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many records a slow reader of [`DevServer::requests`] may lag behind.
+/// How many records a reader of [`DevServer::requests`] may lag behind.
 const RECORDS_KEPT: usize = 1024;
 
 /// A running S3 server. It runs until it is stopped or dropped.
@@ -44,7 +45,7 @@ pub struct DevServer {
     requests: broadcast::Sender<RequestRecord>,
     stopping: watch::Sender<bool>,
     task: JoinHandle<()>,
-    // Declared last, so dropped last: first the lock goes, then the directory if it is a temporary one.
+    // Declared last, so dropped last: first the lock, then the directory if it is temporary.
     _lock: File,
     _temporary: Option<TempDir>,
 }
@@ -54,8 +55,8 @@ impl DevServer {
     ///
     /// # Errors
     ///
-    /// The address is taken, or beyond this machine with the default secret; another server runs on the directory, a file
-    /// in it cannot be used, or a host name is none: see [`DevServerError`].
+    /// The address is in use, or it is beyond this machine and the secret is the default; another server uses the directory,
+    /// a file in it cannot be used, or a host name is not valid: see [`DevServerError`].
     ///
     /// # Panics
     ///
@@ -106,8 +107,8 @@ impl DevServer {
         })
     }
 
-    /// The URL for `--endpoint-url`: `https://localhost:<port>`, or the address listened on if that is one of the
-    /// network. Buckets are under `<url>/<bucket>/<key>`.
+    /// The URL for `--endpoint-url`: `https://localhost:<port>`, or the address listened on if it is one of the network.
+    /// Objects are at `<url>/<bucket>/<key>`.
     pub fn endpoint_url(&self) -> String {
         let ip = self.local_addr.ip();
         let port = self.local_addr.port();
@@ -118,45 +119,46 @@ impl DevServer {
         }
     }
 
-    /// The address listened on, with the port that was taken.
+    /// The address listened on, with the actual port.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The DNS names, wildcards and IP addresses the server's certificate covers.
+    /// The DNS names, wildcards and IP addresses that the server's certificate covers.
     pub fn certificate_names(&self) -> &[String] {
         &self.certificate_names
     }
 
-    /// The certificate of the local authority, PEM.
+    /// The local authority's certificate in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.authority.pem
     }
 
-    /// The same in a file of [`dir`](Self::dir), for `AWS_CA_BUNDLE` or `curl --cacert`.
+    /// The same as a file in [`dir`](Self::dir), for `AWS_CA_BUNDLE` or `curl --cacert`.
     pub fn ca_path(&self) -> &Path {
         &self.authority.path
     }
 
-    /// The same as DER, for devices.
+    /// The same in DER, for devices.
     pub fn ca_der(&self) -> &[u8] {
         &self.authority.der
     }
 
-    /// Where buckets and the authority are kept.
+    /// The directory with the buckets and the authority.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Every request answered from now on, when its answer has been handed to the connection.
-    /// A reader that lags more than 1,024 records behind loses the oldest.
+    /// Every request from now on, reported when its response has been passed to the connection. A reader that lags more than
+    /// 1,024 records behind loses the oldest.
     pub fn requests(&self) -> broadcast::Receiver<RequestRecord> {
         self.requests.subscribe()
     }
 
-    /// Stops: no new connections; answers being sent may finish within two seconds. A temporary directory is removed.
+    /// Stops the server: it accepts no new connections, and responses may complete within two seconds. A temporary directory
+    /// is removed.
     pub async fn stop(mut self) {
-        // Nobody listening means that the task has ended already.
+        // This fails if the task has already ended.
         let _ = self.stopping.send(true);
         let _ = (&mut self.task).await;
     }
@@ -180,21 +182,14 @@ impl Drop for DevServer {
 fn open_dir(dir: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), DevServerError> {
     match dir {
         Some(dir) => {
-            let file_error = |source| DevServerError::File {
-                path: dir.to_owned(),
-                source,
-            };
-            fs::create_dir_all(dir).map_err(file_error)?;
-            Ok((dir.canonicalize().map_err(file_error)?, None))
+            fs::create_dir_all(dir).map_err(file_error(dir))?;
+            Ok((dir.canonicalize().map_err(file_error(dir))?, None))
         }
         None => {
             let temporary = tempfile::Builder::new()
                 .prefix("s3ota-devserver-")
                 .tempdir()
-                .map_err(|source| DevServerError::File {
-                    path: std::env::temp_dir(),
-                    source,
-                })?;
+                .map_err(file_error(&std::env::temp_dir()))?;
             Ok((temporary.path().to_owned(), Some(temporary)))
         }
     }
@@ -216,7 +211,7 @@ fn service(options: &Options, store: Arc<Store>, host_names: HostNames) -> S3Ser
     builder.build()
 }
 
-/// What every connection needs.
+/// What each connection needs.
 #[derive(Clone)]
 struct Connections {
     tls: TlsAcceptor,
@@ -236,7 +231,7 @@ impl Connections {
                         tasks.spawn(self.clone().serve_one(stream, peer));
                     }
                     Err(error) => {
-                        // Out of file descriptors, most likely: others may end meanwhile.
+                        // Most likely there are no file descriptors left. Others may be closed meanwhile.
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }

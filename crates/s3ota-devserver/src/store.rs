@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! <dir>/lock                                      held while a server runs
-//! <dir>/buckets/<bucket>/bucket.json              when it was made, its policy
-//! <dir>/buckets/<bucket>/objects/<sha256>.json    one record an object: key, headers, ETag, name of its data file
+//! <dir>/buckets/<bucket>/bucket.json              when it was created, its policy
+//! <dir>/buckets/<bucket>/objects/<sha256>.json    one record per object: key, headers, ETag, name of its data file
 //! <dir>/buckets/<bucket>/data/<random>            the bytes of one version of one object, never changed
 //! ```
 //!
-//! A record's file is named after the SHA-256 of its key, so no key can lead out of the directory, be too long for
-//! the file system, or meet another one that differs only in case. An object changes by renaming a new record over
-//! the old one: a reader sees the old bytes with the old headers or the new with the new. Data files that no record
-//! names (a crash, an unfinished upload) are removed at the next start.
+//! A record's file is named after the SHA-256 of its key. So no key can escape the directory, be too long for the file
+//! system, or collide with one that differs only in case. An object changes when a new record is renamed over the old
+//! one: a reader sees the old bytes with the old headers, or the new ones with the new. Data files that no record names
+//! (after a crash or an unfinished upload) are removed at the next start.
 //!
-//! All records are held in memory too; files changed behind a running server's back are not seen.
+//! All records are kept in memory, too. Do not change files while a server runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base16ct::lower::encode_string as hex;
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Sha256};
 use s3s::dto::{Checksum, ETag, Timestamp};
@@ -30,13 +31,14 @@ use time::OffsetDateTime;
 
 use crate::DevServerError;
 use crate::condition::WriteCondition;
+use crate::error::file_error;
 use crate::listing::{Page, Query};
 use crate::policy::{Policy, PublicAccessBlock};
 use crate::receive::Received;
 
 const BUCKET_RECORD: &str = "bucket.json";
 
-/// Prefix of files that are being written.
+/// The prefix of files that are being written.
 const PART_PREFIX: &str = ".part-";
 
 /// The buckets of one directory.
@@ -45,7 +47,7 @@ pub(crate) struct Store {
     buckets: Mutex<BTreeMap<String, Bucket>>,
 }
 
-/// Why an operation on the store was refused.
+/// Why the store refuses an operation.
 #[derive(Debug)]
 pub(crate) enum StoreError {
     BucketExists,
@@ -78,7 +80,7 @@ struct BucketRecord {
     public_access_block: Option<PublicAccessBlock>,
 }
 
-/// What is known about an object besides its bytes.
+/// An object's metadata.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Object {
     pub(crate) key: String,
@@ -86,13 +88,13 @@ pub(crate) struct Object {
     pub(crate) size: u64,
     /// Without the quotes.
     pub(crate) etag: String,
-    /// Unix time in seconds: S3 keeps no fractions.
+    /// Unix time in seconds: S3 has no fractions.
     last_modified: i64,
     #[serde(default, skip_serializing_if = "Checksums::is_empty")]
     pub(crate) checksums: Checksums,
     #[serde(flatten)]
     pub(crate) headers: Headers,
-    /// Name of the file with the bytes.
+    /// The name of the file with the bytes.
     data: String,
 }
 
@@ -106,7 +108,7 @@ impl Object {
     }
 }
 
-/// The headers an object was put with and is served with.
+/// The headers that an object is stored and served with.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Headers {
@@ -126,7 +128,7 @@ pub(crate) struct Headers {
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
-/// Base64 checksums over a whole object, as its uploader chose them.
+/// Checksums of a whole object, in base64, by the algorithms that its uploader chose.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct Checksums {
@@ -167,13 +169,13 @@ impl Checksums {
 }
 
 impl Store {
-    /// Opens the store in `root`, removing what an earlier run left half-done.
+    /// Opens the store in `root`, and removes what an earlier run left unfinished.
     pub(crate) fn open(root: &Path) -> Result<Store, DevServerError> {
         let root = root.join("buckets");
         fs::create_dir_all(&root).map_err(file_error(&root))?;
         let mut buckets = BTreeMap::new();
         for path in entries(&root)? {
-            // Without a record it is a bucket that was never quite made, or none of ours.
+            // Without a record it is a bucket whose creation was interrupted, or not one of ours.
             if let Some(name) = file_name(&path).filter(|_| path.join(BUCKET_RECORD).is_file()) {
                 buckets.insert(name.to_owned(), Bucket::open(&path)?);
             }
@@ -220,7 +222,7 @@ impl Store {
         Ok(())
     }
 
-    /// Names of all buckets and when they were made, in order.
+    /// Names and creation times of all buckets, in order.
     pub(crate) fn list_buckets(&self) -> Vec<(String, Timestamp)> {
         self.buckets()
             .iter()
@@ -236,7 +238,7 @@ impl Store {
         self.buckets().get(bucket)?.policy.clone()
     }
 
-    /// The policy as it was put, byte for byte.
+    /// The policy, byte for byte as it was put.
     pub(crate) fn policy_text(&self, bucket: &str) -> Result<Option<String>, StoreError> {
         let buckets = self.buckets();
         Ok(buckets
@@ -306,13 +308,13 @@ impl Store {
             .ok_or(StoreError::NoSuchKey)
     }
 
-    /// An object and its bytes, which stay readable (on Unix) when the object is replaced meanwhile.
+    /// An object and its bytes, which (on Unix) remain readable if the object is replaced meanwhile.
     pub(crate) fn open_object(
         &self,
         bucket: &str,
         key: &str,
     ) -> Result<(Arc<Object>, File), StoreError> {
-        // The lock is held while the file is opened, so that no writer removes it in between.
+        // The lock is held until the file is open, so no writer can remove it in between.
         let buckets = self.buckets();
         let object = buckets
             .get(bucket)
@@ -324,7 +326,7 @@ impl Store {
         Ok((Arc::clone(object), file))
     }
 
-    /// An empty data file for a version to come. Dropping it removes it.
+    /// An empty data file for a new version. It is removed when it is dropped.
     pub(crate) fn new_data(&self, bucket: &str) -> Result<NamedTempFile, StoreError> {
         if !self.bucket_exists(bucket) {
             return Err(StoreError::NoSuchBucket);
@@ -335,7 +337,7 @@ impl Store {
             .tempfile_in(self.root.join(bucket).join("data"))?)
     }
 
-    /// Makes received bytes the object `key`, if `condition` holds. Nobody can come in between.
+    /// Turns received bytes into the object `key`, if `condition` holds. This is atomic.
     pub(crate) fn commit(
         &self,
         bucket: &str,
@@ -403,7 +405,7 @@ impl Store {
         Ok(())
     }
 
-    /// A file that cannot be removed now (open on Windows) is removed at the next start.
+    /// A file that cannot be removed now (because it is open, on Windows) is removed at the next start.
     fn remove_data(&self, bucket: &str, object: &Object) {
         if let Err(error) = fs::remove_file(self.data_path(bucket, &object.data)) {
             tracing::debug!(%error, key = object.key, "old data file stays until the next start");
@@ -415,7 +417,7 @@ impl Store {
     }
 
     fn buckets(&self) -> MutexGuard<'_, BTreeMap<String, Bucket>> {
-        // Every change is made on disk first and in memory last, so a panic in between leaves the map sound.
+        // Every change is made on disk first and in memory last, so the map is valid even after a panic in between.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -438,7 +440,7 @@ impl Bucket {
             {
                 return Err(DevServerError::Damaged {
                     path,
-                    reason: "it does not fit its name".to_owned(),
+                    reason: "it does not match its name".to_owned(),
                 });
             }
             if !dir.join("data").join(&object.data).is_file() {
@@ -474,7 +476,7 @@ impl Bucket {
     }
 }
 
-/// Takes the directory for one server. The lock lasts as long as the file is open.
+/// Locks the directory for one server, for as long as the file is open.
 pub(crate) fn lock(dir: &Path) -> Result<File, DevServerError> {
     let path = dir.join("lock");
     let file = File::create(&path).map_err(file_error(&path))?;
@@ -485,11 +487,6 @@ pub(crate) fn lock(dir: &Path) -> Result<File, DevServerError> {
         }),
         Err(TryLockError::Error(source)) => Err(DevServerError::File { path, source }),
     }
-}
-
-/// Lower-case hexadecimal, as in ETags.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn record_name(key: &str) -> String {
@@ -524,11 +521,6 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, DevServerError> {
 
 fn file_name(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
-}
-
-fn file_error(path: &Path) -> impl FnOnce(io::Error) -> DevServerError {
-    let path = path.to_owned();
-    move |source| DevServerError::File { path, source }
 }
 
 fn now() -> i64 {

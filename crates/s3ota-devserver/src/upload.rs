@@ -1,4 +1,4 @@
-//! Multipart uploads in progress. They live in memory with their parts in data files, and end with the server.
+//! Multipart uploads in progress. They are kept in memory, their parts in data files, and end with the server.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -6,20 +6,21 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use base16ct::lower::encode_string as hex;
 use s3s::S3Result;
 use s3s::crypto::{Checksum as _, Md5};
 use tempfile::NamedTempFile;
 
 use crate::receive::{Declared, Received, internal};
-use crate::store::{Checksums, Headers, hex};
+use crate::store::{Checksums, Headers};
 
-/// Every part but the last has at least this many bytes: 5 MiB, as on S3.
+/// The least bytes of every part but the last: 5 MiB, as on S3.
 pub(crate) const MIN_PART_SIZE: u64 = 5 * 1024 * 1024;
 
-/// Parts are numbered from 1 to this, as on S3.
+/// The highest number of a part, as on S3. The lowest is 1.
 pub(crate) const MAX_PART_NUMBER: i32 = 10_000;
 
-/// Bytes copied at a time.
+/// Bytes to copy at a time.
 const BUFFER_SIZE: usize = 256 * 1024;
 
 /// The uploads in progress.
@@ -35,7 +36,7 @@ pub(crate) struct Upload {
     parts: BTreeMap<i32, Arc<Received>>,
 }
 
-/// An upload in progress, as it is listed.
+/// An upload in progress, for listing.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Listed {
     pub(crate) key: String,
@@ -59,7 +60,7 @@ pub(crate) struct Assembly {
 }
 
 impl Uploads {
-    /// Begins an upload under `id`, which must be new.
+    /// Starts an upload with a new `id`.
     pub(crate) fn begin(&self, id: String, bucket: String, key: String, headers: Headers) {
         self.uploads().insert(
             id,
@@ -73,7 +74,7 @@ impl Uploads {
         );
     }
 
-    /// The uploads of a bucket whose keys begin with `prefix`: by key, and those of one key in the order they were begun.
+    /// The uploads of a bucket whose keys begin with `prefix`, ordered by key, and for one key by their start.
     pub(crate) fn list(&self, bucket: &str, prefix: &str) -> Vec<Listed> {
         let uploads = self.uploads();
         let listed = uploads
@@ -117,7 +118,7 @@ impl Uploads {
         Ok(find(&mut self.uploads(), id, bucket, key)?.parts.clone())
     }
 
-    /// The parts named by number and ETag, in the order given. The upload goes on until it is ended.
+    /// The parts with these numbers and ETags, in this order. The upload remains until it is ended.
     pub(crate) fn assemble(
         &self,
         id: &str,
@@ -152,7 +153,7 @@ impl Uploads {
         })
     }
 
-    /// Forgets an upload. Its parts are removed.
+    /// Ends an upload and removes its parts.
     pub(crate) fn end(&self, id: &str, bucket: &str, key: &str) -> Result<(), UploadError> {
         let mut uploads = self.uploads();
         find(&mut uploads, id, bucket, key)?;
@@ -166,7 +167,7 @@ impl Uploads {
 }
 
 impl Assembly {
-    /// Copies the parts one after the other into `file` and checks the whole. This blocks.
+    /// Copies the parts one after the other into `file`, and checks the result. This blocks.
     pub(crate) fn write(&self, mut file: NamedTempFile, declared: Declared) -> S3Result<Received> {
         let mut hasher = declared.hasher();
         let mut digests = Md5::new();

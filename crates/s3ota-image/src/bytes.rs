@@ -1,7 +1,7 @@
-//! Little-endian fields at fixed places of fixed-size records.
+//! Little-endian fields at fixed offsets in fixed-size records.
 //!
-//! The offsets are constants, checked at compile time by the length of the record: no read can
-//! be out of bounds.
+//! The offsets are constants, checked against the record's length at compile time: no access can be out
+//! of bounds.
 
 /// The `N` bytes at `OFFSET` of a record of `LEN` bytes.
 pub(crate) fn field<const OFFSET: usize, const N: usize, const LEN: usize>(
@@ -39,8 +39,8 @@ pub(crate) fn c_str(buffer: &[u8]) -> &str {
         .unwrap_or_default()
 }
 
-/// A C string buffer of `N` bytes holding `text`, padded with NUL. `None` where it does not fit
-/// or holds a NUL itself.
+/// A C string buffer of `N` bytes with `text` in it, padded with NUL. `None` if the text does not fit or
+/// contains a NUL.
 pub(crate) fn c_buffer<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.bytes().any(|b| b == 0) {
         return None;

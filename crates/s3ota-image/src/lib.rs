@@ -1,16 +1,16 @@
-//! What lies on an ESP32 flash: app images, partition tables and otadata.
+//! The formats on an ESP32's flash: app images, partition tables and otadata.
 //!
-//! | module | format | lies at |
+//! | module | format | where |
 //! |---|---|---|
 //! | [`app`] | the ESP-IDF app image, with its descriptor, checksum and SHA-256 | an app partition |
 //! | [`partition`] | the partition table, binary and CSV | [`partition::TABLE_OFFSET`] |
 //! | [`otadata`] | two records that say which OTA slot boots | the otadata partition |
 //!
-//! Every format comes from ESP-IDF; each item names the file it was taken from. Nothing here reads
-//! or writes a flash: bytes come in, facts come out, and the other way round.
+//! Every format is ESP-IDF's; each item names the file it was taken from. Nothing here reads or writes
+//! flash: the crate turns bytes into values, and values into bytes.
 //!
-//! An image is checked while it streams by, in pieces of any size. An [`app::Image`] is the proof:
-//! only a [`app::Verifier`] that saw a whole and intact image makes one.
+//! An image is checked as it streams by, in pieces of any size. An [`app::Image`] is the proof: only an
+//! [`app::Verifier`] that has seen a complete, intact image makes one.
 //!
 //! ```
 //! use s3ota_image::{Chip, ImageError, app};
@@ -59,9 +59,9 @@
 //!
 //! # Not supported
 //!
-//! Secure Boot V1 signatures (ESP32 before revision 3) are refused as trailing data. Signatures of
-//! Secure Boot V2 pass through unchecked: the bootloader checks them. ESP8266 images and encrypted
-//! images are no app images to this crate.
+//! Secure Boot V1 signatures (ESP32 before revision 3) are refused as trailing data. Secure Boot V2
+//! signatures are accepted unchecked: the bootloader checks them. ESP8266 images and encrypted images are
+//! not supported.
 
 #![no_std]
 #![deny(missing_docs)]

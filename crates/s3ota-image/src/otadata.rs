@@ -44,9 +44,8 @@ const ERASED_SEQUENCE: u32 = u32::MAX;
 
 /// One otadata record.
 ///
-/// Any 32 bytes parse: flash can hold anything after a power cut. What the bootloader makes of
-/// them is asked of [`is_idf_valid`](Record::is_idf_valid) and
-/// [`is_idf_invalid`](Record::is_idf_invalid).
+/// Any 32 bytes parse: after a power cut flash can contain anything. [`is_idf_valid`](Record::is_idf_valid)
+/// and [`is_idf_invalid`](Record::is_idf_invalid) tell what the bootloader makes of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// `ota_seq`: the record with the higher sequence is in force.
@@ -55,7 +54,7 @@ pub struct Record {
     pub label: [u8; 20],
     /// `ota_state`.
     pub state: State,
-    /// `crc`: as stored, right or wrong.
+    /// `crc`, as stored, whether it matches or not.
     pub crc: u32,
 }
 
@@ -68,7 +67,7 @@ impl Record {
         crc: u32::MAX,
     };
 
-    /// A record with the right CRC.
+    /// A record with a matching CRC.
     pub const fn new(sequence: u32, state: State, label: [u8; 20]) -> Record {
         Record {
             sequence,
@@ -112,17 +111,17 @@ impl Record {
         self.sequence == ERASED_SEQUENCE || matches!(self.state, State::Invalid | State::Aborted)
     }
 
-    /// Whether the bootloader may boot by this record: not invalid, and the CRC matches
+    /// Whether the bootloader may boot what this record names: it is not invalid, and the CRC matches
     /// (`bootloader_common_ota_select_valid`).
     pub fn is_idf_valid(&self) -> bool {
         !self.is_idf_invalid() && self.crc_matches()
     }
 
-    /// The OTA slot this record names where the table has `slot_count` slots:
+    /// The OTA slot that this record names, in a table with `slot_count` slots:
     /// `(sequence - 1) mod slot_count`.
     ///
-    /// `None` for an erased record and where there are no slots. It says nothing about the
-    /// record's validity. Sequence 0 wraps round, as it does in `bootloader_utility.c`.
+    /// `None` for an erased record, and if there are no slots. This does not say whether the record is
+    /// valid. Sequence 0 wraps around, as in `bootloader_utility.c`.
     pub fn slot(&self, slot_count: u32) -> Option<u32> {
         if self.sequence == ERASED_SEQUENCE {
             return None;
@@ -136,7 +135,7 @@ impl Record {
 pub enum State {
     /// 0: written, not yet booted.
     New,
-    /// 1: booted once, has yet to prove itself.
+    /// 1: booted once, not confirmed yet.
     PendingVerify,
     /// 2: confirmed by the application.
     Valid,
@@ -144,9 +143,9 @@ pub enum State {
     Invalid,
     /// 4: never confirmed. The bootloader skips the record.
     Aborted,
-    /// 0xFFFFFFFF: no state is kept. The image boots without limits.
+    /// 0xFFFFFFFF: no state. The image boots without restrictions.
     Undefined,
-    /// Any other number. The bootloader treats it as it does `Undefined`.
+    /// Any other number. The bootloader treats it like `Undefined`.
     Other(u32),
 }
 
@@ -192,8 +191,8 @@ pub fn active(records: &[Record; 2]) -> Option<usize> {
 
 /// The smallest sequence above `current` that names `slot` out of `slot_count`.
 ///
-/// `None` where there is no such slot, and where the sequences are used up: 0xFFFFFFFF means
-/// *erased* and is never a sequence.
+/// `None` if there is no such slot, and if the sequences are used up: 0xFFFFFFFF means *erased* and is
+/// never a sequence.
 ///
 /// ```
 /// use s3ota_image::otadata::next_sequence;

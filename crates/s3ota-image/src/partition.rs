@@ -1,4 +1,4 @@
-//! The partition table: what lies where on the flash.
+//! The partition table: what is where on the flash.
 //!
 //! A table is up to [`MAX_LEN`] bytes of 32-byte entries, an optional MD5 of them, and an end
 //! marker of 32 bytes 0xFF:
@@ -49,23 +49,22 @@ pub use entry::{Kind, Label, Partition};
 pub use error::PartitionError;
 pub use table::PartitionTable;
 
-/// Where ESP-IDF puts the table on the flash, unless `CONFIG_PARTITION_TABLE_OFFSET` says
-/// otherwise.
+/// Where ESP-IDF puts the table by default (`CONFIG_PARTITION_TABLE_OFFSET`).
 pub const TABLE_OFFSET: u32 = 0x8000;
 
-/// Bytes the table takes up on the flash: one sector (`PARTITION_TABLE_SIZE` in
+/// Bytes that the table occupies on the flash: one sector (`PARTITION_TABLE_SIZE` in
 /// `gen_esp32part.py`).
 pub const TABLE_SIZE: u32 = 0x1000;
 
-/// Most bytes of table data; the rest of the sector is for a signature
+/// The most bytes of table data; the rest of the sector is for a signature
 /// (`ESP_PARTITION_TABLE_MAX_LEN`).
 pub const MAX_LEN: usize = 0xC00;
 
 /// Bytes of one entry.
 pub const ENTRY_LEN: usize = 32;
 
-/// Most partitions: one of the 96 entries is the end marker.
+/// The most partitions: one of the 96 entries is the end marker.
 pub const MAX_PARTITIONS: usize = MAX_LEN / ENTRY_LEN - 1;
 
-/// Bytes that an otadata partition must have: two sectors.
+/// The size of an otadata partition: two sectors.
 pub const OTADATA_SIZE: u32 = 0x2000;

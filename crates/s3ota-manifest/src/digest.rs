@@ -1,7 +1,9 @@
-//! SHA-256 digests, and their one spelling in text.
+//! SHA-256 digests, and how they are written.
 
 use core::fmt;
 use core::str::FromStr;
+
+use base16ct::HexDisplay;
 
 /// A SHA-256 digest of 32 bytes. It displays as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,28 +23,13 @@ impl Sha256Digest {
 impl FromStr for Sha256Digest {
     type Err = Sha256Error;
 
-    /// Reads 64 hex digits of either case, as `sha256sum` and `Get-FileHash` print them.
+    /// Reads 64 hex digits in either case, as `sha256sum` and `Get-FileHash` print them.
     fn from_str(text: &str) -> Result<Self, Sha256Error> {
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-            return Err(Sha256Error);
-        };
         let mut digest = [0; 32];
-        if pairs.len() != digest.len() {
-            return Err(Sha256Error);
+        match base16ct::mixed::decode(text, &mut digest) {
+            Ok(decoded) if decoded.len() == 32 => Ok(Sha256Digest(digest)),
+            _ => Err(Sha256Error),
         }
-        for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
-            *byte = (nibble(*high)? << 4) | nibble(*low)?;
-        }
-        Ok(Sha256Digest(digest))
-    }
-}
-
-fn nibble(digit: u8) -> Result<u8, Sha256Error> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err(Sha256Error),
     }
 }
 
@@ -60,7 +47,7 @@ impl From<Sha256Digest> for [u8; 32] {
 
 impl fmt::Display for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::LowerHex::fmt(&HexDisplay(&self.0), f)
     }
 }
 

@@ -14,14 +14,14 @@ use crate::{RolloutError, TimestampError, UrlError, VersionError};
 pub enum ManifestError {
     /// The document is longer than [`MAX_DOCUMENT`] bytes.
     TooLarge,
-    /// The document begins with a UTF-8 byte order mark. RFC 8259, section 8.1, forbids to write one.
+    /// The document begins with a UTF-8 byte order mark, which RFC 8259, section 8.1, forbids.
     ByteOrderMark,
     /// The document is not valid UTF-8.
     Utf8 {
         /// Where the first wrong byte is.
         at: usize,
     },
-    /// The document is not a JSON object. An error page of a server ends up here.
+    /// The document is not a JSON object. A server's error page ends up here.
     NotAnObject,
     /// The document is not valid JSON (RFC 8259).
     Syntax {
@@ -44,16 +44,16 @@ pub enum ManifestError {
     },
     /// A field appears twice. Readers disagree on which one counts, so neither does.
     DuplicateKey(&'static str),
-    /// A field that must be there is not.
+    /// A required field is missing.
     MissingField(&'static str),
-    /// A field holds another type of JSON value than it must. `null` is not the same as absent.
+    /// A field has the wrong JSON type. `null` is not the same as absent.
     WrongType {
         /// The field's name.
         field: &'static str,
-        /// What it must hold.
+        /// What it must be.
         expected: &'static str,
     },
-    /// A text field is empty, too long, or holds a control character.
+    /// A text field is empty, too long, or contains a control character.
     Text {
         /// The field's name.
         field: &'static str,
@@ -66,7 +66,7 @@ pub enum ManifestError {
     MinVersion(VersionError),
     /// `serial` is not a whole number from 0 to 18,446,744,073,709,551,615.
     Serial,
-    /// `url` is not an https URL that can be used.
+    /// `url` is not a usable https URL.
     Url(UrlError),
     /// `size` is not a whole number of bytes from 1 to 4,294,967,295.
     Size,
@@ -86,15 +86,15 @@ pub enum TextProblem {
     Empty,
     /// It is too long.
     TooLong {
-        /// How many bytes of UTF-8 it may have.
+        /// The most bytes of UTF-8 it may have.
         limit: usize,
     },
-    /// It holds a control character, such as a line end. The release statement has one line a field.
+    /// It contains a control character, such as a line break. The release statement has one line per field.
     ControlCharacter,
 }
 
 impl ManifestError {
-    /// A stable code for machines: `manifest.url` where the URL is at fault, else `manifest.invalid`.
+    /// A stable code for programs: `manifest.url` if the URL is at fault, otherwise `manifest.invalid`.
     pub const fn code(&self) -> &'static str {
         match self {
             ManifestError::Url(_) => "manifest.url",
@@ -117,7 +117,7 @@ impl fmt::Display for ManifestError {
                 write!(f, "the manifest is not UTF-8 at byte {at}; save it as UTF-8")
             }
             ManifestError::NotAnObject => f.write_str(
-                "the manifest is not a JSON object, it does not begin with `{`; check that its address gives the manifest and not an error page",
+                "the manifest is not a JSON object: it does not begin with `{`; check that its URL serves the manifest and not an error page",
             ),
             ManifestError::Syntax { at, expected } => {
                 write!(f, "the manifest is not valid JSON at byte {at}: expected {expected}")
@@ -127,7 +127,7 @@ impl fmt::Display for ManifestError {
             ),
             ManifestError::TrailingGarbage { at } => write!(
                 f,
-                "the manifest is followed by something else at byte {at}; it must be one JSON object and nothing more"
+                "something follows the manifest at byte {at}; it must be one JSON object and nothing else"
             ),
             ManifestError::TooDeep { at } => write!(
                 f,
@@ -177,7 +177,7 @@ impl fmt::Display for TextProblem {
                 write!(f, "is longer than {limit} bytes; shorten it")
             }
             TextProblem::ControlCharacter => {
-                f.write_str("holds a control character, such as a line end; remove it")
+                f.write_str("contains a control character, such as a line break; remove it")
             }
         }
     }

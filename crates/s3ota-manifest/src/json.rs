@@ -1,11 +1,11 @@
-//! A strict reader of JSON (RFC 8259) that needs no memory of its own.
+//! A strict JSON reader (RFC 8259) that needs no memory of its own.
 //!
-//! It is a pull parser: [`Reader::next`] gives one [`Token`] after the other. It does not recurse
-//! and allocates nothing. Strings are unescaped in place: an unescaped string is never longer
-//! than its source, so it fits where the source was.
+//! It is a pull parser: [`Reader::next`] returns one [`Token`] after the other. It does not recurse and
+//! does not allocate. Strings are unescaped in place: an unescaped string is never longer than its
+//! source.
 //!
-//! Positions are plain sums: a document has at most [`MAX_DOCUMENT`] bytes and every step is a few
-//! bytes long, so they cannot overflow.
+//! Positions are added without overflow checks: a document has at most [`MAX_DOCUMENT`] bytes, and each
+//! step is a few bytes.
 
 use core::mem;
 
@@ -27,7 +27,7 @@ pub(crate) enum Token<'a> {
     /// The name of a member; its value follows.
     Key(&'a str),
     String(&'a str),
-    /// The text of a number, of RFC 8259's grammar.
+    /// The text of a number, by RFC 8259's grammar.
     Number(&'a str),
     Bool(bool),
     Null,
@@ -37,7 +37,7 @@ pub(crate) enum Token<'a> {
 
 /// Reads a document token by token.
 pub(crate) struct Reader<'a> {
-    /// What is still to be read. Strings are split off its front, so they outlive the reader.
+    /// What is left to read. Strings are split off its front, so they outlive the reader.
     rest: &'a mut [u8],
     /// Where `rest` begins in the document.
     at: usize,
@@ -56,7 +56,7 @@ enum Next {
 }
 
 impl<'a> Reader<'a> {
-    /// Begins a document: at most [`MAX_DOCUMENT`] bytes of UTF-8.
+    /// Starts a document: at most [`MAX_DOCUMENT`] bytes of UTF-8.
     pub(crate) fn new(document: &'a mut [u8]) -> Result<Self, ManifestError> {
         if document.len() > MAX_DOCUMENT {
             return Err(ManifestError::TooLarge);
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
                         length = 12;
                     }
                 }
-                // What is still a surrogate here stands alone, and is no character.
+                // What is still a surrogate here stands alone and is not a character.
                 return match char::from_u32(code) {
                     Some(character) => Ok((character, length)),
                     None => {
@@ -290,7 +290,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Splits `length` bytes off the front, and gives the text between `start` and `end` of them.
+    /// Splits `length` bytes off the front, and returns the text from `start` to `end` of them.
     fn take(&mut self, length: usize, start: usize, end: usize) -> Result<&'a str, ManifestError> {
         let at = self.at;
         let (taken, rest) = mem::take(&mut self.rest)
@@ -325,7 +325,7 @@ impl<'a> Reader<'a> {
         self.rest.first().copied()
     }
 
-    /// The error for what is next: something else than expected, or nothing.
+    /// The error if what comes next is not what was expected, or nothing comes.
     fn expected(&self, expected: &'static str) -> ManifestError {
         match self.peek() {
             Some(_) => ManifestError::Syntax {
@@ -337,7 +337,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The length of the number that the text begins with (RFC 8259, section 6), or where a digit is missing.
+/// The length of the number at the start of the text (RFC 8259, section 6), or where a digit is missing.
 pub(crate) fn number_length(text: &[u8]) -> Result<usize, usize> {
     let byte = |at: usize| text.get(at).copied();
     let digits = |start: usize| {
@@ -382,7 +382,7 @@ struct Containers {
 }
 
 impl Containers {
-    /// False where the limit is reached.
+    /// False if the limit is reached.
     fn push(&mut self, container: Container) -> bool {
         if self.depth == MAX_DEPTH {
             return false;

@@ -1,23 +1,23 @@
-//! Where things lie in the bucket, and what a server tells about them (feature `alloc`).
+//! The layout of the bucket: keys and headers of its objects (feature `alloc`).
 //!
 //! Under one prefix, one product on one kind of chip:
 //!
 //! ```text
 //! <prefix>/<channel>.json                       the manifest of a channel: small, mutable
 //! <prefix>/releases/<version>.json              the same record, immutable: which bytes a version is
-//! <prefix>/images/<version>-<12 hex>.bin        the images, immutable, named by their content
+//! <prefix>/images/<version>-<12 hex>.bin        the images, immutable, named by their hash
 //! <prefix>/history/<channel>/<serial>.json      each manifest the channel held before, immutable
-//! <prefix>/yanked/<version>.json                a mark: this version is withdrawn, and never comes back
-//! <prefix>/older/<channel>.<library>.json       what the channel serves, for devices with another library
+//! <prefix>/yanked/<version>.json                a mark: this version is yanked, for good
+//! <prefix>/older/<channel>.<library>.json       what the channel serves, for legacy clients
 //! <prefix>/installer/<channel>/                 a page that installs the channel's release on a new board
 //! ```
 //!
-//! Devices read the manifest and the image alone; the rest is for the desk.
+//! Devices read only the manifest and the image; the rest is for the host.
 //!
-//! **The history is complete without a transaction.** Whoever replaces a channel's manifest first files the one
-//! that is there under its serial, and then replaces it on the condition that it is still the same. So each manifest that
-//! a channel ever held is in `history/`, but for the last, which is the channel's own. Nothing is filed that was not
-//! the channel's: of many who race, all file the same document, and one replaces it.
+//! **The history is complete without a transaction.** Before a publisher replaces a channel's manifest, it files the
+//! current one under its serial; then it replaces it on the condition that it is unchanged. So `history/` has every
+//! manifest that a channel ever held, except the current one. Nothing else is filed: of several publishers that race, all
+//! file the same document, and one replaces it.
 //!
 //! ```
 //! use s3ota_manifest::layout;
@@ -27,12 +27,14 @@
 //! # Ok::<(), layout::LayoutError>(())
 //! ```
 //!
-//! The prefix may be empty, and one `/` at its end does not matter: `s3://bucket/` and
-//! `s3://bucket/greenhouse/` are what people type.
+//! The prefix may be empty. One `/` at its end is ignored, since people type `s3://bucket/` and
+//! `s3://bucket/greenhouse/`.
 
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
+
+use base16ct::HexDisplay;
 
 use crate::{Sha256Digest, Version};
 
@@ -40,17 +42,16 @@ use crate::{Sha256Digest, Version};
 /// ([Amazon S3 User Guide, "Naming Amazon S3 objects"](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)).
 pub const MAX_KEY: usize = 1024;
 
-/// How long a channel's name may be, in bytes.
-pub const MAX_CHANNEL: usize = 64;
+pub use crate::MAX_CHANNEL;
 
 /// `Cache-Control` of a channel's manifest.
 ///
-/// A minute, and not `no-cache`: with a CDN in front of the bucket, a fleet that polls costs one request a
-/// minute to the bucket, and a release still reaches every device a minute after it is out.
+/// One minute rather than `no-cache`: behind a CDN, a polling fleet costs the bucket one request per minute, and
+/// a release still reaches every device a minute after it is published.
 pub const CHANNEL_CACHE_CONTROL: &str = "public, max-age=60";
 
-/// `Cache-Control` of release records and images, which never change under their key
-/// (RFC 8246 for `immutable`; a year is the customary "for ever").
+/// `Cache-Control` of release records and images, which never change (RFC 8246 for `immutable`; a year is
+/// the customary "for ever").
 pub const IMMUTABLE_CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
 
 /// `Content-Type` of manifests and release records (RFC 8259, section 11).
@@ -63,8 +64,8 @@ pub const IMAGE_CONTENT_TYPE: &str = "application/octet-stream";
 ///
 /// # Errors
 ///
-/// [`LayoutError`] where the channel is not a name of ASCII letters, digits, `-`, `_` and `.`
-/// that begins with a letter or digit, or the prefix cannot be used.
+/// [`LayoutError`] if the channel is not a name of ASCII letters, digits, `-`, `_` and `.` that begins with
+/// a letter or digit, or if the prefix is not valid.
 pub fn channel_key(prefix: &str, channel: &str) -> Result<String, LayoutError> {
     let well_formed = channel.len() <= MAX_CHANNEL
         && channel.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -81,32 +82,32 @@ pub fn channel_key(prefix: &str, channel: &str) -> Result<String, LayoutError> {
 ///
 /// # Errors
 ///
-/// [`LayoutError`] where the prefix cannot be used.
+/// [`LayoutError`] if the prefix is not valid.
 pub fn release_key(prefix: &str, version: &Version<'_>) -> Result<String, LayoutError> {
     key(prefix, format!("releases/{version}.json"))
 }
 
-/// The key of an image: its version for people, the first 12 hex digits of its SHA-256 so that two builds
-/// of one version do not overwrite each other.
+/// The key of an image: its version, for people, and the first 12 hex digits of its SHA-256, so that two
+/// builds of one version do not overwrite each other.
 ///
 /// # Errors
 ///
-/// [`LayoutError`] where the prefix cannot be used.
+/// [`LayoutError`] if the prefix is not valid.
 pub fn image_key(
     prefix: &str,
     version: &Version<'_>,
     sha256: &Sha256Digest,
 ) -> Result<String, LayoutError> {
     let [a, b, c, d, e, f, ..] = sha256.0;
-    let short = format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}");
-    key(prefix, format!("images/{version}-{short}.bin"))
+    let short = HexDisplay(&[a, b, c, d, e, f]);
+    key(prefix, format!("images/{version}-{short:x}.bin"))
 }
 
 /// The folder of the release records, with a `/` at its end.
 ///
 /// # Errors
 ///
-/// [`LayoutError`] where the prefix cannot be used.
+/// [`LayoutError`] if the prefix is not valid.
 pub fn releases_folder(prefix: &str) -> Result<String, LayoutError> {
     key(prefix, "releases/".into())
 }
@@ -115,30 +116,30 @@ pub fn releases_folder(prefix: &str) -> Result<String, LayoutError> {
 ///
 /// # Errors
 ///
-/// [`LayoutError`] where the prefix cannot be used.
+/// [`LayoutError`] if the prefix is not valid.
 pub fn images_folder(prefix: &str) -> Result<String, LayoutError> {
     key(prefix, "images/".into())
 }
 
-/// The folder of the marks of withdrawn versions, with a `/` at its end.
+/// The folder of the marks of yanked versions, with a `/` at its end.
 ///
 /// # Errors
 ///
-/// [`LayoutError`] where the prefix cannot be used.
+/// [`LayoutError`] if the prefix is not valid.
 pub fn yanked_folder(prefix: &str) -> Result<String, LayoutError> {
     key(prefix, "yanked/".into())
 }
 
-/// The key of the mark that a version is withdrawn.
+/// The key of the mark that a version is yanked.
 ///
 /// # Errors
 ///
-/// [`LayoutError`] where the prefix cannot be used.
+/// [`LayoutError`] if the prefix is not valid.
 pub fn yanked_key(prefix: &str, version: &Version<'_>) -> Result<String, LayoutError> {
     key(prefix, format!("yanked/{version}.json"))
 }
 
-/// The folder of what a channel held before, with a `/` at its end.
+/// The folder of a channel's earlier manifests, with a `/` at its end.
 ///
 /// # Errors
 ///
@@ -148,10 +149,10 @@ pub fn history_folder(prefix: &str, channel: &str) -> Result<String, LayoutError
     key(prefix, format!("history/{channel}/"))
 }
 
-/// The key under which a manifest that a channel held is filed.
+/// The key under which one of a channel's earlier manifests is filed.
 ///
-/// The serial is that of the manifest; for one without, made by hand or by another tool, it is the second it was
-/// written, since 1970.
+/// `serial` is the manifest's. A manifest without one, made by hand or by another tool, is filed under the time it was
+/// written, in seconds since 1970.
 ///
 /// # Errors
 ///
@@ -161,8 +162,8 @@ pub fn history_key(prefix: &str, channel: &str, serial: u64) -> Result<String, L
     key(prefix, format!("history/{channel}/{serial}.json"))
 }
 
-/// The key of what a channel serves in the words of another library. It lies in a folder of its own: what is beside the
-/// channels is a channel.
+/// The key of a channel's manifest for legacy clients that use `library`. It has a folder of its own, since every manifest
+/// beside the channels is a channel.
 ///
 /// # Errors
 ///
@@ -182,8 +183,8 @@ pub fn installer_folder(prefix: &str, channel: &str) -> Result<String, LayoutErr
     key(prefix, format!("installer/{channel}/"))
 }
 
-/// The name of what lies in a folder under `<name>.json`: a channel, a version, a serial. `None` for what lies deeper or
-/// is called otherwise.
+/// The name of an object `<name>.json` in a folder: a channel, a version, a serial. `None` for objects in folders below, and
+/// for other names.
 ///
 /// ```
 /// use s3ota_manifest::layout;
@@ -196,10 +197,10 @@ pub fn name_in<'a>(folder: &str, key: &'a str) -> Option<&'a str> {
     (!name.is_empty() && !name.contains('/')).then_some(name)
 }
 
-/// A key as the path of a URL, percent-encoded and without a `/` in front.
+/// A key as the path of a URL: percent-encoded, without a `/` in front.
 ///
-/// Everything but RFC 3986's unreserved characters and `/` is encoded. That matters for `+`, which
-/// a version's build metadata begins with: S3 reads a bare `+` in a URL as a space.
+/// Everything but RFC 3986's unreserved characters and `/` is encoded. That matters for the `+` before a
+/// version's build metadata: S3 reads a bare `+` in a URL as a space.
 pub fn url_path(key: &str) -> String {
     let mut path = String::with_capacity(key.len());
     for byte in key.bytes() {
@@ -218,7 +219,7 @@ fn key(prefix: &str, name: String) -> Result<String, LayoutError> {
     if prefix.is_empty() {
         return Ok(name);
     }
-    // `.` and `..` would be taken out of URLs, and empty segments out of paths on disk.
+    // `.` and `..` would be removed from URLs, and empty segments from paths on disk.
     let usable = !prefix.contains(char::is_control)
         && prefix
             .split('/')
@@ -230,14 +231,14 @@ fn key(prefix: &str, name: String) -> Result<String, LayoutError> {
     Ok(key)
 }
 
-/// Why there is no key for what was asked.
+/// Why there is no such key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The channel's name is empty, too long, or holds a character that it must not.
+    /// The channel's name is empty, too long, or contains a character that is not allowed.
     Channel,
-    /// The prefix begins with `/`, holds `//`, `.` or `..` as a segment or a control character, or is
-    /// so long that the key would pass [`MAX_KEY`].
+    /// The prefix begins with `/`; contains `//`, a segment `.` or `..`, or a control character; or is so
+    /// long that the key would exceed [`MAX_KEY`].
     Prefix,
 }
 
@@ -246,10 +247,10 @@ impl fmt::Display for LayoutError {
         match self {
             LayoutError::Channel => write!(
                 f,
-                "a channel is named with at most {MAX_CHANNEL} ASCII letters, digits, `-`, `_` and `.`, a letter or digit first, like `stable`"
+                "a channel's name has at most {MAX_CHANNEL} ASCII letters, digits, `-`, `_` and `.`, and begins with a letter or digit, like `stable`"
             ),
             LayoutError::Prefix => f.write_str(
-                "the prefix cannot be used; write one like `product/esp32c3`, without `//`, `.` or `..` and without `/` in front",
+                "the prefix is not valid; write one like `product/esp32c3`, without `//`, `.` or `..` and without `/` in front",
             ),
         }
     }
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_desk_keeps_lies_in_folders_of_its_own() {
+    fn what_the_host_keeps_lies_in_folders_of_its_own() {
         let version = Version::new(1, 2, 0);
         assert_eq!(
             history_key("p", "stable", 1_795_500_000).unwrap(),

@@ -23,7 +23,7 @@
 //! - [`Version`]: semantic versions and their order, with the tolerance that hand-written ones need.
 //! - [`HttpsUrl`]: where the image lies. There is no type for an `http://` URL.
 //! - [`Rollout`] and [`Place`]: which devices a staged release reaches.
-//! - [`Timestamp`]: when a manifest stops being believed.
+//! - [`Timestamp`]: when a manifest expires.
 //! - [`Manifest::write_statement`]: the *release statement*, the bytes that a [`Signature`] signs.
 //! - [`Manifest::verify`] and [`ReleaseKey`]: who signed it.
 //! - `ManifestDocument` and `layout` (feature `alloc`): the publisher's side, writing manifests and
@@ -31,12 +31,11 @@
 //!
 //! # What the reader refuses
 //!
-//! A manifest decides what runs, so two readers must never understand it in two ways. The reader
-//! holds to RFC 8259 to the letter and refuses what that leaves open: a key it knows that appears
-//! twice (also in disguise, `"ver\u0073ion"`), a byte order mark, anything after the document,
-//! lone surrogates, nesting deeper than [`MAX_DEPTH`]. It does not recurse, so no document can
-//! exhaust the stack. Fields it does not know are skipped, whatever their shape, but their JSON
-//! must be valid too. No input makes it panic.
+//! A manifest decides what runs, so no two readers may understand it differently. The reader is strict
+//! about RFC 8259 and refuses what the RFC leaves open: a known key that appears twice (escaped or not:
+//! `"ver\u0073ion"`), a byte order mark, anything after the document, lone surrogates, nesting deeper
+//! than [`MAX_DEPTH`]. It does not recurse, so no document can exhaust the stack. Unknown fields are
+//! skipped, whatever their shape, but they must be valid JSON too. No input makes it panic.
 
 #![no_std]
 

@@ -3,7 +3,7 @@
 use crate::json::{Reader, Token};
 use crate::{HttpsUrl, ManifestError, Rollout, Sha256Digest, TextProblem, Timestamp, Version};
 
-/// How long a manifest may be, in bytes. A device needs a buffer of this size to read any of them.
+/// How long a manifest may be, in bytes. A device needs a buffer of this size to read any manifest.
 pub const MAX_DOCUMENT: usize = 8192;
 /// How long `chip` may be, in bytes of UTF-8.
 pub const MAX_CHIP: usize = 32;
@@ -16,16 +16,16 @@ pub const MAX_CHANNEL: usize = 64;
 /// How long `signature.keyid` may be, in bytes of UTF-8.
 pub const MAX_KEYID: usize = 128;
 /// How long `signature.sig` may be, in bytes. An ECDSA P-256 signature has at most 72 bytes in DER,
-/// which are 96 characters in base64.
+/// or 96 characters in base64.
 pub const MAX_SIGNATURE: usize = 128;
 
 /// What a manifest says about a release. It borrows from the document it was read from.
 ///
-/// Only [`Manifest::parse`] makes one, so every text in it has kept its limits and holds no
-/// control characters.
+/// Only [`Manifest::parse`] makes one, so every text in it is within its limits and contains no control
+/// characters.
 ///
-/// The fields `date`, `notes` and `uploader` are for people; like any field that is not listed
-/// here they are skipped.
+/// The fields `date`, `notes` and `uploader` are for people. Like any field not listed here they are
+/// skipped.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Manifest<'a> {
@@ -37,31 +37,32 @@ pub struct Manifest<'a> {
     pub size: Option<u32>,
     /// The SHA-256 of the whole image file.
     pub sha256: Option<Sha256Digest>,
-    /// The project that the image is built from, by the name in its app descriptor. Not empty, at most [`MAX_PROJECT`]
-    /// bytes. A device takes no release of another project.
+    /// The image's project, as its app descriptor names it. Not empty, at most [`MAX_PROJECT`] bytes. A device installs no
+    /// release of another project.
     pub project: Option<&'a str>,
-    /// The chip that the image is for, in the spelling of esptool and espflash: `esp32c3`. Not empty,
-    /// at most [`MAX_CHIP`] bytes.
+    /// The chip that the image is for, spelled as in esptool and espflash: `esp32c3`. Not empty, at most
+    /// [`MAX_CHIP`] bytes.
     pub chip: Option<&'a str>,
-    /// The product's own name of the hardware that the image is for. Not empty, at most
-    /// [`MAX_BOARD`] bytes.
+    /// The product's own name for the hardware that the image is for. Not empty, at most [`MAX_BOARD`]
+    /// bytes.
     pub board: Option<&'a str>,
-    /// The channel that the release was put on. Not empty, at most [`MAX_CHANNEL`] bytes.
+    /// The channel of the release. Not empty, at most [`MAX_CHANNEL`] bytes.
     pub channel: Option<&'a str>,
-    /// How many of the devices shall install the release; all of them where it is absent.
+    /// Which share of the devices installs the release; all of them if absent.
     pub rollout: Option<Rollout>,
-    /// No device that has seen this release goes back below this version any more, whoever asks it to: what came before
-    /// has a hole. Its pre-release part does not count: `1.2.0-rc.1` is as good as `1.2.0`.
+    /// A device that has seen this release never again goes back below this version, whoever asks it to: earlier versions
+    /// have a vulnerability. The pre-release part does not count: `1.2.0-rc.1` is as good as `1.2.0`.
     pub min_version: Option<Version<'a>>,
-    /// Whether devices that run a newer version shall go back to this one. It must be signed, have a serial, and expire.
+    /// Whether devices that run a newer version go back to this one. The manifest must then be signed, have a serial, and
+    /// expire.
     pub downgrade: bool,
-    /// Counts the manifests of a channel: each has a higher number than those before, so that an old one cannot come
-    /// back. `s3ota` takes the second of publishing.
+    /// Counts the manifests of a channel. Each has a higher number than those before it, so an old one cannot be replayed.
+    /// `s3ota` uses the time of publishing, in seconds.
     pub serial: Option<u64>,
-    /// When to stop believing this manifest. A device that knows the time refuses it from this
-    /// moment on: an attacker must not be able to serve an old manifest forever.
+    /// The manifest's expiry. A device that knows the time refuses it from this moment on, so an attacker
+    /// cannot serve an old manifest for ever.
     pub expires: Option<Timestamp>,
-    /// The owner's signature of the [release statement](Manifest::write_statement).
+    /// The release key's signature of the [release statement](Manifest::write_statement).
     pub signature: Option<Signature<'a>>,
 }
 
@@ -70,10 +71,10 @@ pub struct Manifest<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Signature<'a> {
-    /// The name of the key, to find the public key by: a [`KeyId`](crate::KeyId) in hex. At most [`MAX_KEYID`] bytes.
+    /// Which key: a [`KeyId`](crate::KeyId) in hex. At most [`MAX_KEYID`] bytes.
     pub keyid: &'a str,
-    /// The ECDSA P-256 signature with SHA-256, DER in base64. At most [`MAX_SIGNATURE`] bytes; that it
-    /// *is* base64 is for the verifier to find out.
+    /// The ECDSA P-256 signature with SHA-256, DER in base64. At most [`MAX_SIGNATURE`] bytes. Whether it
+    /// is valid base64 is checked by the verifier.
     pub sig: &'a str,
 }
 
@@ -82,14 +83,14 @@ impl<'a> Manifest<'a> {
     ///
     /// The document must be complete. After an error its bytes may have changed.
     ///
-    /// A field that is `null` is an error, not an absent field: a tool that had nothing to write
-    /// for `rollout` or `sha256` most likely failed to find out, and a device that took that as
-    /// "everyone" or "unchecked" would do what nobody asked for.
+    /// A field that is `null` is an error, not an absent field. A tool that writes `null` for `rollout` or
+    /// `sha256` has most likely failed to determine it, and a device must not read that as "everyone" or
+    /// "unchecked".
     ///
     /// # Errors
     ///
-    /// A [`ManifestError`] names the field or the position that is wrong. Where several things are
-    /// wrong it is the first one that the reader comes across.
+    /// A [`ManifestError`] names the field or the position at fault: the first one that the reader
+    /// encounters.
     #[inline(never)]
     pub fn parse(document: &'a mut [u8]) -> Result<Manifest<'a>, ManifestError> {
         let mut reader = Reader::new(document)?;
@@ -190,7 +191,7 @@ const FIELDS: [&str; 14] = [
     "signature",
 ];
 
-/// What has been read of a manifest. One function reads them all: fourteen take twice as much program memory.
+/// What has been read so far. One function reads all fields: fourteen would take twice as much flash.
 #[derive(Default)]
 struct Fields<'a> {
     version: Option<Version<'a>>,
@@ -248,7 +249,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads a field, unless it has been read before.
+/// Reads a field that has not been read before.
 fn once<T>(
     field: &'static str,
     slot: &mut Option<T>,
@@ -292,7 +293,7 @@ fn boolean(field: &'static str, reader: &mut Reader<'_>) -> Result<bool, Manifes
     }
 }
 
-/// Reads a string that must not be empty, not too long, and without control characters.
+/// Reads a string that must not be empty, too long, or contain control characters.
 fn text<'a>(
     field: &'static str,
     limit: usize,

@@ -13,14 +13,14 @@ use crate::statement::HashWriter;
 const PERCENT: u32 = 1_000_000;
 const DECIMALS: i64 = 6;
 
-/// The share of the devices that shall install a release, in percent from 0 to 100.
+/// The share of the devices that install a release, in percent from 0 to 100.
 ///
-/// It is held in millionths of a percent, as an integer: 12.1 is exactly 12.1, on every device.
+/// It is stored as an integer, in millionths of a percent: 12.1 is exactly 12.1, on every device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rollout(u32);
 
 impl Rollout {
-    /// 0 percent: a release that is announced and installed by nobody.
+    /// 0 percent: a release that no device installs.
     pub const NOBODY: Rollout = Rollout(0);
     /// 100 percent.
     pub const EVERYONE: Rollout = Rollout(100 * PERCENT);
@@ -37,8 +37,8 @@ impl Rollout {
         Ok(Rollout(percent as u32 * PERCENT))
     }
 
-    /// Whether a device at this place installs the release. [`Rollout::EVERYONE`] includes every
-    /// place and [`Rollout::NOBODY`] none; a higher rollout includes all that a lower one does.
+    /// Whether a device at this place installs the release. [`Rollout::EVERYONE`] includes every place,
+    /// [`Rollout::NOBODY`] none. A higher rollout includes every place that a lower one does.
     pub const fn includes(self, place: Place) -> bool {
         place.0 < self.0
     }
@@ -47,9 +47,9 @@ impl Rollout {
 impl FromStr for Rollout {
     type Err = RolloutError;
 
-    /// Reads the percentage from the text of a JSON number: `12.5`, or `1.25e1` as some tools write.
+    /// Parses a percentage from the text of a JSON number: `12.5`, or `1.25e1` as some tools write it.
     ///
-    /// Decimals after the sixth are dropped, so a rollout never reaches more devices than asked for.
+    /// Decimals after the sixth are dropped, so a rollout never reaches more devices than it says.
     fn from_str(text: &str) -> Result<Self, RolloutError> {
         if number_length(text.as_bytes()) != Ok(text.len()) {
             return Err(RolloutError::NotANumber);
@@ -61,7 +61,7 @@ impl FromStr for Rollout {
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
 
-        // The power of ten that a digit counts, in millionths of a percent.
+        // The power of ten that a digit stands for, in millionths of a percent.
         let mut power = i64::try_from(whole.len())
             .unwrap_or(i64::MAX)
             .saturating_add(exponent)
@@ -73,7 +73,7 @@ impl FromStr for Rollout {
                 continue;
             }
             match u32::try_from(power) {
-                // At most nine digits come here, one for each power: they fit.
+                // At most nine digits get here, one for each power: they fit.
                 Ok(power @ 0..=8) => value += u32::from(digit - b'0') * 10_u32.pow(power),
                 Err(_) if power < 0 => dropped = true,
                 // 1,000 percent or more.
@@ -100,10 +100,9 @@ impl fmt::Display for Rollout {
 
 /// A device's place in the queue for a release, from 0 to just under 100 percent.
 ///
-/// It comes from a hash of the device's id and the release. So it is spread evenly over the
-/// devices, it is another one for each release (not always the same devices go first), and it
-/// stays the same for as long as the release does: raising a release's [`Rollout`] adds devices and
-/// removes none.
+/// It comes from a hash of the device's id and the release. So places are spread evenly, differ from
+/// release to release (it is not always the same devices that go first), and do not change while the
+/// release is the same: raising a release's [`Rollout`] adds devices and removes none.
 ///
 /// ```
 /// # use s3ota_manifest::{Manifest, Place, Rollout};
@@ -119,9 +118,10 @@ impl fmt::Display for Rollout {
 pub struct Place(u32);
 
 impl Place {
-    /// The place of a device, known by an id of its own such as its MAC address, for a release.
+    /// The place of a device in the queue for a release. The device is identified by an id of its own, such as its MAC
+    /// address, and the release by its version and its SHA-256.
     ///
-    /// The release is its version and its SHA-256. The hash is SHA-256 over `s3ota-place-v1\n`,
+    /// The hash is SHA-256 over `s3ota-place-v1\n`,
     /// the canonical version, `\n`, the digest in hex (nothing where the manifest has none), `\n`, and the id.
     /// Its first eight bytes, as a big-endian fraction of 2⁶⁴, are the place.
     pub fn of(device_id: &[u8], release: &Manifest<'_>) -> Self {
@@ -151,8 +151,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// The number before the exponent, and the exponent. One beyond 32 bits is as good as the greatest: it moves
-/// every digit out of sight.
+/// The number before the exponent, and the exponent. An exponent beyond 32 bits is clamped: it moves every
+/// digit out of range anyway.
 fn split_exponent(number: &str) -> (&str, i64) {
     let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else {
         return (number, 0);
@@ -183,7 +183,7 @@ fn write_percent(value: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RolloutError {
-    /// It is not a number of JSON's grammar.
+    /// It is not a JSON number.
     NotANumber,
     /// It is less than 0 or more than 100.
     OutOfRange,
@@ -362,7 +362,7 @@ mod tests {
         assert_ne!(places(&RELEASE.replace("e3b0", "e3b1"), 100), place);
     }
 
-    /// Frozen: devices in the field and publishers' previews must agree on it forever.
+    /// Frozen: devices in the field and publishers' previews must always agree on it.
     /// The second one is 0x7f9223cbdaad33f7 / 2^64, where
     /// `printf 's3ota-place-v1\n1.0.0\n\ndevice-1' | sha256sum` prints 7f9223cbdaad33f7d3e5….
     #[test]

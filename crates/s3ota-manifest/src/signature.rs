@@ -1,11 +1,12 @@
-//! Who may release: public keys, and what their signatures say.
+//! Release keys, and the signatures they verify.
 //!
 //! A release is signed with ECDSA on P-256 over the SHA-256 of its [statement](Manifest::write_statement) (FIPS 186-5
-//! section 6; `ES256` elsewhere). Keys of this kind fit into KMS, smart cards and `openssl`, and the code that verifies
-//! them is in every firmware that speaks TLS.
+//! section 6; `ES256` elsewhere). KMS, smart cards and `openssl` can hold such keys, and every firmware that speaks TLS
+//! has the code to verify their signatures.
 
 use core::fmt;
 
+use base16ct::HexDisplay;
 use base64ct::{Base64, Encoding};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{DerSignature, VerifyingKey};
@@ -22,19 +23,19 @@ const SPKI_PREFIX: [u8; 26] = [
 /// Bytes of an uncompressed P-256 point (SEC 1 section 2.3.3): 4, x, y.
 const POINT_LEN: usize = 65;
 
-/// A public key whose owner may release firmware. `s3ota keygen` prints one as Rust source.
+/// The public half of a release key: its owner may release firmware. `s3ota keygen` prints it as Rust source.
 #[derive(Clone, Copy)]
 pub struct ReleaseKey {
     point: [u8; POINT_LEN],
-    /// How it is verified with. Reached through a key only, so that a firmware without keys does not carry the code: 6 KB
-    /// on an ESP32-C3.
+    /// The code that verifies with it. Only a key leads to it, so a firmware without keys does not contain it: 6 KB on an
+    /// ESP32-C3.
     check: fn(&ReleaseKey, &Manifest<'_>, &str) -> Result<(), SignatureError>,
 }
 
 impl ReleaseKey {
-    /// The key with this uncompressed point: 4, then x and y, 32 bytes each, most significant first.
+    /// The key with this uncompressed point: 4, then x and y, 32 bytes each, big-endian.
     ///
-    /// Whether it is a point of the curve shows when it verifies: a key that is not accepts nothing.
+    /// Whether the point is on the curve is checked at each verification: a key that is not verifies nothing.
     pub const fn from_point(point: [u8; POINT_LEN]) -> Self {
         Self {
             point,
@@ -42,7 +43,7 @@ impl ReleaseKey {
         }
     }
 
-    /// The key in a SubjectPublicKeyInfo in DER: what stands in a `PUBLIC KEY` PEM file. `None` if it is none on P-256.
+    /// Reads a SubjectPublicKeyInfo in DER, the content of a `PUBLIC KEY` PEM file. `None` if it is not a P-256 key.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         let point: [u8; POINT_LEN] = der.strip_prefix(&SPKI_PREFIX)?.try_into().ok()?;
         VerifyingKey::from_sec1_bytes(&point)
@@ -50,7 +51,7 @@ impl ReleaseKey {
             .then_some(Self::from_point(point))
     }
 
-    /// The SubjectPublicKeyInfo of the key, in DER.
+    /// The key's SubjectPublicKeyInfo in DER.
     pub fn to_spki(&self) -> [u8; SPKI_PREFIX.len() + POINT_LEN] {
         let mut der = [0; SPKI_PREFIX.len() + POINT_LEN];
         der.iter_mut()
@@ -64,14 +65,14 @@ impl ReleaseKey {
         &self.point
     }
 
-    /// The name of the key.
+    /// The key's id.
     pub fn id(&self) -> KeyId {
         let digest: [u8; 32] = Sha256::digest(self.to_spki()).into();
         let [a, b, c, d, e, f, g, h, ..] = digest;
         KeyId([a, b, c, d, e, f, g, h])
     }
 
-    /// Whether `signature`, in DER, is this key's over a message with this SHA-256.
+    /// Whether `signature`, in DER, is this key's signature of a message with this SHA-256.
     pub fn verifies(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
         let key = VerifyingKey::from_sec1_bytes(&self.point);
         let signature = DerSignature::from_bytes(signature);
@@ -93,7 +94,7 @@ impl fmt::Debug for ReleaseKey {
     }
 }
 
-/// The name of a key: the first 8 bytes of the SHA-256 of its SubjectPublicKeyInfo, 16 digits in hex.
+/// The id of a release key: the first 8 bytes of the SHA-256 of its SubjectPublicKeyInfo, 16 digits in hex.
 ///
 /// `openssl pkey -pubin -in release.pub -outform DER | sha256sum | cut -c1-16` prints the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,33 +106,28 @@ impl KeyId {
         &self.0
     }
 
-    /// Whether `text` is this name, in lower-case hex.
+    /// Whether `text` is this id, in lower-case hex.
     pub fn is(&self, text: &str) -> bool {
-        let digit = |byte: u8, shift: u32| char::from_digit(u32::from(byte >> shift & 0xf), 16);
-        let digits = self
-            .0
-            .iter()
-            .flat_map(|&byte| [digit(byte, 4), digit(byte, 0)]);
-        text.chars().map(Some).eq(digits)
+        base16ct::lower::encode_str(&self.0, &mut [0; 16]) == Ok(text)
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::LowerHex::fmt(&HexDisplay(&self.0), f)
     }
 }
 
-/// Why a manifest's signature does not count.
+/// Why a manifest's signature is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureError {
-    /// There is none.
+    /// The manifest has no signature.
     Missing,
-    /// It is by a key that is not trusted.
+    /// The signature is by a key that is not trusted.
     UnknownKey,
-    /// It is not a signature of this statement by that key.
+    /// That key has not signed this statement.
     Wrong,
-    /// The statement vouches for no image: `size` or `sha256` is missing.
+    /// The statement does not identify an image: `size` or `sha256` is missing.
     NoImage,
 }
 
@@ -139,16 +135,16 @@ impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => {
-                "the manifest is not signed, and this device takes signed releases only: publish with --key"
+                "the manifest is not signed, and this device installs only signed releases: publish with --key"
             }
             Self::UnknownKey => {
-                "the manifest is signed with a key that this device does not trust: sign with one that was built into its firmware"
+                "the manifest is signed with a key that this device does not trust: sign with a key that is built into its firmware"
             }
             Self::Wrong => {
-                "the manifest's signature is not of this release: it was changed after it was signed, sign it again"
+                "the manifest's signature does not match this release: it was changed after it was signed; sign it again"
             }
             Self::NoImage => {
-                "the signed manifest has no size or no sha256, so it vouches for no image: publish it again"
+                "the signed manifest lacks size or sha256, so it does not identify an image: publish it again"
             }
         })
     }
@@ -157,11 +153,11 @@ impl fmt::Display for SignatureError {
 impl core::error::Error for SignatureError {}
 
 impl Manifest<'_> {
-    /// Makes sure that one of `keys` signed this release, and says which.
+    /// Verifies that one of `keys` signed this release, and returns its id.
     ///
     /// # Errors
     ///
-    /// [`SignatureError`]. Nothing of the manifest may then be believed, not even that it is of this release.
+    /// [`SignatureError`]. Then trust nothing in the manifest.
     pub fn verify(&self, keys: &[ReleaseKey]) -> Result<KeyId, SignatureError> {
         let signature = self.signature.ok_or(SignatureError::Missing)?;
         let (id, key) = keys
@@ -177,7 +173,7 @@ impl Manifest<'_> {
     }
 }
 
-/// Makes sure that `signature`, in Base64, is of the manifest's statement and by `key`.
+/// Verifies that `signature`, in base64, is `key`'s signature of the manifest's statement.
 fn check_signature(
     key: &ReleaseKey,
     manifest: &Manifest<'_>,

@@ -13,9 +13,9 @@ pub const STATEMENT_HEADER: &str = "s3ota-release-v1";
 impl Manifest<'_> {
     /// Writes the *release statement*, the text that a [`Signature`](crate::Signature) signs.
     ///
-    /// Signing the manifest's own bytes would break as soon as its URL is signed anew or its notes
-    /// are corrected. So the statement is a text of its own, made from the fields that decide
-    /// what runs, where, and until when:
+    /// A signature of the manifest's own bytes would break as soon as its URL is renewed or its notes are
+    /// corrected. So the statement is a separate text, made from the fields that decide what runs, where,
+    /// and until when:
     ///
     /// ```text
     /// s3ota-release-v1
@@ -33,33 +33,33 @@ impl Manifest<'_> {
     /// expires=2027-01-31T12:00:00Z
     /// ```
     ///
-    /// Every line, the last one too, ends with one line feed (0x0A). The lines have this order. An
-    /// absent field has no line, so absence is signed as well: a field cannot be added or taken
-    /// away later. Values are in canonical form, so the spelling in the manifest does not matter: the
+    /// Every line, including the last, ends with one line feed (0x0A). The lines come in this order. An
+    /// absent field has no line, so its absence is signed too: a field cannot be added or removed later.
+    /// Values are in canonical form, so their spelling in the manifest does not matter: the
     /// version as [`Version`](crate::Version) displays it (build metadata included), `size` in decimal,
     /// `sha256` in lower-case hex, `rollout` as the shortest decimal number, `expires` in UTC with `Z`,
-    /// `serial` in decimal; `downgrade` has a line only where it is true. `project`, `chip`, `board` and
-    /// `channel` stand as they are, in UTF-8. No value can hold a line end, so two different releases never have the same
-    /// statement.
+    /// `serial` in decimal; `downgrade` has a line only if it is true. `project`, `chip`, `board` and
+    /// `channel` are copied as they are, in UTF-8. No value can contain a line break, so two different releases never have
+    /// the same statement.
     ///
     /// What is signed, and why:
     ///
     /// | field | signed | because |
     /// |---|---|---|
-    /// | `version` | yes | it decides what counts as newer: an old image must not come back under a high number |
+    /// | `version` | yes | it decides what counts as newer: an old image must not return under a higher number |
     /// | `size` | yes | a device can refuse an endless download before the hash is known |
-    /// | `sha256` | yes | it says *what* runs, to the last bit |
-    /// | `project` | yes | a key may release several products: none must be offered as another |
-    /// | `chip`, `board` | yes | an image must not be offered to hardware that it was not made for |
+    /// | `sha256` | yes | it identifies what runs, to the last bit |
+    /// | `project` | yes | a key may release several products: none may be offered as another |
+    /// | `chip`, `board` | yes | an image must not be offered to hardware it was not made for |
     /// | `channel` | yes | a beta must not be offered to everyone |
-    /// | `rollout` | yes | a release for one percent must not reach everyone by a stranger's hand |
-    /// | `min_version`, `downgrade` | yes | they decide which way a device may go back |
-    /// | `serial` | yes | an older manifest must not come back |
-    /// | `expires` | yes | otherwise the date that ends a freeze attack could be moved |
-    /// | `url` | no | it only says where to fetch, the hash says what. A job without the key can refresh pre-signed URLs |
+    /// | `rollout` | yes | an attacker must not widen a release for one percent to everyone |
+    /// | `min_version`, `downgrade` | yes | they decide how far back a device may go |
+    /// | `serial` | yes | an older manifest must not be replayed |
+    /// | `expires` | yes | otherwise an attacker could move the date that ends a freeze attack |
+    /// | `url` | no | it only says where to fetch; the hash says what. A job without the key can renew pre-signed URLs |
     /// | `date`, `notes`, `uploader`, unknown fields | no | they are for people, nothing depends on them |
     ///
-    /// A statement without `size` and `sha256` vouches for no image at all: [`Manifest::verify`] asks for both.
+    /// A statement without `size` and `sha256` does not identify an image: [`Manifest::verify`] requires both.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl Manifest<'_> {
     }
 }
 
-/// A hash that text can be written into.
+/// A hash as a [`fmt::Write`].
 pub(crate) struct HashWriter(pub(crate) Sha256);
 
 impl fmt::Write for HashWriter {

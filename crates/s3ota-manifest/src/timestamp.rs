@@ -5,16 +5,16 @@ use core::str::FromStr;
 
 /// A moment, in whole seconds since 1970-01-01T00:00:00Z (Unix time, without leap seconds).
 ///
-/// It is read from and displayed as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339), always
+/// It is parsed from and displayed as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339), always
 /// displayed in UTC: `2027-01-31T12:00:00Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The last moment that RFC 3339 can write: 9999-12-31T23:59:59Z.
+    /// The last moment that RFC 3339 can express: 9999-12-31T23:59:59Z.
     pub const MAX: Timestamp = Timestamp(253_402_300_799);
 
-    /// A moment from a clock, `None` after [`Timestamp::MAX`].
+    /// A moment from a clock. `None` after [`Timestamp::MAX`].
     pub const fn from_unix_seconds(seconds: u64) -> Option<Self> {
         if seconds <= Self::MAX.0 {
             Some(Timestamp(seconds))
@@ -36,8 +36,8 @@ impl Timestamp {
     ///
     /// # Errors
     ///
-    /// A [`TimestampError`] where the text has another form, names no real moment, or one outside of
-    /// 1970 to 9999.
+    /// A [`TimestampError`] if the text has another form, names no real moment, or one outside 1970 to
+    /// 9999.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let mut cursor = Cursor(text.as_bytes());
         let year = cursor.digits(4)?;
@@ -94,7 +94,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What is left to read. Numbers have at most four digits, so that no later arithmetic can overflow.
+/// What is left to read. Numbers have at most four digits, so later arithmetic cannot overflow.
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
@@ -145,7 +145,7 @@ impl Cursor<'_> {
     }
 }
 
-/// Days of a month in the proleptic Gregorian calendar, `None` where there is no such month.
+/// Days of a month in the proleptic Gregorian calendar. `None` if there is no such month.
 fn days_in_month(year: i32, month: i32) -> Option<i32> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
@@ -167,7 +167,7 @@ fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Year, month and day: the inverse, `civil_from_days` of the same page, for days from 1970 on.
+/// Year, month and day: the inverse, `civil_from_days` on the same page, for days since 1970.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
@@ -334,8 +334,8 @@ mod tests {
         );
     }
 
-    /// Walks the calendar day by day, which needs no clever arithmetic. It repeats after 400 years;
-    /// from then on the first day of each month is enough.
+    /// Walks the calendar day by day, without clever arithmetic. It repeats after 400 years; from then on
+    /// the first day of each month is enough.
     #[test]
     fn every_date_until_9999_is_read_and_written_right() {
         let mut seconds = 0;

@@ -8,7 +8,7 @@ pub const MAX_URL: usize = 2048;
 
 const HTTPS_PORT: u16 = 443;
 
-/// An absolute https URL, cut into what a client needs: a name to connect to and to check the
+/// An absolute https URL, split into what a client needs: a name to connect to and to check the
 /// certificate against, a `Host` header, and a request target.
 ///
 /// ```
@@ -21,8 +21,8 @@ const HTTPS_PORT: u16 = 443;
 /// # Ok::<(), s3ota_manifest::UrlError>(())
 /// ```
 ///
-/// There is no way to build one for `http://`. Its text is printable ASCII without spaces, so it
-/// can be put into a request as it is. A fragment is dropped: it is never sent (RFC 9110, section 7.1).
+/// You cannot build one for `http://`. Its text is printable ASCII without spaces, so it can go into
+/// a request as it is. A fragment is dropped: it is never sent (RFC 9110, section 7.1).
 ///
 /// The query of a pre-signed URL is a secret. So `Debug` does not show queries, and there is no
 /// `Display`; [`HttpsUrl::as_str`] gives all of it.
@@ -38,13 +38,13 @@ pub struct HttpsUrl<'a> {
 impl<'a> HttpsUrl<'a> {
     /// Reads an absolute https URL of at most [`MAX_URL`] bytes.
     ///
-    /// The host is a DNS name, an IPv4 address or an IPv6 address in brackets. Characters that RFC 3986
-    /// does not list but that cannot harm a request (such as `|`) are let through in path and
-    /// query; the server will say what it thinks of them.
+    /// The host is a DNS name, an IPv4 address or an IPv6 address in brackets. Path and query may contain
+    /// characters that RFC 3986 does not list but that cannot break a request, such as `|`. Whether they
+    /// are valid is up to the server.
     ///
     /// # Errors
     ///
-    /// A [`UrlError`] says which rule the text breaks.
+    /// A [`UrlError`] names the rule that the text breaks.
     pub fn parse(text: &'a str) -> Result<Self, UrlError> {
         check_characters(text)?;
         let (text, _fragment) = split_before(text, &['#']);
@@ -62,7 +62,7 @@ impl<'a> HttpsUrl<'a> {
             text,
             host,
             port,
-            // The default port is left out, as other clients do: it is part of what a pre-signed URL signs.
+            // Other clients leave the default port out too. A pre-signed URL signs this header.
             authority: if port == HTTPS_PORT {
                 host_text
             } else {
@@ -76,7 +76,7 @@ impl<'a> HttpsUrl<'a> {
         })
     }
 
-    /// The whole URL, without a fragment. It may hold a secret: see [`HttpsUrl`].
+    /// The whole URL, without a fragment. It may contain a secret: see [`HttpsUrl`].
     pub const fn as_str(&self) -> &'a str {
         self.text
     }
@@ -91,8 +91,8 @@ impl<'a> HttpsUrl<'a> {
         self.port
     }
 
-    /// What belongs into the `Host` header (RFC 9110, section 7.2): the host, an IPv6 address in
-    /// brackets, and the port unless it is 443.
+    /// The value of the `Host` header (RFC 9110, section 7.2): the host, with brackets around an IPv6
+    /// address, and the port unless it is 443.
     pub const fn authority(&self) -> &'a str {
         self.authority
     }
@@ -102,16 +102,16 @@ impl<'a> HttpsUrl<'a> {
         self.path_and_query
     }
 
-    /// Whether both URLs lead to the same server, so that one connection can serve both.
+    /// Whether both URLs lead to the same server, so that one connection serves both.
     pub fn same_server(&self, other: &HttpsUrl<'_>) -> bool {
         self.port == other.port && self.host.eq_ignore_ascii_case(other.host)
     }
 
-    /// Follows a redirect: resolves the `location` that this URL's server answered with, as RFC 3986,
-    /// section 5.2, says, and writes the new URL into `out`.
+    /// Resolves the `location` of a redirect against this URL (RFC 3986, section 5.2) and writes the new
+    /// URL into `out`.
     ///
-    /// The location may be absolute or relative (`//host/path`, `/path`, `path`, `?query`), and
-    /// dot segments are removed. A buffer of [`MAX_URL`] bytes is always large enough.
+    /// The location may be absolute or relative (`//host/path`, `/path`, `path`, `?query`). Dot segments
+    /// are removed. A buffer of [`MAX_URL`] bytes is always large enough.
     ///
     /// # Errors
     ///
@@ -239,8 +239,8 @@ fn parse_port(text: &str) -> Result<u16, UrlError> {
     }
 }
 
-/// A DNS name as certificates have it (RFC 1123, section 2.1; underscores are let through, some
-/// names have them), or an IPv4 address.
+/// A DNS name as in certificates (RFC 1123, section 2.1; underscores are allowed, since some names have
+/// them), or an IPv4 address.
 fn check_host(host: &str) -> Result<(), UrlError> {
     if host.is_empty() || host.len() > 253 {
         return Err(UrlError::Host);
@@ -256,7 +256,7 @@ fn check_host(host: &str) -> Result<(), UrlError> {
             return Err(UrlError::Host);
         }
     }
-    // No top-level domain begins with a digit: such a name is meant as an address.
+    // No top-level domain begins with a digit, so this must be an address.
     let last = host.rsplit('.').next().unwrap_or(host);
     if last.starts_with(|first: char| first.is_ascii_digit()) {
         host.parse::<Ipv4Addr>().map_err(|_| UrlError::Host)?;
@@ -264,7 +264,7 @@ fn check_host(host: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-/// Splits before the first of the characters: the second part begins with it, or is empty.
+/// Splits before the first of these characters. The second part begins with it, or is empty.
 fn split_before<'t>(text: &'t str, characters: &[char]) -> (&'t str, &'t str) {
     text.find(characters)
         .and_then(|at| text.split_at_checked(at))
@@ -283,7 +283,7 @@ impl<'b> Writer<'b> {
     }
 
     fn push(&mut self, text: &str) -> Result<(), UrlError> {
-        // What fits is shorter than the buffer, so the sum cannot overflow.
+        // What has been written fits the buffer, so the sum cannot overflow.
         let end = self.length.saturating_add(text.len());
         match self.buffer.get_mut(self.length..end) {
             Some(room) => room.copy_from_slice(text.as_bytes()),
@@ -332,15 +332,15 @@ impl<'b> Writer<'b> {
     }
 }
 
-/// Why a text is not an https URL that can be used.
+/// Why a text is not a usable https URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// There is nothing.
+    /// It is empty.
     Empty,
     /// It is longer than [`MAX_URL`] bytes.
     TooLong,
-    /// It holds a space, a control character, a backslash, or something outside of ASCII.
+    /// It contains a space, a control character, a backslash or a non-ASCII character.
     InvalidCharacter {
         /// Where the character is, in bytes.
         at: usize,
@@ -368,10 +368,10 @@ impl fmt::Display for UrlError {
             UrlError::TooLong => write!(f, "the URL is longer than {MAX_URL} bytes"),
             UrlError::InvalidCharacter { at } => write!(
                 f,
-                "the URL holds a character at byte {at} that must be percent-encoded, like %20 for a space"
+                "the URL contains a character at byte {at} that must be percent-encoded, like %20 for a space"
             ),
             UrlError::Http => f.write_str(
-                "the URL is http://, which anyone on the way could change; use https://",
+                "the URL is http://, which anyone on the network path can change; use https://",
             ),
             UrlError::NotHttps => f.write_str("the URL must begin with https://"),
             UrlError::UserInfo => f.write_str(

@@ -6,10 +6,10 @@ use core::fmt;
 /// How long a version may be, in bytes of its canonical form.
 pub const MAX_VERSION: usize = 64;
 
-/// A version, ordered as [Semantic Versioning 2.0.0](https://semver.org) says in section 11.
+/// A version, ordered by section 11 of [Semantic Versioning 2.0.0](https://semver.org).
 ///
-/// Hand-written versions are read with a little tolerance: one leading `v` or `V`, and a missing
-/// minor or patch number counts as 0. It displays in its canonical form, without either.
+/// Hand-written versions are read with some tolerance: one leading `v` or `V` is ignored, and a missing
+/// minor or patch number counts as 0. The canonical form, in which a version displays, has neither.
 ///
 /// ```
 /// use s3ota_manifest::Version;
@@ -59,7 +59,7 @@ impl<'a> Version<'a> {
     ///
     /// # Errors
     ///
-    /// A [`VersionError`] says which rule the text breaks.
+    /// A [`VersionError`] names the rule that the text breaks.
     pub fn parse(text: &'a str) -> Result<Self, VersionError> {
         let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
         if text.is_empty() {
@@ -108,12 +108,12 @@ impl<'a> Version<'a> {
         self.major
     }
 
-    /// The second number, 0 where it was left out.
+    /// The second number, 0 if it was left out.
     pub const fn minor(&self) -> u64 {
         self.minor
     }
 
-    /// The third number, 0 where it was left out.
+    /// The third number, 0 if it was left out.
     pub const fn patch(&self) -> u64 {
         self.patch
     }
@@ -123,7 +123,7 @@ impl<'a> Version<'a> {
         self.pre
     }
 
-    /// The build metadata: `abc` of `1.0.0-rc.1+abc`, empty where there is none.
+    /// The build metadata: `abc` of `1.0.0-rc.1+abc`, empty if there is none.
     pub const fn build(&self) -> &'a str {
         self.build
     }
@@ -170,7 +170,7 @@ impl PartialEq for Version<'_> {
 
 impl Eq for Version<'_> {}
 
-/// Section 11.3 and 11.4: a release comes after its pre-releases; those compare identifier by identifier.
+/// Sections 11.3 and 11.4: a release comes after its pre-releases, which compare identifier by identifier.
 fn cmp_pre(left: &str, right: &str) -> Ordering {
     match (left.is_empty(), right.is_empty()) {
         (true, true) => Ordering::Equal,
@@ -227,7 +227,7 @@ impl<'a> Described<'a> {
     }
 }
 
-/// Without leading zeros the longer number is the greater one, however long.
+/// Without leading zeros the longer number is the greater, however long.
 fn cmp_numeric(left: &str, right: &str) -> Ordering {
     (left.len(), left).cmp(&(right.len(), right))
 }
@@ -291,13 +291,13 @@ fn has_leading_zero(digits: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VersionError {
-    /// There is nothing, or only a `v`.
+    /// It is empty, or only a `v`.
     Empty,
     /// The canonical form is longer than [`MAX_VERSION`] bytes.
     TooLong,
-    /// Nothing stands where a number should, as in `1..2`.
+    /// A number is missing, as in `1..2`.
     MissingNumber,
-    /// Something else stands where a number should, as in `1.x`.
+    /// Something else is where a number should be, as in `1.x`.
     NotANumber,
     /// A fourth number, as in `1.2.3.4`.
     TooManyNumbers,
@@ -305,9 +305,9 @@ pub enum VersionError {
     LeadingZero,
     /// A number does not fit into 64 bits.
     NumberTooLarge,
-    /// Nothing stands between two dots of the pre-release or the build metadata, as in `1.0.0-rc..1`.
+    /// An identifier of the pre-release or the build metadata is empty, as in `1.0.0-rc..1`.
     EmptyIdentifier,
-    /// The pre-release or the build metadata holds something other than ASCII letters, digits, `-` and `.`.
+    /// The pre-release or the build metadata contains something other than ASCII letters, digits, `-` and `.`.
     InvalidCharacter,
 }
 
@@ -321,11 +321,9 @@ impl fmt::Display for VersionError {
                     "the version is longer than {MAX_VERSION} bytes; shorten it"
                 );
             }
-            VersionError::MissingNumber => {
-                "a number is missing in the version; write one like 1.2.0"
-            }
+            VersionError::MissingNumber => "the version lacks a number; write one like 1.2.0",
             VersionError::NotANumber => {
-                "the version has something else where a number belongs; write one like 1.2.0"
+                "the version contains something else where a number should be; write one like 1.2.0"
             }
             VersionError::TooManyNumbers => {
                 "the version has more than three numbers; write the fourth as 1.2.3-4 or 1.2.3+4"
@@ -338,7 +336,7 @@ impl fmt::Display for VersionError {
                 "an identifier after `-` or `+` in the version is empty; write one like 1.2.0-rc.1"
             }
             VersionError::InvalidCharacter => {
-                "after `-` or `+` a version may hold only ASCII letters, digits, `-` and `.`"
+                "after `-` or `+` a version may contain only ASCII letters, digits, `-` and `.`"
             }
         })
     }
@@ -493,7 +491,7 @@ mod tests {
         assert_eq!(version("1.2.0+a"), version("1.2+b"));
     }
 
-    /// Every text of a small alphabet's most telling pieces, judged by the `semver` crate.
+    /// Every combination of some telling pieces, judged by the `semver` crate.
     #[test]
     fn reading_and_order_agree_with_the_semver_crate() {
         let cores = [

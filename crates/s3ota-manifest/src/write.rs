@@ -27,9 +27,9 @@ const DEVICE_FIELDS: [&str; 14] = [
     "signature",
 ];
 
-/// A manifest as its publisher sees it: everything in the document, also what devices skip.
+/// A manifest as its publisher sees it: everything in the document, including what devices skip.
 ///
-/// What [`to_json`](ManifestDocument::to_json) writes, a device reads: it checks its own work with
+/// A device can read whatever [`to_json`](ManifestDocument::to_json) writes: it checks its output with
 /// [`Manifest::parse`].
 ///
 /// ```
@@ -69,19 +69,19 @@ pub struct ManifestDocument {
     pub board: Option<String>,
     /// The channel it is on; see [`Manifest::channel`].
     pub channel: Option<String>,
-    /// How many of the devices shall install it; see [`Manifest::rollout`].
+    /// Which share of the devices installs it; see [`Manifest::rollout`].
     pub rollout: Option<Rollout>,
-    /// Below what no device goes back; see [`Manifest::min_version`].
+    /// The version below which no device goes; see [`Manifest::min_version`].
     pub min_version: Option<String>,
-    /// Whether devices shall go back to it; see [`Manifest::downgrade`].
+    /// Whether devices go back to it; see [`Manifest::downgrade`].
     pub downgrade: bool,
     /// The manifest's number; see [`Manifest::serial`].
     pub serial: Option<u64>,
-    /// When to stop believing the manifest; see [`Manifest::expires`].
+    /// The manifest's expiry; see [`Manifest::expires`].
     pub expires: Option<Timestamp>,
-    /// The owner's signature; see [`Manifest::signature`].
+    /// The release key's signature; see [`Manifest::signature`].
     pub signature: Option<SignatureDocument>,
-    /// For people: when it was published, best in RFC 3339.
+    /// For people: when it was published, preferably in RFC 3339.
     pub date: Option<String>,
     /// For people: what is new.
     pub notes: Option<String>,
@@ -95,7 +95,7 @@ pub struct ManifestDocument {
 /// A signature in a [`ManifestDocument`]; see [`Signature`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureDocument {
-    /// The name of the key.
+    /// The key's id.
     pub keyid: String,
     /// The ECDSA P-256 signature with SHA-256 of the release statement, DER in base64.
     pub sig: String,
@@ -132,8 +132,8 @@ impl ManifestDocument {
     ///
     /// # Errors
     ///
-    /// What [`Manifest::parse`] refuses is refused, and a number in an extra field that is beyond
-    /// 64-bit floating point: it could not be written again.
+    /// The errors of [`Manifest::parse`]; and a number in an extra field that does not fit 64-bit floating
+    /// point, because it could not be written back.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         let mut buffer = json.to_vec();
         let manifest = Manifest::parse(&mut buffer)?;
@@ -157,7 +157,7 @@ impl ManifestDocument {
             uploader: None,
             extra: Map::new(),
         };
-        // The one thing that is left for serde_json to refuse is such a number.
+        // Such a number is all that is left for serde_json to refuse.
         let mut extra: Map<String, Value> =
             serde_json::from_slice(json).map_err(|_| ManifestError::Syntax {
                 at: 0,
@@ -180,13 +180,13 @@ impl ManifestDocument {
         Ok(document)
     }
 
-    /// Writes the manifest: indented by two spaces, its fields in the order of this type's, then the extra
-    /// ones, with a line end at the end.
+    /// Writes the manifest: indented by two spaces, the fields in the order of this type, then the extra ones,
+    /// and a final line break.
     ///
     /// # Errors
     ///
-    /// A [`ManifestError`] where a device could not read the result, or an extra field has the
-    /// name of another one.
+    /// A [`ManifestError`] if a device could not read the result, or if an extra field has the name of another
+    /// field.
     pub fn to_json(&self) -> Result<String, ManifestError> {
         let mut members = Vec::new();
         let mut member = |name: &str, value: String| members.push((quoted(name), value));

@@ -1,22 +1,9 @@
 //! Random texts: nothing panics, and what is accepted keeps its promises.
-//!
-//! The random numbers have a fixed seed, so a failure repeats.
 
+mod random;
+
+use random::Random;
 use s3ota_manifest::{HttpsUrl, MAX_URL, MAX_VERSION, Rollout, Timestamp, Version};
-
-/// Joins a few random pieces.
-fn noise(state: &mut u64, pieces: &[&str]) -> String {
-    let mut next = || {
-        // Marsaglia's xorshift64.
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        (*state >> 16) as usize
-    };
-    (0..next() % 12)
-        .map(|_| pieces[next() % pieces.len()])
-        .collect()
-}
 
 #[test]
 fn an_accepted_url_can_be_put_together_again_from_its_parts() {
@@ -50,10 +37,10 @@ fn an_accepted_url_can_be_put_together_again_from_its_parts() {
         "127.0.0.1",
         "&x=y",
     ];
-    let mut state = 0x5EED;
+    let mut random = Random::new(0x5EED);
     let mut accepted = 0;
     for _ in 0..100_000 {
-        let text = format!("https://a{}", noise(&mut state, &pieces));
+        let text = format!("https://a{}", random.join(&pieces, 11));
         let Ok(url) = HttpsUrl::parse(&text) else {
             continue;
         };
@@ -86,10 +73,10 @@ fn a_redirect_leads_to_an_absolute_https_url_or_nowhere() {
         "@", "x:", "\\", " ", "é", "[::1]",
     ];
     let base = HttpsUrl::parse("https://base.example:9443/a/b/c?q").unwrap();
-    let mut state = 0x5EED;
+    let mut random = Random::new(0x5EED);
     let mut accepted = 0;
     for _ in 0..100_000 {
-        let location = noise(&mut state, &pieces);
+        let location = random.join(&pieces, 11);
         let mut buffer = [0; MAX_URL];
         let Ok(target) = base.join(&location, &mut buffer) else {
             continue;
@@ -137,10 +124,10 @@ fn an_accepted_version_reads_the_same_in_its_canonical_form() {
         "\n",
         "00",
     ];
-    let mut state = 0x5EED;
+    let mut random = Random::new(0x5EED);
     let mut accepted = 0;
     for _ in 0..100_000 {
-        let text = format!("1{}", noise(&mut state, &pieces));
+        let text = format!("1{}", random.join(&pieces, 11));
         let Ok(version) = Version::parse(&text) else {
             continue;
         };
@@ -173,10 +160,10 @@ fn an_accepted_percentage_is_the_number_rounded_down() {
         "e-",
         "2147483648",
     ];
-    let mut state = 0x5EED;
+    let mut random = Random::new(0x5EED);
     let mut accepted = 0;
     for _ in 0..100_000 {
-        let text = noise(&mut state, &pieces);
+        let text = random.join(&pieces, 11);
         let number = text.parse::<f64>();
         let Ok(rollout) = text.parse::<Rollout>() else {
             // f64 rounds the smallest negative numbers to zero, and those just above 100 to 100.
@@ -203,8 +190,8 @@ fn an_accepted_timestamp_reads_the_same_in_its_canonical_form() {
     let numbers = [
         "00", "01", "12", "23", "28", "29", "30", "31", "59", "60", "99", "é",
     ];
-    let mut state = 0x5EED;
-    let mut next = || noise(&mut state, &numbers);
+    let mut random = Random::new(0x5EED);
+    let mut next = || random.join(&numbers, 11);
     let mut accepted = 0;
     for _ in 0..20_000 {
         // Twenty digits or so, put into the form.

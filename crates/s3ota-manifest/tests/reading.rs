@@ -508,7 +508,7 @@ fn errors_speak_to_people() {
         ),
         (
             r#"{"url":"http://a/"}"#,
-            "the manifest's `url`: the URL is http://, which anyone on the way could change; use https://",
+            "the manifest's `url`: the URL is http://, which anyone on the network path can change; use https://",
         ),
         (
             r#"{"version":"1.0.0",}"#,

@@ -1,4 +1,4 @@
-//! One virtual device: flash, bootloader, and firmware that consists of nothing but the update library.
+//! A virtual device: flash, bootloader, and a firmware that is nothing but the update library.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ pub type VirtualUpdater<'a> = Updater<'a, &'a mut Flash, HostNetwork, HostClock,
 
 /// A virtual ESP32.
 ///
-/// Its firmware is what lies in its slots: [`power_on`](VirtualDevice::power_on) boots it by the bootloader's rules and
-/// runs the boot guard, and [`updater`](VirtualDevice::updater) is the firmware's own updater.
+/// Its firmware is what is in its slots: [`power_on`](VirtualDevice::power_on) boots it by the bootloader's rules and runs
+/// the boot guard; [`updater`](VirtualDevice::updater) returns the firmware's updater.
 #[derive(Debug)]
 pub struct VirtualDevice {
     flash: Flash,
@@ -28,21 +28,21 @@ pub struct VirtualDevice {
     clock: HostClock,
 }
 
-/// The firmware a virtual device runs, and how it came to run.
+/// The firmware that a virtual device runs, and how it got there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningFirmware {
     /// What the bootloader jumped to.
     pub app: App,
     /// What the boot guard found.
     pub boot: Boot,
-    /// What it found out about the bootloader.
+    /// The kind of bootloader, if the guard found out.
     pub bootloader: Option<Kind>,
-    /// How often the device restarted by itself on the way: once for each firmware it gave up.
+    /// How often the device restarted by itself before: once for each firmware it gave up.
     pub restarts: u32,
 }
 
 impl RunningFirmware {
-    /// The firmware's version as its descriptor has it; empty where it has none.
+    /// The version in the firmware's descriptor. Empty if it has none.
     pub fn version(&self) -> &str {
         self.app
             .image
@@ -51,20 +51,20 @@ impl RunningFirmware {
             .map_or("", |descriptor| descriptor.version())
     }
 
-    /// The chip the firmware is for, and so the one this device is.
+    /// The chip that the firmware is for, and so this device's chip.
     pub fn chip(&self) -> Option<Chip> {
         self.app.image.header.chip()
     }
 }
 
-/// Why a device does not come up.
+/// Why a device does not start.
 #[derive(Debug)]
 pub enum PowerOnError {
-    /// The bootloader finds nothing to boot.
+    /// The bootloader found nothing to boot.
     Boot(BootError),
     /// The boot guard failed.
     Guard(s3ota::Error),
-    /// The device restarts again and again.
+    /// The device restarts in a loop.
     BootLoop,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for PowerOnError {
         match self {
             Self::Boot(error) => write!(f, "the device does not boot: {error}"),
             Self::Guard(error) => write!(f, "the boot guard: {error}"),
-            Self::BootLoop => write!(f, "the device restarts again and again"),
+            Self::BootLoop => write!(f, "the device restarts in a loop"),
         }
     }
 }
@@ -97,24 +97,24 @@ impl VirtualDevice {
         Self { bootloader, ..self }
     }
 
-    /// The same device with eFuses that say this. With a secure version the bootloader does anti-rollback.
+    /// The same device with these eFuses. With a secure version the bootloader does anti-rollback.
     pub fn with_hardware(mut self, hardware: Hardware) -> Self {
         self.silicon.hardware = hardware;
         self
     }
 
-    /// The same device with a chip of this kind: the bootloader takes no image for another.
+    /// The same device with a chip of this kind: the bootloader refuses images for other chips.
     pub fn with_chip(mut self, chip: Chip) -> Self {
         self.silicon.chip = Some(chip);
         self
     }
 
-    /// What the device's eFuses say now.
+    /// The current state of the device's eFuses.
     pub fn hardware(&self) -> &Hardware {
         &self.silicon.hardware
     }
 
-    /// The same device, giving up a new firmware after so many boots without confirmation.
+    /// The same device, which gives up a new firmware after this many boots without confirmation.
     pub fn with_trial_boots(self, trial_boots: u8) -> Self {
         Self {
             trial_boots,
@@ -122,7 +122,7 @@ impl VirtualDevice {
         }
     }
 
-    /// The same device with another idea of the date.
+    /// The same device with another date.
     pub fn with_date(self, date: Date) -> Self {
         Self {
             clock: HostClock::with_date(date),
@@ -130,7 +130,7 @@ impl VirtualDevice {
         }
     }
 
-    /// Gives the device another idea of the date, from now on.
+    /// Sets the device's date.
     pub fn set_date(&mut self, date: Date) {
         self.clock = HostClock::with_date(date);
     }
@@ -140,18 +140,18 @@ impl VirtualDevice {
         &self.flash
     }
 
-    /// Starts the device: bootloader, boot guard, and the restarts the guard asks for.
+    /// Starts the device: bootloader, boot guard, and the restarts that the guard requests.
     ///
-    /// The start counts as a trial boot, as after a crash: the strictest. See [`start_after`](VirtualDevice::start_after).
+    /// The start counts as a trial boot, as after a crash, which is the strictest reason. See [`start_after`](VirtualDevice::start_after).
     ///
     /// # Errors
     ///
-    /// Nothing boots, or the guard cannot do its work.
+    /// Nothing boots, or the guard fails.
     pub fn power_on(&mut self) -> Result<RunningFirmware, PowerOnError> {
         self.start_after(Reset::Crash)
     }
 
-    /// The same for this reason, which decides whether it counts as a trial boot.
+    /// Starts the device after this kind of reset, which decides whether the start counts as a trial boot.
     ///
     /// # Errors
     ///

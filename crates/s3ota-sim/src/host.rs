@@ -1,4 +1,4 @@
-//! The host's network, clocks and entropy, behind the traits the device library asks for.
+//! The host's network, clocks and entropy, behind the device library's traits.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,25 +17,25 @@ pub struct HostClock {
     date: Date,
 }
 
-/// What a device knows of the date.
+/// What a device knows about the date.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Date {
-    /// What the host knows.
+    /// The host's date.
     #[default]
     Host,
-    /// Nothing: it has no battery, and nobody has told it yet.
+    /// Nothing: its clock has no battery and has not been set yet.
     Unknown,
-    /// It takes this for the moment of its start, in seconds since the Unix epoch; from there time goes on.
+    /// It started at this date, in seconds since the Unix epoch.
     At(u64),
 }
 
 impl HostClock {
-    /// A clock whose uptime begins now.
+    /// A clock whose uptime starts now.
     pub fn new() -> Self {
         Self::with_date(Date::Host)
     }
 
-    /// A clock whose uptime begins now, and whose date is another one.
+    /// A clock whose uptime starts now, with another date.
     pub fn with_date(date: Date) -> Self {
         Self {
             start: Instant::now(),
@@ -71,8 +71,8 @@ impl Clock for HostClock {
     }
 }
 
-/// The host's TCP sockets and resolver. Names under `.localhost` are this machine (RFC 6761 section 6.3), which not
-/// every resolver knows.
+/// The host's TCP sockets and resolver. Names under `.localhost` are this machine (RFC 6761 section 6.3); not every
+/// resolver knows that.
 #[derive(Clone, Copy, Default)]
 pub struct HostNetwork(Stack);
 

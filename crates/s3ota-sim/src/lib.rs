@@ -1,13 +1,13 @@
-//! A virtual ESP32 that runs the very library a real one runs.
+//! A virtual ESP32 that runs the same library as a real one.
 //!
-//! What is simulated is the hardware around the library, and nothing else:
+//! Only the hardware around the library is simulated:
 //!
 //! - [`Flash`]: NOR flash in memory or in a file. Erasing sets bits, programming clears them, alignment is enforced, and
 //!   power can fail inside an operation.
-//! - [`Bootloader`]: which image an ESP-IDF bootloader would boot from that flash, on a chip whose eFuses say what
-//!   [`Silicon`] says, and what it would write itself.
-//! - [`host`]: the host's sockets, clocks and entropy behind the traits the library asks for.
-//! - [`VirtualDevice`]: all of it together: power on, boot guard, update, restart.
+//! - [`Bootloader`]: which image an ESP-IDF bootloader boots from that flash, on a chip with the eFuses in [`Silicon`], and
+//!   what it writes itself.
+//! - [`host`]: the host's sockets, clocks and entropy, behind the library's traits.
+//! - [`VirtualDevice`]: all of these together: power on, boot guard, update, restart.
 //!
 //! ```
 //! use s3ota_image::app::ImageBuilder;

@@ -1,4 +1,4 @@
-//! A flash as it leaves the workbench: partition table and first firmware, everything else erased.
+//! A new device's flash: partition table and first firmware, everything else erased.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ ota_0,    app,  ota_0,   0x10000,  0x1f0000
 ota_1,    app,  ota_1,   0x200000, 0x1f0000
 ";
 
-/// What goes onto a new flash.
+/// What to put on a new device's flash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
     table: TableBuilder,
@@ -27,15 +27,15 @@ pub struct Setup {
 /// Why a flash cannot be set up.
 #[derive(Debug)]
 pub enum SetupError {
-    /// The CSV text is no partition table.
+    /// The CSV text is not a partition table.
     Csv(CsvError),
-    /// The partition table is not one a bootloader takes.
+    /// The partition table is not valid.
     Partitions(PartitionError),
     /// The table has no app partition.
     NoApp,
-    /// The firmware is no valid app image.
+    /// The firmware is not a valid app image.
     Image(ImageError),
-    /// The firmware is larger than its partition.
+    /// The firmware does not fit its partition.
     TooLarge {
         /// Bytes of the firmware.
         image: usize,
@@ -57,7 +57,7 @@ impl fmt::Display for SetupError {
             Self::TooLarge { image, partition } => {
                 write!(
                     f,
-                    "the firmware has {image} bytes, its partition {partition}"
+                    "the firmware has {image} bytes, but its partition only {partition}"
                 )
             }
         }
@@ -99,12 +99,12 @@ impl Setup {
         })
     }
 
-    /// The contents of a flash with `firmware` where the bootloader looks first: in the factory partition if there is
-    /// one, else in `ota_0`. The chip is as large as the table needs, at least 4 MB.
+    /// The contents of a flash with `firmware` where the bootloader looks first: in the factory partition if there is one,
+    /// otherwise in `ota_0`. The chip is as large as the table needs, at least 4 MB.
     ///
     /// # Errors
     ///
-    /// The firmware is no app image or does not fit.
+    /// The firmware is not an app image, or does not fit.
     pub fn flash(&self, firmware: &[u8]) -> Result<Vec<u8>, SetupError> {
         let mut verifier = Verifier::new();
         verifier

@@ -1,17 +1,16 @@
-//! TLS alerts (RFC 8446 section 6): how a server says why it refuses.
+//! TLS alerts (RFC 8446 section 6), by which a server says why it refuses.
 
 use core::fmt;
 
 /// The description byte of an alert, as the server sent it.
 ///
-/// An alert that arrives before the connection is encrypted proves nothing about who sent it: it is a hint for
-/// people, not a fact to act on.
+/// An unencrypted alert may come from anyone on the network path. It is a hint for people, not a fact to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Alert(pub u8);
 
 impl Alert {
-    /// The name of RFC 8446 section 6, such as `handshake_failure`; `None` for a number it does not define.
+    /// The name of RFC 8446 section 6, such as `handshake_failure`; `None` for a number that it does not define.
     pub fn name(self) -> Option<&'static str> {
         Some(match self.0 {
             0 => "close_notify",

@@ -1,6 +1,6 @@
-//! The signatures this client can verify: RustCrypto's implementations in the form rustls-webpki asks for.
+//! The signatures that this client can verify: RustCrypto's implementations behind rustls-webpki's trait.
 //!
-//! The sizes are bounded here: curve points have one size, RSA keys 2048 to 4096 bits.
+//! Sizes are bounded: curve points have one size, RSA keys 2048 to 4096 bits.
 
 use embedded_tls::SignatureScheme;
 use rustls_pki_types::{
@@ -9,7 +9,7 @@ use rustls_pki_types::{
 
 use crate::der;
 
-/// An algorithm as rustls-webpki takes it.
+/// An algorithm for rustls-webpki.
 pub(crate) type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
 const CERTIFICATE_ALGORITHM_COUNT: usize =
@@ -37,9 +37,9 @@ pub(crate) static CERTIFICATE_ALGORITHMS: [Algorithm; CERTIFICATE_ALGORITHM_COUN
     &rsa_algorithms::PssSha512,
 ];
 
-/// The algorithm of a CertificateVerify message (RFC 8446 section 4.4.3), if it is one this client takes.
+/// The algorithm of a CertificateVerify message (RFC 8446 section 4.4.3), if this client supports it.
 ///
-/// RSA PKCS #1 v1.5 is for certificates only, and must not be used here.
+/// RSA PKCS #1 v1.5 is for certificates only and must not be used here.
 pub(crate) fn certificate_verify_algorithm(scheme: SignatureScheme) -> Option<Algorithm> {
     Some(match scheme {
         SignatureScheme::EcdsaSecp256r1Sha256 => &EcdsaP256Sha256,

@@ -16,10 +16,10 @@ use crate::roots::Roots;
 use crate::server_name;
 use crate::verifier::{CertTime, Verifier};
 
-/// The memory of one connection: 16,640 bytes to read into, the longest record TLS 1.3 allows (S3 sends full
-/// records, whatever is asked of it), and 1,024 bytes to write from.
+/// The memory of one connection: 16,640 bytes to read into, which is the longest record that TLS 1.3 allows (S3 sends
+/// full records, whatever a client asks for), and 1,024 bytes to write from.
 ///
-/// Too large for most stacks: keep it in a static.
+/// It is too large for most stacks: keep it in a static.
 pub struct Buffers {
     read: [u8; MAX_CIPHERTEXT as usize],
     write: [u8; 1024],
@@ -49,20 +49,20 @@ impl fmt::Debug for Buffers {
     }
 }
 
-/// Opens a TLS 1.3 connection to `host` over `io`, and returns only once the server has proven who it is.
+/// Opens a TLS 1.3 connection to `host` over `io`, and returns only once the server has proven its identity.
 ///
-/// - `io` is connected to the server already. Pass `&mut io` to keep it.
-/// - `host` is the host of the URL: a DNS name or an IP address, without port.
-/// - `roots` are the authorities to trust, and `time` is what is known of the date.
-/// - `rng` must be a true random number generator; on an ESP32 that needs the radio or the ADC to be on.
-/// - `buffers` are the connection's until it is dropped.
+/// - `io` is already connected to the server. Pass `&mut io` to keep it.
+/// - `host` is the URL's host: a DNS name or an IP address, without port.
+/// - `roots` are the authorities to trust, and `time` is what is known about the time.
+/// - `rng` must be a true random number generator; on an ESP32 the radio or the ADC must be on for that.
+/// - `buffers` belong to the connection until it is dropped.
 ///
-/// Every failure leaves `io` in the middle of a conversation: close it.
+/// After a failure `io` is in the middle of a conversation: close it.
 ///
 /// # Errors
-/// [`TlsError::Certificate`] where the server is not who it should be, [`TlsError::Handshake`] and
-/// [`TlsError::Record`] where it does not keep to the protocol or this client's part of it,
-/// [`TlsError::Io`] and [`TlsError::Truncated`] where the transport failed.
+/// [`TlsError::Certificate`] if the server is not the expected one, [`TlsError::Handshake`] and
+/// [`TlsError::Record`] if it violates the protocol or does not support this client's subset of it,
+/// [`TlsError::Io`] and [`TlsError::Truncated`] if the transport failed.
 pub async fn connect<'b, IO, R>(
     io: IO,
     host: &str,
@@ -103,7 +103,8 @@ where
             None => handshake_error(error, link),
         });
     }
-    // embedded-tls completes handshakes in which the server showed no certificate, or no proof: this is the only gate.
+    // UPSTREAM(embedded-tls): message-order.md. It completes handshakes without a certificate, or without proof of its key:
+    // this check is the only one.
     provider.verifier.outcome().map_err(TlsError::Certificate)?;
     link.enter(Phase::Application);
     Ok(TlsStream {
@@ -113,13 +114,13 @@ where
     })
 }
 
-/// An open connection to a server that has proven who it is.
+/// An open connection to a server that has proven its identity.
 ///
-/// Reading returns `Ok(0)` only after the server's authentic close_notify; a transport that ends without it is
+/// Reading returns `Ok(0)` only after the server's authenticated close_notify; a transport that ends without it is
 /// [`TlsError::Truncated`]. After an error every further call fails with that error.
 ///
-/// Reading and writing are not cancel-safe: a future that is dropped before it is done, for instance by a timeout,
-/// may leave half a record behind, so every further call fails with [`TlsError::Interrupted`].
+/// Reading and writing are not cancel-safe: a future that is dropped before it completes, for instance by a timeout,
+/// may leave half a record behind. So every further call fails with [`TlsError::Interrupted`].
 pub struct TlsStream<'b, IO>
 where
     IO: Read + Write + 'b,
@@ -132,7 +133,7 @@ where
 #[derive(Clone, Copy, Debug)]
 enum State {
     Open,
-    /// The server has said that it will send no more.
+    /// The server has sent close_notify.
     Closed,
     Failed(TlsError),
 }
@@ -141,12 +142,12 @@ impl<'b, IO> TlsStream<'b, IO>
 where
     IO: Read + Write + 'b,
 {
-    /// Sends what is still buffered and a close_notify, and gives the transport back.
+    /// Sends what is still buffered and a close_notify, and returns the transport.
     ///
-    /// Where the server has closed first, or the connection has failed, nothing is sent.
+    /// If the server has closed first, or the connection has failed, nothing is sent.
     ///
     /// # Errors
-    /// What the transport failed with; or, if the connection had failed before, that error again.
+    /// The transport's; or, if the connection had failed before, that error again.
     pub async fn close(self) -> Result<IO, TlsError> {
         if !matches!(self.state, State::Open) {
             self.link.enter(Phase::Over);
@@ -159,7 +160,7 @@ where
         }
     }
 
-    /// Must come before every await: if the future is dropped there, the state says so.
+    /// Call this before every await: if the future is dropped there, the state says so.
     fn begin(&mut self) {
         self.state = State::Failed(TlsError::Interrupted);
     }
@@ -299,9 +300,10 @@ fn settle<T>(state: &mut State, link: &Link, result: Result<T, Inner>) -> Result
     }
 }
 
-/// What a handshake failed with. `InvalidSignature` and `InvalidRecord` mean one thing each here: the verifier and the
-/// filter have answered for all others (embedded-tls 0.19.0, connection.rs, `process_server_verify`). So does
-/// `InvalidNonceLength`: `protection.rs`, SPLIT_MARK.
+/// Why a handshake failed. `InvalidSignature` and `InvalidRecord` have one meaning each here: the verifier and the filter
+/// handle all other cases (embedded-tls 0.19.0, connection.rs, `process_server_verify`). So has `InvalidNonceLength`: see
+/// SPLIT_MARK in `protection.rs`.
+// UPSTREAM(embedded-tls): alerts.md (`InvalidRecord`), split-messages.md (`InvalidNonceLength`).
 fn handshake_error(error: Inner, link: &Link) -> TlsError {
     if let Some(fault) = link.fault() {
         return fault;
@@ -327,7 +329,7 @@ fn handshake_error(error: Inner, link: &Link) -> TlsError {
     }
 }
 
-/// What an open connection failed with (embedded-tls 0.19.0, common/decrypted_read_handler.rs).
+/// Why an open connection failed (embedded-tls 0.19.0, common/decrypted_read_handler.rs).
 fn stream_error(error: Inner, link: &Link) -> TlsError {
     if let Some(fault) = link.fault() {
         return fault;

@@ -1,8 +1,11 @@
-//! Two parts of a certificate that rustls-webpki does not give out without `alloc`, and the two numbers that RSA keys
-//! and ECDSA signatures are.
+//! Two parts of a certificate that rustls-webpki does not expose without `alloc`; and the two numbers in an RSA key or an
+//! ECDSA signature.
 //!
-//! Certificates are those that webpki has parsed: the walk skips what it does not need, without judging it. Nobody has
-//! judged the numbers before: they are taken in DER only.
+//! webpki has parsed the certificates before: the walk skips what it does not need, without checking it. The numbers come
+//! unchecked, so they must be strict DER.
+//!
+//! p256's own parser (`Signature::from_der`) would take 3.1 KB more flash on an ESP32-C3, measured with `simple`: the crate
+//! `der` comes with it. RSA keys need this one anyway.
 
 /// The subject, a Name (RFC 5280 section 4.1.2.4) without its outer header.
 pub(crate) fn subject(certificate: &[u8]) -> Option<&[u8]> {
@@ -22,7 +25,7 @@ pub(crate) fn subject_public_key_info(certificate: &[u8]) -> Option<&[u8]> {
     Some(element(subject.rest)?.whole)
 }
 
-/// The text of a Name for display: its common name, or else its last attribute that is text.
+/// A Name's text for display: its common name, or else its last attribute that is text.
 pub(crate) fn display_name(mut name: &[u8]) -> Option<&str> {
     const COMMON_NAME: [u8; 3] = [0x55, 4, 3];
     let mut last = None;
@@ -57,7 +60,7 @@ fn from_subject(certificate: &[u8]) -> Option<&[u8]> {
 }
 
 /// The two numbers of an RSAPublicKey (RFC 8017 appendix A.1.1) or an Ecdsa-Sig-Value (RFC 3279 section 2.2.3): a
-/// SEQUENCE of two INTEGERs above zero, and nothing else.
+/// SEQUENCE of two positive INTEGERs, and nothing else.
 pub(crate) fn two_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
     const SEQUENCE: u8 = 0x30;
     let sequence = element(der)?;
@@ -75,7 +78,7 @@ pub(crate) fn padded<const N: usize>(number: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// The bytes of an INTEGER above zero, without the zero that keeps its first bit from being a sign, and what follows.
+/// The bytes of a positive INTEGER, without the zero that keeps its first bit from being a sign, and what follows it.
 fn number(der: &[u8]) -> Option<(&[u8], &[u8])> {
     const INTEGER: u8 = 2;
     let integer = element(der)?;
@@ -93,7 +96,7 @@ struct Element<'a> {
     rest: &'a [u8],
 }
 
-/// Splits off the first DER element: one byte of tag, a length below 64 KiB in as few bytes as it takes, a value.
+/// Splits off the first DER element: one byte of tag, a length below 64 KiB in as few bytes as possible, a value.
 fn element(der: &[u8]) -> Option<Element<'_>> {
     let (length, content) = match der {
         [_, 0x82, high @ 1..=0xff, low, content @ ..] => {

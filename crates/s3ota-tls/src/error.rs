@@ -13,30 +13,30 @@ use crate::alert::Alert;
 pub enum TlsError {
     /// The transport under TLS failed.
     Io(ErrorKind),
-    /// The server is not who it should be, or did not prove it.
+    /// The server is not the expected one, or did not prove it.
     Certificate(CertificateError),
     /// The two sides did not agree on a connection.
     Handshake(HandshakeError),
-    /// A record that is not allowed, or was changed on its way.
+    /// A record that is not allowed, or was modified in transit.
     Record(RecordError),
-    /// The transport ended without the server's close_notify: data may be missing at the end.
+    /// The transport ended without the server's close_notify: the end of the data may be missing.
     Truncated,
-    /// Something was to be written after the server had closed the connection.
+    /// A write after the server had closed the connection.
     Closed,
-    /// An earlier call was dropped before it had finished, in the middle of a record.
+    /// An earlier call was dropped before it completed, in the middle of a record.
     Interrupted,
 }
 
-/// What is wrong with the server's certificate or with its proof that it owns it.
+/// What is wrong with the server's certificate, or with its proof that it has the private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CertificateError {
     /// The server sent no certificate.
     NotPresented,
-    /// The server did not prove that it holds the certificate's private key.
+    /// The server did not prove that it has the certificate's private key.
     NotProven,
-    /// No trusted root stands behind the certificate.
+    /// The chain does not lead to a trusted root.
     UnknownIssuer,
     /// A certificate in the chain has expired.
     Expired {
@@ -52,11 +52,11 @@ pub enum CertificateError {
     WrongName,
     /// The certificate is not for TLS servers (its extended key usage lacks serverAuth).
     NotForServers,
-    /// The server presented an authority's certificate as its own.
+    /// The server presented a CA certificate as its own.
     IsAnAuthority,
-    /// A certificate in the chain was issued by one that may not issue certificates.
+    /// A certificate in the chain was issued with one that is not a CA certificate.
     NotAnAuthority,
-    /// An authority in the chain may not issue this certificate: path length, name constraints, a critical extension.
+    /// A CA in the chain may not issue this certificate: path length, name constraints, a critical extension.
     NotAllowed,
     /// The signature on a certificate in the chain does not match.
     BadSignature,
@@ -68,29 +68,28 @@ pub enum CertificateError {
     TooLarge,
 }
 
-/// Why there was no agreement on a connection.
+/// Why the handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The given host is neither a DNS name nor an IP address.
+    /// The host is neither a DNS name nor an IP address.
     HostName,
-    /// The server refused, in the clear, with this alert.
+    /// The server refused with this unencrypted alert.
     Alert(Alert),
-    /// The server refused with an alert inside the encrypted part of the handshake.
+    /// The server refused with an encrypted alert.
     EncryptedAlert,
-    /// The server's key share is not a P-256 point, or the server has asked for another group.
+    /// The server's key share is not a P-256 point, or the server requested another group.
     KeyShare,
-    /// The server did not answer with what was offered: TLS 1.3, AES-128-GCM, P-256, and no extension that was not
-    /// asked for.
+    /// The server did not choose what was offered: TLS 1.3, AES-128-GCM, P-256, and no unsolicited extension.
     NotOffered,
     /// A message of an unknown kind, or out of order.
     UnexpectedMessage,
-    /// The server splits its handshake messages over several records, which this client cannot join.
+    /// The server splits its handshake messages over several records. This client cannot join them.
     Split,
     /// A message that cannot be parsed.
     Malformed,
-    /// The server's Finished message does not match: the handshake was changed on its way.
+    /// The server's Finished message does not match: the handshake was modified in transit.
     Finished,
     /// More than 64 KiB of handshake.
     TooLong,
@@ -101,35 +100,35 @@ pub enum HandshakeError {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RecordError {
-    /// Not a TLS record: the first byte was this. The server may speak plain HTTP on this port.
+    /// Not a TLS record: it began with this byte. The server may speak plain HTTP on this port.
     NotTls(u8),
     /// A record of this type (RFC 8446 section 5.1) where it is not allowed.
     UnexpectedType(u8),
     /// Longer than the protocol allows: 16,384 bytes in the clear, 16,640 encrypted.
     TooLong,
-    /// Too short to hold anything.
+    /// Too short to contain anything.
     Empty,
-    /// A change_cipher_spec record with other content than the one allowed, or too many of them.
+    /// A change_cipher_spec record with invalid content, or too many of them.
     ChangeCipherSpec,
-    /// A record that does not decrypt: it was changed on its way.
+    /// A record that does not decrypt: it was modified in transit.
     BadMac,
-    /// The server sent KeyUpdate, or something else that this client does not take after the handshake.
+    /// The server sent KeyUpdate, or something else that this client does not support after the handshake.
     UnexpectedMessage,
     /// The server ended the connection with an error alert.
     Alert,
     /// Content that cannot be parsed.
     Malformed,
-    /// The server sends record after record without data: more than 32 in a row.
+    /// The server sent more than 32 records without data in a row.
     Idle,
 }
 
 impl TlsError {
-    /// A stable name for programs: the same for every detail of one kind of failure.
+    /// A stable code for programs, the same for every error of one kind.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Io(_) => "net.io",
             Self::Certificate(_) => "tls.certificate",
-            // No TLS at all is no agreement either.
+            // Without TLS there is no handshake either.
             Self::Handshake(_) | Self::Record(RecordError::NotTls(_)) => "tls.handshake",
             Self::Record(_) => "tls.record",
             Self::Truncated => "tls.truncated",
@@ -138,9 +137,9 @@ impl TlsError {
         }
     }
 
-    /// Whether a new connection may do better: the network failed, not the agreement.
+    /// Whether a new connection may succeed: the network failed, not the handshake.
     ///
-    /// A certificate or a handshake that was refused will be refused again until somebody changes something.
+    /// A certificate or a handshake that was refused will be refused again until someone changes something.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Certificate(_) | Self::Handshake(_) | Self::Record(RecordError::NotTls(_)) => {
@@ -183,7 +182,7 @@ impl fmt::Display for TlsError {
             ),
             Self::Closed => f.write_str("the server has closed this connection; open a new one"),
             Self::Interrupted => f.write_str(
-                "an earlier read or write on this connection was abandoned half-way; open a new one",
+                "an earlier read or write on this connection was abandoned; open a new one",
             ),
         }
     }
@@ -193,7 +192,9 @@ impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPresented => f.write_str("the server sent no certificate"),
-            Self::NotProven => f.write_str("the server did not prove that it owns its certificate"),
+            Self::NotProven => {
+                f.write_str("the server did not prove that it has its certificate's key")
+            }
             Self::UnknownIssuer => f.write_str(
                 "the server's certificate was not issued by a trusted authority; \
                  add the authority's root if this server is yours",
@@ -216,26 +217,26 @@ impl fmt::Display for CertificateError {
                 f.write_str("the server's certificate is not meant for servers (no serverAuth)")
             }
             Self::IsAnAuthority => f.write_str(
-                "the server presented an authority's certificate (CA:TRUE) as its own; \
-                 give it a certificate issued by that authority",
+                "the server presented a CA certificate (CA:TRUE) as its own; \
+                 give it a certificate issued by that CA",
             ),
             Self::NotAnAuthority => f.write_str(
-                "the server's certificate was issued by a certificate that is not an authority's",
+                "the server's certificate was issued with one that is not a CA certificate",
             ),
-            Self::NotAllowed => f.write_str(
-                "the authority behind the server's certificate is not allowed to issue it",
-            ),
+            Self::NotAllowed => {
+                f.write_str("the CA of the server's certificate is not allowed to issue it")
+            }
             Self::BadSignature => f.write_str(
                 "the signature on the server's certificate is wrong; \
-                 the trusted root may have another key than the issuer of the same name",
+                 the trusted root may have a different key than the issuer of the same name",
             ),
             Self::UnsupportedAlgorithm => f.write_str(
                 "the server's certificates use an algorithm or key size that is not supported; \
                  P-256 and RSA with 2048 to 4096 bits are (RSA and P-384 if built in)",
             ),
-            Self::Malformed => f.write_str("the server's certificate cannot be read"),
+            Self::Malformed => f.write_str("the server's certificate cannot be parsed"),
             Self::TooLarge => {
-                f.write_str("the server's certificate chain is too large or too tangled")
+                f.write_str("the server's certificate chain is too large or too complex")
             }
         }
     }
@@ -250,7 +251,7 @@ impl fmt::Display for HandshakeError {
                 "the server refused the connection: {alert}; \
                  it must offer TLS 1.3 with AES-128-GCM and P-256"
             ),
-            Self::EncryptedAlert => f.write_str("the server broke off the handshake with an alert"),
+            Self::EncryptedAlert => f.write_str("the server aborted the handshake with an alert"),
             Self::KeyShare => {
                 f.write_str("the server did not agree to a P-256 key exchange; enable it there")
             }
@@ -262,11 +263,11 @@ impl fmt::Display for HandshakeError {
                 f.write_str("the server sent a handshake message that is unknown or out of order")
             }
             Self::Split => f.write_str(
-                "the server splits its handshake over records, which this device cannot join; \
+                "the server splits its handshake over several records, which is not supported; \
                  give it a shorter certificate chain",
             ),
-            Self::Malformed => f.write_str("the server sent a handshake that cannot be read"),
-            Self::Finished => f.write_str("the handshake was changed on its way to this device"),
+            Self::Malformed => f.write_str("the server sent a handshake that cannot be parsed"),
+            Self::Finished => f.write_str("the handshake was modified in transit"),
             Self::TooLong => f.write_str("the server's handshake does not end"),
         }
     }
@@ -279,20 +280,23 @@ impl fmt::Display for RecordError {
                 "the server does not speak TLS on this port; is it a plain http address?",
             ),
             Self::UnexpectedType(kind) => {
-                write!(f, "the server sent a TLS record of type {kind} out of place")
+                write!(
+                    f,
+                    "the server sent a TLS record of type {kind} out of place"
+                )
             }
             Self::TooLong => f.write_str("the server sent a TLS record that is too long"),
             Self::Empty => f.write_str("the server sent a TLS record that is too short"),
             Self::ChangeCipherSpec => {
                 f.write_str("the server sent a change_cipher_spec record that is not allowed")
             }
-            Self::BadMac => f.write_str("data from the server was changed on its way"),
+            Self::BadMac => f.write_str("data from the server was modified in transit"),
             Self::UnexpectedMessage => f.write_str(
-                "the server wants to change its keys or asked for something unsupported; connect again",
+                "the server changes its keys or requests something unsupported; connect again",
             ),
             Self::Alert => f.write_str("the server ended the connection with an error alert"),
-            Self::Malformed => f.write_str("the server sent a TLS record that cannot be read"),
-            Self::Idle => f.write_str("the server keeps sending, but no data"),
+            Self::Malformed => f.write_str("the server sent a TLS record that cannot be parsed"),
+            Self::Idle => f.write_str("the server keeps sending records without data"),
         }
     }
 }
@@ -347,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failed_network_is_worth_another_try() {
+    fn only_a_failed_network_is_worth_a_retry() {
         assert!(TlsError::Io(ErrorKind::TimedOut).is_transient());
         assert!(TlsError::Truncated.is_transient());
         assert!(!TlsError::Certificate(CertificateError::UnknownIssuer).is_transient());

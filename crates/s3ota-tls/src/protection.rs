@@ -1,9 +1,11 @@
-//! Record protection (RFC 8446 section 5.2): AES-128-GCM that also judges what it decrypted.
+//! Record protection (RFC 8446 section 5.2): AES-128-GCM that also checks what it has decrypted.
 //!
-//! embedded-tls takes its cipher suite as a type, so this module can stand between decryption and parsing. That is
-//! the only place outside embedded-tls where the inside of an encrypted record can be seen, and some contents must
-//! not reach its parser: 0.19.0 panics on an empty inner plaintext (`decrypt_record`, connection.rs) and on any
-//! handshake message but NewSessionTicket after the handshake (`DecryptedReadHandler`, common/).
+//! embedded-tls's cipher suite is a type parameter, so this module can sit between decryption and parsing. It is the only
+//! place outside embedded-tls that sees the content of an encrypted record, and some contents must not reach the parser:
+//! 0.19.0 panics on an empty inner plaintext (`decrypt_record`, connection.rs) and, after the handshake, on any handshake
+//! message but NewSessionTicket (`DecryptedReadHandler`, common/).
+// UPSTREAM(embedded-tls): record-contents.md, panics.md, split-messages.md. With all of them `Aes128Gcm` takes the place of
+// `CheckedAes128Gcm`, and this file goes but for `content_type`.
 
 use aes_gcm::Aes128Gcm;
 use aes_gcm::aead::consts::{U0, U12, U16, U54};
@@ -31,8 +33,9 @@ const FINISHED: u8 = 20;
 /// Of SHA-256, and so of Finished.
 const HASH_BYTES: usize = 32;
 
-/// A NewSessionTicket whose nonce is longer than the message: embedded-tls answers `InvalidNonceLength`. No ticket of a
-/// server gets as far as that, so the answer is free to stand for a message that is split.
+/// A counterfeit NewSessionTicket whose nonce is longer than the message. embedded-tls fails on it with
+/// `InvalidNonceLength`. No server's ticket gets that far, so this error can stand for a split message.
+// UPSTREAM(embedded-tls): split-messages.md.
 const SPLIT_MARK: [u8; 14] = [
     NEW_SESSION_TICKET,
     0,
@@ -63,12 +66,13 @@ impl TlsCipherSuite for Aes128GcmSha256 {
     type LabelBufferSize = U54;
 }
 
-/// Which keys protect a record: those of the handshake or those of the application data.
+/// Which keys protect a record: the handshake's or the application data's.
 ///
-/// The record filter knows the epoch, the cipher needs it, and embedded-tls lies between them. What it does hand
-/// from one to the other, unread, is the header of each record. So the filter writes the epoch into the header's
-/// `legacy_record_version`, which receivers ignore for all purposes (RFC 8446 section 5.1), and the cipher puts the
-/// true value back before it authenticates the header.
+/// The record filter knows the epoch, the cipher needs it, and embedded-tls is between them. It does pass each record's
+/// header from one to the other unread. So the filter writes the epoch into the header's `legacy_record_version`, which
+/// receivers must ignore (RFC 8446 section 5.1), and the cipher restores the original value before it authenticates the
+/// header.
+// UPSTREAM(embedded-tls): record-contents.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Epoch {
     Handshake,
@@ -108,7 +112,7 @@ fn header([v0, v1]: [u8; 2], length: u16) -> [u8; 5] {
     [content_type::APPLICATION_DATA, v0, v1, l0, l1]
 }
 
-/// AES-128-GCM whose decryption hands on only what embedded-tls can take.
+/// AES-128-GCM whose decryption passes on only what embedded-tls can handle.
 pub(crate) struct CheckedAes128Gcm(Aes128Gcm);
 
 impl KeySizeUser for CheckedAes128Gcm {
@@ -148,10 +152,10 @@ impl AeadInPlace for CheckedAes128Gcm {
         self.0.decrypt_in_place(nonce, &header, buffer)?;
         match judge(epoch, buffer.as_ref()) {
             Verdict::Pass => Ok(()),
-            // A lone content type is a record without content: embedded-tls goes on to the next one.
+            // A lone content type is a record without content: embedded-tls continues with the next one.
             Verdict::Drop(content_type) => replace(buffer, &[content_type]),
-            // embedded-tls answers the content type Invalid with `Unimplemented`, and with nothing else does it so:
-            // connection.rs gives that answer its meaning.
+            // embedded-tls fails on the content type Invalid with `Unimplemented`, and on nothing else that passes:
+            // connection.rs knows what it means.
             Verdict::Refuse => replace(buffer, &[content_type::INVALID]),
             Verdict::Split => replace(buffer, &SPLIT_MARK),
         }
@@ -164,7 +168,7 @@ impl AeadInPlace for CheckedAes128Gcm {
         _buffer: &mut [u8],
         _tag: &Tag<Self>,
     ) -> aead::Result<()> {
-        // Would go round the check. embedded-tls decrypts with `decrypt_in_place` only.
+        // This would bypass the check. embedded-tls decrypts with `decrypt_in_place` only.
         Err(aead::Error)
     }
 }
@@ -179,11 +183,11 @@ enum Verdict {
     Pass,
     Drop(u8),
     Refuse,
-    /// A handshake message goes on in the next record.
+    /// A handshake message continues in the next record.
     Split,
 }
 
-/// Judges a TLSInnerPlaintext: content, content type, zero padding (RFC 8446 section 5.2).
+/// Checks a TLSInnerPlaintext: content, content type, zero padding (RFC 8446 section 5.2).
 fn judge(epoch: Epoch, inner: &[u8]) -> Verdict {
     // No content type at all: empty, or nothing but padding (section 5.4: unexpected_message).
     let unpadded = inner.iter().rposition(|byte| *byte != 0);
@@ -205,11 +209,11 @@ fn judge(epoch: Epoch, inner: &[u8]) -> Verdict {
     }
 }
 
-/// Judges the content of a handshake record: complete messages, of the kinds a server may send.
+/// Checks the content of a handshake record: complete messages, of the kinds that a server may send.
 ///
-/// embedded-tls cannot put together a message that is split over records. And it reads on after a Finished, though the
-/// keys change there and the record must end (RFC 8446 section 5.1): a server could be authenticated by messages that
-/// come after the handshake's end.
+/// embedded-tls cannot join a message that is split over records. And it continues after a Finished, although the keys
+/// change there and the record must end (RFC 8446 section 5.1): a server could be authenticated by messages after the
+/// end of the handshake.
 fn judge_handshake(mut content: &[u8]) -> Verdict {
     if content.is_empty() {
         return Verdict::Refuse;
@@ -235,22 +239,22 @@ fn holds_tickets(mut content: &[u8]) -> bool {
     is_something && content.is_empty()
 }
 
-/// Splits off a handshake message: its kind, its body, the rest. `None`: it is not complete.
+/// Splits off a handshake message: kind, body, rest. `None`: it is not complete.
 fn message(content: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (kind, content) = content.split_first()?;
     let (body, rest) = vector(3, content)?;
     Some((*kind, body, rest))
 }
 
-/// Splits off a vector with a length of so many bytes before it.
+/// Splits off a vector that is preceded by its length in that many bytes.
 fn vector(length_bytes: usize, content: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, content) = content.split_at_checked(length_bytes)?;
     let length = length.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
     content.split_at_checked(length)
 }
 
-/// Whether a server may send such a message, and its parts are as long together as it is: embedded-tls goes by the
-/// parts, and would take what is left for another message.
+/// Whether a server may send such a message, and whether its parts add up to its length. embedded-tls goes by the parts,
+/// and would parse what is left as the next message.
 fn is_sound(kind: u8, body: &[u8]) -> bool {
     match (kind, body) {
         (ENCRYPTED_EXTENSIONS, body) => whole(2, body).is_some_and(holds_only_what_was_offered),
@@ -263,7 +267,7 @@ fn is_sound(kind: u8, body: &[u8]) -> bool {
     }
 }
 
-/// A vector with nothing behind it.
+/// A vector with nothing after it.
 fn whole(length_bytes: usize, content: &[u8]) -> Option<&[u8]> {
     match vector(length_bytes, content) {
         Some((vector, [])) => Some(vector),
@@ -271,7 +275,7 @@ fn whole(length_bytes: usize, content: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether the entries of a Certificate message have no extensions: the ClientHello asked for none.
+/// Whether the entries of a Certificate message have no extensions: the ClientHello requests none.
 fn holds_bare_certificates(mut list: &[u8]) -> bool {
     while let Some((_certificate, [0, 0, rest @ ..])) = vector(3, list) {
         list = rest;
@@ -279,7 +283,7 @@ fn holds_bare_certificates(mut list: &[u8]) -> bool {
     list.is_empty()
 }
 
-/// Whether EncryptedExtensions answer only what the ClientHello asked (RFC 8446 section 4.2: others must be refused).
+/// Whether EncryptedExtensions contain only what the ClientHello offered (RFC 8446 section 4.2: others must be refused).
 fn holds_only_what_was_offered(mut extensions: &[u8]) -> bool {
     const SERVER_NAME: u8 = 0;
     const SUPPORTED_GROUPS: u8 = 10;

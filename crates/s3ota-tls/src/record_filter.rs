@@ -1,14 +1,16 @@
-//! A transport adapter that looks at every record before embedded-tls does (RFC 8446 section 5.1).
+//! A transport adapter that checks every record before embedded-tls sees it (RFC 8446 section 5.1).
 //!
-//! The filter reads each record's header itself and decides: hand it on, drop it, or end the connection. What
-//! embedded-tls 0.19.0 gets wrong on records it would otherwise see:
-//! - it panics (`unimplemented!`) on a handshake record in the clear after the handshake, and believes a close_notify
-//!   in the clear, both of which anyone on the path can inject;
-//! - it takes handshake messages in the clear where they must be encrypted;
+//! The filter reads each record's header and decides: pass it on, drop it, or end the connection. What embedded-tls 0.19.0
+//! would do with records that are stopped here:
+//! - it panics (`unimplemented!`) on an unencrypted handshake record after the handshake, and accepts an unencrypted
+//!   close_notify; anyone on the network path can inject both;
+//! - it accepts unencrypted handshake messages where they must be encrypted;
 //! - it panics on an encrypted record that is nothing but a tag (`connection.rs`, `decrypt_record`);
-//! - it takes any content of change_cipher_spec, any number of times, and keeps an alert's reason to itself;
-//! - it takes a ServerHello with anything in it (`server_hello.rs`);
-//! - it reads on for ever while a server sends records without data.
+//! - it accepts any content of change_cipher_spec, any number of times, and drops an alert's description;
+//! - it accepts a ServerHello with anything in it (`server_hello.rs`);
+//! - it keeps reading for ever while a server sends records without data.
+// UPSTREAM(embedded-tls): cleartext-records.md (the phases), panics.md (`MIN_CIPHERTEXT`), server-hello.md, alerts.md,
+// idle-records.md (`MAX_IDLE`, `MAX_HANDSHAKE`, `MAX_CHANGE_CIPHER_SPEC`). With all of them this file goes.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
@@ -28,22 +30,22 @@ const MAX_PLAINTEXT: u16 = 1 << 14;
 pub(crate) const MAX_CIPHERTEXT: u16 = MAX_PLAINTEXT + 256;
 /// The shortest encrypted record: a content type and the tag of AES-GCM.
 const MIN_CIPHERTEXT: u16 = 1 + 16;
-/// As many change_cipher_spec records as a server has reason to send: after its ServerHello and, at most, after a
+/// The most change_cipher_spec records that a server has reason to send: one after its ServerHello, and one after a
 /// HelloRetryRequest before it.
 const MAX_CHANGE_CIPHER_SPEC: u8 = 2;
-/// Several times the longest handshake of a public server; without a limit a server could feed the device for ever.
+/// Several times the longest handshake of a public server. Without a limit a server could keep the device busy for ever.
 const MAX_HANDSHAKE: u32 = 64 * 1024;
 /// Records without data, such as session tickets, that a server may send before one with data.
 const MAX_IDLE: u8 = 32;
 
-/// What the connection tells the filter inside it, and what the filter tells the connection.
+/// What the connection and the filter inside it tell each other.
 ///
-/// embedded-tls owns the transport and passes on no more than an [`ErrorKind`]. Atomics, so that a connection can move
+/// embedded-tls owns the transport, and passes on no more than an [`ErrorKind`]. Atomics, so that a connection can move
 /// between threads; only loads and stores, which every chip has.
 pub(crate) struct Link {
     phase: AtomicU8,
     fault: AtomicU16,
-    /// Records that were handed on since the connection last asked for data.
+    /// Records passed on since the connection last asked for data.
     idle: AtomicU8,
 }
 
@@ -56,7 +58,7 @@ impl Link {
         }
     }
 
-    /// The caller wants data: one record has it, and [`MAX_IDLE`] may come before.
+    /// The caller wants data. Up to [`MAX_IDLE`] records without data may come before the one that has it.
     pub(crate) fn begin_read(&self) {
         self.idle.store(0, Ordering::Relaxed);
     }
@@ -94,7 +96,7 @@ impl Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Before the ServerHello, the one handshake message in the clear.
+    /// Before the ServerHello, the only unencrypted handshake message.
     Hello,
     /// The encrypted part of the handshake.
     Handshake,
@@ -185,14 +187,14 @@ impl From<server_hello::Fault> for Fault {
     }
 }
 
-/// The transport as embedded-tls sees it: allowed records, and none else.
+/// The transport as embedded-tls sees it: allowed records only.
 pub(crate) struct RecordFilter<'b, IO> {
     io: IO,
     link: &'b Link,
-    /// What has been read of the record that is being handed on, its header first, and how much of it is still to go.
+    /// What has been read of the record that is being passed on, header first, and which part of it is still to pass on.
     head: [u8; HEADER + server_hello::LENGTH],
     head_left: Range<usize>,
-    /// How much of that record's body is still to come.
+    /// How much of that record's body is still to be read.
     body_left: usize,
     change_cipher_specs: u8,
     handshake_bytes: u32,
@@ -217,7 +219,7 @@ impl<'b, IO> RecordFilter<'b, IO> {
 }
 
 impl<IO: Read> RecordFilter<'_, IO> {
-    /// Reads headers until there is a record to hand on. `false`: the transport has ended.
+    /// Reads headers until there is a record to pass on. `false`: the transport has ended.
     async fn next_record(&mut self) -> Result<bool, Stop> {
         loop {
             let mut header = [0; HEADER];
@@ -293,7 +295,7 @@ impl<IO: Read> RecordFilter<'_, IO> {
         }
     }
 
-    /// Hands on an encrypted record: this header, and the body as it comes.
+    /// Passes on an encrypted record: this header, and the body as it comes.
     fn hand_on(&mut self, header: [u8; HEADER], length: u16) {
         let (to, _) = self.head.split_at_mut(HEADER);
         to.copy_from_slice(&header);
@@ -379,12 +381,12 @@ impl<IO: Read> Read for RecordFilter<'_, IO> {
 
 impl<IO: Write> Write for RecordFilter<'_, IO> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
-        // After a failure embedded-tls has nothing to say that a server could use.
+        // After a failure embedded-tls has nothing to send that a server could use.
         if self.link.phase() == Phase::Over {
             return Ok(buf.len());
         }
         match self.io.write(buf).await {
-            // `write_all`, which embedded-tls uses, panics on a transport that takes nothing.
+            // embedded-tls uses `write_all`, which panics if a transport writes nothing.
             Ok(0) if !buf.is_empty() => Err(ErrorKind::WriteZero),
             Ok(count) => Ok(count),
             Err(error) => Err(error.kind()),
@@ -491,7 +493,7 @@ mod tests {
         let (passed, fault) = pass(Phase::Application, &record(23, &body), 1000);
         assert_eq!(fault, None);
         assert_eq!(passed[..5], Epoch::Application.mark(20));
-        // A mark on the wire means nothing.
+        // A mark from the network means nothing.
         let forged = [&Epoch::Application.mark(20)[..], &body].concat();
         let (passed, _) = pass(Phase::Handshake, &forged, 1000);
         assert_eq!(passed[..5], Epoch::Handshake.mark(20));
@@ -518,7 +520,7 @@ mod tests {
 
     #[test]
     fn records_without_data_come_to_an_end() {
-        // The filter does not know which of them have data. The connection says when it got some.
+        // The filter does not know which of them have data. The connection tells it when it has received some.
         let one = record(23, &[5; 17]);
         let sent = one.repeat(100);
         let (passed, fault) = pass(Phase::Application, &sent, 1000);

@@ -1,4 +1,4 @@
-//! The roots a connection trusts.
+//! The roots that a connection trusts.
 
 use core::fmt;
 
@@ -7,8 +7,8 @@ use webpki::anchor_from_trusted_cert;
 
 use crate::der;
 
-/// The part of a certificate that makes it a root: subject and SubjectPublicKeyInfo, from `start` to `end`. The rest of
-/// the file is not in the firmware.
+/// The part of a certificate that makes it a root: subject and SubjectPublicKeyInfo, from `start` to `end`. The rest of the
+/// file does not get into the firmware.
 macro_rules! subject_and_key {
     ($file:literal, $start:literal..$end:literal) => {{
         const CERTIFICATE: &[u8] = include_bytes!($file);
@@ -17,8 +17,8 @@ macro_rules! subject_and_key {
     }};
 }
 
-/// The roots of Amazon Trust Services, which S3's certificates end in. `roots/README.md` says where they come from. None
-/// has name constraints; the tests look where the parts lie.
+/// The roots of Amazon Trust Services, where S3's chains end. `roots/README.md` says where they come from. None has name
+/// constraints; the tests check the offsets.
 static AMAZON: [&[u8]; 5] = [
     subject_and_key!("../roots/amazon-root-ca-1.der", 140..493),
     subject_and_key!("../roots/amazon-root-ca-2.der", 140..749),
@@ -39,7 +39,7 @@ pub struct Roots<'a> {
 enum Root<'a> {
     /// Subject and SubjectPublicKeyInfo alone.
     BuiltIn(&'static [u8]),
-    /// One that [`anchor_from_trusted_cert`] takes.
+    /// One that [`anchor_from_trusted_cert`] accepts.
     Certificate(CertificateDer<'a>),
 }
 
@@ -71,9 +71,9 @@ impl Root<'_> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RootError {
-    /// The bytes are not a DER-encoded X.509 certificate.
+    /// The bytes are not an X.509 certificate in DER.
     Malformed,
-    /// There are [`Roots::MAX`] roots already.
+    /// There are already [`Roots::MAX`] roots.
     Full,
 }
 
@@ -100,10 +100,10 @@ impl<'a> Roots<'a> {
         roots
     }
 
-    /// Trusts one more root: a certificate in DER, the bytes between the lines of a PEM file after Base64.
+    /// Trusts one more root: a certificate in DER, which is the base64-decoded content of a PEM file.
     ///
     /// # Errors
-    /// [`RootError::Malformed`] where `der` is not a certificate, [`RootError::Full`] at [`Roots::MAX`].
+    /// [`RootError::Malformed`] if `der` is not a certificate, [`RootError::Full`] at [`Roots::MAX`].
     pub fn add_der(&mut self, der: &'a [u8]) -> Result<(), RootError> {
         let certificate = CertificateDer::from(der);
         anchor_from_trusted_cert(&certificate).map_err(|_| RootError::Malformed)?;
@@ -132,13 +132,13 @@ impl<'a> Roots<'a> {
         })
     }
 
-    /// The roots as rustls-webpki takes them.
+    /// The roots for rustls-webpki.
     pub(crate) fn anchors(&self) -> heapless::Vec<TrustAnchor<'_>, { Roots::MAX }> {
         self.roots.iter().filter_map(Root::anchor).collect()
     }
 }
 
-/// The bytes of `whole` from `start` on, at compile time.
+/// The bytes of `whole` from `start`, at compile time.
 const fn part<const N: usize>(whole: &[u8], start: usize) -> [u8; N] {
     let mut part = [0; N];
     part.copy_from_slice(whole.split_at(start).1.split_at(N).0);

@@ -1,8 +1,8 @@
-//! RSA signatures, verified: PKCS #1 v1.5 and PSS (RFC 8017 sections 8.2.2 and 8.1.2).
+//! Verification of RSA signatures: PKCS #1 v1.5 and PSS (RFC 8017 sections 8.2.2 and 8.1.2).
 //!
-//! The arithmetic is crypto-bigint's, which P-256 has linked already. Its numbers have a fixed size, so that nothing is
-//! allocated; one size for all keys, because a second is 2 KB more flash. Everything here is public: what takes how long
-//! is no secret.
+//! The arithmetic is crypto-bigint's, which P-256 links already. Its numbers have a fixed size, so nothing is allocated;
+//! there is one size for all keys, because a second would take 2 KB more flash. All inputs are public, so timing reveals no
+//! secret.
 
 use core::ops::RangeInclusive;
 
@@ -20,16 +20,16 @@ const MAX_DIGEST: usize = 64;
 /// Public exponents are 3 or 65537. A longer one only takes time.
 const MAX_EXPONENT: u64 = (1 << 33) - 1;
 
-/// How a hash becomes as long as the key.
+/// How a hash is padded to the key's length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Padding {
-    /// EMSA-PKCS1-v1_5, with the DER that stands before the hash.
+    /// EMSA-PKCS1-v1_5, with the DER before the hash.
     Pkcs1(&'static [u8]),
-    /// EMSA-PSS with MGF1 of the same hash, and a salt as long as that.
+    /// EMSA-PSS with MGF1 of the same hash, and a salt of the same length.
     Pss,
 }
 
-/// What stands before the hash in PKCS #1 v1.5 (RFC 8017 section 9.2, note 1).
+/// The DER before the hash in PKCS #1 v1.5 (RFC 8017 section 9.2, note 1).
 pub(crate) mod digest_info {
     pub(crate) const SHA256: &[u8] =
         b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
@@ -39,7 +39,7 @@ pub(crate) mod digest_info {
         b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
 }
 
-/// Verifies a signature by the key in an RSAPublicKey (RFC 8017 appendix A.1.1) of 2048 to 4096 bits.
+/// Verifies a signature with the key in an RSAPublicKey (RFC 8017 appendix A.1.1) of 2048 to 4096 bits.
 pub(crate) fn verify(
     padding: Padding,
     hash: &mut dyn DynDigest,
@@ -81,7 +81,7 @@ fn is_valid(
     }
 }
 
-/// A public exponent: odd, 3 at least.
+/// A public exponent: odd, at least 3.
 fn small(bytes: &[u8]) -> Option<u64> {
     let exponent = u64::from_be_bytes(der::padded(bytes)?);
     (exponent % 2 == 1 && (3..=MAX_EXPONENT).contains(&exponent)).then_some(exponent)
@@ -122,8 +122,8 @@ fn power(modulus: &[u8], exponent: u64, base: &[u8], result: &mut [u8]) -> Optio
     Some(())
 }
 
-/// What an odd number is to be multiplied by for −1, modulo the size of a limb. By Newton: right in 3 bits to begin with,
-/// and in twice as many after each turn.
+/// What to multiply an odd number by to get −1, modulo the size of a limb. By Newton's method: 3 bits are correct at first,
+/// and each step doubles them.
 fn negated_inverse(odd: Limb) -> Limb {
     let mut inverse = odd;
     for _ in 0..Limb::BITS.ilog2() - 1 {
@@ -138,7 +138,7 @@ fn number(bytes: &[u8]) -> Option<U4096> {
     Some(U4096::from_be_slice(&der::padded::<MAX_BYTES>(bytes)?))
 }
 
-/// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2). There is one encoding of a hash, so all of it is compared and nothing parsed.
+/// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2). A hash has one encoding, so it is compared, not parsed.
 fn is_pkcs1(encoded: &[u8], info: &[u8], digest: &[u8]) -> Option<bool> {
     let end = info.len() + digest.len();
     let (start, end) = encoded.split_at_checked(encoded.len().checked_sub(end)?)?;
@@ -149,7 +149,7 @@ fn is_pkcs1(encoded: &[u8], info: &[u8], digest: &[u8]) -> Option<bool> {
     Some(is_padding && end.strip_prefix(info)? == digest)
 }
 
-/// EMSA-PSS-VERIFY (RFC 8017 section 9.1.2), for a key of so many bits.
+/// EMSA-PSS-VERIFY (RFC 8017 section 9.1.2), for a key of `bits` bits.
 fn is_pss(
     mut encoded: &mut [u8],
     key_bits: usize,
@@ -197,7 +197,7 @@ fn is_pss(
     Some(zeros.iter().all(|byte| *byte == 0) && mask == seed)
 }
 
-/// Wycheproof's vectors are in `wycheproof_tests.rs`. This is what they leave out.
+/// Wycheproof's vectors are in `wycheproof_tests.rs`. These tests are for what they leave out.
 #[cfg(test)]
 mod tests {
     use std::vec::Vec;

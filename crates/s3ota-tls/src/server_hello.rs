@@ -1,15 +1,16 @@
-//! The ServerHello (RFC 8446 section 4.1.3), which embedded-tls 0.19.0 hardly reads: it takes any version, any session
-//! id, any cipher suite it knows, any compression and extensions that nobody asked for.
+//! The ServerHello (RFC 8446 section 4.1.3), which embedded-tls 0.19.0 hardly checks: it accepts any version, session id
+//! and compression, any cipher suite it knows, and unsolicited extensions.
 //!
-//! What this client offers leaves a server no choice but its random, its key and the order of two extensions. So the
-//! message is compared, not parsed.
+//! This client's offer leaves a server no choice but its random, its key and the order of two extensions. So the message is
+//! compared, not parsed.
+// UPSTREAM(embedded-tls): server-hello.md. Then this file goes.
 
 use core::ops::Range;
 
-/// The length of the one ServerHello there is, with its message header.
+/// The length of the only acceptable ServerHello, with its message header.
 pub(crate) const LENGTH: usize = 4 + 40 + 6 + 73;
 
-/// The header, and the version that all versions say they are.
+/// The header and `legacy_version`, which is 1.2 in every version.
 const START: [u8; 6] = [2, 0, 0, (LENGTH - 4) as u8, 3, 3];
 const RANDOM: Range<usize> = 6..38;
 /// The random of a HelloRetryRequest: SHA-256 of those words.
@@ -28,13 +29,13 @@ const KEY_SHARE: [u8; 9] = [0, 51, 0, 69, 0, 23, 0, 65, 4];
 pub(crate) enum Fault {
     /// It is a HelloRetryRequest: the server wants another group.
     Retry,
-    /// It goes on in the next record.
+    /// It continues in the next record.
     Split,
-    /// It is anything else than the answer to what was offered.
+    /// It does not match what was offered.
     NotOffered,
 }
 
-/// Judges the record with the server's first message: `start` is all of it, or its first [`LENGTH`] bytes.
+/// Checks the record with the server's first message. `start` is all of it, or its first [`LENGTH`] bytes.
 pub(crate) fn check(start: &[u8], length: usize) -> Result<(), Fault> {
     if start.get(RANDOM) == Some(&HELLO_RETRY_REQUEST) {
         return Err(Fault::Retry);
@@ -65,7 +66,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A ServerHello that is right.
+    /// A correct ServerHello.
     pub(crate) fn right() -> Vec<u8> {
         hello(&[&VERSION, &key_share()])
     }

@@ -1,4 +1,4 @@
-//! Whom to expect: the host as the certificate must name it, and as the ClientHello may.
+//! The server's name, as the certificate must have it, and as the ClientHello may.
 
 use rustls_pki_types::{DnsName, IpAddr, ServerName};
 
@@ -12,7 +12,7 @@ pub(crate) fn parse(host: &str) -> Result<ServerName<'_>, TlsError> {
     if let Ok(address) = IpAddr::try_from(unbracketed.unwrap_or(host)) {
         return Ok(ServerName::IpAddress(address));
     }
-    // In the certificate and in the ClientHello names have no trailing dot (RFC 6066 section 3).
+    // Names in certificates and in the ClientHello have no trailing dot (RFC 6066 section 3).
     let name = host.strip_suffix('.').unwrap_or(host);
     DnsName::try_from(name)
         .map(ServerName::DnsName)

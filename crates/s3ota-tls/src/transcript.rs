@@ -1,12 +1,13 @@
-//! The transcript of the handshake, which also knows whether the messages came in order (RFC 8446 section 4).
+//! The handshake's transcript hash, which also checks the order of messages (RFC 8446 section 4).
 //!
-//! embedded-tls 0.19.0 takes EncryptedExtensions, CertificateRequest, Certificate and CertificateVerify in any order and
-//! any number of times. It hands each message whole to the cipher suite's hash and to nothing else of ours, so the hash
-//! watches the order: the verifier asks for it when the certificate comes, and a message out of order behind that spoils
-//! the hash, so that no Finished matches.
+//! embedded-tls 0.19.0 accepts EncryptedExtensions, CertificateRequest, Certificate and CertificateVerify in any order and
+//! any number of times. The only code of ours that sees every message is the cipher suite's hash, so the hash checks the
+//! order. When the certificate comes, the verifier asks it. After that, a message out of order spoils the hash, so no
+//! Finished matches.
 //!
-//! The same type serves HMAC and HKDF. What they hash never looks like a handshake: it comes in three pieces at most,
-//! and a handshake has four up to its certificate.
+//! HMAC and HKDF use the same type. What they hash never looks like a handshake: it comes in at most three pieces, and a
+//! handshake has four up to its certificate.
+// UPSTREAM(embedded-tls): message-order.md. Then `Sha256` takes this type's place, and the file goes.
 
 use sha2::Sha256;
 use sha2::digest::core_api::BlockSizeUser;
@@ -19,7 +20,7 @@ pub(crate) struct Transcript {
     stage: Stage,
 }
 
-/// The message that came last, if all came in order.
+/// The last message, if all have come in order.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
@@ -30,14 +31,14 @@ enum Stage {
     CertificateRequest,
     Certificate,
     CertificateVerify,
-    /// The server's Finished. What follows is the client's.
+    /// The server's Finished. The client's messages follow.
     Finished,
     /// Out of order, or not a handshake.
     Other,
 }
 
 impl Stage {
-    /// The stage behind one more message of this kind.
+    /// The stage after one more message of this kind.
     fn next(self, kind: Option<&u8>) -> Self {
         match (self, kind) {
             (Self::Nothing, Some(1)) => Self::ClientHello,
@@ -53,7 +54,7 @@ impl Stage {
 }
 
 impl Transcript {
-    /// Whether the message that came last is the Certificate, in its place.
+    /// Whether the last message was the Certificate, in its place.
     pub(crate) fn is_at_certificate(&self) -> bool {
         self.stage == Stage::Certificate
     }

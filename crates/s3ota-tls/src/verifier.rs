@@ -1,7 +1,7 @@
-//! Who the server is: its certificate chain, its name, and the proof that it holds the key.
+//! The server's identity: its certificate chain, its name, and the proof that it has the private key.
 //!
-//! Path building, dates, key usage, path length and name constraints are rustls-webpki's; the signatures are those of
-//! `algorithms.rs`; this file decides what is asked and in which order the server must answer.
+//! rustls-webpki builds the path and checks dates, key usage, path length and name constraints; `algorithms.rs` has the
+//! signatures. This file decides what is checked, and in which order.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration;
@@ -22,29 +22,30 @@ use crate::error::CertificateError;
 use crate::protection::Aes128GcmSha256;
 use crate::transcript::Transcript;
 
-/// What the device knows about the time, to judge the dates of certificates.
+/// What the device knows about the time, for the dates of certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum CertTime {
-    /// The wall clock is known: seconds since the Unix epoch.
+    /// The time is known: seconds since the Unix epoch.
     Known(u64),
-    /// The clock is not known yet; it is at least this (the firmware's build time): seconds since the Unix epoch.
+    /// The time is not known yet, but it is not earlier than this (the firmware's build time): seconds since the Unix epoch.
     ///
-    /// The chain must be valid, as a whole, at one instant not before this. So a certificate that had expired when
-    /// the firmware was built is refused, and one issued since is taken.
+    /// The whole chain must be valid at one instant that is not before this. So a certificate that had expired when the
+    /// firmware was built is refused, and one issued since then is accepted.
     AtLeast(u64),
 }
 
-/// Certificates beside the server's own. S3 sends three; every one more multiplies the paths to be searched.
+/// Certificates besides the server's own. S3 sends three; each more multiplies the paths to search.
 const MAX_INTERMEDIATES: usize = 5;
-/// Certificate signatures that are verified for one connection. Two or three are usual. A hostile server chooses how
-/// many there are to try, and nothing else runs meanwhile: webpki's own limit of 100 is for faster machines.
+/// Certificate signatures verified per connection. Two or three are usual. A hostile server decides how many there are to
+/// try, and nothing else runs meanwhile: webpki's own limit of 100 is for faster machines.
 const MAX_SIGNATURES: u8 = 16;
 /// SubjectPublicKeyInfo of a 4096-bit RSA key: 550 bytes.
 const MAX_PUBLIC_KEY: usize = 560;
 
-/// The way of one server through verification. embedded-tls completes a handshake without Certificate or
-/// CertificateVerify, so the caller must ask [`Verifier::outcome`] at the end.
+/// How far verification has come. embedded-tls completes a handshake without Certificate or CertificateVerify, so the
+/// caller must ask [`Verifier::outcome`] at the end.
+// UPSTREAM(embedded-tls): message-order.md.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one of them, and no heap"
@@ -81,7 +82,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Whether the server is who it should be, once the handshake is over.
+    /// Whether the server has proven its identity, once the handshake is over.
     pub(crate) fn outcome(&self) -> Result<(), CertificateError> {
         match &self.progress {
             Progress::AwaitingCertificate => Err(CertificateError::NotPresented),
@@ -91,7 +92,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// The reason, if it was this verifier that ended the handshake.
+    /// The reason, if this verifier ended the handshake.
     pub(crate) fn refusal(&self) -> Option<CertificateError> {
         match &self.progress {
             Progress::Refused(error) => Some(*error),
@@ -120,7 +121,7 @@ impl<'a> Verifier<'a> {
         certificate
             .verify_is_valid_for_subject_name(self.name)
             .map_err(reason)?;
-        // All that is left to know of it: the read buffer is used again before the proof comes.
+        // Keep only the key: the read buffer is reused before the proof comes.
         let public_key = der::subject_public_key_info(&own).ok_or(CertificateError::Malformed)?;
         heapless::Vec::from_slice(public_key).map_err(|_| CertificateError::UnsupportedAlgorithm)
     }
@@ -154,7 +155,7 @@ impl<'a> Verifier<'a> {
 
         let result = match self.time {
             CertTime::Known(now) => check(now),
-            CertTime::AtLeast(floor) => check_from(floor, check),
+            CertTime::AtLeast(earliest) => check_from(earliest, check),
         };
         result.map_err(|error| match reason(error) {
             CertificateError::BadSignature if budget.is_spent() => CertificateError::TooLarge,
@@ -182,7 +183,7 @@ impl<'a> Verifier<'a> {
 
 impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
     fn set_hostname_verification(&mut self, _host: &str) -> Result<(), Refusal> {
-        // Called only with a server_name extension, so not for IP addresses: the name is given to `new` instead.
+        // Called only with a server_name extension, so not for IP addresses. `new` gets the name instead.
         Ok(())
     }
 
@@ -191,7 +192,7 @@ impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
         transcript: &Transcript,
         certificate: CertificateRef<'_>,
     ) -> Result<(), Refusal> {
-        // That is so at most once in a handshake.
+        // True at most once in a handshake.
         if !transcript.is_at_certificate() {
             return Err(Refusal::InvalidHandshake);
         }
@@ -237,14 +238,14 @@ impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
     }
 }
 
-/// Looks for an instant, `floor` or later, at which `check` succeeds: the earliest that satisfies every notBefore.
+/// Looks for an instant, not before `earliest`, at which `check` succeeds: the first that satisfies every notBefore.
 fn check_from(
-    floor: u64,
+    earliest: u64,
     check: impl Fn(u64) -> Result<(), webpki::Error>,
 ) -> Result<(), webpki::Error> {
-    // Each retry satisfies at least one certificate more.
+    // Each retry satisfies at least one more certificate.
     const RETRIES: usize = MAX_INTERMEDIATES + 1;
-    let mut instant = floor;
+    let mut instant = earliest;
     let mut result = check(instant);
     for _ in 0..RETRIES {
         match result {
@@ -273,7 +274,7 @@ fn signed_content(transcript: Transcript) -> Option<heapless::Vec<u8, 130>> {
     Some(content)
 }
 
-/// How many more signatures may be verified. Loads and stores only: not every chip can do more.
+/// How many more signatures may be verified. Loads and stores only: not every chip has more.
 #[derive(Debug)]
 struct Budget(AtomicU8);
 
@@ -290,7 +291,7 @@ impl Budget {
     }
 }
 
-/// An algorithm that works only as long as the budget lasts.
+/// An algorithm that fails once the budget is spent.
 #[derive(Debug)]
 struct Budgeted<'a> {
     algorithm: Algorithm,
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_is_never_lowered() {
+    fn the_earliest_instant_is_never_lowered() {
         let asked = Cell::new(u64::MAX);
         let result = check_from(100, |instant| {
             asked.set(asked.get().min(instant));

@@ -16,22 +16,22 @@ use s3ota::{
 
 use crate::{Clock, keep_wear, kept_wear, restart};
 
-/// While the firmware is on trial the agent looks this often, not only by its schedule: the watchdog is waiting.
+/// How often the agent checks while the firmware is on trial, whatever its schedule: the watchdog is running.
 const ON_TRIAL: Duration = Duration::from_secs(60);
 
-/// So long before the watchdog would, the agent ends a boot of a trial itself.
+/// How long before the watchdog the agent itself ends a trial boot.
 const BEFORE_WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Keeps the device up to date: an [`Agent`] that restarts the chip into what it installed.
 ///
 /// See [`Agent::run`] for `now`. It also ends the trial that [`start`](crate::start) began, as soon as the agent has
-/// confirmed the firmware; until then it looks once a minute. With `Confirm::ByApplication` call [`confirm`] before.
+/// confirmed the firmware; until then it checks once a minute. With `Confirm::ByApplication` call [`confirm`] before.
 ///
-/// A firmware on trial that has not reached its server a minute before the watchdog's time is over is restarted in order, which
-/// does not count as a crash ([`Updater::end_trial_boot`]). So call this also while the network is down.
+/// A firmware on trial that has not reached its server one minute before the watchdog's time is over is restarted cleanly, which
+/// does not count as a crash ([`Updater::end_trial_boot`]). So call this even while the network is down.
 ///
-/// What updates cost the flash is kept over restarts ([`kept_wear`]).
-// No `async fn`: that keeps what it is given twice, and the updater is large.
+/// The flash wear of updates is kept across restarts ([`kept_wear`]).
+// Not an `async fn`: that would keep two copies of its arguments, and the updater is large.
 pub fn run<F, N, R>(
     mut updater: Updater<'_, F, N, &'static Clock, R>,
     mut schedule: Schedule,
@@ -59,7 +59,8 @@ where
                 now().await;
             }
         };
-        // In a function of its own: in the middle of a large `main` each access takes three instructions (see the library's `apart`).
+        // In a function of its own: in the middle of a large `main` each access takes three instructions (see the library's
+        // `apart`).
         let restarts = {
             let mut restarts = pin!(agent.until_restart(&mut hooks, &mut soon));
             poll_fn(|context| poll(restarts.as_mut(), context)).await
@@ -78,7 +79,7 @@ fn poll<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Ou
     future.poll(context)
 }
 
-/// `!`, which has no name yet where a type is asked for.
+/// `!`, which cannot be named as a type yet.
 type Never = <fn() -> ! as Returns>::Type;
 
 #[doc(hidden)]
@@ -93,19 +94,19 @@ impl<T> Returns for fn() -> T {
 /// How a [`look`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// There is nothing to install, or it cannot be had for now.
+    /// There is nothing to install, or the check has failed.
     Done,
-    /// Its time was over. What was fetched is on flash, and the next look goes on with it.
+    /// It ran out of time. What it fetched is on flash, and the next check resumes there.
     CutOff,
 }
 
-/// Looks once, for `time` at most: what [`run`] does again and again, for a device that sleeps in between. Restarts the chip
-/// into what it installed; if it returns, go to sleep.
+/// Checks once, for at most `time`: what [`run`] does repeatedly, for a device that sleeps in between. It restarts the chip into
+/// what it has installed; if it returns, go to sleep.
 ///
-/// A firmware on trial is confirmed if it shows that it could be replaced. While it is not, look each time the device wakes. Going
-/// to sleep does not count against it.
+/// A firmware on trial is confirmed once it has shown that it can be updated. Until then, check each time the device wakes. Deep
+/// sleep does not count against it.
 ///
-/// What updates cost the flash is kept through deep sleep ([`kept_wear`]).
+/// The flash wear of updates is kept in deep sleep ([`kept_wear`]).
 pub async fn look<F, N, R>(
     mut updater: Updater<'_, F, N, &'static Clock, R>,
     time: Duration,
@@ -129,7 +130,7 @@ where
         }
         Either::First(None) => Look::Done,
         Either::Second(()) => {
-            log::warn!("no time is left to look for an update");
+            log::warn!("no time left for the update check");
             Look::CutOff
         }
     }
@@ -139,7 +140,7 @@ where
 ///
 /// # Errors
 ///
-/// Those of [`Updater::confirm`]; the trial and its watchdog then go on.
+/// Those of [`Updater::confirm`]. The trial and its watchdog then continue.
 pub async fn confirm<F, N, R>(
     updater: &mut Updater<'_, F, N, &'static Clock, R>,
 ) -> Result<bool, Error>
@@ -153,7 +154,7 @@ where
     Ok(was_on_trial)
 }
 
-/// Passes hooks on, and switches the trial's watchdog off when the agent has confirmed.
+/// Forwards the hooks, and switches the trial's watchdog off when the agent has confirmed.
 struct EndOfTrial<'a> {
     hooks: &'a mut dyn Hooks,
     clock: &'static Clock,

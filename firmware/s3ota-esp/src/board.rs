@@ -1,4 +1,4 @@
-//! What of the device needs no network.
+//! The parts of the device that need no network.
 
 use core::fmt;
 
@@ -9,22 +9,22 @@ use crate::{Clock, Entropy, Flash, Network, NoEntropy, RunningError};
 
 /// The parts of the device that need no network, from [`start`](crate::start).
 ///
-/// As text it is how its firmware stands: `Confirmed`, or `Trial { boot: 1, of: 3 }`.
+/// It displays the firmware's state: `Confirmed`, or `Trial { boot: 1, of: 3 }`.
 #[derive(Debug)]
 pub struct Board {
     /// The flash chip.
     pub flash: Flash,
-    /// Where the running firmware lies on flash, in bytes.
+    /// The running firmware's offset on flash, in bytes.
     pub running: Result<u32, RunningError>,
-    /// The clock. Copy the reference to whatever needs the time.
+    /// The clock. Copy the reference wherever you need the time.
     pub clock: &'static Clock,
-    /// How the running firmware stands.
+    /// The running firmware's state.
     ///
-    /// An error says that the boot guard could do nothing: flash or the partition table cannot be used. That is not
-    /// `Confirmed`. Unless it is certain that no trial can be in force, the watchdog ends such a boot after the time of a trial
-    /// boot. [`Board::device`] then gives an error: go on with your work, without updates.
+    /// An error means that the boot guard has failed: flash or the partition table cannot be used. That is not `Confirmed`.
+    /// Unless it is certain that the firmware is not on trial, the watchdog ends such a boot after the time of a trial boot.
+    /// [`Board::device`] then returns an error: do your work without updates.
     pub boot: Result<Boot, BoardError>,
-    /// The kind of bootloader, once a trial has shown it. Without app rollback nothing ends the trial of a firmware that does
+    /// The kind of bootloader, once a trial has shown it. Without app rollback, nothing ends the trial of a firmware that does
     /// not even reach [`start`](crate::start).
     pub bootloader: Option<Bootloader>,
 }
@@ -35,7 +35,7 @@ impl Board {
         matches!(self.boot, Ok(Boot::Trial { .. }))
     }
 
-    /// The device an [`Updater`](s3ota::Updater) works on. The radio must be on, for randomness; the network need not be up.
+    /// The device for an [`Updater`](s3ota::Updater). The radio must be on, for randomness; the network need not be up.
     ///
     /// # Errors
     ///
@@ -59,24 +59,24 @@ impl fmt::Display for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.boot {
             Ok(boot) => write!(f, "{boot:?}"),
-            Err(_) => f.write_str("not to be updated"),
+            Err(_) => f.write_str("not updatable"),
         }
     }
 }
 
 /// Why a board cannot be updated.
 ///
-/// Its `Debug` is its `Display`: what `expect` prints is for people, and the names of every error's fields cost flash.
+/// Its `Debug` is its `Display`: `expect` prints for people, and the names of all fields would cost flash.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BoardError {
-    /// It is not known which firmware runs.
+    /// The running partition is unknown.
     Running(RunningError),
     /// The boot guard found flash or partition table unusable.
     Guard(s3ota::Error),
-    /// There is no randomness yet.
+    /// There is no entropy yet.
     Entropy(NoEntropy),
-    /// There is a [`Network`] already.
+    /// There already is a [`Network`].
     NetworkTaken,
 }
 

@@ -1,4 +1,4 @@
-//! Time: how long the device has been up, and the date.
+//! Time: uptime and date.
 
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
@@ -6,22 +6,22 @@ use core::time::Duration;
 use embassy_time::{Instant, Timer};
 use esp_hal::rtc_cntl::Rtc;
 
-/// When this crate was compiled, in seconds since the Unix epoch: the least the date can be.
+/// When this crate was compiled, in seconds since the Unix epoch: the date cannot be earlier.
 ///
 /// `SOURCE_DATE_EPOCH` at build time sets it.
 pub const BUILT_AT: u64 = parse(env!("S3OTA_BUILT_AT"));
 
-/// The longest a firmware is expected to be in use: 30 years. A date beyond is not believed.
+/// The longest that a firmware is expected to be in use: 30 years. Later dates are not believed.
 const LIFETIME: u64 = 30 * 365 * 24 * 60 * 60;
 
 /// The device's clock.
 ///
-/// The date is kept in the chip's RTC, which runs on through a restart: a new firmware on its trial boot knows the time
-/// at once. After a power cut, or a reset by the watchdog, the RTC begins at 1970; whatever is not between [`BUILT_AT`]
-/// and 30 years later counts as unknown. [`sntp`](crate::sntp) sets it. Between two settings it is off by as much as
-/// the RTC's oscillator: up to some minutes an hour with the internal one, next to nothing with a 32 kHz crystal.
+/// The chip's RTC keeps the date across restarts, so a new firmware knows it at its first trial boot. After a power cut, or a
+/// reset by the RTC's watchdog, the RTC starts at 1970; a date that is not between [`BUILT_AT`] and 30 years later counts as
+/// unknown. [`sntp`](crate::sntp) sets it. Between two settings it drifts with the RTC's oscillator: up to some minutes an hour
+/// with the internal one, next to nothing with a 32 kHz crystal.
 ///
-/// The RTC's watchdog belongs to it too: it limits the time of a firmware on trial.
+/// The clock also owns the RTC's watchdog, which limits a firmware's trial.
 pub struct Clock {
     rtc: RefCell<Rtc<'static>>,
     /// The uptime at which the trial's watchdog restarts the chip.
@@ -29,7 +29,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock, with the trial's watchdog armed for so long from now, if it is.
+    /// A clock. `watched` is the time for which the trial's watchdog is armed, if it is.
     pub(crate) fn new(rtc: Rtc<'static>, watched: Option<Duration>) -> Self {
         Self {
             rtc: RefCell::new(rtc),
@@ -37,7 +37,7 @@ impl Clock {
         }
     }
 
-    /// Sets the date, in seconds since the Unix epoch. `false` if it cannot be right, and was left as it is.
+    /// Sets the date, in seconds since the Unix epoch. `false` if it is not believable, and was not set.
     pub fn set_unix_time(&self, seconds: u64) -> bool {
         let believed = is_believable(seconds);
         if believed {
@@ -48,12 +48,12 @@ impl Clock {
         believed
     }
 
-    /// Whether the trial of the running firmware goes on, and with it the watchdog's time.
+    /// Whether the running firmware is on trial, and the watchdog armed.
     pub fn is_trial(&self) -> bool {
         self.trial_ends.get().is_some()
     }
 
-    /// How long the watchdog leaves the running firmware, while it is on trial.
+    /// How much time the watchdog leaves, while the running firmware is on trial.
     pub fn trial_left(&self) -> Option<Duration> {
         let ends = self.trial_ends.get()?;
         Some(ends.saturating_sub(uptime()))
@@ -71,7 +71,7 @@ impl s3ota::Clock for Clock {
         uptime()
     }
 
-    /// The RTC counts on through deep sleep and restarts, other than those by power and by its own watchdog.
+    /// The RTC keeps counting through deep sleep and restarts, other than those by power and by its own watchdog.
     fn since_power_on(&self) -> Duration {
         let time = self.rtc.borrow().time_since_power_up();
         Duration::from_micros(time.as_micros())
@@ -83,7 +83,7 @@ impl s3ota::Clock for Clock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        // embassy-time adds without a check: a wait of more than a century is as good as one of a century.
+        // embassy-time adds without an overflow check, so wait for at most a century.
         let seconds = duration.as_secs().min(100 * 365 * 24 * 60 * 60);
         Timer::after_micros(seconds * 1_000_000 + u64::from(duration.subsec_micros())).await;
     }
@@ -101,7 +101,7 @@ fn uptime() -> Duration {
     Duration::from_micros(Instant::now().as_micros())
 }
 
-/// Whether a date lies between the building of this firmware and the end of its use.
+/// Whether a date is between the build of this firmware and the end of its use.
 pub(crate) fn is_believable(seconds: u64) -> bool {
     (BUILT_AT..BUILT_AT.saturating_add(LIFETIME)).contains(&seconds)
 }
@@ -110,6 +110,6 @@ pub(crate) fn is_believable(seconds: u64) -> bool {
 const fn parse(text: &str) -> u64 {
     match u64::from_str_radix(text, 10) {
         Ok(number) => number,
-        Err(_) => panic!("S3OTA_BUILT_AT is no number"),
+        Err(_) => panic!("S3OTA_BUILT_AT is not a number"),
     }
 }

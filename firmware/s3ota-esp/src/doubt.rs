@@ -1,11 +1,11 @@
-//! Whether a boot that could not be counted may be one of a trial.
+//! Whether a boot that could not be counted may be a trial boot.
 
 use s3ota::{Error, LayoutError};
 
-/// Whether a trial may be in force where the guard has failed with this error.
+/// Whether the firmware may be on trial after the guard has failed with this error.
 ///
-/// None is where the library could not have begun one: with a partition table that has no slots for it, and, as esp-storage
-/// reads flash as it is, on a chip that encrypts it. Everywhere else the boot must end by itself.
+/// It is not if the library cannot have started a trial: with a partition table that has no slots for it; and on a chip with
+/// flash encryption, because esp-storage reads flash as it is. In all other cases the boot must be limited.
 pub(crate) fn may_be_on_trial(error: &Error, is_encrypted: bool) -> bool {
     match error {
         Error::Layout(LayoutError::NoOtadata | LayoutError::TooFewSlots | LayoutError::Slots) => {

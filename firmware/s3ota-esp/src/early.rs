@@ -1,9 +1,8 @@
-//! The chip before `esp_hal::init`: all the boot guard needs then, and all the unsafe code of this crate.
+//! The chip before `esp_hal::init`: all that the boot guard needs then, and all unsafe code of this crate.
 //!
-//! esp-hal hands out the chip's parts in `init`, and the guard must have run by then: `init` asserts things that a release
-//! may get wrong, and nobody would count its panics. What is here works on the chip as the bootloader left it. Flash is
-//! read and written by the mask ROM, reset reason and eFuses are registers, and locks are made of atomics and the interrupt
-//! mask. RAM is set up: `#[esp_hal::main]` comes after `.data` and `.bss` (riscv-rt, xtensa-lx-rt).
+//! esp-hal hands out the peripherals in `init`, but the guard must run before: `init` has assertions that a release may fail,
+//! and their panics would not be counted. This code works on the chip as the bootloader left it. The mask ROM reads and writes
+//! flash, reset reason and eFuses are registers, and locks consist of atomics and the interrupt mask. RAM is set up: `#[esp_hal::main]` comes after `.data` and `.bss` (riscv-rt, xtensa-lx-rt).
 
 #![allow(unsafe_code)]
 
@@ -20,27 +19,26 @@ use s3ota::Reset;
 use crate::Flash;
 use crate::guard::{Found, guard};
 
-/// How long the guard and `esp_hal::init` may take, in cycles of the RTC's slow clock: 10 seconds at 150 kHz, 11 at 136. The
-/// clock's calibration is not known yet.
+/// How long the guard and `esp_hal::init` may take, in cycles of the RTC's slow clock: 10 seconds at 150 kHz, 11 at 136. Its
+/// calibration is not known yet.
 const TICKS: u32 = 10 * 150_000;
 
 /// Opens the registers of the RTC watchdog ("RTC_CNTL_WDT_WKEY" in the chips' technical reference manuals).
 const KEY: u32 = 0x50D8_3AA1;
 
-/// Counts this boot: [`guard`], on a flash chip that nobody owns yet.
+/// Counts this boot: [`guard`], on a flash chip that nothing owns yet.
 ///
-/// To be called before `esp_hal::init`, or when the program has panicked and does not go on.
+/// Call it before `esp_hal::init`, or in the panic handler.
 pub(crate) fn count(reset: Reset, trial_boots: u8) -> Found {
-    // SAFETY: nobody else uses the chip's `FLASH` meanwhile. It is handed out by `esp_hal::init`, and there is one core
-    // running before that; the two callers see to it that this is then, or that what had it has ended.
+    // SAFETY: nothing else uses the chip's `FLASH` meanwhile. `esp_hal::init` hands it out, and one core runs before that. The
+    // two callers run before it, or after the program that had it has ended.
     let flash = unsafe { FLASH::steal() };
     guard(reset, &mut Flash::new(flash), trial_boots)
 }
 
 /// Resets the chip in ten seconds, unless `esp_hal::init` returns before: it switches this watchdog off in its last lines.
 ///
-/// The bootloader has left it running, with nine seconds from its own start, if it was built so
-/// (`CONFIG_BOOTLOADER_WDT_ENABLE`, the default).
+/// By default (`CONFIG_BOOTLOADER_WDT_ENABLE`) the bootloader has left it running, for nine seconds from its own start.
 pub(crate) fn watch() {
     let ticks = TICKS;
     // As esp-hal's `Rwdt::set_timeout`: the counter's unit is two cycles or more.
@@ -52,7 +50,7 @@ pub(crate) fn watch() {
         registers.wdtwprotect().write(|w| w.bits(KEY));
         registers.wdtconfig(0).modify(|_, w| w.hold().bits(ticks));
     }
-    // SAFETY: the only use of `RTC_TIMER` so early, and it ends here.
+    // SAFETY: nothing else uses `RTC_TIMER` this early, and this use ends here.
     let mut rtc = Rtc::new(unsafe { RTC_TIMER::steal() });
     // Both lock the registers again.
     rtc.rwdt.enable();

@@ -1,4 +1,4 @@
-//! Random numbers fit for cryptography.
+//! Random numbers for cryptography.
 
 use core::fmt;
 
@@ -12,21 +12,20 @@ use esp_hal::rng::Rng as Source;
 
 /// The chip's random number generator, while noise feeds it.
 ///
-/// Its numbers are random only while the radio is on, or an ADC samples noise (ESP-IDF, "Random Number Generation").
-/// esp-radio tells esp-hal when Wi-Fi is up, and a `TrngSource` of esp-hal when the ADC is; this type exists
-/// only while one of them has.
+/// Its numbers are random only while the radio is on or an ADC samples noise (ESP-IDF, "Random Number Generation"). esp-radio
+/// tells esp-hal when Wi-Fi is on, and esp-hal's `TrngSource` when the ADC is; this type exists only while one of them does.
 ///
-/// **ESP32-C5 and H2:** esp-hal 1.2 does not keep account there. [`Entropy::new`] always succeeds: call it with the radio on.
+/// **ESP32-C5 and H2:** esp-hal 1.2 does not track this. [`Entropy::new`] always succeeds: call it with the radio on.
 #[derive(Debug)]
 pub struct Entropy(Source);
 
 impl Entropy {
-    /// The generator, once Wi-Fi has been started (`WifiController::new`) or a `TrngSource` made. Keep that alive as
-    /// long as this: esp-hal panics where noise is taken away from a generator in use.
+    /// The generator, once Wi-Fi has been started (`WifiController::new`) or a `TrngSource` created. Keep that alive as long as
+    /// this: esp-hal panics if a generator in use loses its noise.
     ///
     /// # Errors
     ///
-    /// [`NoEntropy`] where nothing feeds the generator yet.
+    /// [`NoEntropy`] if nothing feeds the generator yet.
     pub fn new() -> Result<Self, NoEntropy> {
         #[cfg(not(any(feature = "esp32c5", feature = "esp32h2")))]
         return Source::try_new().map(Self).map_err(|_| NoEntropy);
@@ -64,7 +63,7 @@ pub struct NoEntropy;
 
 impl fmt::Display for NoEntropy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("random numbers are not random before the radio is on: start Wi-Fi first")
+        f.write_str("random numbers are not random until the radio is on: start Wi-Fi first")
     }
 }
 

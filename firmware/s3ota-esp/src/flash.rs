@@ -1,4 +1,4 @@
-//! The flash chip, behind the trait the library asks for.
+//! The flash chip, behind the library's trait.
 
 use core::fmt;
 
@@ -9,18 +9,18 @@ use embedded_storage_async::nor_flash::{
 use esp_hal::peripherals::FLASH;
 use esp_storage::{FlashStorage, FlashStorageError};
 
-/// What is written at once: four pages, about 2 ms.
+/// How much is written at once: four pages, about 2 ms.
 const WRITE_STEP: usize = 1024;
 
-/// What is read at once.
+/// How much is read at once.
 const READ_STEP: usize = 4096;
 
 /// The whole flash chip: offset 0 is the chip's.
 ///
-/// Interrupts are off while the chip is busy, since code runs from it too. The work is therefore done in steps, and
-/// between two of them other tasks run: 4 KiB are read, 1 KiB is written (about 2 ms), 4 KiB are erased (about 45 ms), or 64
-/// KiB where all of an aligned block goes (about 150 ms, and five times as fast per byte). The times are typical ones
-/// of flash chips' datasheets. On chips with two cores the other one is parked during a step.
+/// Interrupts are off while the chip is busy, because code runs from it, too. So the work is done in steps, and other tasks run
+/// between them. A step reads 4 KiB, writes 1 KiB (about 2 ms), or erases 4 KiB (about 45 ms), or 64 KiB if all of an aligned
+/// block is erased (about 150 ms, five times as fast per byte). The times are typical values from datasheets. On chips with two
+/// cores the other core is parked during a step.
 #[derive(Debug)]
 pub struct Flash {
     storage: FlashStorage<'static>,
@@ -35,7 +35,7 @@ impl Flash {
         Self { storage }
     }
 
-    /// The driver underneath, for partitions of your own. Mind what the library keeps: otadata and the slots.
+    /// The driver underneath, for partitions of your own. Otadata and the slots belong to the library.
     pub fn storage(&mut self) -> &mut FlashStorage<'static> {
         &mut self.storage
     }
@@ -81,7 +81,7 @@ impl NorFlash for Flash {
         }
         let mut at = from;
         while at < to {
-            // esp-storage erases an aligned 64 KiB by the ROM's block erase (`FlashStorage::erase`).
+            // esp-storage erases an aligned 64 KiB with the ROM's block erase (`FlashStorage::erase`).
             let whole_block = at.is_multiple_of(block) && to - at >= block;
             let end = at.saturating_add(if whole_block { block } else { sector });
             self.storage.erase(at, end)?;
@@ -109,7 +109,7 @@ fn after(at: u32, length: usize) -> Result<u32, FlashError> {
         .ok_or(FlashError(FlashStorageError::OutOfBounds))
 }
 
-/// What esp-storage says.
+/// An error of esp-storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlashError(pub FlashStorageError);
 

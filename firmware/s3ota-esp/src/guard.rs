@@ -10,36 +10,36 @@ use crate::doubt::may_be_on_trial;
 use crate::reset::reset_of;
 use crate::{Flash, RunningError, running_partition};
 
-/// [`BEGUN`] once the guard has begun. Should it panic itself, it is not called again.
+/// [`BEGUN`] once the guard has started. If it panics itself, it is not called again.
 ///
-/// A number, and taken back before a restart: what panics before RAM is set up must not find here what the firmware before it has
-/// left.
+/// It is a magic number, and reset before a restart: a panic before RAM is set up must not find the previous firmware's value
+/// here.
 static STATE: AtomicU32 = AtomicU32::new(0);
 
 const BEGUN: u32 = u32::from_le_bytes(*b"grd!");
 
-/// What the guard has found.
+/// What the guard has found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Where the running firmware lies on flash.
+    /// The running firmware's offset on flash.
     pub(crate) running: Result<u32, RunningError>,
-    /// How it stands.
+    /// Its state.
     pub(crate) booted: Result<Booted, Error>,
 }
 
 impl Found {
-    /// Whether this boot must end by itself: the firmware is on trial, or may be.
+    /// Whether this boot is limited: the firmware is on trial, or may be.
     pub(crate) fn is_limited(&self) -> bool {
         match &self.booted {
             Ok(booted) => matches!(booted.boot, Boot::Trial { .. } | Boot::GivenUp),
-            // Where the table can be read, but never names what runs, no update can have begun either.
+            // If the table can be read but does not contain what runs, no update can have started.
             Err(_) if matches!(self.running, Err(NotInTable | LargeFlash)) => false,
             Err(error) => may_be_on_trial(error, esp_hal::efuse::flash_encryption()),
         }
     }
 }
 
-/// Counts this boot. Called once, before `esp_hal::init` or on the way out of a panic.
+/// Counts this boot. Called once, before `esp_hal::init` or in the panic handler.
 pub(crate) fn guard(reset: Reset, flash: &mut Flash, trial_boots: u8) -> Found {
     STATE.store(BEGUN, Ordering::Relaxed);
     let running = running_partition(flash);
@@ -48,7 +48,7 @@ pub(crate) fn guard(reset: Reset, flash: &mut Flash, trial_boots: u8) -> Found {
     Found { running, booted }
 }
 
-/// Whether nobody has counted this boot yet.
+/// Whether this boot has not been counted yet.
 #[cfg(feature = "panic-handler")]
 pub(crate) fn is_due() -> bool {
     STATE.load(Ordering::Relaxed) != BEGUN

@@ -1,4 +1,4 @@
-//! What this device is: its chip and its id.
+//! The device's chip and id.
 
 use core::fmt::Write;
 
@@ -8,7 +8,7 @@ use s3ota_image::app::Hardware;
 
 use crate::BUILT_AT;
 
-/// The chip this is built for, by the crate's feature.
+/// The chip that this is built for, by the crate's feature.
 pub const CHIP: Chip = chip();
 
 /// Twelve hexadecimal digits.
@@ -24,13 +24,13 @@ pub fn device_id() -> DeviceId {
     id
 }
 
-/// What the chip's eFuses say of it: revisions, and the least secure version it takes. An image that the bootloader would
-/// refuse on this chip is refused before it is fetched.
+/// The chip's eFuses: revisions, and the minimum secure version. An image that the bootloader would refuse on this chip is
+/// refused before it is fetched.
 pub fn hardware() -> Hardware {
     Hardware {
         revision: Some(efuse::chip_revision().combined()),
         block_revision: block_revision(),
-        // Bits are burnt where a bootloader does anti-rollback; elsewhere there are none, and any version will do
+        // Bits are burnt only if a bootloader does anti-rollback; otherwise there are none, and any version will do
         // (ESP-IDF, `esp_efuse_read_secure_version`).
         secure_version: Some(efuse::read_field_le::<u32>(efuse::SECURE_VERSION).count_ones()),
         ..any_newer()
@@ -50,7 +50,7 @@ fn block_revision() -> Option<u16> {
     Some(major * 100 + minor)
 }
 
-/// Whether the chip has been told to take images for older revisions. The ESP32 cannot be.
+/// Whether eFuses make the chip accept images for older revisions. Not on the ESP32.
 #[cfg(feature = "esp32")]
 fn any_newer() -> Hardware {
     Hardware::default()
@@ -65,9 +65,9 @@ fn any_newer() -> Hardware {
     }
 }
 
-/// A configuration of the updater with chip, eFuses and build time filled in.
+/// An updater's configuration, with chip, eFuses and build time filled in.
 ///
-/// `version` is the program's: `env!("CARGO_PKG_VERSION")`, which `esp_app_desc!()` puts into the image as well.
+/// `version` is the program's: `env!("CARGO_PKG_VERSION")`, which `esp_app_desc!()` also puts into the image.
 pub fn config<'a>(manifest_url: &'a str, version: &'a str, device_id: &'a str) -> Config<'a> {
     Config {
         built_at: BUILT_AT,

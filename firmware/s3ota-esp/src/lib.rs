@@ -1,6 +1,6 @@
-//! Board support for [`s3ota`] on Espressif's chips, by esp-hal.
+//! Board support for [`s3ota`] on Espressif's chips, with esp-hal.
 //!
-//! The library asks for flash, network, time and randomness; here they are, and [`start`], the first line of `main`:
+//! The library needs flash, network, time and randomness. This crate provides them, and [`start`], the first line of `main`:
 //!
 //! ```ignore
 //! let (chip, started) = s3ota_esp::start(esp_hal::Config::default());
@@ -16,29 +16,29 @@
 //! s3ota_esp::run(updater, Schedule::default(), &mut (), core::future::pending).await
 //! ```
 //!
-//! (The example firmwares, `examples/simple` and `examples/advanced`, are built by CI. This one is not: the chip's
-//! peripherals exist once a program.)
+//! (CI builds the example firmwares, `examples/simple` and `examples/advanced`, but not this code: the chip's peripherals
+//! exist once per program.)
 //!
 //! # The parts
 //!
-//! - [`start`]: counts the boots of a firmware on trial, goes back after too many, starts the chip, and arms its watchdog
-//!   for the trial. Leads to the [`Board`].
+//! - [`start`]: counts the boots of a firmware on trial, rolls back after too many, starts the chip, and arms its watchdog
+//!   for the trial. It leads to the [`Board`].
 //! - [`Flash`]: the flash chip, in steps that let other tasks run.
-//! - [`running_partition`]: where the running firmware lies, read from the cache's mapping.
-//! - [`Clock`] and [`sntp`]: uptime, and the date, kept in the RTC over restarts.
-//! - [`Entropy`]: the hardware's random numbers, where they are random.
+//! - [`running_partition`]: the partition of the running firmware, read from the cache's mapping.
+//! - [`Clock`] and [`sntp`]: uptime, and the date, which the RTC keeps across restarts.
+//! - [`Entropy`]: the hardware's random numbers, while they are random.
 //! - [`Network`]: TCP and DNS over embassy-net.
-//! - `wifi::join`, with the feature `wifi`: Wi-Fi for those who have no wiring of their own yet.
+//! - `wifi::join`, with the feature `wifi`: Wi-Fi, if you have no setup of your own yet.
 //! - `qemu::join`, with the feature `qemu`: the emulator's network instead.
 //! - [`run`]: the agent, the end of the trial, the restart.
-//! - [`look`]: one turn of the agent, for devices that sleep.
-//! - [`kept_wear`]: what updates have cost the flash, in the RTC's memory, for devices that sleep.
-//! - With the feature `panic-handler`: a panic prints and restarts, so that a broken firmware uses up its trial. It counts the
-//!   boot if `start` has not come to it.
+//! - [`look`]: one check by the agent, for devices that sleep.
+//! - [`kept_wear`]: the flash wear of updates, in the RTC's memory, for devices that sleep.
+//! - With the feature `panic-handler`: a panic prints and restarts, so a broken firmware uses up its trial. It counts the boot
+//!   if `start` has not done so yet.
 //!
 //! # Features
 //!
-//! One of `esp32`, `esp32s2`, `esp32s3`, `esp32c2`, `esp32c3`, `esp32c5`, `esp32c6`, `esp32h2`: the chip. `rsa`, on by
+//! The chip: one of `esp32`, `esp32s2`, `esp32s3`, `esp32c2`, `esp32c3`, `esp32c5`, `esp32c6`, `esp32h2`. `rsa`, on by
 //! default: RSA certificates, which S3 uses.
 
 #![no_std]

@@ -7,15 +7,15 @@ use edge_nal_embassy::{DnsError, Tcp, TcpBuffers, TcpError, TcpSocket};
 use embassy_net::Stack;
 use static_cell::StaticCell;
 
-/// Bytes buffered on their way out: an HTTP request fits.
+/// Bytes of the send buffer: an HTTP request fits.
 const SEND: usize = 2048;
 
-/// Bytes buffered on their way in, which is the TCP window: four full segments of Ethernet.
+/// Bytes of the receive buffer, which is the TCP window: four full Ethernet segments.
 const RECEIVE: usize = 4 * 1460;
 
-/// The network of an embassy-net stack, for one connection at a time, which is what an updater has.
+/// The network of an embassy-net stack, for one connection at a time, which is all that an updater needs.
 ///
-/// Needs one TCP socket of the stack's `StackResources`, one for DNS, and one for [`sntp`](crate::sntp).
+/// It takes one TCP socket of the stack's `StackResources`, one for DNS, and one for [`sntp`](crate::sntp).
 #[derive(Clone, Copy)]
 pub struct Network {
     tcp: Tcp<'static>,
@@ -23,7 +23,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network on `stack`, with 8 KB of buffers in a static. `None` the second time.
+    /// A network on `stack`, with 8 KB of buffers in a static. `None` if called twice.
     pub fn new(stack: Stack<'static>) -> Option<Self> {
         static BUFFERS: StaticCell<TcpBuffers<1, SEND, RECEIVE>> = StaticCell::new();
         let buffers = BUFFERS.try_init_with(TcpBuffers::new)?;
@@ -53,7 +53,7 @@ impl Dns for Network {
         self.dns.get_host_by_name(host, kind).await
     }
 
-    /// Not offered by embassy-net: always an error. (The adapter's own method panics.)
+    /// Not supported by embassy-net: always an error. (The adapter's own method panics.)
     async fn get_host_by_address(
         &self,
         _address: IpAddr,

@@ -11,13 +11,13 @@ use static_cell::StaticCell;
 /// Sockets of the stack: DHCP, DNS, SNTP, the updater's TCP connection, and four for the application.
 const SOCKETS: usize = 8;
 
-/// Connects to the emulator's network. Returns at once; wait with `stack.wait_config_up()` where an address is needed.
+/// Connects to the emulator's network. Returns at once; wait with `stack.wait_config_up()` if you need an address.
 ///
-/// Without a radio the random number generator is fed by an ADC, which this keeps on for good.
+/// Without a radio, an ADC feeds the random number generator; this keeps it on for good.
 ///
 /// # Errors
 ///
-/// What [`OpenEth::new`] says, such as that this is no emulator.
+/// Those of [`OpenEth::new`], such as that this is not the emulator.
 pub fn join(
     spawner: Spawner,
     rng: RNG<'static>,
@@ -28,12 +28,12 @@ pub fn join(
 
     let interface = OpenEth::new()?;
     NOISE.init(TrngSource::new(rng, adc));
-    // A seed used twice makes the ports of two boots collide. It fails never: the source is on.
+    // If two boots used the same seed, their ports would collide. This never fails: the source is on.
     let mut seed = [0; 8];
     if let Ok(trng) = Trng::try_new() {
         trng.read(&mut seed);
     }
-    // The MAC has the interrupt source that is Wi-Fi's on the chip.
+    // The MAC uses the interrupt source of the chip's Wi-Fi.
     bind_handler(Interrupt::WIFI_MAC, ethernet_interrupt);
     let (stack, runner) = embassy_net::new(
         interface,

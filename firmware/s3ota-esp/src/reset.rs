@@ -1,14 +1,14 @@
-//! Why the chip started, as a trial sees it.
+//! Why the chip started, for a trial.
 
 use s3ota::Reset;
 
 /// What a reset reason says about the firmware that ran before.
 ///
-/// `reason` is the number that the mask ROM gives (`rtc_get_reset_reason`), which means the same on all chips that have it
+/// `reason` is the mask ROM's number (`rtc_get_reset_reason`), which means the same on all chips that have it
 /// (ESP-IDF, `components/soc/*/include/soc/reset_reasons.h`). `None`: esp-hal does not know it.
 pub(crate) fn reset_of(reason: Option<u32>) -> Reset {
     match reason {
-        // Power on, or the reset pin. Chips newer than the ESP32 call some brown-outs so as well.
+        // Power on, or the reset pin. On chips newer than the ESP32, some brown-outs too.
         Some(0x01)
         // Brown-out.
         | Some(0x0f)
@@ -17,8 +17,7 @@ pub(crate) fn reset_of(reason: Option<u32>) -> Reset {
         // A glitch of the power supply.
         | Some(0x17 | 0x19) => Reset::PowerOn,
         Some(0x05) => Reset::Wake,
-        // Watchdogs (0x07 to 0x0b, 0x0d, 0x10 to 0x12), software (0x03, 0x0c), a CPU that locked up (0x1a), and what is
-        // not known.
+        // Watchdogs (0x07 to 0x0b, 0x0d, 0x10 to 0x12), software (0x03, 0x0c), a CPU lockup (0x1a), and unknown ones.
         _ => Reset::Crash,
     }
 }

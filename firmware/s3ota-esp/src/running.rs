@@ -1,4 +1,4 @@
-//! Where the running firmware lies on flash.
+//! The running firmware's partition.
 
 use core::fmt;
 
@@ -8,17 +8,17 @@ use crate::Flash;
 
 /// The flash offset, in bytes, of the partition the running firmware was booted from.
 ///
-/// It comes from the hardware: the first entry of the flash cache's mapping (MMU) leads to the first 64 KiB page of the
-/// running image, which is where its partition begins, because app partitions are aligned to 64 KiB and the image's
-/// first segment is the one mapped first (ESP-IDF, `bootloader_utility.c`, `set_cache_and_start_app`). What otadata
-/// selects is not asked: the bootloader may have passed over that image.
+/// It comes from the hardware: the first entry of the flash cache's mapping (MMU) is the first 64 KiB page of the running
+/// image. That is the start of its partition, because app partitions are aligned to 64 KiB and the image's first segment is
+/// mapped first (ESP-IDF, `bootloader_utility.c`, `set_cache_and_start_app`). Otadata does not tell: the bootloader may have
+/// skipped the image that it selects.
 ///
-/// The register is read by `PartitionTable::booted_partition` of esp-bootloader-esp-idf, which knows it for every chip.
-/// It looks at 8 bits of the entry, which is 16 MB of flash; for larger chips see [`RunningError::LargeFlash`].
+/// `PartitionTable::booted_partition` of esp-bootloader-esp-idf reads the register, on every chip. It uses 8 bits of the entry,
+/// enough for 16 MB of flash; for larger chips see [`RunningError::LargeFlash`].
 ///
 /// # Errors
 ///
-/// [`RunningError`]. Nothing is updated then: without knowing what runs, it might be overwritten.
+/// [`RunningError`]. Then there are no updates: they might overwrite the running firmware.
 #[inline(never)]
 pub fn running_partition(flash: &mut Flash) -> Result<u32, RunningError> {
     const {
@@ -33,7 +33,7 @@ pub fn running_partition(flash: &mut Flash) -> Result<u32, RunningError> {
     let mut buffer = [0; PARTITION_TABLE_MAX_LEN];
     let table = read_partition_table(flash.storage(), &mut buffer)
         .map_err(|_| RunningError::PartitionTable)?;
-    // Beyond 16 MB an offset would be taken for the one 16 MB below.
+    // An offset beyond 16 MB would be mistaken for the one 16 MB below.
     if large
         && table
             .iter()
@@ -53,14 +53,14 @@ fn is_app(entry: &esp_bootloader_esp_idf::partitions::PartitionEntry) -> bool {
     entry.raw_type() == 0
 }
 
-/// Why it is not known what runs.
+/// Why the running partition is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunningError {
     /// The partition table cannot be read.
     PartitionTable,
-    /// The running firmware lies in none of the partitions.
+    /// The running firmware is in none of the partitions.
     NotInTable,
-    /// An app partition lies beyond 16 MB, where the mapping is read ambiguously.
+    /// An app partition is beyond 16 MB, where the mapping is ambiguous.
     LargeFlash,
 }
 
@@ -68,13 +68,13 @@ impl fmt::Display for RunningError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PartitionTable => {
-                "there is no partition table at 0x8000: flash the board once by cable, with one that has two OTA slots"
+                "there is no partition table at 0x8000: flash the board once by cable, with a table that has two OTA slots"
             }
             Self::NotInTable => {
-                "the running firmware lies in no partition of the table: flash firmware and table together, by cable"
+                "the running firmware is in none of the table's partitions: flash firmware and table together, by cable"
             }
             Self::LargeFlash => {
-                "an app partition lies beyond 16 MB of flash, which is not supported: move it below"
+                "an app partition is beyond 16 MB of flash, which is not supported: move it below"
             }
         })
     }

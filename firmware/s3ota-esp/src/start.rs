@@ -10,18 +10,18 @@ use static_cell::StaticCell;
 use crate::guard::{Found, reset};
 use crate::{Board, BoardError, Clock, Flash, early, watchdog};
 
-/// How long one boot of a firmware on trial may last without being confirmed, unless configured otherwise.
+/// How long a trial boot may last without confirmation, by default.
 pub const TRIAL_TIME: Duration = Duration::from_secs(15 * 60);
 
-/// How a firmware's trial goes.
+/// The limits of a firmware's trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
-    /// How often it may crash, or be restarted, without being confirmed: 3 by default.
+    /// How often it may crash or restart without confirmation: 3 by default.
     pub boots: u8,
     /// How long each of these boots may last before the watchdog restarts the chip: 15 minutes by default.
     ///
-    /// At most 4 hours; the RTC watchdog runs on an imprecise clock, so take it as "about". [`run`](crate::run) ends the
-    /// boot a minute before.
+    /// At most 4 hours. The RTC watchdog's clock is imprecise, so the time is approximate. [`run`](crate::run) ends the boot
+    /// one minute before.
     pub time: Duration,
 }
 
@@ -36,23 +36,22 @@ impl Default for Trial {
 
 /// Counts this boot, and starts the chip: `esp_hal::init`, with a trial around it. **The first line of `main`.**
 ///
-/// 1. The RTC watchdog is armed: nothing below can hang for good.
-/// 2. The boot guard counts the boot of a firmware on trial, unless it was power or deep sleep that started the chip. One that
+/// 1. It arms the RTC watchdog, so nothing below can hang for good.
+/// 2. The boot guard counts the boot of a firmware on trial, unless power-on or deep sleep started the chip. A firmware that
 ///    has used up its boots is given up: the call does not return, the chip restarts, and the old firmware runs.
-/// 3. `esp_hal::init(config)`. A firmware that dies in it, as it does on a chip that is older than esp-hal wants
-///    (`ESP_HAL_CONFIG_MIN_CHIP_REVISION`), has been counted.
-/// 4. On trial the watchdog is armed anew, for [`TRIAL_TIME`]: a firmware that hangs, or is never confirmed, is restarted. One
-///    that panics restarts at once (feature `panic-handler`). So it is where the guard could do nothing, and it is not known
-///    whether the firmware is on trial: see [`Board::boot`].
+/// 3. It calls `esp_hal::init(config)`. A firmware that dies there has been counted. That happens on a chip that is older
+///    than esp-hal requires (`ESP_HAL_CONFIG_MIN_CHIP_REVISION`).
+/// 4. For a firmware on trial it arms the watchdog again, for [`TRIAL_TIME`]: a firmware that hangs, or is never confirmed, is
+///    restarted. One that panics restarts at once (feature `panic-handler`). The same applies if the guard has failed and the
+///    firmware may be on trial: see [`Board::boot`].
 ///
-/// Do nothing before it, for nobody would count what goes wrong there; a panic is counted all the same, by the panic handler.
-/// Nothing of the program runs earlier: there are no constructors in Rust, and what `#[esp_hal::main]` puts in front sets up
-/// RAM, interrupt vectors and the executor's first task. What a firmware does that does not even get here, only a bootloader
-/// with app rollback ends.
+/// Do nothing before it: what goes wrong there is not counted, except for a panic, which the panic handler counts. Nothing of
+/// the program runs earlier: Rust has no constructors, and `#[esp_hal::main]` sets up only RAM, interrupt vectors and the
+/// executor's first task. Only a bootloader with app rollback ends the trial of a firmware that does not even get here.
 ///
 /// # Panics
 ///
-/// Where `esp_hal::init` does: on a chip that is too old, and when it has been called before.
+/// If `esp_hal::init` does: on a chip that is too old, and if it has been called before.
 #[inline]
 pub fn start(config: esp_hal::Config) -> (Peripherals, Started) {
     start_with(config, Trial::default())
@@ -63,13 +62,13 @@ pub fn start(config: esp_hal::Config) -> (Peripherals, Started) {
 /// # Panics
 ///
 /// As [`start`].
-// Compiled where it is called: there is the updater, which shares nearly all of the guard's code.
+// Inlined where it is called: the updater, which shares nearly all of the guard's code, is there too.
 #[inline]
 pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Started) {
     early::watch();
     let found = early::count(reset(), trial.boots);
     if matches!(&found.booted, Ok(booted) if booted.boot == Boot::GivenUp) {
-        // The log, if there is one, begins later.
+        // The logger, if any, is set up later.
         #[cfg(feature = "panic-handler")]
         esp_println::println!("ERROR - given up: going back to the old firmware");
         crate::restart();
@@ -78,7 +77,7 @@ pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Starte
     let limited = found.is_limited();
     let watched = limited.then(|| watchdog::within_reach(trial.time));
     if let Some(time) = watched {
-        // There is no gap that a firmware could hang in: `init` has switched it off in its last lines.
+        // A firmware cannot hang in between: `init` switches it off in its last lines.
         watchdog::arm(&mut Rtc::new(chip.RTC_TIMER.reborrow()), time);
     }
     (chip, Started { found, watched })
@@ -89,16 +88,16 @@ pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Starte
 #[must_use = "it leads to the board, without which there are no updates"]
 pub struct Started {
     found: Found,
-    /// How long this boot may last, if that is limited.
+    /// How long this boot may last, if it is limited.
     watched: Option<Duration>,
 }
 
 impl Started {
-    /// The board. Tells the log how the firmware stands: set a logger before.
+    /// The board. Logs the firmware's state, so set up a logger before.
     ///
     /// # Panics
     ///
-    /// When called twice. The peripherals it takes exist once, so safe code cannot.
+    /// If called twice. Safe code cannot, because the peripherals exist once.
     pub fn board(self, flash: FLASH<'static>, rtc_timer: RTC_TIMER<'static>) -> Board {
         static CLOCK: StaticCell<Clock> = StaticCell::new();
 

@@ -1,22 +1,22 @@
-//! What updates have cost the flash, kept through deep sleep and restarts.
+//! The flash wear of updates, kept through deep sleep and restarts.
 
 use s3ota::Wear;
 
-/// What was kept by [`keep_wear`], through deep sleep and every restart but that by power. Nothing on the ESP32-C2, which has no
-/// memory for it.
+/// What [`keep_wear`] has kept, through deep sleep and every restart but power-on. Nothing on the ESP32-C2, which has no memory for
+/// it.
 ///
-/// [`run`](crate::run) goes on with it. An [`Updater`](s3ota::Updater) of your own takes it by
+/// [`run`](crate::run) uses it. Pass it to an [`Updater`](s3ota::Updater) of your own with
 /// [`set_wear`](s3ota::Updater::set_wear).
 pub fn kept_wear() -> Wear {
     rtc::load().map_or_else(Wear::default, Wear::from_words)
 }
 
-/// Keeps what updates have cost the flash, from [`Updater::wear`](s3ota::Updater::wear): call it before deep sleep.
+/// Keeps the flash wear of updates, from [`Updater::wear`](s3ota::Updater::wear). Call it before deep sleep.
 pub fn keep_wear(wear: Wear) {
     rtc::store(wear.to_words());
 }
 
-/// The RTC's memory. What is in it after an update may come from a firmware that had something else there.
+/// The RTC's memory. After an update it may contain something else, from the previous firmware.
 #[cfg(not(feature = "esp32c2"))]
 mod rtc {
     use portable_atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! Wi-Fi as most devices have it: one network, joined again whenever it is lost, an address by DHCP.
+//! Wi-Fi for most devices: one network, joined again whenever it is lost, and an address by DHCP.
 
 use embassy_executor::Spawner;
 use embassy_net::{Runner, Stack, StackResources};
@@ -14,17 +14,17 @@ use static_cell::StaticCell;
 /// Sockets of the stack: DHCP, DNS, SNTP, the updater's TCP connection, and four for the application.
 const SOCKETS: usize = 8;
 
-/// The pause before the network is tried again.
+/// The pause before a retry.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Starts the radio and joins the network `ssid`, open where `password` is empty. Returns at once; wait with
-/// `stack.wait_config_up()` where an address is needed.
+/// Starts the radio and joins the network `ssid`, which is open if `password` is empty. Returns at once; wait with
+/// `stack.wait_config_up()` if you need an address.
 ///
-/// Needs a heap of about 100 KB (esp-alloc), a started esp-rtos, and is called once.
+/// It needs a heap of about 100 KB (esp-alloc) and a started esp-rtos. Call it once.
 ///
 /// # Errors
 ///
-/// What esp-radio says, such as a name or password that is too long.
+/// Those of esp-radio, such as a name or password that is too long.
 pub fn join(
     spawner: Spawner,
     radio: WIFI<'static>,
@@ -55,7 +55,7 @@ pub fn join(
         RESOURCES.init(StackResources::new()),
         seed,
     );
-    // Cannot fail: both run once, since the radio exists once.
+    // Cannot fail: both run once, because the radio exists once.
     if let (Ok(keep_joined), Ok(run_stack)) = (keep_joined(controller), run_stack(runner)) {
         spawner.spawn(keep_joined);
         spawner.spawn(run_stack);
@@ -63,7 +63,7 @@ pub fn join(
     Ok(stack)
 }
 
-/// Joins again whenever the network is lost. Owns the controller: the radio stays on.
+/// Joins again whenever the network is lost. It owns the controller, so the radio stays on.
 #[embassy_executor::task]
 async fn keep_joined(mut controller: WifiController<'static>) {
     loop {

@@ -1,4 +1,4 @@
-//! Who the server is: keys and certificates, the same in every run.
+//! The server's identity: keys and certificates, the same in every run.
 
 use std::sync::LazyLock;
 
@@ -10,24 +10,24 @@ use rcgen::{
     SignatureAlgorithm, date_time_ymd,
 };
 
-/// Whom the client expects.
+/// The name that the client expects.
 pub const HOST: &str = "bucket.s3.test";
 
 /// The server's keys and certificates.
 pub struct Identity {
-    /// What the client trusts: the authority below, and one of Amazon's with an RSA key.
+    /// What the client trusts: the root below, and one of Amazon's with an RSA key.
     pub roots: [Vec<u8>; 2],
-    /// The server's certificate, by the root.
+    /// The server's certificate, signed by the root.
     pub certificate: Vec<u8>,
     /// The same without its signature.
     pub to_be_signed: Vec<u8>,
-    /// Another one, by the intermediate.
+    /// Another one, signed by the intermediate.
     pub issued_certificate: Vec<u8>,
-    /// By the root.
+    /// Signed by the root.
     pub intermediate: Vec<u8>,
-    /// One that says it is by Amazon's root, which has not signed it.
+    /// One that claims Amazon's root as its issuer, which has not signed it.
     pub rsa_certificate: Vec<u8>,
-    /// The server's public key as it stands in its certificates.
+    /// The server's public key, as in its certificates.
     pub public_key: Vec<u8>,
 }
 
@@ -43,11 +43,11 @@ pub enum Owner {
     Intermediate,
     /// The server, in its certificates.
     Server,
-    /// The server, for one handshake.
+    /// The server, in a handshake.
     Handshake,
 }
 
-/// The private key of `owner`, which everyone may know.
+/// The private key of `owner`, which is public.
 pub fn key(owner: Owner) -> SigningKey {
     SigningKey::from_slice(&[owner as u8; 32]).expect("a scalar")
 }
@@ -186,7 +186,7 @@ impl rcgen::SigningKey for Key {
     }
 }
 
-/// In place of an RSA key that only its owner has.
+/// Stands for an RSA key that only its owner has.
 struct NoKey;
 
 impl PublicKeyData for NoKey {

@@ -1,8 +1,8 @@
 //! What a TLS server does, in the right order and in any other.
 //!
-//! The first byte: how the connection is cut into pieces. The second: 1 is a device that does not know the time. What the
-//! server does follows, one step after the other (see [`server`]). Keys, random numbers and certificates are the same in
-//! every run, so that an input is: the server proves itself with the right bytes wherever the input does not change them.
+//! The first byte: how the connection is split into pieces. The second: 1 is a device that does not know the time. What the
+//! server does follows, step by step (see [`server`]). Keys, random numbers and certificates are the same in every run, so an
+//! input always means the same: unless the input changes them, the server's proofs are correct.
 
 pub mod identity;
 pub mod server;
@@ -28,7 +28,7 @@ pub fn target(data: &[u8]) {
     connects(data);
 }
 
-/// The same, and whether the client believed the server.
+/// The same, and whether the client accepted the server.
 pub fn connects(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let pieces = input.byte();
@@ -46,7 +46,7 @@ pub fn connects(data: &[u8]) -> bool {
     received.is_connected
 }
 
-/// What the client got.
+/// What the client received.
 #[derive(Debug, PartialEq)]
 struct Received {
     is_connected: bool,
@@ -107,7 +107,7 @@ fn converse(wire: Wire<'_>, time: CertTime) -> Received {
                 }
                 Ok(n) => received.data.extend(&part[..n]),
                 Err(error) => {
-                    // Whatever it failed with, it stays failed.
+                    // Whatever the error, every further call fails with it.
                     assert_eq!(stream.read(&mut part).await, Err(error));
                     return Err(error);
                 }
@@ -133,7 +133,7 @@ static CLIENT_HELLO: LazyLock<Vec<u8>> = LazyLock::new(|| {
         &mut buffers,
     ));
     assert!(connected.is_err());
-    // One record: behind its header, and before the alert that it was no use.
+    // One record: after its header, and before the alert that it was useless.
     let written = wire.written();
     let length = u16::from_be_bytes([written[3], written[4]]);
     written[5..][..length.into()].to_vec()
@@ -163,7 +163,7 @@ impl RngCore for SameNumbers {
 
 impl CryptoRng for SameNumbers {}
 
-/// A server that does everything right, one with each kind of chain, and a few that do something else.
+/// A correct server with each kind of chain, and a few that misbehave.
 pub fn seeds() -> Vec<Vec<u8>> {
     let hello = Step::Clear(22, server::hello(&identity::public_point()));
     let extensions = Step::handshake(&server::message(8, &[0, 0]));
@@ -244,7 +244,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     .collect()
 }
 
-/// What TLS servers and certificates are made of.
+/// Tokens of TLS servers and certificates.
 pub const TOKENS: &[&[u8]] = &[
     // Steps.
     b"\x00\x00\x05\x17\x03\x03\x00\x11",

@@ -1,12 +1,12 @@
-//! A TLS 1.3 server that does what it is told (RFC 8446, TLS_AES_128_GCM_SHA256, P-256).
+//! A TLS 1.3 server that follows a script (RFC 8446, TLS_AES_128_GCM_SHA256, P-256).
 //!
 //! | step | content | what it sends |
 //! |---|---|---|
-//! | 0 | anything | that |
-//! | 1 | content type, fragment | a record in the clear; the first with a handshake message is the ServerHello |
+//! | 0 | anything | the content |
+//! | 1 | content type, fragment | an unencrypted record; the first with a handshake message is the ServerHello |
 //! | 2 | a TLSInnerPlaintext | an encrypted record |
-//! | 3 | a mask | the CertificateVerify that is right here, changed where the mask is not 0 |
-//! | 4 | a mask | the same for Finished; from then on application data keys are used |
+//! | 3 | a mask | the correct CertificateVerify, XORed with the mask |
+//! | 4 | a mask | the same for Finished; after it, application data keys are used |
 //! | 5 | a TBSCertificate | a Certificate message with it, signed by the root |
 //!
 //! A step is its number, the length of its content in two bytes, and the content.
@@ -33,20 +33,20 @@ const CERTIFICATE: u8 = 11;
 const CERTIFICATE_VERIFY: u8 = 15;
 const FINISHED: u8 = 20;
 
-/// Something the server does.
+/// A step of the script.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Bytes as they are.
     Raw(Vec<u8>),
-    /// A record in the clear: its content type and fragment.
+    /// An unencrypted record: its content type and fragment.
     Clear(u8, Vec<u8>),
     /// An encrypted record with this TLSInnerPlaintext.
     Sealed(Vec<u8>),
-    /// CertificateVerify, under this mask.
+    /// CertificateVerify, XORed with this mask.
     Proof(Vec<u8>),
-    /// Finished, under this mask.
+    /// Finished, XORed with this mask.
     Finished(Vec<u8>),
-    /// A certificate, still to be signed.
+    /// A certificate, to be signed.
     Issue(Vec<u8>),
 }
 
@@ -61,7 +61,7 @@ impl Step {
         Self::Sealed([data, &[APPLICATION_DATA]].concat())
     }
 
-    /// The step as it stands in an input.
+    /// The step as it is in an input.
     pub fn emit(&self) -> Vec<u8> {
         let (number, content) = match self {
             Self::Raw(bytes) => (0, bytes.clone()),
@@ -76,7 +76,7 @@ impl Step {
     }
 }
 
-/// What the server has sent in all.
+/// Everything that the server has sent.
 #[derive(Debug, Default)]
 pub struct Sent {
     /// The bytes of the connection.

@@ -1,4 +1,4 @@
-//! The two bootloaders that devices in the field have: without app rollback, as espflash brings it, and with it.
+//! The two bootloaders in the field: without app rollback, which is espflash's, and with it.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -10,17 +10,17 @@ use crate::{Result, paths};
 /// Where the bootloader with app rollback is.
 const VARIABLE: &str = "S3OTA_BOOTLOADER_APP_ROLLBACK";
 
-/// What is said where there is none.
+/// The message if there is none.
 pub const SKIPPED: &str = "skipped: what a bootloader with app rollback does. espflash brings none: build any ESP-IDF \
      project for the esp32c3 with CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE=y, and name its build/bootloader/bootloader.bin in \
      S3OTA_BOOTLOADER_APP_ROLLBACK";
 
-/// The second stage bootloader of a device.
+/// A device's second-stage bootloader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bootloader {
     /// espflash's: `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE` is not set.
     Stock,
-    /// One that makes New PendingVerify, and aborts what is PendingVerify at the next boot.
+    /// One that turns New into PendingVerify, and aborts what is PendingVerify at the next boot.
     AppRollback,
 }
 
@@ -43,7 +43,7 @@ impl Bootloader {
     }
 }
 
-/// The bootloader with app rollback that was named, if any.
+/// The bootloader with app rollback, if one is given.
 pub fn app_rollback() -> Result<Option<Vec<u8>>> {
     let Some(path) = env::var_os(VARIABLE).map(PathBuf::from) else {
         return Ok(None);
@@ -53,7 +53,7 @@ pub fn app_rollback() -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Whether it can be one of this chip. What it does about app rollback shows when it boots.
+/// Whether it may be a bootloader for this chip. Whether it has app rollback shows when it boots.
 fn check(bootloader: &[u8]) -> Result<()> {
     const MAGIC: u8 = 0xe9;
     const CHIP_ID: std::ops::Range<usize> = 12..14;
@@ -67,7 +67,7 @@ fn check(bootloader: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Puts another bootloader in front of what is on a flash.
+/// Replaces the bootloader on a flash.
 pub fn replace(flash: &mut [u8], bootloader: &[u8]) {
     let (front, _) = flash.split_at_mut(TABLE_OFFSET as usize);
     front.fill(0xff);

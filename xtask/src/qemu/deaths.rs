@@ -1,5 +1,5 @@
-//! Releases that die: in their first instruction, before `main`, before the guard, after it. A device must leave them by
-//! itself, and does but for one kind: what never reaches the guard, where the bootloader does not do app rollback.
+//! Releases that die: in their first instruction, before `main`, before the guard, after it. A device must roll back from them by
+//! itself. It does, with one exception: those that never reach the guard, under a bootloader without app rollback.
 
 use std::fs;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::variants::{
 };
 use crate::{Result, paths};
 
-/// How far a release comes.
+/// How far a release gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Comes {
     /// Not to the guard.
     Nowhere,
     /// The guard counts its boots.
     ToTheGuard,
-    /// It tells its version, and that it is on trial.
+    /// It logs its version, and that it is on trial.
     ToItsVersion,
 }
 
@@ -43,7 +43,7 @@ const fn death(what: &'static str, variant: Variant, comes: Comes) -> Death {
     }
 }
 
-/// In the order in which a boot comes to these places.
+/// In the order in which a boot gets to these places.
 pub const DEATHS: [Death; 10] = [
     death(
         "hangs in its first instruction",
@@ -74,19 +74,19 @@ pub const DEATHS: [Death; 10] = [
     death("never confirms", NEVER_CONFIRMS, Comes::ToItsVersion),
 ];
 
-/// How long a release that dies may go on doing so: three boots that a watchdog ends, with time to spare.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long a release may keep dying: three boots that a watchdog ends, with time to spare.
+const TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// So many resets without a count are a loop.
+/// After this many resets without a count it is a loop.
 const LOOP: usize = 4;
 
-/// What the mask ROM says first after a reset, with its cause.
+/// What the mask ROM prints first after a reset, with its cause.
 const RESET: &str = "rst:0x";
 
-/// What the device says when it has left a release.
+/// What the device logs when it has rolled back.
 const BACK: &str = "simple 1.1.0, ";
 
-/// What a device does about a release, under a bootloader. What came of it.
+/// What a device does about a release, under a bootloader. The result.
 pub fn dies(bench: &Bench, death: Death, bootloader: Bootloader) -> Result<String> {
     let heading = heading(death.variant, bootloader);
     let mut device = Device::new(bench, &heading, &bench.updated(bootloader), false)?;
@@ -109,12 +109,12 @@ pub fn dies(bench: &Bench, death: Death, bootloader: Bootloader) -> Result<Strin
     device.end(outcome)
 }
 
-/// What a device is called that meets such a release.
+/// The name of a device with such a release.
 pub fn heading(variant: Variant, bootloader: Bootloader) -> String {
     format!("{} {bootloader}", variant.name)
 }
 
-/// The old firmware is back, and stays. A later release that works is taken.
+/// The old firmware is back, and stays. A later release that works is installed.
 fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Result<String> {
     let boots = match (comes, bootloader) {
         (Comes::ToItsVersion, Bootloader::Stock) => 3,
@@ -125,9 +125,9 @@ fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Res
     let before = device.course.len();
     for boot in 1..=boots {
         let line = format!("simple 1.2.0, Trial {{ boot: {boot}, of: 3 }}");
-        device.expect_in(PATIENCE, &[&line])?;
+        device.expect_in(TIMEOUT, &[&line])?;
     }
-    device.expect_in(PATIENCE, &[BACK])?;
+    device.expect_in(TIMEOUT, &[BACK])?;
     let resets = device.course[before..]
         .iter()
         .filter(|(_, line)| line.contains(RESET))
@@ -146,8 +146,8 @@ fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Res
     })
 }
 
-/// Nothing counts, and nothing ends: it is reset again and again, switching it off changes nothing, and neither is otadata
-/// ever changed.
+/// Nothing counts the boots, and nothing ends the trial: it resets in a loop, powering it off does not help, and otadata never
+/// changes.
 fn loops(device: &mut Device<'_>) -> Result<String> {
     let mut causes = Vec::new();
     let mut otadata = Vec::new();
@@ -158,7 +158,7 @@ fn loops(device: &mut Device<'_>) -> Result<String> {
         }
         // The first reset is the restart into the release, or power on.
         for reset in 0..=LOOP {
-            let line = device.expect_in(PATIENCE, &[RESET, BACK])?;
+            let line = device.expect_in(TIMEOUT, &[RESET, BACK])?;
             if line.contains(BACK) {
                 return Err(format!("it is stopped after all: {line}"));
             }

@@ -1,5 +1,4 @@
-//! A device on the bench: an emulated chip with its flash and its server, which is published to, listened to, and loses its
-//! power.
+//! An emulated device: a chip with its flash and its server. Scenarios publish to it, read its output, and cut its power.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,16 +15,16 @@ use super::transcript::{Part, Who};
 use super::variants::Variant;
 use crate::{Result, paths};
 
-/// How long to wait for one thing. The first check comes after 20 seconds at most; the rest is for slow emulators.
-pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// How long to wait for an event. The first check comes after at most 20 seconds; the rest is for slow emulators.
+pub const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// How often to look whether the emulator is still there, while it says nothing.
+/// How often to check whether the emulator still runs, while it prints nothing.
 pub const LOOK: Duration = Duration::from_millis(500);
 
-/// What a device says in an update, and when.
+/// What a device prints during an update, and when.
 pub type Course = Vec<(Instant, String)>;
 
-/// One device with its server, and what is said about it.
+/// One device with its server and its part of the transcript.
 pub struct Device<'b> {
     bench: &'b Bench,
     part: Part<'b>,
@@ -35,12 +34,12 @@ pub struct Device<'b> {
     chip: Option<Chip>,
     said: Receiver<(Who, String)>,
     saying: Sender<(Who, String)>,
-    /// What it has said.
+    /// Its output.
     pub course: Course,
 }
 
 impl<'b> Device<'b> {
-    /// A device with a copy of this flash, switched off.
+    /// A device with a copy of this flash, powered off.
     pub fn new(bench: &'b Bench, heading: &str, flash: &Path, live: bool) -> Result<Self> {
         let (saying, said) = channel();
         let name: String = heading
@@ -65,7 +64,7 @@ impl<'b> Device<'b> {
         })
     }
 
-    /// Publishes a firmware, signed if it has the key itself.
+    /// Publishes a firmware, signed if the firmware itself has the key.
     pub fn publish(&mut self, variant: Variant) -> Result<()> {
         let Bench {
             images,
@@ -80,12 +79,12 @@ impl<'b> Device<'b> {
         Ok(())
     }
 
-    /// Switches it on.
+    /// Powers it on.
     pub fn power_on(&mut self) -> Result<()> {
         self.power_on_with(FlashSwitches::default())
     }
 
-    /// Switches it on, with switches of the emulator.
+    /// Powers it on, with options for the emulator.
     pub fn power_on_with(&mut self, switches: FlashSwitches<'_>) -> Result<()> {
         let note = match switches.cut_at {
             Some(CutAt { operation, bytes }) => {
@@ -106,37 +105,37 @@ impl<'b> Device<'b> {
         Ok(())
     }
 
-    /// Switches it off, as by pulling the plug.
+    /// Cuts its power.
     pub fn cut_power(&mut self) {
         if let Some(chip) = self.chip.take() {
             chip.cut_power();
         }
-        // What was said before the cut.
+        // What it printed before the cut.
         self.listen(Duration::ZERO);
         self.part.line(Who::Harness, "power cut");
     }
 
-    /// Waits until the device says one of these.
+    /// Waits until the device prints one of these.
     pub fn expect(&mut self, texts: &[&str]) -> Result<String> {
-        self.expect_in(PATIENCE, texts)
+        self.expect_in(TIMEOUT, texts)
     }
 
-    /// The same, for so long.
-    pub fn expect_in(&mut self, patience: Duration, texts: &[&str]) -> Result<String> {
-        match self.wait(patience, texts) {
+    /// The same, with a timeout.
+    pub fn expect_in(&mut self, timeout: Duration, texts: &[&str]) -> Result<String> {
+        match self.wait(timeout, texts) {
             Heard::Said(line) => Ok(line),
             Heard::Ended(end) => Err(end.to_string()),
             Heard::Nothing => Err(format!(
                 "the device did not say `{}` in {} s",
                 texts.join("` or `"),
-                patience.as_secs()
+                timeout.as_secs()
             )),
         }
     }
 
-    /// Waits until the device says one of these, or its emulator ends.
-    pub fn wait(&mut self, patience: Duration, texts: &[&str]) -> Heard {
-        let until = Instant::now() + patience;
+    /// Waits until the device prints one of these, or its emulator ends.
+    pub fn wait(&mut self, timeout: Duration, texts: &[&str]) -> Heard {
+        let until = Instant::now() + timeout;
         loop {
             match self.next(until.min(Instant::now() + LOOK)) {
                 Some((Who::Device, line)) if texts.iter().any(|text| line.contains(text)) => {
@@ -145,7 +144,7 @@ impl<'b> Device<'b> {
                 Some(_) => {}
                 None => {
                     if let Some(end) = self.chip.as_mut().and_then(Chip::has_ended) {
-                        // What it said last.
+                        // Its last output.
                         self.listen(Duration::ZERO);
                         return Heard::Ended(end);
                     }
@@ -157,13 +156,13 @@ impl<'b> Device<'b> {
         }
     }
 
-    /// Listens for a while.
+    /// Reads its output for a while.
     pub fn listen(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while self.next(end).is_some() {}
     }
 
-    /// What is said next, until `end`.
+    /// The next output, until `end`.
     fn next(&mut self, end: Instant) -> Option<(Who, String)> {
         let left = end.saturating_duration_since(Instant::now());
         match self.said.recv_timeout(left) {
@@ -178,9 +177,9 @@ impl<'b> Device<'b> {
         }
     }
 
-    /// Switches the device off, whose flash must now hold this version, confirmed, in this slot.
+    /// Powers the device off. Its flash must now have this version, confirmed, in this slot.
     pub fn settled(&mut self, version: &str, slot: u64) -> Result<()> {
-        // The confirmation is written before it is told.
+        // The confirmation is written before it is printed.
         self.cut_power();
         let flash = inspect(self.bench, &self.flash)?;
         let in_force = flash["otadata"]
@@ -205,14 +204,14 @@ impl<'b> Device<'b> {
         Ok(())
     }
 
-    /// What the bootloader's rules say boots from the flash as it is. It must be something.
+    /// What boots from the flash by the bootloader's rules. Something must.
     pub fn boots(&mut self) -> Result<String> {
         let flash = inspect(self.bench, &self.flash)?;
         let version = flash["boots"]["version"].as_str().map(str::to_owned);
         version.ok_or_else(|| format!("nothing boots: {}", flash["problem"]))
     }
 
-    /// Ends the scenario, and the transcript's part with it.
+    /// Ends the scenario and its part of the transcript.
     pub fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
         self.cut_power();
         if let Err(problem) = &outcome {
@@ -223,18 +222,18 @@ impl<'b> Device<'b> {
     }
 }
 
-/// What came of waiting for a device.
+/// The result of waiting for a device.
 #[derive(Debug)]
 pub enum Heard {
-    /// It said what was waited for.
+    /// It printed what was awaited.
     Said(String),
-    /// Its emulator is no more.
+    /// Its emulator has ended.
     Ended(End),
     /// Neither.
     Nothing,
 }
 
-/// What `s3ota inspect` says of a flash.
+/// What `s3ota inspect` says about a flash.
 pub fn inspect(bench: &Bench, flash: &Path) -> Result<Value> {
     let output = Command::new(&bench.s3ota)
         .args(["inspect", "--json"])

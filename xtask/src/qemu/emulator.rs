@@ -1,4 +1,4 @@
-//! The emulated chip: a process that is started, listened to, and killed.
+//! The emulated chip: a process that is started, read from, and killed.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -15,19 +15,19 @@ use crate::{Result, paths, toolchain};
 const PROGRAM: &str = "qemu-system-riscv32";
 const MACHINE: &str = "esp32c3";
 
-/// Names the flash operation in which the emulator cuts the power, counted from 1 since power on, and after how many bytes.
+/// The flash operation in which the emulator cuts the power, counted from 1 since power-on, and after how many bytes.
 const CUT_AT: &str = "FLASH_CUT_AT";
 
-/// Names the file to which it adds a line for each flash operation.
+/// The file to which it adds a line for each flash operation.
 const LOG: &str = "FLASH_LOG";
 
-/// What it exits with when it has cut the power inside an operation.
+/// Its exit status after it has cut the power inside an operation.
 const CUT: i32 = 75;
 
-/// So many lines the emulator may say about itself. The rest is read, so that it is not held up, and forgotten.
+/// How many lines of the emulator's own output are kept. The rest is read, so that it does not block, and dropped.
 const REMARKS: usize = 200;
 
-/// The emulator to use, if there is one: `S3OTA_QEMU`, else the one in `PATH` if it knows the chip.
+/// The emulator to use, if there is one: `S3OTA_QEMU`, or the one in `PATH` if it supports the chip.
 pub fn find() -> Result<Option<PathBuf>> {
     if let Some(named) = env::var_os("S3OTA_QEMU") {
         let named = PathBuf::from(named);
@@ -56,13 +56,13 @@ fn knows_the_chip(emulator: &Path) -> bool {
 /// Where in the flash operations the power is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutAt {
-    /// Which one, counted from 1 since power on.
+    /// Which one, counted from 1 since power-on.
     pub operation: u64,
-    /// So many of its bytes are done.
+    /// How many of its bytes are done.
     pub bytes: u32,
 }
 
-/// What an emulator that can do so does about flash operations.
+/// What the emulator does on flash operations, if it supports that.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FlashSwitches<'a> {
     /// It cuts the power inside this one.
@@ -74,7 +74,7 @@ pub struct FlashSwitches<'a> {
 /// How an emulator ended without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It has cut the power inside a flash operation, as it was told.
+    /// It has cut the power inside a flash operation, as requested.
     CutInside,
     /// By itself, which an emulated chip does not.
     ByItself(ExitStatus),
@@ -89,7 +89,7 @@ impl std::fmt::Display for End {
     }
 }
 
-/// A chip that is switched on. It is switched off as by pulling the plug, when this is dropped at the latest.
+/// A chip that is powered on. Its power is cut when this is dropped, at the latest.
 #[derive(Debug)]
 pub struct Chip {
     process: Child,
@@ -97,7 +97,7 @@ pub struct Chip {
 }
 
 impl Chip {
-    /// Switches a chip with this flash on. What it says on its serial port goes to `out`, and what its emulator says.
+    /// Powers a chip with this flash on. Its serial output goes to `out`, and its emulator's output too.
     pub fn power_on(
         emulator: &Path,
         flash: &Path,
@@ -107,7 +107,7 @@ impl Chip {
         Self::power_on_with(emulator, flash, FlashSwitches::default(), server, out)
     }
 
-    /// The same, with switches of the emulator.
+    /// The same, with options for the emulator.
     pub fn power_on_with(
         emulator: &Path,
         flash: &Path,
@@ -118,7 +118,7 @@ impl Chip {
         fs::metadata(flash).map_err(|error| paths::about(flash, &error))?;
         let this =
             env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
-        // The network takes the command apart as a shell does, and options take commas for their own.
+        // The network option splits the command like a shell, and options are separated by commas.
         let relay = format!("cmd:'{}' relay {server}", this.display());
         let option = |text: &str| text.replace(',', ",,");
         let mut command = Command::new(emulator);
@@ -159,10 +159,10 @@ impl Chip {
         Ok(Self { process, listeners })
     }
 
-    /// How the emulator ended, if it did without being asked to.
+    /// How the emulator ended, if it was not asked to.
     pub fn has_ended(&mut self) -> Option<End> {
         let status = self.process.try_wait().ok()??;
-        // What it said last.
+        // Its last output.
         self.stop_listening();
         Some(match status.code() {
             Some(CUT) => End::CutInside,
@@ -170,13 +170,13 @@ impl Chip {
         })
     }
 
-    /// Cuts the power. What the chip had written is in its flash, and nothing else.
+    /// Cuts the power. The flash has what the chip had written, and nothing else.
     pub fn cut_power(mut self) {
         self.kill();
     }
 
     fn kill(&mut self) {
-        // SIGKILL: the emulator cannot tidy up. It may be dead already.
+        // SIGKILL: the emulator cannot clean up. It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         self.stop_listening();
@@ -189,7 +189,7 @@ impl Chip {
     }
 }
 
-/// Passes on the first `count` lines, and reads to the end.
+/// Forwards the first `count` lines, and reads to the end.
 fn listen(
     from: impl Read + Send + 'static,
     who: Who,
@@ -207,7 +207,7 @@ fn listen(
                 continue;
             }
             left -= 1;
-            // Nobody may be there to hear it any more.
+            // The receiver may be gone.
             let _ = out.send((who, text));
         }
     })

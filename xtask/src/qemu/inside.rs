@@ -1,7 +1,7 @@
 //! Power cuts inside flash operations: while a sector is erased, or a few bytes are programmed.
 //!
-//! Killing the emulator cuts between two of them, since it does each at once. An emulator with the switch `FLASH_CUT_AT` does
-//! part of one and ends: so are the cuts that leave torn records, half erased sectors, half programmed bytes.
+//! Killing the emulator cuts between two operations, since it performs each at once. An emulator that supports `FLASH_CUT_AT`
+//! performs a part of one and ends: such cuts leave torn records, half-erased sectors, half-programmed bytes.
 
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -12,7 +12,7 @@ use s3ota_image::otadata::SECTOR_SIZE;
 use s3ota_image::partition::PartitionTable;
 
 use super::bootloader::Bootloader;
-use super::device::{Device, Heard, LOOK, PATIENCE};
+use super::device::{Device, Heard, LOOK, TIMEOUT};
 use super::emulator::{Chip, CutAt, End, FlashSwitches};
 use super::random::Random;
 use super::scenarios::{Bench, CONFIRMED};
@@ -20,15 +20,15 @@ use super::transcript::Who;
 use super::variants::{NEXT, PANICS, SECOND};
 use crate::{Result, paths};
 
-/// What is said where the emulator cannot.
+/// The message if the emulator does not support it.
 pub const SKIPPED: &str = "skipped: power cuts inside flash operations. This emulator does not know FLASH_CUT_AT, see \
      docs/emulator.md";
 
-/// How long the emulator has to show that it knows the switch: the bootloader's first write.
+/// How long the emulator has to show that it supports it: until the bootloader's first write.
 const TRIAL: Duration = Duration::from_secs(60);
 
-/// Whether the emulator cuts the power inside the first flash operation, when it is told to, and tells of it. On a flash
-/// as the cable leaves it that is the bootloader's, which writes the first record to otadata.
+/// Whether the emulator cuts the power inside the first flash operation on request, and reports it. On a new device's flash that
+/// is the bootloader's, which writes the first record to otadata.
 pub fn can_cut(emulator: &Path, flash: &Path) -> Result<bool> {
     let dir = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
     let (copy, log) = (dir.path().join("flash.bin"), dir.path().join("operations"));
@@ -60,17 +60,17 @@ pub fn can_cut(emulator: &Path, flash: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// What is done to flash in one go.
+/// A kind of flash operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Erase,
     Program,
 }
 
-/// An operation, as the emulator tells it: `12 program 0x1f0000 32`.
+/// An operation, as the emulator reports it: `12 program 0x1f0000 32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation {
-    /// From 1 since power on.
+    /// Counted from 1 since power-on.
     pub number: u64,
     pub kind: Kind,
     pub at: u32,
@@ -87,7 +87,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The operations an emulator has told of.
+/// The operations that an emulator has reported.
 pub fn operations(log: &Path) -> Result<Vec<Operation>> {
     let text = fs::read_to_string(log).map_err(|error| paths::about(log, &error))?;
     text.lines()
@@ -118,7 +118,7 @@ fn operation(line: &str) -> Option<Operation> {
 pub enum Subject {
     /// The bootloader's and the guard's records and counts.
     Otadata,
-    /// How far a download has come: the last sector of a slot.
+    /// The journal: the last sector of a slot.
     Journal,
     /// A slot is erased.
     Erasure,
@@ -137,7 +137,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// What on the flash an operation is about.
+/// The subject of an operation.
 fn subject(table: &PartitionTable<'_>, operation: &Operation) -> Option<Subject> {
     let within = |offset: u32, size: u32| (offset..offset + size).contains(&operation.at);
     if table
@@ -164,9 +164,9 @@ pub struct CutInside {
     pub bootloader: Bootloader,
     subject: Subject,
     at: CutAt,
-    /// It is cut again here after it has come back.
+    /// Power is cut again here after it has come back.
     again: Option<CutAt>,
-    /// The release is one that panics.
+    /// Whether the release panics.
     fails: bool,
 }
 
@@ -203,7 +203,7 @@ pub struct Course {
     pub failing: Vec<Operation>,
 }
 
-/// So many cuts, in turns of every subject and bootloader, and spread over the operations of each.
+/// That many cuts, in turns for every subject and bootloader, and spread over the operations of each.
 pub fn cuts(
     count: u32,
     seed: u64,
@@ -275,8 +275,8 @@ pub fn cuts(
         .collect()
 }
 
-/// The power is cut inside an operation, perhaps twice. Whatever boots then is whole; an update that works is made, and one
-/// that does not is left.
+/// The power is cut inside an operation, perhaps twice. Whatever boots then is complete; an update that works is installed, and
+/// one that does not is rolled back.
 pub fn cut(bench: &Bench, cut: CutInside) -> Result<String> {
     let (flash, release) = match cut.fails {
         false => (bench.flashed(cut.bootloader), SECOND),
@@ -305,7 +305,7 @@ pub fn cut(bench: &Bench, cut: CutInside) -> Result<String> {
     device.end(outcome)
 }
 
-/// Powers the device on until the emulator cuts inside an operation. What was cut, and what boots then; nothing if the
+/// Powers the device on until the emulator cuts inside an operation. Returns what was cut and what boots then, or nothing if the
 /// operation did not come.
 fn cut_at(device: &mut Device<'_>, at: CutAt) -> Result<Option<String>> {
     let log = device.flash.with_extension("operations");
@@ -314,7 +314,7 @@ fn cut_at(device: &mut Device<'_>, at: CutAt) -> Result<Option<String>> {
         cut_at: Some(at),
         log: Some(&log),
     })?;
-    let end = match device.wait(PATIENCE, &[CONFIRMED, "FailedBefore", "UpToDate"]) {
+    let end = match device.wait(TIMEOUT, &[CONFIRMED, "FailedBefore", "UpToDate"]) {
         Heard::Ended(End::CutInside) => true,
         Heard::Ended(end) => return Err(end.to_string()),
         Heard::Said(_) => false,
@@ -334,8 +334,8 @@ fn cut_at(device: &mut Device<'_>, at: CutAt) -> Result<Option<String>> {
     )))
 }
 
-/// The update is made in the end. A bootloader with app rollback gives up a release that loses its power on trial: then the
-/// next one is taken.
+/// The update is installed in the end. A bootloader with app rollback gives up a release that loses power on trial: then the
+/// next one is installed.
 fn made(device: &mut Device<'_>, bootloader: Bootloader) -> Result<&'static str> {
     const SETTLED: &str = "simple 1.1.0, Confirmed";
     const GIVEN_UP: &str = "FailedBefore";

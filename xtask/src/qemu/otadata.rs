@@ -1,10 +1,9 @@
-//! The bootloader and our idea of it, on the same flash.
+//! The real bootloader and our model of it, on the same flash.
 //!
-//! `s3ota-sim` has ESP-IDF's rules, and everything that is proved about power cuts is proved on them. Here the bootloader
-//! itself is asked: from the same flash both must load the same app, and write the same to otadata. The flash is in any
-//! state that power cuts, other tools or worn cells may leave: with factory app and without, with apps that are
-//! damaged, with records that are torn, equal, stale, refused. The apps do nothing: what is in otadata afterwards the
-//! bootloader has written.
+//! `s3ota-sim` implements ESP-IDF's rules, and all results about power cuts depend on them. Here the real bootloader is compared:
+//! from the same flash both must load the same app, and write the same to otadata. The flash is in every state that power cuts,
+//! other tools or worn cells may leave: with and without a factory app, with damaged apps, with records that are torn, equal,
+//! stale or refused. The apps do nothing, so whatever is in otadata afterwards was written by the bootloader.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,14 +16,14 @@ use s3ota_image::partition::{Partition, PartitionTable, TABLE_OFFSET, TableBuild
 use s3ota_sim::{Bootloader, Flash};
 
 use super::bootloader;
-use super::device::{LOOK, PATIENCE};
+use super::device::{LOOK, TIMEOUT};
 use super::emulator::Chip;
 use super::random::Random;
 use super::scenarios::{Bench, at_a_time};
 use super::transcript::Who;
 use crate::{Result, paths};
 
-/// What the bootloader says when it has made its choice,
+/// What the bootloader prints when it has made its choice,
 const LOADED: &str = "Loaded app from partition at offset ";
 /// and when there is none.
 const NOTHING: &str = "No bootable app";
@@ -34,17 +33,17 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 /// and at the longest, where something is.
 const AT_THE_LATEST: Duration = Duration::from_secs(20);
 
-/// So many torn records are made up, besides those of [`STATES`].
+/// How many torn records are generated, besides those of [`STATES`].
 const TORN: usize = 60;
 
-/// A record, and what of its 32 bytes is not as it should be.
+/// A record, and what is wrong with its 32 bytes.
 #[derive(Debug, Clone, Copy)]
 enum Sector {
     Erased,
     Good(u32, State),
     /// The CRC is another sequence's.
     BadCrc(u32, State),
-    /// Only so many bytes of it were programmed.
+    /// Only this many bytes of it were programmed.
     Torn(u32, usize),
     /// These bits have not been cleared, or have been set already.
     Mixed(u32, State, [u8; RECORD_LEN]),
@@ -89,7 +88,7 @@ const STATES: [(Sector, Sector); 31] = [
     (Good(u32::MAX, Valid), Good(1, Valid)),
 ];
 
-/// Those that are tried with damaged apps, too.
+/// Those that are also tried with damaged apps.
 const WITH_DAMAGE: [usize; 7] = [0, 2, 4, 5, 10, 16, 22];
 
 impl Sector {
@@ -203,21 +202,21 @@ impl Layout {
     }
 }
 
-/// A flash both are asked about.
+/// A flash for both.
 #[derive(Debug, Clone, Copy)]
 struct Case<'l> {
     layout: &'l Layout,
     sectors: (Sector, Sector),
-    /// Which slots hold an app that is not whole.
+    /// Which slots have a damaged app.
     damaged: [bool; 2],
 }
 
-/// What came of a flash.
+/// The result for a flash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
-    /// Where the app lies that is loaded.
+    /// The offset of the app that is loaded.
     loads: Option<u32>,
-    /// What otadata holds afterwards, if the bootloader wrote it.
+    /// The contents of otadata afterwards, if the bootloader wrote it.
     writes: Option<Vec<u8>>,
 }
 
@@ -243,14 +242,14 @@ impl Case<'_> {
         &bytes[self.layout.otadata.offset as usize..][..2 * SECTOR_SIZE as usize]
     }
 
-    /// By the rules in `s3ota-sim`.
+    /// The model's result, in `s3ota-sim`.
     fn ours(&self, rules: Bootloader, before: &[u8]) -> Outcome {
         let mut flash = Flash::in_memory(before.to_vec());
         let app = rules.boot(&mut flash).ok();
         self.outcome(app.map(|app| app.partition.offset), before, flash.bytes())
     }
 
-    /// By the bootloader, of which this is expected.
+    /// The bootloader's result. This one is expected.
     fn theirs(
         &self,
         bench: &Bench,
@@ -259,10 +258,10 @@ impl Case<'_> {
         expected: &Outcome,
     ) -> Result<Outcome> {
         let (saying, said) = channel();
-        // Nobody is there to answer: the firmware has no time to ask.
+        // There is no server: the firmware has no time for requests.
         let nowhere = ([127, 0, 0, 1], 9).into();
         let mut chip = Chip::power_on(&bench.emulator, path, nowhere, saying)?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let loads = loop {
             let line = match said.recv_timeout(LOOK) {
                 Ok((Who::Device, line)) => line,
@@ -303,7 +302,7 @@ impl Case<'_> {
     }
 }
 
-/// Compares them, on a flash that has an app in its first slot: one that writes nothing itself. What was compared.
+/// Compares them, on a flash with an app in its first slot that writes nothing itself. Returns what was compared.
 pub fn compare(
     bench: &Bench,
     bootloader: bootloader::Bootloader,

@@ -1,7 +1,7 @@
-//! What the firmware goes through, and what must come of it.
+//! What the firmware goes through, and what must result.
 //!
-//! First it updates itself once. From there it meets broken releases, each of which it must leave by itself; and from the
-//! first flash it is updated again and again, with the power cut somewhere on the way.
+//! First it updates itself once. From there it is offered broken releases, and must roll back from each by itself; and from the
+//! first flash it is updated many times, with a power cut somewhere in between.
 
 use std::collections::HashMap;
 use std::fs;
@@ -26,11 +26,11 @@ use crate::{Result, paths};
 #[derive(Debug)]
 pub struct Bench {
     pub emulator: PathBuf,
-    /// It can cut the power inside a flash operation.
+    /// Whether the emulator can cut the power inside a flash operation.
     pub cuts_inside: bool,
     pub s3ota: PathBuf,
     pub authority: PathBuf,
-    /// The key that signs releases.
+    /// The release key.
     pub release_key: PathBuf,
     /// The ELF files of the firmwares, by name.
     pub images: HashMap<&'static str, PathBuf>,
@@ -42,7 +42,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// The flash as the cable left it, with 1.0.0.
+    /// A new device's flash, with 1.0.0.
     pub fn flashed(&self, bootloader: Bootloader) -> PathBuf {
         bootloader.flash(&self.dir, FLASHED)
     }
@@ -53,14 +53,14 @@ impl Bench {
     }
 }
 
-/// The flash as the cable leaves it.
+/// A new device's flash.
 pub const FLASHED: &str = "flash";
-/// The same, of a firmware that takes signed releases only.
+/// The same, with a firmware that installs only signed releases.
 pub const FLASHED_WITH_KEY: &str = "flash-with-key";
-/// The same, of one that does nothing.
+/// The same, with a firmware that does nothing.
 pub const FLASHED_IDLE: &str = "flash-idle";
 
-/// How many of what, and how.
+/// What to run, and how.
 #[derive(Debug, Clone)]
 pub struct Extent {
     /// Power cuts between flash operations,
@@ -68,19 +68,19 @@ pub struct Extent {
     /// and inside them.
     pub cuts_inside: u32,
     pub seed: u64,
-    /// Emulators at a time.
+    /// How many emulators run at the same time.
     pub jobs: u16,
-    /// What is in the name of every scenario that runs beside the updates.
+    /// A text in the names of the scenarios to run besides the updates.
     pub only: String,
 }
 
-/// What the device says when the release on trial is the one to keep.
+/// What the device logs when it has confirmed a release.
 pub const CONFIRMED: &str = "confirmed: the next release can be fetched";
 
-/// A scenario's name, and what came of it.
+/// A scenario's name and result.
 type Row = (String, Result<String>);
 
-/// Runs all scenarios, and tells in a table what came of them. Whether all held.
+/// Runs all scenarios, and prints a table of the results. Whether all have passed.
 pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
     let Extent { seed, jobs, .. } = *extent;
     let is_wanted = |name: &str| name.contains(extent.only.as_str());
@@ -162,7 +162,7 @@ pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
     Ok(held == rows.len())
 }
 
-/// Runs scenarios, so many at a time, and tells of each when it is done.
+/// Runs scenarios, that many at the same time, and reports each when it ends.
 fn all(bench: &Bench, scenarios: &[Scenario], jobs: u16) -> Vec<Row> {
     let done = AtomicUsize::new(0);
     at_a_time(scenarios, jobs, |scenario| {
@@ -178,8 +178,7 @@ fn all(bench: &Bench, scenarios: &[Scenario], jobs: u16) -> Vec<Row> {
     })
 }
 
-/// The cuts inside flash operations, where the emulator can do them: of the updates that were made, and of the release that
-/// panicked.
+/// The cuts inside flash operations, if the emulator supports them: in the recorded updates, and in the release that panicked.
 fn cuts_inside(
     bench: &Bench,
     extent: &Extent,
@@ -216,7 +215,7 @@ fn cuts_inside(
     ))
 }
 
-/// What can run beside others.
+/// Scenarios that can run in parallel.
 #[derive(Debug, Clone, Copy)]
 enum Scenario {
     Dies(Death, Bootloader),
@@ -246,13 +245,13 @@ impl Scenario {
     }
 }
 
-/// A power cut: so long after a line of the device.
+/// A power cut, a time after a line of the device's log.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     number: u32,
     moment: Moment,
     after: Duration,
-    /// It is cut again so long after it has come back.
+    /// Power is cut again this long after it has come back.
     again: Option<Duration>,
 }
 
@@ -266,17 +265,17 @@ impl std::fmt::Display for Cut {
     }
 }
 
-/// A stretch of an update.
+/// A phase of an update.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     name: &'static str,
     /// What the device is updated to.
     release: Variant,
-    /// When the device says this,
+    /// When the device logs this,
     begins: &'static str,
     /// the cut comes within this share
     share: (f64, f64),
-    /// of the time from one line of the update to another, as long as that took when nobody cut.
+    /// of the time from one line of the update to another, measured without power cuts.
     of: [&'static str; 2],
 }
 
@@ -303,7 +302,7 @@ const fn moment(
     }
 }
 
-/// The stretches of an update in their order, and what follows a release that panics.
+/// The phases of an update in their order, and what follows a release that panics.
 const MOMENTS: [Moment; 9] = [
     moment("in the boot", ON, (0.0, 1.0), RUNS),
     moment("before the check", RUNS, (0.0, 1.0), OFFERED),
@@ -322,7 +321,7 @@ const MOMENTS: [Moment; 9] = [
         name: "on a trial that fails",
         release: PANICS,
         begins: "restarting into 1.2.0",
-        // Three boots that fail, one that gives it up, one of the old firmware.
+        // Three boots that fail, one that gives the release up, one of the old firmware.
         share: (0.0, 5.0),
         of: [RESTARTS, ON_TRIAL],
     },
@@ -340,8 +339,8 @@ fn time_of(course: &Course, [begins, ends]: [&str; 2]) -> Result<Duration> {
     Ok(at(ends)?.duration_since(begins))
 }
 
-/// So many cuts, spread over all moments. Every other device loses its power a second time, somewhere in the time that a
-/// whole update takes.
+/// That many cuts, spread over all moments. Every other device loses power a second time, at some moment within the duration
+/// of a whole update.
 fn cuts_of(cuts: u32, seed: u64, course: &Course) -> Result<Vec<Cut>> {
     let mut random = Random::new(seed);
     let whole = time_of(course, [ON, ON_FLASH])?;
@@ -361,7 +360,7 @@ fn cuts_of(cuts: u32, seed: u64, course: &Course) -> Result<Vec<Cut>> {
         .collect()
 }
 
-/// Does something with each item, so many at a time, and gives what came of it in their order.
+/// Does something with each item, that many at the same time, and returns the results in the items' order.
 pub fn at_a_time<T: Sync, R: Send>(
     items: &[T],
     jobs: u16,
@@ -389,8 +388,8 @@ pub fn at_a_time<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// 1.0.0 boots by mask ROM and bootloader and updates itself over TLS; 1.1.0 boots from the other slot and confirms.
-/// What was said, and when.
+/// 1.0.0 boots through mask ROM and bootloader and updates itself over TLS; 1.1.0 boots from the other slot and confirms.
+/// Returns the log lines with their times.
 fn update(bench: &Bench, bootloader: Bootloader) -> Result<Course> {
     let heading = format!("the update, {bootloader}");
     let live = bootloader == Bootloader::Stock;
@@ -426,7 +425,7 @@ fn update(bench: &Bench, bootloader: Bootloader) -> Result<Course> {
     device.end(outcome)
 }
 
-/// A device with a release key leaves alone what nobody signed, and takes what is signed.
+/// A device with a release key refuses unsigned releases, and installs signed ones.
 fn signed(bench: &Bench) -> Result<String> {
     let mut device = Device::new(
         bench,
@@ -451,8 +450,8 @@ fn signed(bench: &Bench) -> Result<String> {
     device.end(outcome)
 }
 
-/// The power is cut, perhaps twice. Whatever boots then is whole; an update that works is made, and one that does not is
-/// left.
+/// The power is cut, perhaps twice. Whatever boots then is complete; an update that works is installed, and one that does not
+/// is rolled back.
 fn power_cut(bench: &Bench, cut: Cut) -> Result<String> {
     let Moment {
         release, begins, ..
@@ -532,7 +531,7 @@ mod tests {
         assert_ne!(moments(7), moments(8));
     }
 
-    /// Where there is no emulator nothing else would notice that a line was reworded.
+    /// Without an emulator nothing else would notice that a log line was reworded.
     #[test]
     fn the_lines_that_are_waited_for_are_those_the_firmware_says() {
         let sources = [

@@ -1,4 +1,4 @@
-//! The bucket: `s3ota serve` and `s3ota publish`, as a user has them.
+//! The bucket: `s3ota serve` and `s3ota publish`, as a user runs them.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -23,8 +23,8 @@ pub const PREFIX: &str = "firmware/simple";
 /// The files of the server's certificate authority.
 const AUTHORITY: [&str; 2] = ["ca.pem", "ca-key.pem"];
 
-/// Makes a certificate authority in `dir`, unless it is there: firmware is compiled with its certificate, whose path this
-/// gives.
+/// Makes a certificate authority in `dir`, unless there is one. Firmware is compiled with its certificate, whose path this
+/// returns.
 pub fn authority(s3ota: &Path, dir: &Path) -> Result<PathBuf> {
     let certificate = dir.join(AUTHORITY[0]);
     if !certificate.exists() {
@@ -35,7 +35,7 @@ pub fn authority(s3ota: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(certificate)
 }
 
-/// Makes a key that signs releases, unless it is there. Its public half is beside it, in `release.key.pub`.
+/// Makes a release key, unless there is one. Its public half is beside it, in `release.key.pub`.
 pub fn release_key(s3ota: &Path, dir: &Path) -> Result<PathBuf> {
     let key = dir.join("release.key");
     if !key.exists() {
@@ -64,12 +64,12 @@ pub struct Server {
     ca: PathBuf,
     access_key: String,
     secret_key: String,
-    /// Goes with it.
+    /// Removed with the server.
     dir: Option<TempDir>,
 }
 
 impl Server {
-    /// Starts a server whose certificate is from this authority. What is asked of it goes to `out`.
+    /// Starts a server with a certificate from this authority. Its requests go to `out`.
     pub fn start(s3ota: &Path, authority: &Path, out: Sender<(Who, String)>) -> Result<Self> {
         let dir = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
         for file in AUTHORITY {
@@ -128,7 +128,7 @@ impl Server {
         })
     }
 
-    /// Publishes a firmware, signed if there is a key. Gives the version.
+    /// Publishes a firmware, signed if there is a key, and returns its version.
     pub fn publish(&self, elf: &Path, key: Option<&Path>) -> Result<String> {
         let mut command = Command::new(&self.s3ota);
         command

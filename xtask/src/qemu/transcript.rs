@@ -1,4 +1,4 @@
-//! What was said, by whom and when: for the terminal, and whole in a file.
+//! The output of all programs, with speaker and time: for the terminal, and complete in a file.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -18,7 +18,7 @@ pub enum Who {
     Emulator,
     /// The S3 server.
     Server,
-    /// This program: it publishes, and has its hand on the power switch.
+    /// This program: it publishes, and cuts the power.
     Harness,
 }
 
@@ -45,8 +45,7 @@ impl Who {
 
 /// The transcript of a run.
 ///
-/// Scenarios that run at the same time do not get mixed up: each has a [`Part`] of its own, which goes to the file as a
-/// whole.
+/// Scenarios that run at the same time are kept apart: each has its own [`Part`], which goes to the file as a whole.
 #[derive(Debug)]
 pub struct Transcript {
     began: Instant,
@@ -55,7 +54,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Begins one in a file.
+    /// Starts one in a file.
     pub fn create(path: &Path) -> Result<Self> {
         path.parent().map_or(Ok(()), paths::make_dir)?;
         let file = File::create(path).map_err(|error| paths::about(path, &error))?;
@@ -70,11 +69,11 @@ impl Transcript {
     pub fn say(&self, line: impl Display) {
         let mut file = self.file();
         print(line.to_string());
-        // The terminal has it, should the disk be full.
+        // If the disk is full, the terminal still has it.
         let _ = writeln!(file, "{line}");
     }
 
-    /// A part with a heading. A `live` one is shown while it goes on, others only if they fail.
+    /// A part with a heading. A `live` one is shown as it runs, others only if they fail.
     pub fn part(&self, heading: impl Display, live: bool) -> Part<'_> {
         let mut part = Part {
             transcript: self,
@@ -91,7 +90,7 @@ impl Transcript {
     }
 }
 
-/// What one scenario says.
+/// The output of one scenario.
 #[derive(Debug)]
 pub struct Part<'t> {
     transcript: &'t Transcript,
@@ -103,7 +102,7 @@ pub struct Part<'t> {
 }
 
 impl Part<'_> {
-    /// Someone says something.
+    /// Adds a line.
     pub fn line(&mut self, who: Who, text: impl Display) {
         let at = self.transcript.began.elapsed();
         let text = text.to_string();
@@ -114,9 +113,9 @@ impl Part<'_> {
         );
     }
 
-    /// The end. A part that failed is shown on the terminal, if it was not shown already.
+    /// Ends the part. If it failed, it is shown on the terminal, unless it has been already.
     pub fn end(self, failed: bool) {
-        // One at a time on the terminal as in the file.
+        // One at a time, on the terminal and in the file.
         let mut file = self.transcript.file();
         let _ = file.write_all(self.text.as_bytes());
         if failed && !self.live {
@@ -136,7 +135,7 @@ impl Part<'_> {
     }
 }
 
-/// Prints to stdout. Someone who closed it wants to hear no more, but the run goes on.
+/// Prints to stdout. If it is closed, the run continues without it.
 fn print(text: String) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
 }
@@ -153,7 +152,7 @@ fn format_line(at: Duration, who: Who, text: &str, coloured: bool) -> String {
     }
 }
 
-/// `text` without the sequences that give it colours, and without other control characters.
+/// `text` without colour sequences and other control characters.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();

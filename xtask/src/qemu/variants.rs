@@ -1,9 +1,9 @@
-//! The firmwares of the run: the example `simple` as it is, in several versions, and broken ones.
+//! The firmwares of the run: the example `simple`, unchanged, in several versions, and broken ones.
 //!
-//! The example's own sources know nothing of this. Each variant is a copy of it, in a workspace of its own under
-//! `target/emulator/firmware`, with another version; a broken one has one more statement in `main`, a function that the
-//! runtime calls before `main`, another setting, or another first instruction. Board support and library are those of the
-//! repository, and are built once for all.
+//! The example's own sources do not know about this. Each variant is a copy in a workspace of its own under
+//! `target/emulator/firmware`, with another version. A broken one has an additional statement in `main`, a function that the
+//! runtime calls before `main`, another setting, or another first instruction. Board support and library are the
+//! repository's, and are built once for all variants.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,40 +13,40 @@ use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use crate::alone::{self, PACKAGE, replace_line, the_line};
 use crate::{Result, paths, toolchain};
 
-/// The chip the emulator has.
+/// The emulator's chip.
 pub const CHIP: &str = "esp32c3";
 
 /// A firmware to build.
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
-    /// Names its files.
+    /// The name of its files.
     pub name: &'static str,
-    /// What it calls itself.
+    /// Its version.
     pub version: &'static str,
     /// What breaks it.
     fault: Option<Fault>,
-    /// It has a release key, and takes nothing else than what is signed with it.
+    /// Whether it has a release key, and installs only what is signed with it.
     pub has_key: bool,
 }
 
 /// What breaks a firmware.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
-    /// Statements too many in `main.rs`,
+    /// Additional statements in `main.rs`,
     Main(&'static [Edit]),
     /// or in `start.rs` of the board support.
     Start(&'static [Edit]),
     /// The runtime, which calls `__pre_init` before it sets up RAM, hangs there.
     HangsBeforeMain,
-    /// It comes to this function there, which is one too many, at the end of `main.rs`.
+    /// There it calls this additional function, at the end of `main.rs`.
     BeforeMain(&'static str),
-    /// A setting of esp-hal, as cargo takes it from the environment.
+    /// A setting of esp-hal, from the environment.
     Setting(&'static str, &'static str),
     /// The first instruction jumps to itself.
     Entry,
 }
 
-/// A statement too many: after a line that begins so, before it, or in its place.
+/// An additional statement: after the line with this beginning, before it, or in its place.
 #[derive(Debug, Clone, Copy)]
 struct Edit {
     at: Anchor,
@@ -61,13 +61,13 @@ enum Place {
     InsteadOf,
 }
 
-/// A line that begins like this.
+/// The line with this beginning.
 #[derive(Debug, Clone, Copy)]
 struct Anchor(&'static str);
 
-/// The firmware has told its version, and nothing else runs yet.
+/// The firmware has logged its version, and nothing else runs yet.
 const STARTED: Anchor = Anchor("log::info!(\"simple {VERSION}");
-/// The first of all calls.
+/// The very first call.
 const GUARD: Anchor = Anchor("let (chip, started) = s3ota_esp::start(");
 /// What follows the guard, in the board support.
 const INIT: Anchor = Anchor("let mut chip = esp_hal::init(config);");
@@ -81,7 +81,7 @@ pub const FIRST: Variant = sound("1.0.0");
 pub const SECOND: Variant = sound("1.1.0");
 /// What is published after a failure or a power cut.
 pub const NEXT: Variant = sound("1.3.0");
-/// What is flashed by cable, where releases are signed.
+/// What is flashed by cable, if releases are signed.
 pub const FIRST_WITH_KEY: Variant = with_key("1.0.0-with-key", FIRST);
 /// What it updates itself to.
 pub const NEXT_WITH_KEY: Variant = with_key("1.3.0-with-key", NEXT);
@@ -97,8 +97,8 @@ pub const PANICS: Variant = broken(
         statement: "if core::hint::black_box(true) { panic!(\"this firmware is broken\") }",
     }]),
 );
-/// Does nothing any more once it has said what it is. Its trial takes 15 seconds a boot in place of 15 minutes: that is how
-/// long the watchdog waits.
+/// Hangs once it has logged its version. Its trial boots last 15 seconds instead of 15 minutes: that is how long the watchdog
+/// waits.
 pub const HANGS: Variant = broken(
     "1.2.0-hangs",
     Fault::Main(&[
@@ -115,7 +115,7 @@ pub const HANGS: Variant = broken(
         },
     ]),
 );
-/// Works, and restarts again and again before it has looked into its bucket.
+/// Works, but restarts in a loop before it has checked its bucket.
 pub const NEVER_CONFIRMS: Variant = broken(
     "1.2.0-never-confirms",
     Fault::Main(&[Edit {
@@ -124,7 +124,7 @@ pub const NEVER_CONFIRMS: Variant = broken(
         statement: "if core::hint::black_box(true) { s3ota_esp::restart() }",
     }]),
 );
-/// Takes itself for a firmware of a later chip, which `esp_hal::init` notices.
+/// Is built for a later chip, which `esp_hal::init` notices.
 pub const PANICS_IN_INIT: Variant = broken(
     "1.2.0-panics-in-init",
     Fault::Setting("ESP_HAL_CONFIG_MIN_CHIP_REVISION", "9900"),
@@ -217,7 +217,7 @@ const fn with_key(name: &'static str, sound: Variant) -> Variant {
     }
 }
 
-/// What is compiled into each of them.
+/// What is compiled into each variant.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
     /// The device's manifest.
@@ -234,11 +234,11 @@ impl Variant {
         self.fault.is_none()
     }
 
-    /// Builds it, with everything under `dir`. Gives its ELF file.
+    /// Builds it, with everything under `dir`, and returns its ELF file.
     pub fn build(&self, dir: &Path, settings: Settings<'_>) -> Result<PathBuf> {
         let workspace = dir.join(self.name);
         self.lay_out(&workspace)?;
-        // What has another esp-hal must not make the others build theirs again.
+        // A variant with another esp-hal must not make the others rebuild theirs.
         let target_dir = match self.fault {
             Some(Fault::Setting(..)) => dir.join("target"),
             _ => toolchain::target_dir(),
@@ -264,7 +264,7 @@ impl Variant {
             build.env(name, value);
         }
         toolchain::run(build, &format!("{PACKAGE} {}", self.name))?;
-        // The next variant is built to the same place.
+        // The next variant is built to the same path.
         let elf = dir.join(format!("{}.elf", self.name));
         let built = toolchain::built(CHIP, PACKAGE, &target_dir)?;
         let mut bytes = fs::read(&built).map_err(|error| paths::about(&built, &error))?;
@@ -288,7 +288,7 @@ impl Variant {
         if matches!(self.fault, Some(Fault::Start(_))) {
             files.extend(support_files()?);
         }
-        // Its settings come from the environment. Where this is missing, cargo takes what is built for out of date.
+        // Its settings come from the environment. Without this file, cargo considers the build out of date.
         paths::write_if_changed(&workspace.join("cfg.toml"), b"")?;
         for (place, text) in files {
             let text = if place == example.join("Cargo.toml") {
@@ -308,7 +308,7 @@ impl Variant {
         Ok(())
     }
 
-    /// The workspace's manifest, with the board support that the fault is in.
+    /// The workspace's manifest, with the broken board support.
     fn with_support(&self, manifest: &str) -> Result<String> {
         match self.fault {
             Some(Fault::Start(_)) => Ok(on_support_beside_it(manifest)),
@@ -373,7 +373,7 @@ impl Variant {
 /// The board support's directory.
 const SUPPORT: &str = "s3ota-esp";
 
-/// The files of the board support, by their places in a workspace that has its own.
+/// The files of the board support, by their paths in a workspace with a copy of it.
 fn support_files() -> Result<Vec<(PathBuf, String)>> {
     let firmware = paths::firmware();
     let read = |file: PathBuf| {
@@ -387,7 +387,7 @@ fn support_files() -> Result<Vec<(PathBuf, String)>> {
     files.into_iter().map(read).collect()
 }
 
-/// The workspace's manifest, on the board support that lies in it.
+/// The workspace's manifest, with its own board support.
 fn on_support_beside_it(manifest: &str) -> String {
     let original = paths::firmware().join(SUPPORT);
     manifest.replace(
@@ -399,7 +399,7 @@ fn on_support_beside_it(manifest: &str) -> String {
 /// `j .`, compressed.
 const JUMP_TO_ITSELF: [u8; 2] = 0xa001_u16.to_le_bytes();
 
-/// Puts a jump to itself in the place of the first instruction of a firmware.
+/// Replaces the first instruction of a firmware by a jump to itself.
 fn hang_at_entry(elf: &mut [u8]) -> Result<()> {
     let entry = parse(elf)?.entry();
     write_at(elf, entry, &JUMP_TO_ITSELF)
@@ -411,14 +411,14 @@ fn hang_before_main(elf: &mut [u8]) -> Result<()> {
     write_at(elf, at, &JUMP_TO_ITSELF)
 }
 
-/// A jump to the function that is one too many, in what the runtime calls first.
+/// A jump to the additional function, in what the runtime calls first.
 fn jump_before_main(elf: &mut [u8]) -> Result<()> {
     let at = address_of(elf, |name| name == "__pre_init")?;
     let to = address_of(elf, |name| name.contains("before_main"))?;
     write_at(elf, at, &jump(at as u32, to as u32))
 }
 
-/// `auipc t1, …; jr …(t1)`: a jump from an address to another one (RISC-V unprivileged ISA, 2.4 and 2.5).
+/// `auipc t1, …; jr …(t1)`: a jump from one address to another (RISC-V unprivileged ISA, 2.4 and 2.5).
 fn jump(at: u32, to: u32) -> [u8; 8] {
     const T1: u32 = 6;
     let offset = to.wrapping_sub(at);
@@ -436,10 +436,10 @@ fn parse(elf: &[u8]) -> Result<object::File<'_>> {
     object::File::parse(elf).map_err(|error| error.to_string())
 }
 
-/// Where the one symbol of this name is in memory.
+/// The address of the only symbol with this name.
 fn address_of(elf: &[u8], is_it: impl Fn(&str) -> bool) -> Result<u64> {
     let file = parse(elf)?;
-    // What is written in assembly need not be marked as a function.
+    // Symbols from assembly need not be marked as functions.
     let mut symbols = file.symbols();
     let symbol = symbols
         .find(|symbol| symbol.name().is_ok_and(&is_it))
@@ -467,8 +467,8 @@ fn write_at(elf: &mut [u8], address: u64, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Makes an ELF file say that it runs on every revision of the chip. It says which it needs beside its code, and who publishes
-/// or installs it takes that for a reason not to: but here it is to run.
+/// Makes an ELF file claim that it runs on every revision of the chip. It states the revision that it needs apart from its code,
+/// and would not be published or installed otherwise; but here it must run.
 fn forget_revision(elf: &mut [u8]) -> Result<()> {
     /// From `metadata!` in esp-hal's `lib.rs`: digits.
     const SYMBOL: &str = "build_info.MIN_CHIP_REVISION";

@@ -1,4 +1,4 @@
-//! The libraries, each through its own public interface and as its own documentation and example use it.
+//! The libraries, each through its public interface, used as in its documentation and example.
 
 mod esp_bootloader_esp_idf;
 mod esp_hal_ota;
@@ -12,10 +12,10 @@ use s3ota_sim::{Bootloader, Flash};
 
 use crate::device::Release;
 
-/// What a library says that did not do what it was asked for.
+/// A library's error.
 pub type Refusal = String;
 
-/// The firmware that runs, and the flash it can get at.
+/// The running firmware, and its flash.
 pub struct Firmware<'f> {
     pub flash: &'f mut Flash,
     /// The offset of its partition.
@@ -23,28 +23,28 @@ pub struct Firmware<'f> {
     pub release: Release,
 }
 
-/// A library that updates firmware, in the hands of a firmware that uses it as it is meant to be used.
+/// A library that updates firmware, in a firmware that uses it as intended.
 pub trait Library {
     /// Name and version.
     fn name(&self) -> &'static str;
 
-    /// Whether a firmware nobody confirms is to give way to the one before.
+    /// Whether a firmware that is never confirmed must be rolled back.
     fn has_trial(&self, bootloader: Bootloader) -> bool;
 
-    /// What a firmware does first at each start. `true` if it is to restart.
+    /// What a firmware does first at each start. `true` if it must restart.
     fn start(&self, firmware: &mut Firmware<'_>) -> Result<bool, Refusal>;
 
-    /// The firmware is content with itself.
+    /// The firmware confirms itself.
     fn confirm(&self, firmware: &mut Firmware<'_>) -> Result<(), Refusal>;
 
     /// The firmware, which is on trial, gives itself up.
     fn reject(&self, firmware: &mut Firmware<'_>) -> Result<(), Refusal>;
 
-    /// Installs a release, and selects it.
+    /// Installs a release and selects it.
     fn update(&self, firmware: &mut Firmware<'_>, to: Release) -> Result<(), Refusal>;
 }
 
-/// The words of an error.
+/// The text of an error.
 fn refusal(error: impl std::fmt::Debug) -> Refusal {
     format!("error {error:?}")
 }

@@ -46,7 +46,7 @@ async fn the_devices_tls_client_can_talk_to_it() {
 
 #[tokio::test]
 async fn every_name_of_the_certificate_verifies_and_no_other() {
-    let names = vec!["192.168.7.7".to_owned(), "desk.example".to_owned()];
+    let names = vec!["192.168.7.7".to_owned(), "host.example".to_owned()];
     let options = Options {
         host_names: names,
         ..options(Access::PublicRead)
@@ -67,14 +67,14 @@ async fn every_name_of_the_certificate_verifies_and_no_other() {
         "bucket.s3.localhost",
         "bucket.s3.us-east-1.localhost",
         "192.168.7.7",
-        "desk.example",
-        "bucket.desk.example",
+        "host.example",
+        "bucket.host.example",
     ] {
         connect(name)
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    for name in ["elsewhere.example", "10.0.2.3", "two.labels.desk.example"] {
+    for name in ["elsewhere.example", "10.0.2.3", "two.labels.host.example"] {
         assert!(connect(name).await.is_err(), "{name}");
     }
     server.stop().await;

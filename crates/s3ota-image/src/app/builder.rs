@@ -1,4 +1,4 @@
-//! Makes app images that no compiler made.
+//! Builds app images without a compiler.
 
 use alloc::{string::String, vec::Vec};
 
@@ -10,13 +10,12 @@ use super::{
 };
 use crate::Chip;
 
-/// Makes app images for virtual devices and tests: right in every respect, save that no chip
-/// could run them.
+/// Builds app images for virtual devices and tests. They are valid in every respect, except that no chip can
+/// run them.
 ///
-/// The image has as many segments as its payload needs, a descriptor, the marker of a boot guard
-/// (which a virtual device's firmware has), a checksum and a digest;
-/// `esptool image-info` calls it valid. It is placed in the chip's data ROM window, so that the
-/// bootloader's rules on mapped segments hold too.
+/// The image has as many segments as its payload needs, a descriptor, the marker of a boot guard (the
+/// virtual device's), a checksum and a digest; `esptool image-info` calls it valid. It is mapped to the
+/// chip's data ROM window, so the bootloader's rules for mapped segments apply.
 ///
 /// ```
 /// use s3ota_image::{Chip, app};
@@ -57,8 +56,7 @@ enum Payload {
 }
 
 impl ImageBuilder {
-    /// An image of a few hundred bytes. A version longer than 31 bytes is cut, as ESP-IDF's
-    /// build does.
+    /// An image of a few hundred bytes. A version longer than 31 bytes is truncated, as in ESP-IDF's build.
     pub fn new(chip: Chip, version: &str) -> ImageBuilder {
         ImageBuilder {
             chip_id: chip.id(),
@@ -76,74 +74,74 @@ impl ImageBuilder {
         }
     }
 
-    /// The project's name in the descriptor. Longer than 31 bytes, it is cut.
-    /// `arduino-lib-builder` makes the image look like an Arduino build.
+    /// The project name in the descriptor, truncated to 31 bytes. `arduino-lib-builder` makes the image look
+    /// like an Arduino build.
     pub fn project_name(mut self, name: &str) -> ImageBuilder {
         self.project_name = name.into();
         self
     }
 
-    /// The least and the greatest chip revision, major * 100 + minor, in place of any.
+    /// The minimum and maximum chip revision, major * 100 + minor. The default is any.
     pub fn revisions(mut self, min: u16, max: u16) -> ImageBuilder {
         self.revisions = (min, max);
         self
     }
 
-    /// The least and the greatest eFuse block revision, major * 100 + minor, in place of any.
+    /// The minimum and maximum eFuse block revision, major * 100 + minor. The default is any.
     pub fn block_revisions(mut self, min: u16, max: u16) -> ImageBuilder {
         self.block_revisions = (min, max);
         self
     }
 
-    /// The secure version in the descriptor, in place of 0.
+    /// The secure version in the descriptor. The default is 0.
     pub fn secure_version(mut self, version: u32) -> ImageBuilder {
         self.secure_version = version;
         self
     }
 
-    /// The marker of another boot guard than the virtual device's. It lies in reserved bytes of the
-    /// descriptor, or at the end of the data where there is none.
+    /// The marker of a boot guard other than the virtual device's. It is in reserved bytes of the descriptor, or
+    /// at the end of the data if there is no descriptor.
     pub fn guard(mut self, marker: GuardMarker) -> ImageBuilder {
         self.guard = Some(marker);
         self
     }
 
-    /// Leaves the marker of the boot guard out: a firmware that cannot go back.
+    /// Omits the marker of the boot guard: a firmware that cannot roll back.
     pub fn without_guard(mut self) -> ImageBuilder {
         self.guard = None;
         self
     }
 
-    /// Adds a Secure Boot V2 signature sector that is right in form, though no key made it.
+    /// Adds a well-formed Secure Boot V2 signature sector that no key made.
     pub fn signature(mut self, kind: SignatureKind) -> ImageBuilder {
         self.signature = Some(kind);
         self
     }
 
-    /// The bytes after the descriptor, in place of none. Zeros fill them up to a multiple of 4.
+    /// The bytes after the descriptor, padded with zeros to a multiple of 4. The default is none.
     pub fn payload(mut self, payload: &[u8]) -> ImageBuilder {
         self.payload = Payload::Bytes(payload.into());
         self
     }
 
-    /// Fills the image to `bytes` in all, rounded up to a multiple of 16, with bytes that do not
-    /// repeat and do not compress. They depend on version and project name: two versions of
-    /// one length differ all over.
+    /// Fills the image to `bytes` in total, rounded up to a multiple of 16, with bytes that do not repeat and
+    /// do not compress. They depend on version and project name: two versions of the same length differ
+    /// everywhere.
     ///
-    /// No less than the descriptor needs, no more than 16 segments hold. A
+    /// At least what the descriptor needs, at most what 16 segments can contain. A
     /// [`signature`](ImageBuilder::signature) is not counted.
     pub fn length(mut self, bytes: usize) -> ImageBuilder {
         self.payload = Payload::UpTo(bytes);
         self
     }
 
-    /// Leaves the descriptor out. A device cannot tell such an image's version.
+    /// Omits the descriptor. A device cannot tell the version of such an image.
     pub fn without_descriptor(mut self) -> ImageBuilder {
         self.with_descriptor = false;
         self
     }
 
-    /// Leaves the digest out, as `esptool elf2image --dont-append-digest` does. A
+    /// Omits the digest, as `esptool elf2image --dont-append-digest` does. A
     /// [`Verifier`](super::Verifier) refuses such an image.
     pub fn without_digest(mut self) -> ImageBuilder {
         self.with_digest = false;

@@ -1,4 +1,4 @@
-//! What an app says about itself.
+//! The app descriptor: version, project and build of an app.
 
 use core::fmt;
 
@@ -18,22 +18,22 @@ use crate::bytes::{c_buffer, c_str, field, put, u16_at, u32_at};
 /// | 96..112 | date of build |
 /// | 112..144 | ESP-IDF version |
 /// | 144..176 | SHA-256 of the ELF file |
-/// | 176..178, 178..180 | least and greatest eFuse block revision |
+/// | 176..178, 178..180 | minimum and maximum eFuse block revision |
 /// | 180 | MMU page size, as a power of two |
 ///
-/// Texts are NUL-terminated UTF-8 in fixed buffers. One that is not UTF-8 reads as empty, so it
-/// matches nothing. Reserved bytes are dropped by parsing and emitted as 0.
+/// Texts are NUL-terminated UTF-8 in fixed buffers. A text that is not UTF-8 reads as empty, so it matches
+/// nothing. Parsing drops reserved bytes; they are emitted as 0.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Descriptor {
     /// `secure_version`: the anti-rollback counter.
     pub secure_version: u32,
-    /// SHA-256 of the ELF file the image was made from; all 0 where the build tool left it out.
+    /// SHA-256 of the ELF file the image was made from; all 0 if the build tool omits it.
     pub app_elf_sha256: [u8; 32],
-    /// The least eFuse block revision, major * 100 + minor. 0 in images of older ESP-IDF.
+    /// The minimum eFuse block revision, major * 100 + minor. 0 in images of older ESP-IDF versions.
     pub min_efuse_block_revision: u16,
-    /// The greatest eFuse block revision, major * 100 + minor; 0 and 65535 stand for none.
+    /// The maximum eFuse block revision, major * 100 + minor. 0 and 65535 mean none.
     pub max_efuse_block_revision: u16,
-    /// MMU page size as a power of two (16: 64 KiB). 0 in images of older ESP-IDF.
+    /// MMU page size as a power of two (16: 64 KiB). 0 in images of older ESP-IDF versions.
     pub mmu_page_size: u8,
     version: [u8; 32],
     project_name: [u8; 32],
@@ -47,12 +47,12 @@ impl Descriptor {
     pub const LEN: usize = 256;
     /// The first four bytes, little-endian (`ESP_APP_DESC_MAGIC_WORD`).
     pub const MAGIC: u32 = 0xABCD_5432;
-    /// Most bytes of a [`version`](Descriptor::version) or
+    /// The most bytes of a [`version`](Descriptor::version) or
     /// [`project_name`](Descriptor::project_name): the NUL takes one of 32.
     pub const TEXT_MAX: usize = 31;
 
-    /// A descriptor that says no more than this, or `None` where a text is longer than
-    /// [`TEXT_MAX`](Descriptor::TEXT_MAX) bytes or holds a NUL.
+    /// A descriptor with nothing but these. `None` if a text is longer than
+    /// [`TEXT_MAX`](Descriptor::TEXT_MAX) bytes or contains a NUL.
     pub fn new(version: &str, project_name: &str) -> Option<Descriptor> {
         if version.len() > Descriptor::TEXT_MAX || project_name.len() > Descriptor::TEXT_MAX {
             return None;
@@ -71,7 +71,7 @@ impl Descriptor {
         })
     }
 
-    /// Reads a descriptor, `None` where the bytes do not begin with the magic.
+    /// Parses a descriptor. `None` if the bytes do not begin with the magic.
     pub fn parse(bytes: &[u8; Descriptor::LEN]) -> Option<Descriptor> {
         const LEN: usize = Descriptor::LEN;
         if u32_at::<0, LEN>(bytes) != Descriptor::MAGIC {
@@ -121,12 +121,12 @@ impl Descriptor {
         c_str(&self.project_name)
     }
 
-    /// Time of the build, in whatever form the build tool writes.
+    /// Time of the build, in whatever format the build tool uses.
     pub fn time(&self) -> &str {
         c_str(&self.time)
     }
 
-    /// Date of the build, in whatever form the build tool writes.
+    /// Date of the build, in whatever format the build tool uses.
     pub fn date(&self) -> &str {
         c_str(&self.date)
     }
@@ -138,9 +138,9 @@ impl Descriptor {
 
     /// Whether the Arduino core built this image.
     ///
-    /// Its libraries, and the descriptor with them, are built beforehand by the project
-    /// `arduino-lib-builder`. The version is then that project's or the core's, never the sketch's,
-    /// and must not be compared with a release's.
+    /// Its libraries come prebuilt from the project `arduino-lib-builder`, and the descriptor with them. The
+    /// version is that project's or the core's, never the sketch's, and must not be compared with a
+    /// release's.
     pub fn is_arduino(&self) -> bool {
         self.project_name() == "arduino-lib-builder"
     }

@@ -25,8 +25,8 @@ pub enum ImageError {
         /// Its length in bytes, as its header says.
         length: u32,
     },
-    /// A segment that the chip maps from flash does not lie at the same place in its page in memory
-    /// and in the image.
+    /// A segment that the chip maps from flash has different offsets within its page in memory and in the
+    /// image.
     SegmentAddress {
         /// Which segment, counted from 0.
         index: u8,
@@ -37,13 +37,13 @@ pub enum ImageError {
     Truncated {
         /// Bytes there were.
         length: u32,
-        /// Bytes there should have been at the least.
+        /// Bytes there should have been, at least.
         needed: u32,
     },
     /// The checksum does not match the segments.
     ///
-    /// Where the digest does not match either, [`Digest`](ImageError::Digest) is reported: it is
-    /// the stronger witness.
+    /// If the digest does not match either, [`Digest`](ImageError::Digest) is reported instead: it is the
+    /// stronger evidence.
     Checksum {
         /// Computed from the segments.
         computed: u8,
@@ -54,7 +54,7 @@ pub enum ImageError {
     Digest,
     /// The image carries no SHA-256 of its own (`hash_appended` is 0 in the header).
     NoDigest,
-    /// Bytes follow the image that are no Secure Boot V2 signature.
+    /// The image is followed by bytes that are not a Secure Boot V2 signature.
     TrailingData {
         /// Where the image ends, in bytes.
         image_length: u32,
@@ -62,9 +62,8 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// A stable dotted code for programs: `image.invalid` where the structure is wrong,
-    /// `image.digest` where checksum or digest do not match or are missing, `image.size` where
-    /// bytes are missing or left over.
+    /// A stable dotted code for programs: `image.invalid` if the structure is wrong, `image.digest` if
+    /// checksum or digest do not match or are missing, `image.size` if bytes are missing or left over.
     pub const fn code(&self) -> &'static str {
         match self {
             ImageError::NotAnImage { .. }

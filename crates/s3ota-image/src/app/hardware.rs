@@ -5,21 +5,21 @@ use core::fmt;
 use super::{Descriptor, Header};
 use crate::Chip;
 
-/// What is known of the chip that an image is to run on, beyond its kind. `Default` knows nothing.
+/// What is known about the chip that an image will run on, beyond its kind. By default, nothing.
 ///
-/// What is not known is not checked. Revisions are major * 100 + minor.
+/// Only what is known is checked. Revisions are major * 100 + minor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Hardware {
     /// Revision of the chip (`efuse_hal_chip_revision`).
     pub revision: Option<u16>,
     /// Revision of its eFuse block (`efuse_hal_blk_version`).
     pub block_revision: Option<u16>,
-    /// The least secure version that may run: the number of bits burnt in the eFuse
-    /// `SECURE_VERSION`, where the bootloader does anti-rollback.
+    /// The minimum secure version that may run: the number of bits burnt in the eFuse `SECURE_VERSION`, if
+    /// the bootloader does anti-rollback.
     pub secure_version: Option<u32>,
-    /// The eFuse `DISABLE_WAFER_VERSION_MAJOR` is burnt: no greatest chip revision counts.
+    /// The eFuse `DISABLE_WAFER_VERSION_MAJOR` is burnt: maximum chip revisions are ignored.
     pub any_max_revision: bool,
-    /// The eFuse `DISABLE_BLK_VERSION_MAJOR` is burnt: no greatest eFuse block revision counts.
+    /// The eFuse `DISABLE_BLK_VERSION_MAJOR` is burnt: maximum eFuse block revisions are ignored.
     pub any_max_block_revision: bool,
 }
 
@@ -29,37 +29,37 @@ pub struct Hardware {
 pub enum Misfit {
     /// The chip is older than the image allows.
     MinRevision {
-        /// The least revision, by the image.
+        /// The image's minimum revision.
         needed: u16,
-        /// The chip's.
+        /// The chip's revision.
         found: u16,
     },
     /// The chip is newer than the image allows.
     MaxRevision {
-        /// The greatest revision, by the image.
+        /// The image's maximum revision.
         needed: u16,
-        /// The chip's.
+        /// The chip's revision.
         found: u16,
     },
     /// The chip's eFuse block is older than the image allows.
     MinBlockRevision {
-        /// The least revision, by the image.
+        /// The image's minimum revision.
         needed: u16,
-        /// The chip's.
+        /// The chip's revision.
         found: u16,
     },
     /// The chip's eFuse block is newer than the image allows.
     MaxBlockRevision {
-        /// The greatest revision, by the image.
+        /// The image's maximum revision.
         needed: u16,
-        /// The chip's.
+        /// The chip's revision.
         found: u16,
     },
-    /// The image has a lower secure version than the device has seen.
+    /// The image's secure version is lower than the device's.
     SecureVersion {
-        /// The least secure version, by the device.
+        /// The device's minimum secure version.
         needed: u32,
-        /// The image's.
+        /// The image's secure version.
         found: u32,
     },
 }
@@ -75,8 +75,8 @@ impl Hardware {
     /// | eFuse block revision | `bootloader_common_check_efuse_blk_validity` (same file), called by `process_segment_data` (`esp_image_format.c`) on every chip but the ESP32 |
     /// | secure version | `check_anti_rollback` (`bootloader_utility.c`), `esp_efuse_check_secure_version` (`components/efuse/src/esp_efuse_fields.c`) |
     ///
-    /// The chip's kind is not looked at, see [`Header::chip`]. An image without a descriptor has
-    /// secure version 0, and its block revisions are not known.
+    /// The kind of chip is not checked: see [`Header::chip`]. An image without a descriptor has secure
+    /// version 0, and its block revisions are unknown.
     ///
     /// # Errors
     /// The first [`Misfit`], in the order of the table.
@@ -138,7 +138,7 @@ impl fmt::Display for Misfit {
             Misfit::SecureVersion { needed, found } => {
                 return write!(
                     f,
-                    "the image has secure version {found}, this device takes {needed} or higher; \
+                    "the image has secure version {found}, this device requires {needed} or higher; \
                      build it with a higher one",
                 );
             }
@@ -192,7 +192,7 @@ mod tests {
     const OPEN: [u16; 2] = [0, u16::MAX];
 
     #[test]
-    fn chip_revisions_have_a_least_and_a_greatest() {
+    fn chip_revisions_have_a_minimum_and_a_maximum() {
         let chip = |found| Hardware {
             revision: Some(found),
             ..Hardware::default()
@@ -212,7 +212,7 @@ mod tests {
         );
         assert_eq!(at(u16::MAX, [0, 0]), None, "0 is no greatest revision");
         assert_eq!(at(0, OPEN), None);
-        // A least revision of 65535 is one, unlike that of an eFuse block.
+        // A minimum of 65535 counts, unlike that of an eFuse block.
         assert!(at(399, [u16::MAX, 0]).is_some());
         let burnt = Hardware {
             any_max_revision: true,
@@ -299,7 +299,7 @@ mod tests {
         assert!(
             misfit
                 .to_string()
-                .starts_with("the image has secure version 2, this device takes 3")
+                .starts_with("the image has secure version 2, this device requires 3")
         );
         assert_eq!(misfit.code(), "image.rollback");
     }

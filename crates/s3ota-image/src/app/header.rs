@@ -30,22 +30,22 @@ pub struct Header {
     pub segment_count: u8,
     /// Flash read mode (`esp_image_spi_mode_t`).
     pub spi_mode: u8,
-    /// Flash size (`esp_image_flash_size_t`) in the high, flash frequency
-    /// (`esp_image_spi_freq_t`) in the low four bits.
+    /// Flash size (`esp_image_flash_size_t`) in the high four bits, flash frequency
+    /// (`esp_image_spi_freq_t`) in the low four.
     pub spi_size_and_speed: u8,
     /// Where execution starts.
     pub entry: u32,
-    /// Flash WP pin, 0xEE where the bootloader is not to use it.
+    /// Flash WP pin, or 0xEE if the bootloader is not to use it.
     pub wp_pin: u8,
     /// Drive settings of the flash pins.
     pub spi_pin_drive: [u8; 3],
     /// The chip the image was built for, as a number. See [`chip`](Header::chip).
     pub chip_id: u16,
-    /// The least chip revision, as older bootloaders read it.
+    /// The minimum chip revision, as older bootloaders read it.
     pub min_revision_legacy: u8,
-    /// The least chip revision, major * 100 + minor.
+    /// The minimum chip revision, major * 100 + minor.
     pub min_revision: u16,
-    /// The greatest chip revision, major * 100 + minor; 0 and 65535 stand for none.
+    /// The maximum chip revision, major * 100 + minor. 0 and 65535 mean none.
     pub max_revision: u16,
     /// Not used by ESP-IDF.
     pub reserved: [u8; 4],
@@ -62,8 +62,8 @@ impl Header {
     /// Reads a header.
     ///
     /// # Errors
-    /// [`ImageError::NotAnImage`] for a wrong first byte, [`ImageError::Segments`] for an
-    /// impossible segment count.
+    /// [`ImageError::NotAnImage`] for a wrong first byte, [`ImageError::Segments`] for an invalid segment
+    /// count.
     pub fn parse(bytes: &[u8; Header::LEN]) -> Result<Header, ImageError> {
         const LEN: usize = Header::LEN;
         if bytes[0] != Header::MAGIC {
@@ -110,7 +110,7 @@ impl Header {
         bytes
     }
 
-    /// The chip the image was built for, `None` where its number is not known here.
+    /// The chip the image was built for. `None` if its number is unknown.
     pub fn chip(&self) -> Option<Chip> {
         Chip::from_id(self.chip_id)
     }
@@ -120,10 +120,10 @@ impl Header {
         self.hash_appended != 0
     }
 
-    /// Whether a chip of this revision (major * 100 + minor) may run the image, by the rule of
+    /// Whether a chip of this revision (major * 100 + minor) may run the image, by the rules of
     /// [`Hardware::accepts`].
     ///
-    /// Where a chip's eFuses lift the maximum, this is stricter than the bootloader.
+    /// If a chip's eFuses lift the maximum, this is stricter than the bootloader.
     pub fn runs_on_revision(&self, revision: u16) -> bool {
         let chip = Hardware {
             revision: Some(revision),

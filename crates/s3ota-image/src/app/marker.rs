@@ -1,10 +1,10 @@
-//! A mark in an image that says: this firmware counts its trial boots.
+//! A marker in an image that says: this firmware has a boot guard.
 //!
-//! Without a boot guard a device cannot go back from a firmware that fails. Nothing in an image's
-//! header tells whether it has one, so every image with a guard carries a [`GuardMarker`] among
-//! its read-only data, and a [`Verifier`](super::Verifier) finds it while the image streams by.
+//! Without a boot guard a device cannot roll back from a firmware that fails. An image's header does not
+//! tell whether it has one. So every image with a guard has a [`GuardMarker`] in its read-only data, and a
+//! [`Verifier`](super::Verifier) finds it as the image streams by.
 //!
-//! The marker is no proof, it is a label: it keeps an owner from losing the guard by accident.
+//! The marker is a label, not a proof: it keeps an owner from dropping the guard by accident.
 
 /// Which boot guard an image has, as 20 bytes of its data.
 ///
@@ -23,9 +23,9 @@
 /// # Ok::<(), s3ota_image::ImageError>(())
 /// ```
 ///
-/// It must lie in memory that the chip maps from flash. A segment that is copied to RAM may be cut
-/// in two to fill a gap between mapped ones (`get_irom_segs` and `split_image` in esptool's
-/// `esptool/bin_image.py`), and the marker with it. A plain `static` in Rust lies right.
+/// It must be in memory that the chip maps from flash. A segment that is copied to RAM may be split to fill
+/// a gap between mapped ones (`get_irom_segs` and `split_image` in esptool's `esptool/bin_image.py`), and
+/// the marker with it. A plain Rust `static` is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GuardMarker {
     kind: u8,
@@ -33,7 +33,7 @@ pub struct GuardMarker {
 }
 
 impl GuardMarker {
-    /// Bytes of a marker: 17 that are always the same, kind, version, and one that confirms these.
+    /// Bytes of a marker: 17 fixed ones, kind, version, and a check byte.
     pub const LEN: usize = 20;
 
     /// Kind of the guard of a virtual device.
@@ -48,7 +48,7 @@ impl GuardMarker {
     /// A guard of this kind and version.
     ///
     /// # Panics
-    /// Where one of them is above 127; in a constant that is an error of the compiler's.
+    /// If one of them is above 127. In a constant this is a compile error.
     pub const fn new(kind: u8, version: u8) -> GuardMarker {
         assert!(kind < 0x80 && version < 0x80, "numbers go up to 127");
         GuardMarker { kind, version }
@@ -65,7 +65,7 @@ impl GuardMarker {
         self.version
     }
 
-    /// The name of the kind, `None` where it is not known here.
+    /// The name of the kind. `None` if it is unknown.
     pub const fn kind_name(self) -> Option<&'static str> {
         match self.kind {
             GuardMarker::VIRTUAL => Some("virtual"),
@@ -78,8 +78,8 @@ impl GuardMarker {
 
     /// The bytes to put into an image.
     ///
-    /// For the value of a constant or a static: code that calls it when it runs carries the
-    /// pattern itself and looks like a marker's half.
+    /// Call it only for the value of a constant or a static. Code that calls it at run time contains the
+    /// pattern itself, and looks like half a marker.
     pub const fn bytes(self) -> [u8; GuardMarker::LEN] {
         let mut bytes = [0; GuardMarker::LEN];
         let mut i = 0;
@@ -98,12 +98,12 @@ impl GuardMarker {
 
 const MAGIC_LEN: usize = GuardMarker::LEN - 3;
 
-/// What every marker begins with, each bit inverted: the scanner is part of every image that links
-/// this crate and must not be found itself.
+/// The start of every marker, inverted: the scanner is in every image that links this crate, and must not
+/// find itself.
 static INVERTED: [u8; MAGIC_LEN] = invert(*b"\xF3s3ota-boot-guard");
 
-/// The first byte of a marker. No other byte of one is the same: wherever it stands anew, nothing
-/// before it need be looked at again.
+/// The first byte of a marker. No other byte of a marker is the same, so wherever it appears the scanner
+/// starts anew and never has to look back.
 const FIRST: u8 = 0xF3;
 
 const fn invert(mut bytes: [u8; MAGIC_LEN]) -> [u8; MAGIC_LEN] {
@@ -115,7 +115,7 @@ const fn invert(mut bytes: [u8; MAGIC_LEN]) -> [u8; MAGIC_LEN] {
     bytes
 }
 
-/// Confirms kind and version: another byte below 0x80.
+/// The check byte for kind and version. It is below 0x80, too.
 const fn check(kind: u8, version: u8) -> u8 {
     kind ^ version ^ 0x2A
 }
@@ -125,7 +125,7 @@ const fn check(kind: u8, version: u8) -> u8 {
 pub(super) struct Scanner {
     /// The last [`FIRST`] in the data, and what followed it.
     candidate: [u8; GuardMarker::LEN],
-    /// Bytes of it; all of them before there is any.
+    /// How many bytes of it have been seen. Full before the first candidate.
     filled: usize,
     found: Option<GuardMarker>,
 }
@@ -157,7 +157,7 @@ impl Scanner {
         }
     }
 
-    /// The marker found, the last of several.
+    /// The marker found; of several, the last.
     pub(super) fn found(&self) -> Option<GuardMarker> {
         self.found
     }

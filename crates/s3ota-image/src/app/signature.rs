@@ -1,8 +1,8 @@
-//! The sector that Secure Boot V2 puts behind an image.
+//! The signature sector that Secure Boot V2 appends to an image.
 
 use core::fmt;
 
-/// With what kind of key an image is signed for Secure Boot V2.
+/// The kind of key that an image is signed with for Secure Boot V2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SignatureKind {
@@ -20,13 +20,13 @@ pub(super) const SIGNATURE_SECTOR: u32 = 4096;
 pub(super) const SIGNATURE_MAGIC: u8 = 0xE7;
 
 impl SignatureKind {
-    /// The kind of the signature sector that begins with these bytes, `None` where none does.
+    /// The kind of the signature sector that begins with these bytes. `None` if they do not begin one.
     ///
-    /// For an image in a slot, where anything may follow: give the bytes at
+    /// For an image in a slot, where anything may follow the image: pass the bytes at
     /// [`Image::signature_offset`](super::Image::signature_offset). The signature itself is not
     /// checked.
     ///
-    /// Behind the version lies the hash's kind (1 for SHA-384) in ECDSA blocks, then a 0
+    /// After the version comes the kind of hash (1 for SHA-384) in ECDSA blocks, then a 0
     /// (`generate_signature_block_using_private_key` in esptool's `espsecure/__init__.py`).
     pub const fn parse(bytes: &[u8; 4]) -> Option<SignatureKind> {
         match *bytes {

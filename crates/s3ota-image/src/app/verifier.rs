@@ -1,4 +1,4 @@
-//! Checks an app image while it streams by.
+//! Checks an app image as it streams by.
 
 use sha2::{Digest, Sha256};
 
@@ -10,25 +10,23 @@ use super::{
 };
 use crate::{Chip, bytes::u32_at};
 
-/// Checks an app image fed in pieces of any size, and holds less than 1 KiB of it.
+/// Checks an app image that it is fed in pieces of any size. It keeps less than 1 KiB of it.
 ///
-/// Checked, as `image_load` of ESP-IDF `components/bootloader_support/src/esp_image_format.c`
-/// does: magic, segment count, each segment's length, the place in its page of each segment that
-/// is mapped, checksum, the appended SHA-256. Beyond it: the image must carry that SHA-256, and
-/// nothing may follow but a Secure Boot V2 signature sector (its form is checked, its signature is
-/// not).
+/// Like `image_load` in ESP-IDF's `components/bootloader_support/src/esp_image_format.c` it checks magic,
+/// segment count, each segment's length, each mapped segment's offset within its page, checksum, and the
+/// appended SHA-256. Beyond that, the image must have this SHA-256, and only a Secure Boot V2 signature
+/// sector may follow it (its form is checked, its signature is not).
 ///
-/// Not checked, though a bootloader refuses it: a segment that would be copied over the bootloader
-/// itself or to where no RAM is (`verify_load_addresses`; that depends on chip and bootloader); the
-/// place in its page of the first segment, and of all where the descriptor does not tell the page
-/// size, beyond the smallest page there is; and a page size that a bootloader before ESP-IDF 5.4
-/// was not built for.
+/// Not checked, although a bootloader refuses it: a segment that would be copied over the bootloader itself
+/// or to where there is no RAM (`verify_load_addresses`; that depends on chip and bootloader); offsets
+/// within pages larger than the smallest ones, of the first segment and, if the descriptor does not tell
+/// the page size, of all segments; and a page size that a bootloader before ESP-IDF 5.4 was not built for.
 ///
-/// How the bytes are cut never changes the outcome. An error is reported as soon as the bytes
-/// show it, and from then on by every call.
+/// How the bytes are split never changes the result. An error is reported as soon as the bytes show it, and
+/// from then on by every call.
 ///
-/// The descriptor is optional here; see [`Image::descriptor`]. Whether the chip, its revision or the version suit the device is
-/// for the caller to ask, as soon as [`header`](Verifier::header) and
+/// The descriptor is optional here; see [`Image::descriptor`]. Whether chip, revision and version suit the
+/// device is for the caller to check, as soon as [`header`](Verifier::header) and
 /// [`descriptor`](Verifier::descriptor) are known.
 ///
 /// ```
@@ -47,9 +45,9 @@ use crate::{Chip, bytes::u32_at};
 #[derive(Debug, Clone)]
 pub struct Verifier {
     stage: Stage,
-    /// What follows the image is not part of it.
+    /// Whatever follows the image is not part of it.
     in_slot: bool,
-    /// Bytes fed that were looked at. Stands still once an error is found.
+    /// Bytes taken. Stops at the first error.
     position: u32,
     /// All bytes fed.
     hasher: Sha256,
@@ -130,10 +128,10 @@ impl Verifier {
         }
     }
 
-    /// A verifier for an image that lies in a partition, where anything may follow it.
+    /// A verifier for an image in a partition, where anything may follow it.
     ///
-    /// It looks at nothing behind the image's digest: feed it the partition until
-    /// [`is_complete`](Verifier::is_complete). [`Image::length`] then is the length up to there.
+    /// It ignores what follows the image's digest: feed it the partition until
+    /// [`is_complete`](Verifier::is_complete). [`Image::length`] is then the length up to there.
     pub fn in_slot() -> Verifier {
         Verifier {
             in_slot: true,
@@ -141,7 +139,7 @@ impl Verifier {
         }
     }
 
-    /// Whether the image was seen up to the end of its digest.
+    /// Whether the image has been seen up to the end of its digest.
     pub fn is_complete(&self) -> bool {
         matches!(self.stage, Stage::End | Stage::SignatureEnd)
     }
@@ -149,7 +147,7 @@ impl Verifier {
     /// Takes the next bytes of the image.
     ///
     /// # Errors
-    /// The first thing found wrong, and the same again from every later call.
+    /// The first problem found; every later call returns it again.
     pub fn update(&mut self, mut bytes: &[u8]) -> Result<(), ImageError> {
         loop {
             if let Stage::Failed(error) = self.stage {
@@ -164,24 +162,24 @@ impl Verifier {
         }
     }
 
-    /// The header, once its 24 bytes were seen.
+    /// The header, once its 24 bytes have been seen.
     pub fn header(&self) -> Option<&Header> {
         self.header.as_ref()
     }
 
-    /// The app descriptor, once seen. An image without one has none at
-    /// [`PREFIX_LEN`](super::PREFIX_LEN) bytes and later.
+    /// The app descriptor, once seen. If there is none after [`PREFIX_LEN`](super::PREFIX_LEN) bytes, the image
+    /// has none.
     pub fn descriptor(&self) -> Option<&Descriptor> {
         self.descriptor.as_ref()
     }
 
-    /// The boot guard's marker, once seen. It may lie anywhere in the image: where there is none yet
-    /// when the image [is complete](Verifier::is_complete), it has none.
+    /// The boot guard's marker, once seen. It may be anywhere in the image: if there is none when the image
+    /// [is complete](Verifier::is_complete), it has none.
     pub fn guard(&self) -> Option<GuardMarker> {
         self.scanner.found()
     }
 
-    /// Bytes taken so far. Stands still once an error was found.
+    /// Bytes taken so far. Stops at the first error.
     pub fn position(&self) -> u32 {
         self.position
     }
@@ -191,16 +189,16 @@ impl Verifier {
         self.hasher.clone().finalize().into()
     }
 
-    /// The proof that the image is whole and intact.
+    /// The proof that the image is complete and intact.
     ///
     /// # Errors
-    /// What [`update`](Verifier::update) reported, [`ImageError::Truncated`] where the image is
-    /// not complete, [`ImageError::NoDigest`] where it carries no SHA-256.
+    /// Those that [`update`](Verifier::update) reported, [`ImageError::Truncated`] if the image is not
+    /// complete, [`ImageError::NoDigest`] if it has no SHA-256.
     pub fn finish(self) -> Result<Image, ImageError> {
         let needed = match self.stage {
             Stage::Failed(error) => return Err(error),
             Stage::End | Stage::SignatureEnd => 0,
-            // Fill bytes alone are no signature.
+            // Padding alone is not a signature.
             Stage::SignaturePadding { .. } => {
                 return Err(ImageError::TrailingData {
                     image_length: self.image_length,
@@ -218,7 +216,7 @@ impl Verifier {
                 needed: self.position.saturating_add(needed),
             });
         }
-        // A complete image has a header; to the type system it is one more missing piece.
+        // A complete image has a header, but the type system does not know that.
         let Some(header) = self.header else {
             return Err(ImageError::Truncated {
                 length: self.position,
@@ -245,7 +243,7 @@ impl Verifier {
     fn step(&mut self, bytes: &mut &[u8]) -> Result<(), ImageError> {
         match self.stage {
             Stage::Header => {
-                // Refuse at the first byte: a reader of a web page need not wait for 24.
+                // Refuse at the first byte: to recognise a web page, no one has to wait for 24.
                 if let (0, Some(&first_byte)) = (self.filled, bytes.first())
                     && first_byte != Header::MAGIC
                 {
@@ -335,7 +333,7 @@ impl Verifier {
                 };
             }
             Stage::Signature { left } => {
-                // Magic and version are looked at one byte at a time, the rest in one go.
+                // Magic and version are taken one byte at a time, the rest at once.
                 let sector = match SIGNATURE_SECTOR.saturating_sub(left) {
                     0 => {
                         let magic = self.take(bytes, 1);
@@ -366,7 +364,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// Takes segment data into account, once each.
+    /// Takes segment data into account. Each byte once.
     #[inline(never)]
     fn see_data(&mut self, data: &[u8]) {
         self.checksum ^= xor(data);
@@ -374,15 +372,15 @@ impl Verifier {
     }
 
     /// Checks the address of a segment whose data comes next, by `verify_segment_header` of
-    /// `esp_image_format.c`: what is mapped from flash lies at the same place in its page there and
-    /// in memory. (An app partition begins on a page.)
+    /// `esp_image_format.c`: what is mapped from flash has the same offset within its page there and in
+    /// memory. (An app partition begins on a page.)
     fn check_address(&self, index: u8, address: u32) -> Result<(), ImageError> {
         let Some(Header { chip_id, .. }) = self.header else {
             return Ok(());
         };
         // From `SOC_DROM_LOW` to `SOC_DROM_HIGH` and from `SOC_IROM_LOW` to `SOC_IROM_HIGH` of
-        // `components/soc/*/include/soc/soc.h`. Where a chip has less of a window than is said here,
-        // what lies in the rest is refused on any account.
+        // `components/soc/*/include/soc/soc.h`. Some chips have smaller windows than these: a bootloader
+        // refuses what is in the rest anyway.
         const ESP32: u16 = Chip::Esp32.id();
         const ESP32S2: u16 = Chip::Esp32S2.id();
         const ESP32P4: u16 = Chip::Esp32P4.id();
@@ -393,8 +391,8 @@ impl Verifier {
             5..=23 => matches!(address, 0x3C00_0000..0x3E00_0000 | 0x4200_0000..0x4400_0000),
             _ => false,
         };
-        // The descriptor tells the page size, as a power of two. Before it is known, and where ESP-IDF was
-        // too old to say, it is 8 KiB at the least (`MMU_PAGE_SIZE_MIN` of `hal/mmu_types.h`).
+        // The descriptor tells the page size, as a power of two. Before it is known, and if ESP-IDF was too old
+        // to write it, it is at least 8 KiB (`MMU_PAGE_SIZE_MIN` of `hal/mmu_types.h`).
         let descriptor = self.descriptor.as_ref();
         let page_bits = match descriptor.map_or(0, |descriptor| descriptor.mmu_page_size) {
             bits @ 13..=16 => bits,
@@ -406,7 +404,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// Where to go with `left` bytes of segment `index` to come.
+    /// The stage with `left` bytes of segment `index` to come.
     fn after_data(&self, index: u8, left: u32) -> Stage {
         let segments = self.header.map_or(0, |header| header.segment_count);
         let next = index.saturating_add(1);
@@ -415,13 +413,13 @@ impl Verifier {
         } else if next < segments {
             Stage::SegmentHeader { index: next }
         } else {
-            // One byte for the checksum, then up to a full block.
+            // At least one byte, for the checksum, up to a full block.
             let left = CHECKSUM_ALIGN.saturating_sub(self.position % CHECKSUM_ALIGN);
             Stage::Padding { left }
         }
     }
 
-    /// The checksum was read: is there a digest to come?
+    /// The checksum has been read. Is there a digest?
     fn end_of_checksum(&mut self) -> Result<(), ImageError> {
         if self.header.is_some_and(|header| header.has_digest()) {
             self.computed_digest = self.hasher.clone().finalize().into();
@@ -462,7 +460,7 @@ impl Verifier {
         taken
     }
 
-    /// Takes bytes until `N` of them are together, and then gives them out once.
+    /// Takes bytes until there are `N`, and then returns them once.
     fn collect<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
         let taken = self.take(bytes, missing(N, self.filled));
         let filled = self.filled.saturating_add(taken.len());
@@ -478,42 +476,41 @@ impl Verifier {
     }
 }
 
-/// A whole and intact app image, as a [`Verifier`] saw it go by. Nothing else can make one.
+/// A complete, intact app image, as a [`Verifier`] has seen it. Nothing else can make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Image {
     /// The image header.
     pub header: Header,
-    /// The app descriptor, `None` where the image has none.
+    /// The app descriptor. `None` if the image has none.
     ///
-    /// Do not run an image without one: newer bootloaders read the eFuse limits from its place
-    /// on every chip but the ESP32 without looking at its magic, and one built with
-    /// `CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK` aborts where the magic is missing, at every start
+    /// Do not run an image without one. On every chip but the ESP32, newer bootloaders read the eFuse limits
+    /// from its offset without checking its magic; and a bootloader built with
+    /// `CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK` aborts at every start if the magic is missing
     /// (`process_segment_data`, `process_esp_app_desc_data` in `esp_image_format.c`).
     pub descriptor: Option<Descriptor>,
-    /// Bytes fed in all: what has to fit into a slot.
+    /// Bytes in total: what has to fit a slot.
     pub length: u32,
-    /// Bytes to the end of the image's own SHA-256. Less than `length` only where a signature
-    /// follows.
+    /// Bytes up to the end of the image's own SHA-256. Less than `length` only if a signature follows.
     pub image_length: u32,
-    /// SHA-256 of all bytes fed: the file's hash.
+    /// SHA-256 of all bytes: the file's hash.
     pub sha256: [u8; 32],
-    /// The SHA-256 that the image carries, of everything before it.
+    /// The SHA-256 in the image, of everything before it.
     pub digest: [u8; DIGEST_LEN],
-    /// Whether a Secure Boot V2 signature sector follows. Its signature was not checked.
+    /// Whether a Secure Boot V2 signature sector follows. The signature has not been checked.
     ///
-    /// A verifier for an image [in a slot](Verifier::in_slot) does not look for one.
+    /// A verifier for an image [in a slot](Verifier::in_slot) ignores it.
     pub signed: bool,
     /// The kind of that signature.
     pub signature: Option<SignatureKind>,
-    /// The boot guard that the image says it has.
+    /// The boot guard that the image claims to have.
     pub guard: Option<GuardMarker>,
 }
 
 impl Image {
-    /// Where a signature sector begins if the image has one, in bytes from the image's start.
+    /// Where a signature sector would begin, in bytes from the image's start.
     ///
-    /// For an image in a slot: read four bytes there and ask [`SignatureKind::parse`].
+    /// For an image in a slot: read four bytes there and pass them to [`SignatureKind::parse`].
     pub fn signature_offset(&self) -> u32 {
         let padding = to_boundary(self.image_length, SIGNATURE_SECTOR);
         self.image_length.saturating_add(padding)
@@ -524,7 +521,7 @@ fn xor(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum ^ byte)
 }
 
-/// Bytes that `length` lacks with `filled` there.
+/// Bytes missing to `length` after `filled`.
 fn missing(length: usize, filled: usize) -> u32 {
     length.saturating_sub(filled) as u32
 }

@@ -1,4 +1,4 @@
-//! Makes partition tables.
+//! Builds partition tables.
 
 use alloc::vec::Vec;
 
@@ -6,7 +6,7 @@ use super::{
     CsvError, MAX_LEN, MAX_PARTITIONS, Partition, PartitionError, PartitionTable, csv, rules,
 };
 
-/// Makes a partition table, from partitions or from ESP-IDF's CSV.
+/// Builds a partition table from partitions or from ESP-IDF's CSV.
 ///
 /// ```
 /// use s3ota_image::partition::{PartitionTable, TableBuilder};
@@ -36,28 +36,28 @@ impl TableBuilder {
         TableBuilder::default()
     }
 
-    /// Reads a CSV by the rules of ESP-IDF `gen_esp32part.py`:
+    /// Parses CSV by the rules of ESP-IDF's `gen_esp32part.py`:
     ///
-    /// - a line is `name, type, subtype, offset, size, flags`; empty lines and lines that begin
-    ///   with `#` say nothing
+    /// - a line is `name, type, subtype, offset, size, flags`; empty lines and lines that begin with `#`
+    ///   are ignored
     /// - type and subtype are names or numbers; an empty subtype of anything but an app is
     ///   `undefined`
     /// - numbers are decimal, `0x`, `0o` or `0b`, and may end with `K` or `M`
-    /// - an empty offset is the end of the partition before, aligned
-    /// - a negative size reaches to that address
+    /// - an empty offset is the aligned end of the partition before
+    /// - a negative size is the address to extend to
     /// - flags are `encrypted` and `readonly`, joined by `:`
     ///
-    /// Unlike there, a name longer than 16 bytes is an error and not cut, and a bootloader's
-    /// offset and size must be written out: they differ from chip to chip.
+    /// Unlike there, a name longer than 16 bytes is an error rather than truncated, and a bootloader's offset
+    /// and size must be given: they differ from chip to chip.
     ///
     /// # Errors
-    /// A [`CsvError`] with the number of the line. The table as a whole is checked by
+    /// A [`CsvError`] with the line number. The table as a whole is checked by
     /// [`to_bytes`](TableBuilder::to_bytes).
     pub fn from_csv(text: &str) -> Result<TableBuilder, CsvError> {
         csv::parse(text).map(|partitions| TableBuilder { partitions })
     }
 
-    /// The table as CSV, to the byte as `gen_esp32part.py` writes it.
+    /// The table as CSV, byte for byte as `gen_esp32part.py` writes it.
     pub fn to_csv(&self) -> alloc::string::String {
         csv::emit(&self.partitions)
     }
@@ -73,13 +73,12 @@ impl TableBuilder {
         &self.partitions
     }
 
-    /// The table's bytes, to the byte as `gen_esp32part.py` writes them: entries, MD5, then 0xFF
-    /// up to [`MAX_LEN`].
+    /// The table, byte for byte as `gen_esp32part.py` writes it: entries, MD5, then 0xFF up to [`MAX_LEN`].
     ///
     /// # Errors
-    /// What [`PartitionTable::parse`] would say of them.
+    /// Those of [`PartitionTable::parse`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, PartitionError> {
-        // The MD5 takes the place of one partition, the end marker of another.
+        // The MD5 takes the place of one partition, the end marker that of another.
         if self.partitions.len() >= MAX_PARTITIONS {
             return Err(PartitionError::TooMany);
         }
@@ -105,8 +104,8 @@ impl From<PartitionTable<'_>> for TableBuilder {
     }
 }
 
-/// What the MD5 entry begins with (`MD5_PARTITION_BEGIN` in `gen_esp32part.py`). The bootloader
-/// looks at the first two bytes only (`ESP_PARTITION_MAGIC_MD5`).
+/// The start of the MD5 entry (`MD5_PARTITION_BEGIN` in `gen_esp32part.py`). The bootloader checks only the
+/// first two bytes (`ESP_PARTITION_MAGIC_MD5`).
 const MD5_BEGIN: [u8; 16] = [
     0xEB, 0xEB, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
 ];

@@ -1,4 +1,9 @@
 //! ESP-IDF's CSV form of a partition table.
+//!
+//! The crate `esp-idf-part` reads it too, and judges ours in `tests/judges.rs` as a part of espflash. It does not replace
+//! this file: 0.6.0 panics on input such as a data subtype without a name, `4096M` or a partition that ends past 4 GiB,
+//! truncates long names without a word, and lets a partition cover the table itself. It does not know negative sizes, nor
+//! the types `bootloader` and `partition_table`; and it needs std, serde and regex.
 
 use alloc::{
     borrow::ToOwned,
@@ -28,15 +33,15 @@ pub struct CsvError {
 pub enum CsvProblem {
     /// The name is longer than 16 bytes.
     Name(String),
-    /// Neither a type's name nor its number.
+    /// Neither the name nor the number of a type.
     Type(String),
-    /// Neither a subtype's name of that type nor its number. Empty for an app.
+    /// Neither the name nor the number of a subtype of that type; or empty, for an app.
     Subtype(String),
     /// Not a number that can be an offset.
     Offset(String),
     /// Not a number that can be a size.
     Size(String),
-    /// No flag's name.
+    /// Not the name of a flag.
     Flag(String),
     /// The partition starts before the one above it ends, or inside the table itself.
     Overlap {
@@ -45,8 +50,8 @@ pub enum CsvProblem {
         /// The first free byte.
         free: u32,
     },
-    /// The partition ends past the 32-bit address space, or its negative size reaches to before
-    /// its start.
+    /// The partition ends past the 32-bit address space, or its negative size is an address before its
+    /// start.
     Address,
 }
 
@@ -59,27 +64,27 @@ impl fmt::Display for CsvError {
             }
             CsvProblem::Type(text) => write!(
                 f,
-                "{text:?} is no type; write app, data or a number from 0x40 to 0xFE",
+                "{text:?} is not a partition type; write app, data or a number from 0x40 to 0xFE",
             ),
             CsvProblem::Subtype(text) => write!(
                 f,
-                "{text:?} is no subtype of this type; write a name such as ota_0 or nvs, or a \
+                "{text:?} is not a subtype of this type; write a name such as ota_0 or nvs, or a \
                  number up to 0xFF",
             ),
             CsvProblem::Offset(text) => write!(
                 f,
-                "{text:?} is no offset; write a number such as 0x10000 or 64K, or leave it empty",
+                "{text:?} is not an offset; write a number such as 0x10000 or 64K, or leave it empty",
             ),
             CsvProblem::Size(text) => {
                 write!(
                     f,
-                    "{text:?} is no size; write a number such as 0x1F0000 or 1M"
+                    "{text:?} is not a size; write a number such as 0x1F0000 or 1M"
                 )
             }
             CsvProblem::Flag(text) => {
                 write!(
                     f,
-                    "{text:?} is no flag; write encrypted, readonly or nothing"
+                    "{text:?} is not a flag; write encrypted, readonly or nothing"
                 )
             }
             CsvProblem::Overlap { offset, free } => write!(
@@ -132,7 +137,7 @@ fn parse_line(line: &str, free: &mut u32) -> Result<Partition, CsvProblem> {
         size: 0,
         flags,
     };
-    // The bootloader and the table itself lie before all others and leave their order alone.
+    // The bootloader and the table itself come before all others and do not affect their order.
     let in_order = !partition.may_lie_below_the_table();
     partition.offset = match offset {
         "" if in_order => free
@@ -148,7 +153,7 @@ fn parse_line(line: &str, free: &mut u32) -> Result<Partition, CsvProblem> {
             free: *free,
         });
     }
-    // A negative size is the address to reach up to.
+    // A negative size is the address to extend to.
     let size = if size < 0 {
         size.saturating_neg()
             .saturating_sub(partition.offset.into())
@@ -234,7 +239,7 @@ fn parse_int(text: &str) -> Option<i64> {
     } else {
         (digits, 10)
     };
-    // `from_str_radix` alone would take another sign.
+    // `from_str_radix` alone would accept another sign.
     if !digits.starts_with(|c: char| c.is_digit(radix)) {
         return None;
     }

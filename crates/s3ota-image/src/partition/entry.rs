@@ -22,20 +22,20 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Flag: encrypted where the chip encrypts its flash (`PART_FLAG_ENCRYPTED`).
+    /// Flag: encrypted if the chip encrypts its flash (`PART_FLAG_ENCRYPTED`).
     pub const ENCRYPTED: u32 = 1 << 0;
-    /// Flag: not to be written by the application (`PART_FLAG_READONLY`).
+    /// Flag: the application must not write it (`PART_FLAG_READONLY`).
     pub const READONLY: u32 = 1 << 1;
 
     /// The first two bytes of an entry (`ESP_PARTITION_MAGIC`).
     pub(super) const MAGIC: [u8; 2] = [0xAA, 0x50];
 
-    /// The byte after the last one, `None` past the 32-bit address space.
+    /// The offset after its last byte. `None` past the 32-bit address space.
     pub fn end(&self) -> Option<u32> {
         self.offset.checked_add(self.size)
     }
 
-    /// Reads an entry, `None` where the bytes do not begin with the magic.
+    /// Parses an entry. `None` if the bytes do not begin with the magic.
     pub fn parse(bytes: &[u8; ENTRY_LEN]) -> Option<Partition> {
         if field::<0, 2, ENTRY_LEN>(bytes) != Partition::MAGIC {
             return None;
@@ -61,32 +61,32 @@ impl Partition {
         bytes
     }
 
-    /// What the entry must be a multiple of to start at (`ALIGNMENT` in `gen_esp32part.py`).
+    /// What the offset must be a multiple of (`ALIGNMENT` in `gen_esp32part.py`).
     pub(super) fn offset_alignment(kind: Kind) -> u32 {
         if kind.is_app() { 0x1_0000 } else { 0x1000 }
     }
 
-    /// Whether it may lie before the end of the table's own sector.
+    /// Whether it may start before the end of the table's own sector.
     pub(super) fn may_lie_below_the_table(&self) -> bool {
         matches!(self.kind, Kind::BOOTLOADER | Kind::PARTITION_TABLE)
     }
 
-    /// Whether it starts below the end of the table's own sector without being allowed to.
+    /// Whether it starts before the end of the table's own sector and must not.
     pub(super) fn covers_the_table(&self) -> bool {
         self.offset < TABLE_OFFSET + TABLE_SIZE && !self.may_lie_below_the_table()
     }
 
-    /// Whether it is an otadata that cannot hold two sectors, or one no one may write.
+    /// Whether it is an otadata partition that is not two sectors long, or is read-only.
     pub(super) fn is_unusable_otadata(&self) -> bool {
         self.kind == Kind::OTADATA
             && (self.size != OTADATA_SIZE || self.flags & Partition::READONLY != 0)
     }
 }
 
-/// What a partition is for: its type and subtype, by their numbers.
+/// What a partition is for: the numbers of its type and subtype.
 ///
-/// The numbers that ESP-IDF names are constants here; they can stand in a `match`. Any other pair
-/// is kept as it is.
+/// The pairs that ESP-IDF names are constants here, for use in a `match`. Any other pair is kept as it
+/// is.
 ///
 /// ```
 /// use s3ota_image::partition::Kind;
@@ -97,10 +97,9 @@ impl Partition {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kind {
-    /// The type: 0 app, 1 data, 2 bootloader, 3 partition table, 0x40 to 0xFE the application's
-    /// own.
+    /// The type: 0 app, 1 data, 2 bootloader, 3 partition table, 0x40 to 0xFE for applications.
     pub type_: u8,
-    /// The subtype; what it means depends on the type.
+    /// The subtype. Its meaning depends on the type.
     pub subtype: u8,
 }
 
@@ -114,13 +113,13 @@ const BOOTLOADER: u8 = 2;
 const PARTITION_TABLE: u8 = 3;
 /// The subtype of slot 0; slot 15 is 15 more (`PART_SUBTYPE_OTA_FLAG`, `PART_SUBTYPE_OTA_MASK`).
 const OTA_0: u8 = 0x10;
-/// Most OTA slots.
+/// The most OTA slots.
 pub(super) const MAX_OTA_SLOTS: u8 = 16;
 
 impl Kind {
-    /// app, factory: what boots where otadata names nothing.
+    /// app, factory: boots if otadata names no slot.
     pub const FACTORY: Kind = Kind::new(APP, 0x00);
-    /// app, test: what boots on a GPIO's word, where the bootloader is built so.
+    /// app, test: boots if a GPIO is held, with a bootloader that is built for it.
     pub const TEST: Kind = Kind::new(APP, 0x20);
     /// data, ota: the otadata partition, see [`otadata`](crate::otadata).
     pub const OTADATA: Kind = Kind::new(DATA, 0x00);
@@ -130,9 +129,9 @@ impl Kind {
     pub const NVS: Kind = Kind::new(DATA, 0x02);
     /// data, coredump.
     pub const COREDUMP: Kind = Kind::new(DATA, 0x03);
-    /// bootloader, primary: the one the ROM starts. May lie before the table.
+    /// bootloader, primary: the one the ROM starts. It may lie before the table.
     pub const BOOTLOADER: Kind = Kind::new(BOOTLOADER, 0x00);
-    /// partition_table, primary: the table itself. May lie before the end of the table.
+    /// partition_table, primary: the table itself. It may lie before the end of the table.
     pub const PARTITION_TABLE: Kind = Kind::new(PARTITION_TABLE, 0x00);
 
     const fn new(type_: u8, subtype: u8) -> Kind {
@@ -148,7 +147,7 @@ impl Kind {
         }
     }
 
-    /// The number of the OTA slot this is, or `None`.
+    /// The number of the OTA slot that this is, or `None`.
     pub const fn as_ota_slot(self) -> Option<u8> {
         if self.type_ == APP && self.subtype & !(MAX_OTA_SLOTS - 1) == OTA_0 {
             Some(self.subtype & (MAX_OTA_SLOTS - 1))
@@ -162,7 +161,7 @@ impl Kind {
         self.type_ == APP
     }
 
-    /// The type's name in CSV, `None` where it has none.
+    /// The type's name in CSV. `None` if it has none.
     pub fn type_name(self) -> Option<&'static str> {
         TYPES
             .iter()
@@ -170,7 +169,7 @@ impl Kind {
             .map(|(name, _)| *name)
     }
 
-    /// The subtype's name in CSV, such as `ota_0`, `None` where it has none.
+    /// The subtype's name in CSV, such as `ota_0`. `None` if it has none.
     pub fn subtype_name(self) -> Option<&'static str> {
         SUBTYPES
             .iter()
@@ -241,7 +240,7 @@ pub(super) const SUBTYPES: [(&str, Kind); 37] = [
     ("ota", Kind::new(PARTITION_TABLE, 0x01)),
 ];
 
-/// A partition's name: up to 16 bytes of UTF-8, NUL-terminated where shorter.
+/// A partition's name: up to 16 bytes of UTF-8, NUL-terminated if shorter.
 #[derive(Clone, Copy)]
 pub struct Label([u8; Label::LEN]);
 
@@ -249,12 +248,12 @@ impl Label {
     /// Bytes of a label.
     pub const LEN: usize = 16;
 
-    /// A label, or `None` where the text is longer than 16 bytes or holds a NUL.
+    /// A label. `None` if the text is longer than 16 bytes or contains a NUL.
     pub fn new(text: &str) -> Option<Label> {
         c_buffer(text).map(Label)
     }
 
-    /// The name. Empty where it is not UTF-8.
+    /// The name. Empty if it is not UTF-8.
     pub fn as_str(&self) -> &str {
         c_str(&self.0)
     }
@@ -330,7 +329,7 @@ mod tests {
         );
         assert_eq!(Label::new("seventeen_letters"), None);
         assert_eq!(Label::new("a\0b"), None);
-        // What lies behind the NUL is nobody's name.
+        // What follows the NUL is not part of the name.
         assert_eq!(Label(*b"app\0fill fill fi"), Label::new("app").unwrap());
     }
 }

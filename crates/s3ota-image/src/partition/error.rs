@@ -8,9 +8,9 @@ use super::{Label, MAX_LEN, MAX_PARTITIONS, OTADATA_SIZE, Partition, TABLE_OFFSE
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PartitionError {
-    /// The bytes end, or 0xC00 of them are over, before the end marker.
+    /// There is no end marker in the bytes, or in the first 0xC00 of them.
     NoEndMarker,
-    /// An entry begins with none of the three magics.
+    /// An entry begins with an unknown magic.
     Magic {
         /// Which entry, counted from 0.
         index: usize,
@@ -19,12 +19,12 @@ pub enum PartitionError {
     },
     /// The MD5 does not match the entries before it.
     Md5,
-    /// Something other than the end marker follows the MD5. The bootloader would count it wrong.
+    /// Something other than the end marker follows the MD5. The bootloader would miscount the partitions.
     AfterMd5 {
         /// Which entry, counted from 0.
         index: usize,
     },
-    /// There are more partitions than a table holds.
+    /// There are more partitions than fit a table.
     TooMany,
     /// A partition does not start at a multiple of 64 KiB (apps) or 4 KiB (others).
     Alignment {
@@ -47,7 +47,7 @@ pub enum PartitionError {
         /// The partition.
         label: Label,
     },
-    /// A partition covers the bootloader's or the table's own place.
+    /// A partition overlaps the bootloader or the table itself.
     BelowTable {
         /// The partition.
         label: Label,
@@ -61,7 +61,7 @@ pub enum PartitionError {
         /// The other.
         second: Label,
     },
-    /// Two partitions have one name.
+    /// Two partitions have the same name.
     DuplicateLabel {
         /// The name.
         label: Label,
@@ -73,12 +73,12 @@ pub enum PartitionError {
         /// Its size in bytes.
         size: u32,
     },
-    /// The OTA slots are not numbered `ota_0`, `ota_1`, … without gap or repetition.
+    /// The OTA slots are not numbered `ota_0`, `ota_1`, … without gaps or repetitions.
     ///
-    /// ESP-IDF's tools let it pass, but the bootloader counts the slots and takes the count for
-    /// the number of the last one: it would boot a slot that is not there.
+    /// ESP-IDF's tools accept such a table, but the bootloader derives slot numbers from the number of slots:
+    /// it would boot a slot that does not exist.
     OtaSlots {
-        /// The slot that is missing, or there twice.
+        /// The slot that is missing or appears twice.
         slot: u8,
     },
 }
@@ -89,7 +89,7 @@ impl fmt::Display for PartitionError {
             PartitionError::NoEndMarker => write!(
                 f,
                 "the partition table has no end marker within {MAX_LEN} bytes; \
-                 read the whole table, and from the right place",
+                 read the whole table, from the right offset",
             ),
             PartitionError::Magic {
                 index,
@@ -100,21 +100,21 @@ impl fmt::Display for PartitionError {
                     f,
                     "entry {index} of the partition table begins with 0x{a:02X} 0x{b:02X}, \
                      not with 0x{x:02X} 0x{y:02X}; \
-                     this is no partition table, or not the place where it lies",
+                     this is not a partition table, or not its offset",
                 )
             }
             PartitionError::Md5 => f.write_str(
-                "the partition table's MD5 does not match; the table is damaged, flash it again",
+                "the partition table's MD5 does not match: the table is damaged; flash it again",
             ),
             PartitionError::AfterMd5 { index } => write!(
                 f,
                 "entry {index} of the partition table follows its MD5, where the table must end; \
-                 the table is damaged, flash it again",
+                 the table is damaged; flash it again",
             ),
             PartitionError::TooMany => write!(
                 f,
                 "a partition table holds {MAX_PARTITIONS} partitions, \
-                 one fewer with its MD5; leave some out",
+                 one fewer with its MD5; remove some",
             ),
             PartitionError::Alignment {
                 label,
@@ -137,7 +137,7 @@ impl fmt::Display for PartitionError {
             PartitionError::BelowTable { label, offset } => write!(
                 f,
                 "partition {label} starts at 0x{offset:X}, where the bootloader or the partition \
-                 table lies; move it to 0x{:X} or above",
+                 table is; move it to 0x{:X} or above",
                 TABLE_OFFSET + TABLE_SIZE,
             ),
             PartitionError::Overlap { first, second } => write!(
@@ -148,8 +148,8 @@ impl fmt::Display for PartitionError {
                 write!(f, "two partitions are named {label}; rename one of them",)
             }
             PartitionError::SecondOtadata => f.write_str(
-                "there are two otadata partitions (data/ota), the bootloader knows one; \
-                 leave one out",
+                "there are two otadata partitions (data/ota), but the bootloader uses one; \
+                 remove the other",
             ),
             PartitionError::Otadata { size } => write!(
                 f,
@@ -159,7 +159,7 @@ impl fmt::Display for PartitionError {
             PartitionError::OtaSlots { slot } => write!(
                 f,
                 "the OTA slots must be ota_0, ota_1 and so on, each once: ota_{slot} is missing \
-                 or there twice; renumber the subtypes",
+                 or appears twice; renumber the subtypes",
             ),
         }
     }

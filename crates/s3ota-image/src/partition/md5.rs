@@ -1,9 +1,9 @@
-//! MD5 (RFC 1321), with which ESP-IDF's tools close a partition table. It finds torn flash, no attacker.
+//! MD5 (RFC 1321), which ESP-IDF's tools put at the end of a partition table. It detects damage, not attacks.
 //!
-//! In loops, as the RFC describes it: written out, as other implementations are for speed, it takes 2 KB more of a device's
-//! program memory, and a table has 3 KB at most.
+//! The steps are loops, as the RFC describes them. Implementations that unroll them for speed take 2 KB more flash, and a
+//! table has at most 3 KB.
 
-/// How far each step rotates: four amounts in turn in each round.
+/// How far each step rotates: in each round, four amounts in turn.
 const ROTATIONS: [[u32; 4]; 4] = [
     [7, 12, 17, 22],
     [5, 9, 14, 20],
@@ -31,7 +31,7 @@ pub(super) fn md5(bytes: &[u8]) -> [u8; 16] {
     for block in blocks {
         absorb(&mut state, block);
     }
-    // A one, zeros up to the last eight bytes of a block, and there the length in bits.
+    // A one bit, zeros up to the last eight bytes of a block, and there the length in bits.
     let mut last = [0; 64];
     let (start, end) = last.split_at_mut(rest.len());
     start.copy_from_slice(rest);
@@ -54,7 +54,7 @@ pub(super) fn md5(bytes: &[u8]) -> [u8; 16] {
     digest
 }
 
-/// Works a block into the state.
+/// Mixes a block into the state.
 fn absorb(state: &mut [u32; 4], block: &[u8; 64]) {
     let words = block.as_chunks::<4>().0;
     let [mut a, mut b, mut c, mut d] = *state;

@@ -1,11 +1,11 @@
-//! What makes a set of partitions a good table.
+//! What makes a set of partitions a valid table.
 
 use super::{Kind, Partition, PartitionError, entry::MAX_OTA_SLOTS};
 
-/// Checks what `PartitionTable.verify` of ESP-IDF `gen_esp32part.py` checks, and that the OTA
-/// slots are numbered without a gap.
+/// Checks what `PartitionTable.verify` of ESP-IDF's `gen_esp32part.py` checks, and that the OTA slots are
+/// numbered without gaps.
 ///
-/// Not checked here: that the partitions fit the flash, whose size the table does not know.
+/// Not checked here: that the partitions fit the flash, because the table does not know its size.
 pub(super) fn check(
     partitions: impl Iterator<Item = Partition> + Clone,
 ) -> Result<(), PartitionError> {
@@ -79,7 +79,7 @@ fn check_slots(partitions: impl Iterator<Item = Partition>) -> Result<(), Partit
         twice |= seen & slot;
         seen |= slot;
     }
-    // The first one that is not there, if others follow.
+    // The first missing one, if others follow.
     let gap = seen.trailing_ones();
     let gap = if seen >> gap == 0 { u32::BITS } else { gap };
     match u8::try_from(gap.min(twice.trailing_zeros())) {

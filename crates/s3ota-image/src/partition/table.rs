@@ -3,10 +3,10 @@
 use super::md5::md5;
 use super::{ENTRY_LEN, Kind, MAX_LEN, Partition, PartitionError, entry::MAX_OTA_SLOTS, rules};
 
-/// A partition table that was found right, over its bytes as they lie on the flash.
+/// A valid partition table, as a view of its bytes on the flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionTable<'a> {
-    /// The partitions' entries, each with its magic; no MD5, no end marker.
+    /// The partitions' entries, each with its magic, without MD5 and end marker.
     entries: &'a [[u8; ENTRY_LEN]],
     has_md5: bool,
 }
@@ -14,12 +14,12 @@ pub struct PartitionTable<'a> {
 impl<'a> PartitionTable<'a> {
     /// Checks the bytes of a table, as read from [`TABLE_OFFSET`](super::TABLE_OFFSET).
     ///
-    /// Bytes past [`MAX_LEN`] are not looked at: a whole sector may be given. The partitions must
-    /// be what ESP-IDF's `gen_esp32part.py` lets pass; see [`PartitionError`]. That they fit the
-    /// flash is for the caller to check, with [`end`](PartitionTable::end).
+    /// Bytes past [`MAX_LEN`] are ignored, so you may pass a whole sector. The partitions must follow the
+    /// rules of ESP-IDF's `gen_esp32part.py`; see [`PartitionError`]. Whether they fit the flash is for the
+    /// caller to check, with [`end`](PartitionTable::end).
     ///
     /// # Errors
-    /// The first thing found wrong.
+    /// The first problem found.
     pub fn parse(bytes: &'a [u8]) -> Result<PartitionTable<'a>, PartitionError> {
         let bytes = bytes.get(..MAX_LEN).unwrap_or(bytes);
         let (chunks, _) = bytes.as_chunks::<ENTRY_LEN>();
@@ -29,13 +29,13 @@ impl<'a> PartitionTable<'a> {
         let mut ended = false;
         for (index, chunk) in chunks.iter().enumerate() {
             match chunk {
-                // The bootloader takes magic, type and subtype 0xFF for the end marker.
+                // To the bootloader, magic, type and subtype 0xFF are the end marker.
                 [0xFF, 0xFF, 0xFF, 0xFF, ..] => {
                     ended = true;
                     break;
                 }
                 _ if has_md5 => return Err(PartitionError::AfterMd5 { index }),
-                // `ESP_PARTITION_MAGIC_MD5`: only these two bytes count.
+                // `ESP_PARTITION_MAGIC_MD5`: only these two bytes matter.
                 [0xEB, 0xEB, ..] => {
                     let entries = chunks.get(..count).unwrap_or_default();
                     if chunk.get(16..) != Some(&md5(entries.as_flattened())) {
@@ -70,7 +70,7 @@ impl<'a> PartitionTable<'a> {
         self.entries.iter().filter_map(Partition::parse)
     }
 
-    /// Whether the table carries an MD5. It matched.
+    /// Whether the table has an MD5. If so, it matches.
     pub fn has_md5(&self) -> bool {
         self.has_md5
     }
@@ -85,8 +85,8 @@ impl<'a> PartitionTable<'a> {
         self.entries().find(|p| p.kind == Kind::FACTORY)
     }
 
-    /// The OTA slots, `ota_0` first, whatever their order in the table. There is no gap: the
-    /// slot at place `n` is `ota_n`.
+    /// The OTA slots in the order of their numbers, whatever their order in the table. There are no gaps: the
+    /// item at index `n` is `ota_n`.
     pub fn ota_slots(&self) -> impl Iterator<Item = Partition> + Clone + use<'a> {
         let table = *self;
         (0..MAX_OTA_SLOTS)
@@ -98,7 +98,7 @@ impl<'a> PartitionTable<'a> {
         self.entries().find(|p| p.label.as_str() == label)
     }
 
-    /// The byte after the last partition: the least size of a flash that holds them all.
+    /// The end of the last partition: the minimum size of a flash that they all fit.
     pub fn end(&self) -> u32 {
         self.entries().filter_map(|p| p.end()).max().unwrap_or(0)
     }

@@ -1,7 +1,7 @@
-//! What the bootloader demands of an image before it starts it, beyond that it is whole.
+//! What the bootloader requires of an image beyond integrity.
 //!
-//! Written from ESP-IDF alone, so that the library's own rules ([`Hardware::accepts`], and
-//! [`Verifier`](s3ota_image::app::Verifier) on segments) have a second judge.
+//! It is written after ESP-IDF alone, as a second judge of the library's own rules ([`Hardware::accepts`], and
+//! [`Verifier`](s3ota_image::app::Verifier) for segments).
 
 use s3ota_image::Chip;
 use s3ota_image::app::Hardware;
@@ -9,12 +9,12 @@ use s3ota_image::partition::Partition;
 
 use crate::{Flash, FlashError};
 
-/// The chip that a bootloader runs on. `Default` knows nothing of it, and what is not known stops no image.
+/// The chip that a bootloader runs on. By default nothing is known about it, and what is not known refuses no image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Silicon {
-    /// Its kind, for which the bootloader was built (`CONFIG_IDF_FIRMWARE_CHIP_ID`).
+    /// The kind of chip that the bootloader was built for (`CONFIG_IDF_FIRMWARE_CHIP_ID`).
     pub chip: Option<Chip>,
-    /// What its eFuses say. With a secure version the bootloader is one that was built with
+    /// The contents of its eFuses. With a secure version, the bootloader is built with
     /// `CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK`.
     pub hardware: Hardware,
 }
@@ -43,7 +43,7 @@ impl Silicon {
             return Ok(false);
         }
         let description = read::<256>(flash, partition, 32)?;
-        // Not the magic number: whatever lies there is taken for the limits.
+        // The magic is not checked: whatever is there is read as the limits.
         if chip != Some(Chip::Esp32) && !self.has_efuse_block_for(&description) {
             return Ok(false);
         }
@@ -55,33 +55,30 @@ impl Silicon {
 
     /// `bootloader_common_check_chip_revision_validity`.
     fn has_revision_for(&self, header: &[u8]) -> bool {
-        let (least, greatest) = (half(header, 15), half(header, 17));
+        let (min, max) = (half(header, 15), half(header, 17));
         self.hardware.revision.is_none_or(|revision| {
             let lifted = self.hardware.any_max_revision;
-            revision >= least && (lifted || unset(greatest) || revision <= greatest)
+            revision >= min && (lifted || unset(max) || revision <= max)
         })
     }
 
     /// `bootloader_common_check_efuse_blk_validity`.
     fn has_efuse_block_for(&self, description: &[u8]) -> bool {
-        let (least, greatest) = (half(description, 176), half(description, 178));
+        let (min, max) = (half(description, 176), half(description, 178));
         self.hardware.block_revision.is_none_or(|revision| {
             let lifted = self.hardware.any_max_block_revision;
-            (unset(least) || revision >= least)
-                && (lifted || unset(greatest) || revision <= greatest)
+            (unset(min) || revision >= min) && (lifted || unset(max) || revision <= max)
         })
     }
 
-    /// `check_anti_rollback`: without a description, an image is refused by a bootloader that asks for one.
+    /// `check_anti_rollback`: a bootloader that does anti-rollback refuses an image without a description.
     pub(super) fn is_no_rollback(
         &self,
         flash: &mut Flash,
         partition: &Partition,
     ) -> Result<bool, FlashError> {
         Ok(match self.hardware.secure_version {
-            Some(least) => {
-                secure_version(flash, partition)?.is_some_and(|version| version >= least)
-            }
+            Some(min) => secure_version(flash, partition)?.is_some_and(|version| version >= min),
             None => true,
         })
     }
@@ -107,7 +104,7 @@ fn secure_version(flash: &mut Flash, partition: &Partition) -> Result<Option<u32
     Ok((word(&begin, 0) == 0xABCD_5432).then_some(word(&begin, 4)))
 }
 
-/// `verify_segment_header`, for each segment: what is mapped lies at the same place in its page in flash and memory.
+/// `verify_segment_header`, for each segment: what is mapped has the same offset within its page in flash and memory.
 fn segments_can_be_mapped(
     flash: &mut Flash,
     partition: &Partition,
@@ -122,7 +119,7 @@ fn segments_can_be_mapped(
     );
     let page = match description[180] {
         bits @ 13..=16 if has_page_sizes => 1 << bits,
-        // The bootloader's own: `CONFIG_MMU_PAGE_SIZE` is not known here, the smallest one is certain.
+        // The bootloader's own `CONFIG_MMU_PAGE_SIZE` is not known here; it is at least the smallest one.
         _ if has_page_sizes => 0x2000,
         _ => 0x1_0000,
     };
@@ -154,7 +151,7 @@ fn is_mapped(chip: Chip, address: u32) -> bool {
     data.contains(&address) || code.contains(&address)
 }
 
-/// The bytes at `at` of a partition. What lies behind its end reads as erased.
+/// The bytes at offset `at` of a partition. What is after its end reads as erased.
 fn read<const N: usize>(
     flash: &mut Flash,
     partition: &Partition,

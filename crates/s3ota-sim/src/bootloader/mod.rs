@@ -1,8 +1,8 @@
-//! The second-stage bootloader of ESP-IDF: which app it boots, and what it writes to otadata on the way.
+//! ESP-IDF's second-stage bootloader: which app it boots, and what it writes to otadata.
 //!
-//! Written from ESP-IDF, `components/bootloader_support/src/`; each function here names the one there that it follows.
-//! On otadata the rules have been the same from v4.0 to v6.0; what an image asks of the chip is checked as v5.1 and later
-//! do, with the page sizes of v5.4 and later.
+//! It is written after ESP-IDF, `components/bootloader_support/src/`; each function names the one that it follows. The rules
+//! for otadata have been the same from v4.0 to v6.0; an image's requirements on the chip are checked as in v5.1 and later,
+//! with the page sizes of v5.4 and later.
 //!
 //! | here | ESP-IDF |
 //! |---|---|
@@ -14,25 +14,25 @@
 //! | `load` | `try_load_partition`; the image's own checks are `esp_image_format.c` |
 //! | [`Silicon`] | chip, revisions, anti-rollback, where segments lie: `esp_image_format.c`, `bootloader_common_loader.c`, `bootloader_utility.c` |
 //!
-//! What a bootloader does and this one does not:
+//! What a real bootloader does and this one does not:
 //!
-//! - It refuses a segment that would be copied to where no RAM is, or over itself (`verify_load_addresses`).
-//! - It may check Secure Boot signatures, and encrypts a flash at its first start. Here a signature is not looked at, and
-//!   an [encrypted flash](crate::Flash::encrypted) was encrypted before.
-//! - It boots an image without an appended SHA-256, and with anything behind its end. Here an image must pass
-//!   [`Verifier`], which demands the SHA-256; the library installs no other.
-//! - It may be told to skip the checks: when waking from deep sleep, at power-on, or always
-//!   (`CONFIG_BOOTLOADER_SKIP_VALIDATE_*`), and while a debugger is attached.
-//! - From v5.4 on it refuses any image without an app description on the C2, C6, C61 and H2; after v6.1, on all chips, a
-//!   first segment that is too short for one.
-//! - It boots a test app, or the factory app after erasing data, when a pin is held (`CONFIG_BOOTLOADER_APP_TEST`,
-//!   `CONFIG_BOOTLOADER_FACTORY_RESET`), and a test app where nothing else boots.
-//! - It starts a watchdog, which restarts the chip if the app does not take it over; and where nothing boots it restarts
-//!   itself, again and again. Here that is a [`BootError`].
-//! - It checks what ROM and eFuses say of flash and chip, and its own revision; it may be another one in a recovery
-//!   partition; and a vendor's may have hooks that do anything.
+//! - It refuses a segment that would be copied to where there is no RAM, or over itself (`verify_load_addresses`).
+//! - It may check Secure Boot signatures, and encrypts flash at the first start. Here signatures are ignored, and an
+//!   [encrypted flash](crate::Flash::encrypted) has been encrypted before.
+//! - It boots an image without an appended SHA-256, and with anything after its end. Here an image must pass
+//!   [`Verifier`], which requires the SHA-256; the library installs no other.
+//! - It may be configured to skip the checks: when waking from deep sleep, at power-on, or always
+//!   (`CONFIG_BOOTLOADER_SKIP_VALIDATE_*`); and it skips them while a debugger is attached.
+//! - Since v5.4 it refuses any image without an app description on the C2, C6, C61 and H2; after v6.1, on all chips, a first
+//!   segment that is too short for one.
+//! - It boots a test app, or the factory app after erasing data, if a pin is held (`CONFIG_BOOTLOADER_APP_TEST`,
+//!   `CONFIG_BOOTLOADER_FACTORY_RESET`), and a test app if nothing else boots.
+//! - It starts a watchdog that restarts the chip unless the app takes it over; and if nothing boots, it restarts in a loop.
+//!   Here that is a [`BootError`].
+//! - It checks flash and chip against ROM and eFuses, and its own revision; there may be another one in a recovery partition;
+//!   and a vendor's may have hooks that do anything.
 //!
-//! What an app does through ESP-IDF's `esp_ota_ops.c` is no part of it.
+//! What an app does through ESP-IDF's `esp_ota_ops.c` is not part of it.
 
 mod image;
 mod otadata;
@@ -50,14 +50,14 @@ use otadata::Start;
 /// An ESP-IDF bootloader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Bootloader {
-    /// Built with `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`, which the bootloaders that espflash brings are not.
+    /// Built with `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`. The bootloaders in espflash are not.
     pub app_rollback: bool,
 }
 
-/// An app the bootloader found good and jumped to.
+/// An app that the bootloader found valid and jumped to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// The partition it lies in.
+    /// Its partition.
     pub partition: Partition,
     /// Its slot, 0 for `ota_0`; `None` for the factory app.
     pub slot: Option<u8>,
@@ -65,14 +65,14 @@ pub struct App {
     pub image: Image,
 }
 
-/// Why nothing boots: what a person would call a brick.
+/// Why nothing boots: the device is a brick.
 #[derive(Debug)]
 pub enum BootError {
     /// There is no valid partition table.
     Table(PartitionError),
-    /// The otadata partition has less than two sectors: the bootloader resets, again and again.
+    /// The otadata partition has less than two sectors: the bootloader resets in a loop.
     OtadataTooSmall,
-    /// No app partition holds a whole, valid image.
+    /// No app partition contains a complete, valid image.
     NoBootableApp,
     /// The flash cannot be accessed.
     Flash(FlashError),
@@ -85,7 +85,7 @@ impl fmt::Display for BootError {
                 write!(f, "no valid partition table at {TABLE_OFFSET:#x}: {error}")
             }
             Self::OtadataTooSmall => write!(f, "the otadata partition has less than 0x2000 bytes"),
-            Self::NoBootableApp => write!(f, "no app partition holds a valid image"),
+            Self::NoBootableApp => write!(f, "no app partition contains a valid image"),
             Self::Flash(error) => write!(f, "{error}"),
         }
     }
@@ -107,7 +107,7 @@ struct Apps {
 }
 
 impl Bootloader {
-    /// Boots on a chip of which nothing is known, so that no image is refused for it: see
+    /// Boots on a chip of which nothing is known, so no image is refused because of the chip: see
     /// [`boot_on`](Bootloader::boot_on).
     ///
     /// # Errors
@@ -117,13 +117,13 @@ impl Bootloader {
         self.boot_on(flash, &mut Silicon::default())
     }
 
-    /// Boots: decides, writes what the bootloader would write, and returns the app it jumps to. It may burn the secure
+    /// Boots: decides, writes what the bootloader would write, and returns the app that it jumps to. It may burn the secure
     /// version of a confirmed app into the chip's eFuses.
     ///
     /// # Errors
     ///
-    /// [`BootError::NoBootableApp`] is a device that needs a cable. [`FlashError::NoPower`] is none: power failed while
-    /// the bootloader wrote.
+    /// After [`BootError::NoBootableApp`] the device needs a cable; not after [`FlashError::NoPower`]: power failed while the
+    /// bootloader wrote.
     pub fn boot_on(&self, flash: &mut Flash, silicon: &mut Silicon) -> Result<App, BootError> {
         let apps = Apps::read(flash)?;
         let start = otadata::select(*self, flash, silicon, &apps)?;
@@ -144,8 +144,7 @@ impl Apps {
     }
 }
 
-/// Boots the first app that is whole: backwards from where otadata says down to the factory app, then forwards over the
-/// slots that are left.
+/// Boots the first valid app: backwards from otadata's choice to the factory app, then forwards over the remaining slots.
 fn load_boot_image(
     flash: &mut Flash,
     silicon: &mut Silicon,
@@ -182,7 +181,7 @@ fn load_boot_image(
     Err(BootError::NoBootableApp)
 }
 
-/// The image in a partition, if it is whole and valid, and may run on this chip.
+/// The image in a partition, if it is complete and valid and may run on this chip.
 fn load(
     flash: &mut Flash,
     silicon: &Silicon,

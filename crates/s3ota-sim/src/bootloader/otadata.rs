@@ -8,7 +8,7 @@ use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active};
 use super::{Apps, BootError, Bootloader, Silicon};
 use crate::{Flash, FlashError};
 
-/// Where the bootloader begins to look for an app.
+/// Where the bootloader starts to look for an app.
 pub(super) struct Start {
     /// A slot, or the factory app.
     pub(super) slot: Option<usize>,
@@ -45,7 +45,7 @@ pub(super) fn select(
         *record = Record::parse(&bytes);
     }
     if bootloader.app_rollback {
-        // In force or not, and whatever its CRC.
+        // Whether in force or not, and whatever the CRC.
         for (record, at) in records.iter_mut().zip(sectors) {
             if record.state == State::PendingVerify {
                 record.state = State::Aborted;
@@ -63,7 +63,7 @@ pub(super) fn select(
                 ..Start::FACTORY
             });
         }
-        // `get_active_otadata_with_check_anti_rollback`: a record that names an app from before does not count.
+        // `get_active_otadata_with_check_anti_rollback`: a record that names an app with a lower secure version is ignored.
         let mut known = [Record::ERASED; 2];
         for (known, record) in known.iter_mut().zip(&records) {
             let slot = record.slot(slots).map(|slot| slot as usize);
@@ -86,7 +86,7 @@ pub(super) fn select(
         }
         active(&records)
     };
-    // Torn records are neither valid nor invalid: then the factory app is tried first, and after it every slot.
+    // Torn records are neither valid nor invalid: then the factory app is tried first, and every slot after it.
     let Some(in_force) = in_force else {
         return Ok(Start::FACTORY);
     };
@@ -107,7 +107,7 @@ pub(super) fn select(
     })
 }
 
-/// `set_actual_ota_seq`: the first record of all, for the slot that was found to boot.
+/// `set_actual_ota_seq`: the very first record, for the slot that boots.
 pub(super) fn write_first(flash: &mut Flash, apps: &Apps, slot: usize) -> Result<(), FlashError> {
     let Some(otadata) = apps.otadata else {
         return Ok(());

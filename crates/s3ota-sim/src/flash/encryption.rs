@@ -1,10 +1,9 @@
 //! Flash encryption, as far as it changes what a program sees of its flash.
 //!
-//! With flash encryption on, every read goes through a decryptor and every write through an encryptor, which works on
-//! blocks of 16 bytes that depend on their address (ESP-IDF programming guide, "Flash Encryption"; the chips use
-//! XTS-AES). Three things follow: a program writes whole blocks only, it cannot add to a block written before, and
-//! flash that is erased, or a block that was torn, reads as noise. The cipher here is a small Feistel network with these
-//! three properties and no other: it keeps no secret.
+//! With flash encryption, every read passes a decryptor and every write an encryptor. It works on blocks of 16 bytes and
+//! depends on their address (ESP-IDF programming guide, "Flash Encryption"; the chips use XTS-AES). Three things follow: a
+//! program can write only whole blocks, it cannot add to a block written before, and erased flash, or a torn block, reads as
+//! noise. The cipher here is a small Feistel network with these three properties and no other: it protects no secret.
 
 use super::power::Noise;
 
@@ -12,14 +11,14 @@ use super::power::Noise;
 pub(super) const BLOCK: usize = 16;
 const ROUNDS: u64 = 4;
 
-/// A key, and what it makes of blocks.
+/// The cipher, with its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cipher {
     pub(super) key: u64,
 }
 
 impl Cipher {
-    /// What lies on flash for a block that is to read as `block` at this address.
+    /// What is on flash for a block that reads as `block` at this address.
     pub(super) fn encrypt(self, at: u32, block: &mut [u8; BLOCK]) {
         let (mut left, mut right) = halves(block);
         for round in 0..ROUNDS {
@@ -28,7 +27,7 @@ impl Cipher {
         join(left, right, block);
     }
 
-    /// What a block on flash reads as.
+    /// What a block on flash reads as at this address.
     pub(super) fn decrypt(self, at: u32, block: &mut [u8; BLOCK]) {
         let (mut left, mut right) = halves(block);
         for round in (0..ROUNDS).rev() {

@@ -1,8 +1,8 @@
-//! NOR flash as the chips have it (e.g. Winbond W25Q32JV datasheet, sections 8.2.13 to 8.2.18): bytes are read in
-//! words, programming only clears bits, and erasing a sector of 4 KiB sets them all again.
+//! NOR flash like the real chips (e.g. Winbond W25Q32JV datasheet, sections 8.2.13 to 8.2.18): it is read in words,
+//! programming only clears bits, and erasing a sector of 4 KiB sets them again.
 //!
-//! It fails as flash does: [`Flash::cut_power`] has power fail inside an operation to come, and [`power`](Tear) says what
-//! that leaves. It can keep a record of what was done to it ([`Flash::record`]), and encrypt ([`Flash::encrypted`]).
+//! It fails like real flash: [`Flash::cut_power`] makes power fail inside a future operation, and [`Tear`] says what that
+//! leaves behind. It can record the operations ([`Flash::record`]), and encrypt ([`Flash::encrypted`]).
 
 mod encryption;
 mod power;
@@ -24,13 +24,13 @@ use power::Noise;
 pub use power::{Mix, Operation, PowerCut, Tear};
 pub use wear::Wear;
 
-/// The unit of reading and programming, as `esp-storage` has it.
+/// The unit of reading and programming, as in `esp-storage`.
 const WORD: usize = 4;
 /// The unit of erasing.
 const SECTOR: usize = 4096;
 
-/// A flash chip in memory, or in a file that holds every operation as soon as it returns: the process may be killed at
-/// any moment, and what is in the file is what a real chip would hold.
+/// A flash chip in memory, or in a file. The file contains every operation as soon as it returns: the process may be killed
+/// at any moment, and the file has what a real chip would have.
 #[derive(Debug)]
 pub struct Flash {
     bytes: Vec<u8>,
@@ -44,10 +44,10 @@ pub struct Flash {
     flaky: Flaky,
 }
 
-/// What a flash refuses to do.
+/// Why the flash refuses an operation.
 #[derive(Debug)]
 pub enum FlashError {
-    /// An address or a length that is not a multiple of the unit.
+    /// An address or length that is not a multiple of the unit.
     NotAligned,
     /// Beyond the end of the chip.
     OutOfBounds,
@@ -56,9 +56,9 @@ pub enum FlashError {
         /// The offset of the first such byte.
         offset: u32,
     },
-    /// There is no power: the device is dead until it is switched on again.
+    /// There is no power: the device is off until it is switched on again.
     NoPower,
-    /// The file behind the flash.
+    /// The flash's file failed.
     File(io::Error),
 }
 
@@ -112,14 +112,14 @@ impl Flash {
     ///
     /// # Errors
     ///
-    /// What the file system says; `InvalidData` where the length is no multiple of 4 KiB.
+    /// The file system's; `InvalidData` if the length is not a multiple of 4 KiB.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         if bytes.is_empty() || bytes.len() % SECTOR != 0 {
             let message = format!(
-                "not a flash dump: {} bytes is no multiple of 4096",
+                "not a flash dump: {} bytes is not a multiple of 4096",
                 bytes.len()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
@@ -130,10 +130,10 @@ impl Flash {
         })
     }
 
-    /// The same flash, which lets words be programmed again as the chips do: the result is the AND of old and new.
+    /// The same flash, but words may be programmed again, as on real chips: the result is the AND of old and new.
     ///
-    /// By default that is [`FlashError::NotErased`], for it is nearly always a mistake. With flash encryption what is ANDed
-    /// is cipher text: it reads as noise.
+    /// By default that is [`FlashError::NotErased`], because it is nearly always a mistake. With flash encryption the
+    /// ciphertexts are ANDed, and the result reads as noise.
     pub fn with_rewrites(self) -> Self {
         Self {
             rewrites: true,
@@ -141,8 +141,8 @@ impl Flash {
         }
     }
 
-    /// The same flash as a chip with flash encryption has it: what it held is encrypted, whole sectors that were blank
-    /// stay blank. From now on it is written in blocks of 16 bytes, and erased flash reads as noise. See [`InUnits`].
+    /// The same flash on a chip with flash encryption: its contents are encrypted, except that blank sectors stay blank. From
+    /// now on it is written in blocks of 16 bytes, and erased flash reads as noise. See [`InUnits`].
     ///
     /// # Errors
     ///
@@ -167,17 +167,17 @@ impl Flash {
         }
     }
 
-    /// What the chip holds, bit for bit: with encryption, the cipher text.
+    /// The chip's contents, bit for bit: with encryption, the ciphertext.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How much was done to it.
+    /// How much it has been used.
     pub fn wear(&self) -> Wear {
         self.wear
     }
 
-    /// Begins to keep a record of the operations.
+    /// Starts to record the operations.
     pub fn record(&mut self) {
         self.record = Some(Vec::new());
     }
@@ -187,7 +187,7 @@ impl Flash {
         self.record.take().unwrap_or_default()
     }
 
-    /// Does an operation again that was [recorded](Flash::record).
+    /// Repeats a [recorded](Flash::record) operation.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl Flash {
     ///
     /// # Panics
     ///
-    /// Where the operation reaches beyond this flash.
+    /// If the operation reaches beyond this flash.
     pub fn repeat(&mut self, operation: &Operation) -> Result<(), FlashError> {
         if !self.has_power {
             return Err(FlashError::NoPower);
@@ -203,18 +203,18 @@ impl Flash {
         self.change(operation.clone())
     }
 
-    /// Has power fail in an operation to come: that operation is torn, and from then on everything is
+    /// Makes power fail in a future operation: that operation is torn, and from then on everything fails with
     /// [`FlashError::NoPower`] until [`restore_power`](Flash::restore_power).
     pub fn cut_power(&mut self, cut: PowerCut) {
         self.cut = Some(cut);
     }
 
-    /// Whether power has not failed.
+    /// Whether there is power.
     pub fn has_power(&self) -> bool {
         self.has_power
     }
 
-    /// Switches it on again. A cut that has not happened is called off.
+    /// Switches power on again. A cut that has not happened yet is cancelled.
     pub fn restore_power(&mut self) {
         self.cut = None;
         self.has_power = true;
@@ -283,7 +283,7 @@ impl Flash {
         self.change(Operation::Erase { from, to })
     }
 
-    /// Does an operation, or the part of it that power lasts for.
+    /// Performs an operation, or as much of it as power lasts for.
     fn change(&mut self, operation: Operation) -> Result<(), FlashError> {
         let range = operation.range();
         let power_fails = match &mut self.cut {
@@ -313,7 +313,7 @@ impl Flash {
         self.keep(range)
     }
 
-    /// Writes a changed range through to the file.
+    /// Writes a changed range to the file.
     fn keep(&mut self, range: Range<u32>) -> Result<(), FlashError> {
         let Some(file) = &mut self.file else {
             return Ok(());
@@ -333,7 +333,7 @@ fn encrypt(cipher: Cipher, at: u32, bytes: &mut [u8]) {
     }
 }
 
-/// Bits that are between two values, and read as the one or the other.
+/// Bits that are between two values, and read as either.
 #[derive(Debug)]
 struct Flaky {
     bits: BTreeMap<u32, u8>,
@@ -359,7 +359,7 @@ impl Flaky {
         self.bits.get(&at).copied().unwrap_or(0)
     }
 
-    /// Throws a coin for each unsettled bit that is read.
+    /// Flips a coin for each unsettled bit that is read.
     fn disturb(&mut self, offset: u32, read: &mut [u8]) {
         let end = offset + read.len() as u32;
         for (&at, &bits) in self.bits.range(offset..end) {
@@ -367,7 +367,7 @@ impl Flaky {
         }
     }
 
-    /// An operation settles what it has done: an erase all bits, a program those it clears.
+    /// An operation settles the bits it changes: an erase all of them, a program those it clears.
     fn settle(&mut self, operation: &Operation, reached: u32) {
         let start = operation.range().start;
         match operation {
@@ -413,7 +413,7 @@ impl NorFlash for Flash {
     }
 }
 
-/// A flash that is written in larger units: 16 bytes with flash encryption, 32 on the first ESP32.
+/// A flash that is written in larger units: 16 bytes with flash encryption, 32 on the original ESP32.
 #[derive(Debug)]
 pub struct InUnits<'f, const UNIT: usize>(pub &'f mut Flash);
 

@@ -1,9 +1,9 @@
-//! What is left on flash where power fails in the middle of an operation.
+//! What a power cut in the middle of an operation leaves on flash.
 //!
-//! A chip programs a page of 256 bytes, and erases a sector of 4 KiB, as one: while it works on one, any bit in it may
-//! have its old value or its new one, and an erase clears bits before it sets them (the chips program a sector to zeros
-//! first, so that all of its cells are erased from one level). Pages and sectors before it are done, those after it
-//! untouched. The kinder model, byte after byte in order, is there too: [`Mix::InOrder`].
+//! A chip programs a page of 256 bytes as one, and erases a sector of 4 KiB as one. While it works on it, any bit in it may
+//! have its old or its new value. An erase clears bits before it sets them (chips program a sector to zeros first, so that
+//! all of its cells are erased from the same level). Pages and sectors before it are done, those after it untouched. There
+//! is also a kinder model, byte by byte in order: [`Mix::InOrder`].
 
 use std::ops::Range;
 
@@ -15,11 +15,11 @@ const SECTOR: u32 = 4096;
 /// An operation that changes flash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Sets every bit of the sectors from here to there.
+    /// Sets every bit of these sectors.
     Erase {
         /// The first byte.
         from: u32,
-        /// The byte after the last.
+        /// The byte after the last one.
         to: u32,
     },
     /// Clears the bits that are clear in `bytes`.
@@ -34,35 +34,35 @@ pub enum Operation {
 /// A moment inside an operation at which power fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tear {
-    /// The byte the chip is working on, counted from the operation's first: from 0, where nothing is done yet, to the
-    /// operation's length, where everything is.
+    /// The byte that the chip is working on, counted from the operation's first: from 0, when nothing is done yet, to the
+    /// operation's length, when everything is done.
     pub reached: u32,
-    /// What the page or sector around that byte holds.
+    /// What is in the page or sector around that byte.
     pub mix: Mix,
 }
 
-/// What a page or a sector holds that was being worked on.
+/// The contents of a page or sector that the chip was working on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mix {
-    /// Its bytes are changed one after the other: those before the moment have their new value, the others their old.
+    /// Bytes change one after the other: those before the moment have their new value, the others their old one.
     InOrder,
-    /// Each bit is old or new, or, in an erase, clear: which, and how many of each, this seed decides.
+    /// Each bit is old or new or, in an erase, clear. The seed decides which, and how many of each.
     Seeded(u64),
 }
 
-/// Power is to fail at a moment to come.
+/// A future moment at which power fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PowerCut {
     /// In which operation, 0 for the next one.
     pub operation: u32,
     /// Where inside it.
     pub tear: Tear,
-    /// Whether bits that were changing read differently from now on, until they are erased or programmed again.
+    /// Whether bits that were changing read differently each time, until they are erased or programmed again.
     pub flaky: bool,
 }
 
 impl Operation {
-    /// The bytes it changes.
+    /// The range of bytes that it changes.
     pub fn range(&self) -> Range<u32> {
         match self {
             Self::Erase { from, to } => *from..*to,
@@ -75,11 +75,11 @@ impl Operation {
         self.range().len() as u32
     }
 
-    /// Does all of it to the contents of a flash.
+    /// Applies all of it to the contents of a flash.
     ///
     /// # Panics
     ///
-    /// Where it reaches beyond `flash`.
+    /// If it reaches beyond `flash`.
     pub fn apply(&self, flash: &mut [u8]) {
         let range = self.range();
         let held = &mut flash[range.start as usize..range.end as usize];
@@ -92,11 +92,11 @@ impl Operation {
         }
     }
 
-    /// Does a part of it.
+    /// Applies a part of it.
     ///
     /// # Panics
     ///
-    /// Where it reaches beyond `flash`.
+    /// If it reaches beyond `flash`.
     pub fn tear(&self, flash: &mut [u8], tear: Tear) {
         let range = self.range();
         let reached = range.start + tear.reached.min(self.length());
@@ -120,7 +120,7 @@ impl Operation {
         }
     }
 
-    /// The page or sector the chip works on when it has reached a byte; none at the end.
+    /// The page or sector that the chip works on when it has reached a byte. None at the end.
     fn working_on(&self, reached: u32) -> Range<u32> {
         let range = self.range();
         if reached >= range.end {
@@ -136,7 +136,7 @@ impl Operation {
 
     /// A byte on its way from `old` to `new`.
     fn mix(&self, old: u8, new: u8, style: u64, noise: &mut Noise) -> u8 {
-        // From hardly any bit changed to hardly any left: cells are not equally fast.
+        // From hardly any bit changed to hardly any left: cells differ in speed.
         let changed = match style % 5 {
             0 => noise.byte() & noise.byte() & noise.byte() & noise.byte() & noise.byte(),
             1 => noise.byte() & noise.byte(),
@@ -152,14 +152,14 @@ impl Operation {
         (from & !changed) | (new & changed)
     }
 
-    /// Which bits are between two values when power fails so, and may read as either: a part of those the operation
+    /// The bits that are between two values after such a power cut, and may read as either: some of those that the operation
     /// changes where the chip was working.
     pub(super) fn unsettled(&self, before: &[u8], tear: Tear) -> Vec<(u32, u8)> {
         let Mix::Seeded(seed) = tear.mix else {
             return Vec::new();
         };
         let mut noise = Noise::new(!seed);
-        // A quarter of the bits, or hardly any: a single one is what may pass for sound for long.
+        // A quarter of the bits, or hardly any: a single one may go unnoticed for long.
         let few = noise.next() & 1 == 0;
         let start = self.range().start;
         self.working_on(start + tear.reached)

@@ -1,11 +1,11 @@
-//! How much is done to a flash.
+//! How much a flash is used.
 
 use super::power::Operation;
 
 /// The unit of erasing.
 const SECTOR: u32 = 4096;
 
-/// How much was done to a flash since it was opened.
+/// How much a flash has been used since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wear {
     /// Erase operations, of whatever length.

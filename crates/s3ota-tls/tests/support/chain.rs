@@ -266,8 +266,8 @@ impl Chain {
     }
 
     /// The device has no clock, and knows that it is not before this.
-    pub fn at_least(mut self, floor: u64) -> Self {
-        self.time = CertTime::AtLeast(floor);
+    pub fn at_least(mut self, earliest: u64) -> Self {
+        self.time = CertTime::AtLeast(earliest);
         self
     }
 

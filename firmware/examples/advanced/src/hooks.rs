@@ -1,4 +1,4 @@
-//! The application's say in an update.
+//! The application's hooks.
 
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
@@ -12,13 +12,13 @@ use s3ota::{Error, Hooks, Installed, NoUpdate, Progress};
 
 use crate::BUSY;
 
-/// How the last look for an update ended: for a status line, a display, a server of your own.
-pub static LAST_LOOK: Mutex<CriticalSectionRawMutex, Cell<&str>> =
+/// The result of the last check: for a status line, a display, a server of your own.
+pub static LAST_CHECK: Mutex<CriticalSectionRawMutex, Cell<&str>> =
     Mutex::new(Cell::new("none yet"));
 
-/// Holds updates back while the device works, and shows them on an LED.
+/// Delays updates while the device works, and shows them on an LED.
 pub struct AppHooks {
-    /// Blinks while a download goes on, stays on when it is done. Lit when high.
+    /// Blinks during a download, stays on when it is complete. On when high.
     pub led: Output<'static>,
 }
 
@@ -26,7 +26,7 @@ impl Hooks for AppHooks {
     fn may_start(&mut self, release: &Manifest<'_>) -> bool {
         let busy = BUSY.load(Ordering::Relaxed);
         if busy {
-            log::info!("{} has to wait: the device is busy", release.version);
+            log::info!("{} must wait: the device is busy", release.version);
         }
         !busy
     }
@@ -48,12 +48,12 @@ impl Hooks for AppHooks {
     }
 
     fn on_no_update(&mut self, _reason: NoUpdate) {
-        LAST_LOOK.lock(|last| last.set("nothing new"));
+        LAST_CHECK.lock(|last| last.set("nothing new"));
     }
 
     fn on_error(&mut self, error: &Error, _retry_in: Option<Duration>) {
-        // The whole sentence is on the log.
-        LAST_LOOK.lock(|last| last.set(error.code()));
+        // The log has the whole message.
+        LAST_CHECK.lock(|last| last.set(error.code()));
     }
 
     fn on_complete(&mut self, installed: &Installed) {

@@ -1,15 +1,15 @@
-//! A firmware with a say in its own updates.
+//! A firmware that controls its own updates.
 //!
-//! - The board's button looks for an update now.
-//! - An LED blinks while a download goes on.
-//! - While the device works, an update waits for the next look.
-//! - A new firmware is confirmed only after a test of its own, and left at once if it fails. That a server is away is no
+//! - The board's button checks for an update now.
+//! - An LED blinks during a download.
+//! - While the device works, an update waits for the next check.
+//! - A new firmware is confirmed only after a self-test, and rolled back at once if it fails. An unreachable server is not a
 //!   failure.
-//! - A line on serial tells twice a minute how it stands.
-//! - It trusts another authority besides Amazon's (`ROOT_CA`), and takes only what you have signed (`RELEASE_KEY`).
-//! - The bucket may be private: with `s3ota publish --presign 7d` manifest and image lie behind pre-signed URLs, up to 2,048
-//!   bytes long. The image's is in the manifest and renewed with it; the manifest's is `MANIFEST_URL`, compiled in, so one
-//!   that expires is for a trial. For good, let the manifest be public and the images not.
+//! - A line on serial shows the status twice a minute.
+//! - It trusts another CA besides Amazon's (`ROOT_CA`), and installs only what you have signed (`RELEASE_KEY`).
+//! - The bucket may be private: with `s3ota publish --presign 7d` manifest and image have pre-signed URLs, up to 2,048 bytes
+//!   long. The image's is in the manifest and is renewed with it. The manifest's is `MANIFEST_URL`, compiled in, so use one
+//!   that expires only for a test. Otherwise keep the manifest public and only the images private.
 
 #![no_std]
 #![no_main]
@@ -33,23 +33,23 @@ use s3ota::{Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
 use s3ota_esp::{Board, Clock, Entropy, sntp};
 use static_cell::ConstStaticCell;
 
-use hooks::{AppHooks, LAST_LOOK};
+use hooks::{AppHooks, LAST_CHECK};
 
 esp_bootloader_esp_idf::esp_app_desc!();
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The certificate of your own server's authority, if `ROOT_CA` is set. Amazon's are built in.
+/// The root certificate of your own server, if `ROOT_CA` is set. Amazon's are built in.
 const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
-/// Whoever has their private halves may release, and nobody else, if `RELEASE_KEY` is set.
+/// If `RELEASE_KEY` is set, only the owners of these release keys may release.
 const RELEASE_KEYS: &[ReleaseKey] = &include!(concat!(env!("OUT_DIR"), "/release_keys.rs"));
 
 static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::new());
-/// Someone wants an update now.
+/// A request to check for an update now.
 static NOW: Signal<CriticalSectionRawMutex, ()> = Signal::new();
-/// The device does something that must not be interrupted.
+/// Whether the device is doing something that must not be interrupted.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// The pin of the button that every board has: BOOT, which pulls it low.
+/// The pin of the BOOT button, which every board has. It is low while pressed.
 macro_rules! button {
     ($chip:ident) => {{
         #[cfg(any(feature = "esp32", feature = "esp32s2", feature = "esp32s3"))]
@@ -64,7 +64,7 @@ macro_rules! button {
 
 #[esp_hal::main]
 async fn main(spawner: Spawner) -> ! {
-    // First of all: a firmware that fails its trial is left for the one before.
+    // First of all: a firmware that fails its trial is rolled back.
     let (chip, started) = s3ota_esp::start(Config::default().with_cpu_clock(CpuClock::max()));
     esp_println::logger::init_logger(log::LevelFilter::Info);
     let board = started.board(chip.FLASH, chip.RTC_TIMER);
@@ -135,7 +135,7 @@ async fn keep_up_to_date(board: Board, stack: Stack<'static>, led: Output<'stati
     s3ota_esp::run(updater, schedule, &mut hooks, || NOW.wait()).await
 }
 
-/// Pressed for a moment: an update now.
+/// A press checks for an update now.
 #[embassy_executor::task]
 async fn watch_button(mut button: Input<'static>) {
     loop {
@@ -143,13 +143,13 @@ async fn watch_button(mut button: Input<'static>) {
         // Contacts bounce.
         Timer::after_millis(50).await;
         if button.is_low() {
-            log::info!("button: looking for an update");
+            log::info!("button: checking for an update");
             NOW.signal(());
         }
     }
 }
 
-/// What the device is there for: here, five seconds of work twice a minute.
+/// The device's own work: here, five seconds of it twice a minute.
 #[embassy_executor::task]
 async fn work() {
     loop {
@@ -160,17 +160,17 @@ async fn work() {
     }
 }
 
-/// A line for whoever watches.
+/// Logs a status line.
 #[embassy_executor::task]
 async fn status(clock: &'static Clock, stack: Stack<'static>) {
     loop {
         log::info!(
-            "status: {VERSION}, up {} s, date {:?}, address {:?}, heap free {} B, last look: {}{}",
+            "status: {VERSION}, up {} s, date {:?}, address {:?}, heap free {} B, last check: {}{}",
             clock.uptime().as_secs(),
             clock.unix_time(),
             stack.config_v4().map(|config| config.address),
             esp_alloc::HEAP.free(),
-            LAST_LOOK.lock(|last| last.get()),
+            LAST_CHECK.lock(|last| last.get()),
             if clock.is_trial() { ", on trial" } else { "" },
         );
         Timer::after_secs(30).await;

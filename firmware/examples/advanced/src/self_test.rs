@@ -1,4 +1,4 @@
-//! What a new firmware must show before it is confirmed.
+//! The self-test before a new firmware is confirmed.
 
 use core::time::Duration;
 
@@ -7,45 +7,45 @@ use s3ota::Updater;
 use s3ota::device::{Dns, NorFlash, TcpConnect};
 use s3ota_esp::{Clock, Entropy};
 
-/// The heap Wi-Fi needs to go on.
+/// The heap that Wi-Fi needs to keep working.
 const HEAP: usize = 10 * 1024;
 
-/// The pause before the server is tried once more.
+/// The pause before the next attempt to reach the server.
 const PAUSE: embassy_time::Duration = embassy_time::Duration::from_secs(60);
 
-/// What is left of the watchdog's time when the test gives up: enough to write that down.
+/// How much of the watchdog's time is left when the test gives up: enough to record that.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// Tests this firmware. If it passes it is confirmed. If it is at fault itself the old one is selected, and the chip restarts.
+/// Tests this firmware. If it passes, it is confirmed. If it is at fault itself, it is rolled back, and the chip restarts.
 ///
-/// If only its server cannot be reached, the next of its trial boots goes on trying: an outage must not condemn a good release.
+/// If only its server cannot be reached, the next trial boot tries again: an outage must not condemn a good release.
 pub async fn pass_or_go_back<F: NorFlash, N: TcpConnect + Dns>(
     updater: &mut Updater<'_, F, N, &'static Clock, Entropy>,
 ) {
     if let Err(fault) = works() {
-        log::error!("self-test failed, going back to the old firmware: {fault}");
+        log::error!("self-test failed, rolling back: {fault}");
         if let Err(error) = updater.roll_back().await {
-            // On its own the trial ends after three boots.
+            // Without this, the trial ends after three boots.
             log::error!("{error}");
         }
         s3ota_esp::restart();
     }
 
     let left = updater.device().clock.trial_left().unwrap_or_default();
-    let patience = left.saturating_sub(MARGIN).as_secs();
+    let timeout = left.saturating_sub(MARGIN).as_secs();
     let proof = async {
         while let Err(error) = updater.prove().await {
-            log::warn!("this firmware could not be replaced: {error}");
+            log::warn!("this firmware could not be updated: {error}");
             Timer::after(PAUSE).await;
         }
     };
-    if with_timeout(embassy_time::Duration::from_secs(patience), proof)
+    if with_timeout(embassy_time::Duration::from_secs(timeout), proof)
         .await
         .is_ok()
     {
         match s3ota_esp::confirm(updater).await {
             Ok(_) => log::info!("self-test passed, confirmed"),
-            // The trial goes on, and the watchdog with it.
+            // The trial continues, and the watchdog with it.
             Err(error) => log::error!("self-test passed, but: {error}"),
         }
         return;
@@ -57,8 +57,8 @@ pub async fn pass_or_go_back<F: NorFlash, N: TcpConnect + Dns>(
     s3ota_esp::restart();
 }
 
-/// Whether this firmware does what it is there for, on this device: here, whether it has memory to spare. Yours to extend:
-/// sensors, actuators, stored settings. Nothing that others may be to blame for belongs here.
+/// Whether this firmware works on this device: here, whether it has memory to spare. Extend it: sensors, actuators, stored
+/// settings. Test nothing here that may fail for other reasons than the firmware.
 fn works() -> Result<(), &'static str> {
     if esp_alloc::HEAP.free() < HEAP {
         return Err("hardly any heap is free");

@@ -1,4 +1,4 @@
-//! The shortest firmware that keeps itself up to date: it looks into its S3 bucket after boot and every hour.
+//! The shortest firmware that updates itself: it checks its S3 bucket after boot and every hour.
 
 #![no_std]
 #![no_main]
@@ -16,16 +16,16 @@ use static_cell::ConstStaticCell;
 esp_bootloader_esp_idf::esp_app_desc!();
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The certificate of your own server's authority, if `ROOT_CA` is set. Amazon's are built in.
+/// The root certificate of your own server, if `ROOT_CA` is set. Amazon's are built in.
 const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
-/// Whoever has their private halves may release, and nobody else, if `RELEASE_KEY` is set.
+/// If `RELEASE_KEY` is set, only the owners of these release keys may release.
 const RELEASE_KEYS: &[ReleaseKey] = &include!(concat!(env!("OUT_DIR"), "/release_keys.rs"));
 
 static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::new());
 
 #[esp_hal::main]
 async fn main(spawner: Spawner) -> ! {
-    // First of all: a firmware that fails its trial is left for the one before.
+    // First of all: a firmware that fails its trial is rolled back.
     let (chip, started) = s3ota_esp::start(Config::default().with_cpu_clock(CpuClock::max()));
     esp_println::logger::init_logger(log::LevelFilter::Info);
     let board = started.board(chip.FLASH, chip.RTC_TIMER);
@@ -43,7 +43,7 @@ async fn main(spawner: Spawner) -> ! {
     #[cfg(feature = "qemu")]
     let network = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1);
 
-    // What goes wrong with updates does not stop a device in its work, which would be here.
+    // The device's own work would be here. Problems with updates do not stop it.
     let stack = match network {
         Ok(stack) => stack,
         Err(error) => {
@@ -52,10 +52,10 @@ async fn main(spawner: Spawner) -> ! {
         }
     };
     spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
-    // Without a network it goes on as well: a firmware on trial is not to blame for that, and notes it.
+    // Continue without a network: that is not the fault of a firmware on trial, and the agent takes note of it.
     let _ = with_timeout(Duration::from_secs(60), stack.wait_config_up()).await;
 
-    // The updates. The first check that shows that the next release could be fetched confirms a firmware on trial.
+    // The updates. The first check that shows that the firmware could fetch its next release ends its trial.
     let id = s3ota_esp::device_id();
     let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
     config.release_keys = RELEASE_KEYS;

@@ -1,11 +1,11 @@
 //! A device that sleeps nearly all the time: it wakes every ten minutes, works for five seconds, and sleeps again.
 //!
-//! - It looks for an update at every 36th wake, which is every six hours: the radio costs more than the work.
-//! - On trial it looks at each wake, until the firmware is confirmed. Neither waking nor switching on uses up one of the
-//!   three boots that a trial has; crashes do.
-//! - A look may take three minutes. What it has fetched of an update by then is on flash, and the next wake goes on there.
+//! - It checks for an update at every 36th wake, that is, every six hours: the radio costs more than the work.
+//! - On trial it checks at each wake until the firmware is confirmed. Waking and power-on do not use up the three boots of a
+//!   trial; crashes do.
+//! - A check may take three minutes. What it has downloaded by then is on flash, and the next wake resumes there.
 //!
-//! `docs/deep-sleep.md` tells more.
+//! See `docs/deep-sleep.md`.
 
 #![no_std]
 #![no_main]
@@ -26,29 +26,28 @@ use static_cell::ConstStaticCell;
 esp_bootloader_esp_idf::esp_app_desc!();
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The certificate of your own server's authority, if `ROOT_CA` is set. Amazon's are built in.
+/// The root certificate of your own server, if `ROOT_CA` is set. Amazon's are built in.
 const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
-/// Whoever has their private halves may release, and nobody else, if `RELEASE_KEY` is set.
+/// If `RELEASE_KEY` is set, only the owners of these release keys may release.
 const RELEASE_KEYS: &[ReleaseKey] = &include!(concat!(env!("OUT_DIR"), "/release_keys.rs"));
 
 /// How long it sleeps.
 const SLEEP: esp_hal::time::Duration = esp_hal::time::Duration::from_secs(10 * 60);
-/// It looks for an update each time it has woken this often.
+/// After how many wakes it checks for an update.
 const WAKES_PER_LOOK: u32 = 36;
-/// How long a look may keep it awake, once there is a network.
+/// How long a check may keep it awake, once there is a network.
 const LOOK: Duration = Duration::from_secs(3 * 60);
 /// How long the network may take.
 const NETWORK: embassy_time::Duration = embassy_time::Duration::from_secs(30);
-/// How often in a row a look that was cut off is gone on with at the next wake. A server that stalls on purpose must not
-/// empty the battery.
+/// How many checks in a row may run out of time and resume at the next wake. A server that stalls on purpose must not drain the
+/// battery.
 const LOOKS_IN_A_ROW: u32 = 3;
 
-// What deep sleep leaves alone. It begins as zero when power comes on. A firmware before this one may have left something else
-// there: any value will do.
-/// At how many wakes there will be a look.
+// Kept in deep sleep, zero after power-on. A previous firmware may have left something else here: any value will do.
+/// How many wakes remain until the next check.
 #[ram(unstable(rtc_fast, persistent))]
 static WAKES_TO_LOOK: AtomicU32 = AtomicU32::new(0);
-/// How many looks in a row were cut off.
+/// How many checks in a row have run out of time.
 #[ram(unstable(rtc_fast, persistent))]
 static CUT_OFF: AtomicU32 = AtomicU32::new(0);
 
@@ -56,7 +55,7 @@ static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::n
 
 #[esp_hal::main]
 async fn main(spawner: Spawner) -> ! {
-    // First of all: a firmware that fails its trial is left for the one before.
+    // First of all: a firmware that fails its trial is rolled back.
     let (chip, started) = s3ota_esp::start(Config::default().with_cpu_clock(CpuClock::max()));
     esp_println::logger::init_logger(log::LevelFilter::Info);
     let board = started.board(chip.FLASH, chip.RTC_TIMER);
@@ -102,18 +101,18 @@ async fn main(spawner: Spawner) -> ! {
     power.sleep_deep(RtcSleepConfig::deep())
 }
 
-/// What the device is there for: here, five seconds of work.
+/// The device's own work: here, five seconds of it.
 async fn work() {
     Timer::after_secs(5).await;
 }
 
-/// Looks for an update, and restarts into one that it installs. Confirms a firmware on trial that could be replaced.
+/// Checks for an update, and restarts into it if it installs one. Confirms a firmware on trial that could be updated.
 async fn look(board: Board, stack: Stack<'static>) -> Look {
     if with_timeout(NETWORK, stack.wait_config_up()).await.is_err() {
         log::warn!("no network");
         return Look::Done;
     }
-    // The RTC goes on in deep sleep, but not at all exactly.
+    // The RTC keeps running in deep sleep, but not accurately.
     if let Ok(mut rng) = Entropy::new() {
         match sntp::ask(stack, sntp::POOL, &mut rng).await {
             Ok(seconds) => {

@@ -1,15 +1,15 @@
-//! The message of SNTP (RFC 4330 section 4): 48 bytes each way.
+//! SNTP messages (RFC 4330 section 4): 48 bytes each way.
 
 /// Bytes of a message without extensions.
 pub(super) const LENGTH: usize = 48;
 
-/// Seconds from 1900, where NTP begins, to 1970.
+/// Seconds from 1900, when NTP starts, to 1970.
 const TO_1970: u64 = 2_208_988_800;
 
 /// Seconds of an NTP era. The first one ends in 2036.
 const ERA: u64 = 1 << 32;
 
-/// A client's question: no leap warning, version 4, mode 3. The transmit timestamp is a nonce; the server returns it.
+/// A client's request: no leap warning, version 4, mode 3. The transmit timestamp is a nonce, which the server returns.
 pub(super) fn request(nonce: [u8; 8]) -> [u8; LENGTH] {
     let mut message = [0; LENGTH];
     let (head, transmit) = message.split_at_mut(LENGTH - 8);
@@ -25,12 +25,12 @@ pub(super) fn is_answer_to(answer: &[u8; LENGTH], nonce: [u8; 8]) -> bool {
     answer.get(24..32) == Some(&nonce[..])
 }
 
-/// The transmit timestamp of a server that has the time, in seconds since the Unix epoch: the two dates it can mean, in
-/// this NTP era and the next, which begins in 2036. `None` where the server has not got the time.
+/// The transmit timestamp of a synchronised server, in seconds since the Unix epoch: the two dates that it can mean, in this
+/// NTP era and the next, which starts in 2036. `None` if the server is not synchronised.
 pub(super) fn seconds_of(answer: &[u8; LENGTH]) -> Option<[u64; 2]> {
     let [flags, stratum, ..] = *answer;
     let (leap, version, mode) = (flags >> 6, flags >> 3 & 7, flags & 7);
-    // Stratum 0 is a "kiss of death": ask less, or not at all (RFC 4330 section 8).
+    // Stratum 0 is a "kiss of death": ask less often, or not at all (RFC 4330 section 8).
     if leap == 3 || !(3..=4).contains(&version) || mode != 4 || !(1..=15).contains(&stratum) {
         return None;
     }

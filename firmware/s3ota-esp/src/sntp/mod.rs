@@ -1,8 +1,12 @@
 //! The date from the network: a small SNTP client (RFC 4330).
 //!
-//! It is strict about answers (they must be to our question, from a server that has the time) and believes no date before
-//! this firmware was built. SNTP proves nothing about who answers: someone on the network's path can set the date
-//! within these bounds. That can make certificates look expired, or expired ones good again; it cannot forge one.
+//! It is strict about answers (they must match the request, and come from a synchronised server) and believes no date before
+//! this firmware was built. SNTP does not authenticate servers: an attacker on the network path can set the date within
+//! these bounds. That can make certificates look expired, or expired ones valid; it cannot forge one.
+//!
+//! The crate `sntpc` (0.11) does not replace it: it takes 1.6 KB more flash and 224 bytes more RAM in `simple` on the
+//! ESP32-C3; its requests carry at most 52 bits that an attacker must guess, ours 64; and the first packet that is not the
+//! answer ends its request, while this client keeps waiting for the answer.
 
 mod message;
 
@@ -18,23 +22,22 @@ use self::message::{LENGTH, is_answer_to, request, seconds_of};
 use crate::Clock;
 use crate::clock::is_believable;
 
-/// A server for makers: the NTP pool. Products should have their own name in it (ntppool.org, "vendor zone"), or a
-/// server of their own.
+/// The NTP pool, for makers. Products should use their own name in it (ntppool.org, "vendor zone") or their own server.
 pub const POOL: &str = "pool.ntp.org";
 
 /// The NTP port.
 const PORT: u16 = 123;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time between two questions while all is well.
+/// The time between two requests that succeed.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// The first pause after a failure; it doubles up to [`INTERVAL`]. RFC 4330 section 10 asks for at least 15 seconds.
+/// The first pause after a failure. It doubles up to [`INTERVAL`]. RFC 4330 section 10 requires at least 15 seconds.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Sets `clock` by `server` whenever the network is up: at once, then every hour. Run it as a task of its own.
+/// Sets `clock` from `server` whenever the network is up: at once, then every hour. Run it as a task of its own.
 pub async fn keep_time(clock: &Clock, stack: Stack<'_>, server: &str, mut rng: impl RngCore) -> ! {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -42,13 +45,13 @@ pub async fn keep_time(clock: &Clock, stack: Stack<'_>, server: &str, mut rng: i
         match ask(stack, server, &mut rng).await {
             Ok(seconds) => {
                 clock.set_unix_time(seconds);
-                log::debug!("the time is {seconds} s, by {server}");
+                log::debug!("the time is {seconds} s, from {server}");
                 pause = FIRST_PAUSE;
                 Timer::after(INTERVAL).await;
             }
             Err(error) => {
                 log::warn!(
-                    "no time from {server}, again in {} s: {error}",
+                    "no time from {server}, retry in {} s: {error}",
                     pause.as_secs()
                 );
                 Timer::after(pause).await;
@@ -58,14 +61,14 @@ pub async fn keep_time(clock: &Clock, stack: Stack<'_>, server: &str, mut rng: i
     }
 }
 
-/// Asks `server` once. Seconds since the Unix epoch.
+/// Asks `server` once, and returns seconds since the Unix epoch.
 ///
 /// # Errors
 ///
 /// [`SntpError`].
 pub async fn ask(stack: Stack<'_>, server: &str, rng: &mut impl RngCore) -> Result<u64, SntpError> {
     let began = Instant::now();
-    let addresses = with_timeout(PATIENCE, stack.dns_query(server, DnsQueryType::A))
+    let addresses = with_timeout(TIMEOUT, stack.dns_query(server, DnsQueryType::A))
         .await
         .map_err(|_| SntpError::Name)?
         .map_err(|_| SntpError::Name)?;
@@ -80,7 +83,7 @@ pub async fn ask(stack: Stack<'_>, server: &str, rng: &mut impl RngCore) -> Resu
         &mut send_meta,
         &mut send,
     );
-    // A port and a nonce nobody off the path can guess.
+    // A port and a nonce that nobody off the path can guess.
     let port = 49_152 | (rng.next_u32() as u16 >> 2);
     socket.bind(port).map_err(|_| SntpError::Network)?;
     let nonce = rng.next_u64().to_be_bytes();
@@ -89,15 +92,15 @@ pub async fn ask(stack: Stack<'_>, server: &str, rng: &mut impl RngCore) -> Resu
         .await
         .map_err(|_| SntpError::Network)?;
 
-    let deadline = PATIENCE * 2;
+    let deadline = TIMEOUT * 2;
     with_timeout(deadline - began.elapsed().min(deadline), async {
         loop {
             let mut answer = [0; LENGTH];
-            // A longer message (with extensions) is none we asked for: it does not fit and is an error here.
+            // A longer message (with extensions) is not an answer: it does not fit, which is an error here.
             let Ok((length, from)) = socket.recv_from(&mut answer).await else {
                 continue;
             };
-            // What comes from elsewhere, or answers another question, is not ours: wait on.
+            // Ignore what comes from elsewhere, or answers another request.
             if from.endpoint != server || length != LENGTH || !is_answer_to(&answer, nonce) {
                 continue;
             }
@@ -117,13 +120,13 @@ pub async fn ask(stack: Stack<'_>, server: &str, rng: &mut impl RngCore) -> Resu
 pub enum SntpError {
     /// The server's name has no address.
     Name,
-    /// The question could not be sent.
+    /// The request could not be sent.
     Network,
     /// No answer came in time.
     Silence,
-    /// The server itself has no time, or wants to be asked no more.
+    /// The server is not synchronised, or refuses to answer.
     NotSynchronised,
-    /// The answer lies before this firmware was built, or more than 30 years after.
+    /// The answer is before this firmware was built, or more than 30 years after.
     Unbelievable,
 }
 
@@ -131,11 +134,11 @@ impl fmt::Display for SntpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Name => "its name has no address: check that the network has DNS",
-            Self::Network => "the question cannot be sent",
+            Self::Network => "the request cannot be sent",
             Self::Silence => "no answer: check that the network lets UDP port 123 through",
-            Self::NotSynchronised => "it has not got the time itself, or refuses to tell it",
+            Self::NotSynchronised => "it is not synchronised, or refuses to answer",
             Self::Unbelievable => {
-                "its answer cannot be right: it lies before this firmware was built"
+                "its answer cannot be right: it is before this firmware was built"
             }
         })
     }
