@@ -1,6 +1,6 @@
 //! What time it is, and how a person says it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use s3ota_manifest::Timestamp;
 
@@ -52,6 +52,26 @@ pub fn span(seconds: u64) -> String {
     format!("{count} {unit}{s}")
 }
 
+/// `90s`, `30m`, `12h`, `7d`; a bare number is seconds.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "s" | "" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        other => return Err(format!("`{other}` is no unit of time: use s, m, h or d")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a time is a whole number and a unit: 90s, 30m, 12h, 7d".to_owned())?;
+    let seconds = number.checked_mul(unit).filter(|&seconds| seconds > 0);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "a time is more than nothing and less than for ever".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +91,22 @@ mod tests {
         assert_eq!(day("some day"), "some day");
         assert_eq!(ago("9999-01-01T00:00:00Z"), "9999-01-01 00:00");
         assert_eq!(ago("1970-01-01T00:00:00Z"), format!("{} ago", span(now())));
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        for wrong in [
+            "",
+            "0s",
+            "-1s",
+            "5 parsecs",
+            "5x",
+            "99999999999999999999d",
+            "1.5h",
+        ] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

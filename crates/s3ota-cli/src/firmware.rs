@@ -1,6 +1,7 @@
 //! Firmware files: app images as they are, ELF files made into one.
 
 mod fit;
+pub mod report;
 
 use std::fs;
 use std::panic;
@@ -165,7 +166,7 @@ fn elf_chip(elf: &[u8]) -> Result<Chip, CliError> {
 ///
 /// esp-hal 1.2 and newer says it beside the chip's name: `build_info.MIN_CHIP_REVISION`, the value of
 /// `ESP_HAL_CONFIG_MIN_CHIP_REVISION` (`metadata!` in its `src/lib.rs`), in which `esp_hal::init` panics on an older chip.
-/// espflash reads the symbol; where the symbols were stripped, the number still stands right behind the name. Older
+/// espflash reads the symbol; where the symbols were stripped, the number still stands right behind the name. LegacyClient
 /// esp-hal does not say, and ESP-IDF passes the number to esptool and not to the linker: there it cannot be known.
 fn min_revision(elf: &[u8], chip: Chip) -> u16 {
     let metadata = Metadata::from_bytes(Some(elf));

@@ -11,6 +11,7 @@ mod file;
 #[cfg(feature = "kms")]
 mod kms;
 mod passphrase;
+pub mod signature;
 
 use std::convert::Infallible;
 use std::fmt;

@@ -3,6 +3,9 @@
 //! Every step is told twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for
 //! programs only. Both end in `terminal.rs`, where what a bucket says is made harmless.
 
+pub mod table;
+pub mod terminal;
+
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -10,9 +13,9 @@ use console::Style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use self::table::Table;
+use self::terminal::Painted;
 use crate::error::CliError;
-use crate::table::Table;
-use crate::terminal::{self, Painted};
 
 /// Where a command tells what it does.
 #[derive(Debug, Clone, Copy)]

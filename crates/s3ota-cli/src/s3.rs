@@ -2,6 +2,8 @@
 
 mod access;
 mod args;
+pub mod certificates;
+pub mod development;
 mod endpoint;
 mod error;
 mod listing;
@@ -32,12 +34,22 @@ pub use self::listing::{Folders, Listed};
 pub use self::location::Location;
 pub use self::probe::Probe;
 pub use self::settings::{PublicAccessBlock, Setting};
-pub use self::upload::{Condition, Upload};
+pub use self::upload::{Condition, Put, Upload};
 use crate::error::CliError;
 
 /// The longest time a pre-signed URL can be good for
 /// ([Signature Version 4](https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html)).
-pub const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Refuses a time for which no URL can be signed.
+pub fn check_presign(time: Duration) -> Result<(), CliError> {
+    if time <= MAX_PRESIGN {
+        return Ok(());
+    }
+    let message = "a pre-signed URL is valid for 7 days at most";
+    Err(CliError::new("publish.presign", message)
+        .hint("use --presign 7d, and renew the URLs before they end: `s3ota presign`"))
+}
 
 /// The largest object that is read back: a manifest has at most 8 KiB.
 const MAX_READ: i64 = 1 << 20;

@@ -13,15 +13,14 @@ use tokio::sync::Mutex;
 
 use crate::error::CliError;
 use crate::output::{Output, hex};
-use crate::presign::image_key;
-use crate::publish::presigned_url;
+use crate::publishing::{image_to_renew, presigned_url};
 use crate::s3::{Location, S3Args, Store};
 
 /// Temporary credentials are renewed before they are so near their end.
 const RENEWED_BEFORE: Duration = Duration::from_secs(10 * 60);
 
 /// The handler.
-pub(super) struct Gateway {
+pub struct Gateway {
     s3: S3Args,
     location: Location,
     good_for: Duration,
@@ -32,7 +31,7 @@ pub(super) struct Gateway {
 
 impl Gateway {
     /// A gateway to a location. URLs are good for so long; without `tokens`, anyone is answered.
-    pub(super) async fn open(
+    pub async fn open(
         s3: S3Args,
         location: Location,
         good_for: Duration,
@@ -51,12 +50,12 @@ impl Gateway {
     }
 
     /// Where the releases are.
-    pub(super) fn location(&self) -> &Location {
+    pub fn location(&self) -> &Location {
         &self.location
     }
 
     /// The answer to a request, whose body is nobody's business. It is told as well, with the device that asked.
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
+    pub async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
         let answer = match self.manifest(request).await {
             Ok(answer) => answer,
             Err(Refusal::Device(status, why)) => refusal(status, why),
@@ -128,7 +127,7 @@ impl Gateway {
             return finish(answer.status(StatusCode::NOT_MODIFIED), String::new());
         }
         let mut manifest = ManifestDocument::parse(&stored.bytes).map_err(CliError::from)?;
-        let image = image_key(&manifest, &self.location)?;
+        let image = image_to_renew(&manifest, &self.location)?;
         manifest.url = presigned_url(&store, &image, self.good_for).await?;
         let json = manifest.to_json().map_err(CliError::from)?;
         finish(
@@ -215,14 +214,14 @@ fn shown<B>(request: &Request<B>) -> &str {
 
 /// What devices may show. Only hashes are kept and compared: how long that takes says nothing about a token.
 #[derive(Debug)]
-pub(super) struct Tokens(Vec<[u8; 32]>);
+pub struct Tokens(Vec<[u8; 32]>);
 
 impl Tokens {
     /// Shorter ones could be guessed.
     const LEAST: usize = 16;
 
     /// Tokens of at least 16 characters that can stand in a URL. `None` of none.
-    pub(super) fn new<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Option<Self>, CliError> {
+    pub fn new<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Option<Self>, CliError> {
         let mut hashes = Vec::new();
         for token in tokens {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);

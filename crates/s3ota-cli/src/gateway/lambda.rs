@@ -13,12 +13,12 @@ use super::answer::Gateway;
 use crate::error::CliError;
 
 /// Whether this process was started by Lambda, which says so by the address of its runtime API.
-pub(super) fn is_there() -> bool {
+pub fn is_there() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
 /// Answers what Lambda hands over.
-pub(super) async fn run(gateway: Gateway) -> Result<(), CliError> {
+pub async fn run(gateway: Gateway) -> Result<(), CliError> {
     let gateway = Arc::new(gateway);
     let handler = service_fn(|event: LambdaEvent<Value>| {
         let gateway = Arc::clone(&gateway);

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOST_CONNECTIONS: usize = 1000;
 
 /// TLS with the certificate chain and the key in these files.
-pub(super) fn tls(chain: &Path, key: &Path) -> Result<TlsAcceptor, CliError> {
+pub fn tls(chain: &Path, key: &Path) -> Result<TlsAcceptor, CliError> {
     let broken = |path: &Path, problem: String| {
         CliError::new("gateway.tls", format!("{}: {problem}", path.display())).usage()
     };
@@ -53,7 +53,7 @@ pub(super) fn tls(chain: &Path, key: &Path) -> Result<TlsAcceptor, CliError> {
 }
 
 /// Listens until Ctrl-C.
-pub(super) async fn run(
+pub async fn run(
     gateway: Gateway,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,

@@ -7,7 +7,7 @@ use clap::Args;
 use p256::elliptic_curve::zeroize::Zeroizing;
 
 use crate::error::CliError;
-use crate::terminal;
+use crate::output::terminal;
 
 /// The variable that may hold the passphrase.
 const VARIABLE: &str = "S3OTA_PASSPHRASE";

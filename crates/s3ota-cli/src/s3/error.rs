@@ -10,6 +10,57 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use super::Store;
 use crate::error::CliError;
 
+/// What is wrong with a request that the service refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Problem {
+    NoBucket,
+    NoKey,
+    Credentials,
+    Clock,
+    Acl,
+    Region,
+    Denied,
+    /// A condition does not hold.
+    Conflict,
+    Other,
+}
+
+impl Problem {
+    pub(super) fn of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Self {
+        let Some(service) = error.as_service_error() else {
+            return Self::Other;
+        };
+        let status = error.raw_response().map_or(0, |it| it.status().as_u16());
+        // Answers to HEAD have no body, and so no code but that of HTTP.
+        match (service.code().unwrap_or_default(), status) {
+            ("NoSuchBucket", _) | ("NotFound" | "", 404) => Self::NoBucket,
+            (
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "TokenRefreshRequired",
+                _,
+            ) => Self::Credentials,
+            ("RequestTimeTooSkewed", _) => Self::Clock,
+            ("AccessControlListNotSupported", _) => Self::Acl,
+            (
+                "PermanentRedirect"
+                | "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException",
+                _,
+            )
+            | (_, 301) => Self::Region,
+            ("AccessDenied" | "AllAccessDisabled" | "Forbidden", _) | (_, 401 | 403) => {
+                Self::Denied
+            }
+            ("NoSuchKey", _) => Self::NoKey,
+            ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, 412) => Self::Conflict,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Store {
     /// Says what went wrong with a request that needed `action` on `key`; an empty key is the bucket.
     pub(super) fn explain<E>(
@@ -39,35 +90,42 @@ impl Store {
             };
         };
         let said = service.message().unwrap_or("the server gave no reason");
-        // Answers to HEAD have no body, and so no code but that of HTTP.
-        match (service.code().unwrap_or_default(), status.unwrap_or_default()) {
-            ("NoSuchBucket", _) | ("NotFound" | "", 404) => {
+        match Problem::of(&error) {
+            Problem::NoBucket => {
                 CliError::new("s3.bucket", format!("there is no bucket {bucket}"))
-                    .hint(format!("make it with `aws s3 mb s3://{bucket}`, or look at its spelling and the --endpoint-url"))
+                    .hint(format!("create it with `s3ota bucket init s3://{bucket}/PREFIX`, or check its spelling and the --endpoint-url"))
             }
-            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
-                CliError::new("s3.credentials", format!("the server does not take the credentials: {said}"))
-                    .hint("see which ones are used with `aws sts get-caller-identity`; --profile chooses others")
+            Problem::Credentials => {
+                CliError::new("s3.credentials", format!("the server rejects the credentials: {said}"))
+                    .hint("`aws sts get-caller-identity` shows which ones are used; choose others with --profile")
             }
-            ("RequestTimeTooSkewed", _) => CliError::new("s3.error", "this computer's clock is wrong, says the server")
-                .hint("set the clock: signatures are good for a quarter of an hour"),
-            ("AccessControlListNotSupported", _) => {
-                CliError::new("s3.acl", format!("ACLs are disabled for the bucket {bucket}, as they are for every new one"))
-                    .hint(format!("leave --public-read out and open the bucket by a policy: {}", self.public_read_policy("")))
+            Problem::Clock => CliError::new("s3.error", "the server says that this computer's clock is wrong")
+                .hint("set the clock: signatures are valid for 15 minutes"),
+            Problem::Acl => {
+                CliError::new("s3.acl", format!("ACLs are disabled for the bucket {bucket}, as they are for every new bucket"))
+                    .hint(format!("leave out --public-read and open the bucket with a policy: {}", self.public_read_policy("")))
             }
-            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) | (_, 301) => {
+            Problem::Region => {
                 CliError::new("s3.region", format!("the bucket {bucket} is not in {}: {said}", self.region))
-                    .hint("say where it is with --region")
+                    .hint("set its region with --region")
             }
-            ("AccessDenied" | "AllAccessDisabled" | "Forbidden", _) | (_, 401 | 403) => self.denied(said, action, key),
-            ("NoSuchKey", _) => CliError::new("s3.missing", format!("there is no s3://{bucket}/{key}")),
-            ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, 412) => {
-                CliError::new("s3.conflict", format!("s3://{bucket}/{key} was changed by someone else meanwhile"))
-                    .hint("look at what is published now, and publish again")
-            }
-            ("", status) => CliError::new("s3.error", format!("the server answers HTTP {status}: {said}")),
-            (code, _) => CliError::new("s3.error", format!("the server answers {code}: {said}")),
+            Problem::Denied => self.denied(said, action, key),
+            Problem::NoKey => CliError::new("s3.missing", format!("there is no s3://{bucket}/{key}")),
+            Problem::Conflict => self.changed(key),
+            Problem::Other => match service.code() {
+                None | Some("") => CliError::new("s3.error", format!("the server answers HTTP {}: {said}", status.unwrap_or_default())),
+                Some(code) => CliError::new("s3.error", format!("the server answers {code}: {said}")),
+            },
         }
+    }
+
+    /// Someone else changed an object.
+    pub(super) fn changed(&self, key: &str) -> CliError {
+        let message = format!(
+            "someone else has changed s3://{}/{key} in the meantime",
+            self.bucket
+        );
+        CliError::new("s3.conflict", message).hint("check what is published now, and publish again")
     }
 
     fn denied(&self, said: &str, action: &str, key: &str) -> CliError {

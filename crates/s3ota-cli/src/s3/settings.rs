@@ -13,6 +13,7 @@ use aws_sdk_s3::types::{
 };
 
 use super::Store;
+use super::error::Problem;
 use crate::error::CliError;
 
 /// What a bucket is set to.
@@ -216,8 +217,9 @@ impl Store {
     where
         E: ProvideErrorMetadata + Error + Debug + 'static,
     {
+        let problem = Problem::of(&error);
         let error = self.explain(error, action, "");
-        if error.code != "s3.denied" {
+        if problem != Problem::Denied {
             return error;
         }
         let hint = match action {

@@ -5,8 +5,8 @@ use std::path::Path;
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
 use rustls_pki_types::CertificateDer;
 
-use crate::certificates;
 use crate::error::CliError;
+use crate::s3::certificates;
 
 /// Trusts the certificates in the file `ca`, and the system's roots where `system_roots` says so.
 pub(super) fn trust(ca: Option<&Path>, system_roots: bool) -> Result<TlsContext, CliError> {

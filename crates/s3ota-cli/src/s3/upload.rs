@@ -18,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use s3ota_manifest::{Sha256Digest, layout};
 use tokio::task::JoinSet;
 
+use super::error::Problem;
 use super::{Object, Store};
 use crate::error::CliError;
 
@@ -52,8 +53,6 @@ pub struct Upload<'a> {
     pub cache_control: &'a str,
     /// Whether the ACL `public-read` is set on it.
     pub public_read: bool,
-    /// What must hold, or nothing is put.
-    pub condition: Condition,
 }
 
 impl<'a> Upload<'a> {
@@ -66,7 +65,6 @@ impl<'a> Upload<'a> {
             content_type: layout::MANIFEST_CONTENT_TYPE,
             cache_control: layout::CHANNEL_CACHE_CONTROL,
             public_read: false,
-            condition: Condition::None,
         }
     }
 
@@ -106,28 +104,51 @@ impl Condition {
     }
 }
 
+/// What came of a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Put {
+    /// The object is the one that was uploaded.
+    Written,
+    /// The object is another one than the condition says. Nothing was written.
+    Conflict,
+    /// The condition says that there is an object, and there is none. Nothing was written.
+    Missing,
+}
+
 impl Store {
-    /// Puts an object, with a checksum that the service verifies before it takes the object. Large ones without a
-    /// condition go up in parts.
+    /// Puts an object, with a checksum that the service verifies before it takes the object. Large ones go up in parts.
     pub async fn put(
         &self,
         upload: &Upload<'_>,
         progress: impl FnMut(u64),
     ) -> Result<(), CliError> {
-        if upload.bytes.len() > PART && upload.condition == Condition::None {
-            self.put_parts(upload, progress).await
-        } else {
-            self.put_whole(upload, progress).await
+        if upload.bytes.len() > PART {
+            return self.put_parts(upload, progress).await;
         }
+        match self.put_whole(upload, &Condition::None, progress).await? {
+            Put::Written => Ok(()),
+            Put::Conflict | Put::Missing => Err(self.changed(upload.key)),
+        }
+    }
+
+    /// Puts an object if a condition holds.
+    pub async fn put_if(
+        &self,
+        condition: &Condition,
+        upload: &Upload<'_>,
+    ) -> Result<Put, CliError> {
+        self.put_whole(upload, condition, |_| {}).await
     }
 
     async fn put_whole(
         &self,
         upload: &Upload<'_>,
+        condition: &Condition,
         mut progress: impl FnMut(u64),
-    ) -> Result<(), CliError> {
-        let mut condition = upload.condition.clone();
-        let mut refusal = None;
+    ) -> Result<Put, CliError> {
+        let mut condition = condition.clone();
+        let mut is_second = false;
         loop {
             let sent = Arc::new(AtomicU64::new(0));
             let mut request = self
@@ -160,30 +181,32 @@ impl Store {
                     () = tokio::time::sleep(TICK) => progress(watch.see(sent.load(Ordering::Relaxed))?),
                 }
             };
-            match result {
+            let error = match result {
                 Ok(_) => {
                     progress(upload.bytes.len() as u64);
-                    return Ok(());
+                    return Ok(Put::Written);
                 }
-                Err(error)
-                    if condition != Condition::None && error.code() == Some("NotImplemented") =>
-                {
-                    self.ignores_conditions.store(true, Ordering::Relaxed);
-                    condition = Condition::None;
+                Err(error) => error,
+            };
+            if condition != Condition::None && error.code() == Some("NotImplemented") {
+                self.ignores_conditions.store(true, Ordering::Relaxed);
+                condition = Condition::None;
+                continue;
+            }
+            let refused = match Problem::of(&error) {
+                _ if is_second => Put::Conflict,
+                Problem::Conflict => Put::Conflict,
+                Problem::NoKey => Put::Missing,
+                _ => return Err(self.explain(error, upload.action(), upload.key)),
+            };
+            // Ceph compares the tag as it was sent with one without quotes, so it refuses what is right. Asking again without
+            // them changes nothing about what must hold.
+            match bare(&condition) {
+                Some(unquoted) if !self.is_aws && !is_second && refused == Put::Conflict => {
+                    condition = unquoted;
+                    is_second = true;
                 }
-                Err(error) => {
-                    let error = self.explain(error, upload.action(), upload.key);
-                    // Ceph compares the tag as it was sent with one without quotes, so it refuses what is right. Asking
-                    // again without them changes nothing about what must hold.
-                    match (refusal, bare(&condition)) {
-                        (Some(first), _) => return Err(first),
-                        (None, Some(unquoted)) if !self.is_aws && error.code == "s3.conflict" => {
-                            condition = unquoted;
-                            refusal = Some(error);
-                        }
-                        (None, _) => return Err(error),
-                    }
-                }
+                _ => return Ok(refused),
             }
         }
     }
@@ -334,16 +357,12 @@ impl Store {
             content_type: "text/plain",
             cache_control: "no-store",
             public_read: false,
-            condition: Condition::Unchanged("\"00000000000000000000000000000000\"".to_owned()),
         };
-        match self.put_whole(&upload, |_| {}).await {
-            Ok(()) => {
-                self.ignores_conditions.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) if matches!(error.code, "s3.conflict" | "s3.missing") => Ok(()),
-            Err(error) => Err(error),
+        let never = Condition::Unchanged("\"00000000000000000000000000000000\"".to_owned());
+        if self.put_if(&never, &upload).await? == Put::Written {
+            self.ignores_conditions.store(true, Ordering::Relaxed);
         }
+        Ok(())
     }
 }
 
@@ -457,7 +476,7 @@ impl Body for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::{bucket_on, start_for_now};
+    use crate::s3::development::{bucket_on, start_for_now};
 
     #[tokio::test]
     async fn a_condition_that_does_not_hold_is_a_conflict_and_changes_nothing() {
@@ -466,30 +485,37 @@ mod tests {
         let store = bucket_on(&server, &credentials, &location).await.unwrap();
         store.create_bucket().await.unwrap();
 
-        let upload = |bytes: &'static str, condition| Upload {
+        let upload = |bytes: &'static str| Upload {
             key: "stable.json",
             bytes: Bytes::from_static(bytes.as_bytes()),
             sha256: None,
             content_type: "application/json",
             cache_control: "no-cache",
             public_read: false,
-            condition,
         };
-        let mut sent = 0;
-        let first = upload("first", Condition::Absent);
-        store.put(&first, |bytes| sent = bytes).await.unwrap();
-        assert_eq!(sent, 5);
+        let first = store.put_if(&Condition::Absent, &upload("first")).await;
+        assert_eq!(first, Ok(Put::Written));
         let seen = store.get("stable.json").await.unwrap().unwrap();
         let unchanged = Condition::Unchanged(seen.etag.unwrap());
-        store
-            .put(&upload("second", unchanged.clone()), |_| {})
-            .await
-            .unwrap();
+        let second = store.put_if(&unchanged, &upload("second")).await;
+        assert_eq!(second, Ok(Put::Written));
 
-        for condition in [Condition::Absent, unchanged] {
-            let late = store.put(&upload("late", condition), |_| {}).await;
-            assert_eq!(late.unwrap_err().code, "s3.conflict");
+        for condition in [Condition::Absent, unchanged.clone()] {
+            let late = store.put_if(&condition, &upload("late")).await;
+            assert_eq!(late, Ok(Put::Conflict));
         }
+        let gone = Upload {
+            key: "gone.json",
+            ..upload("gone")
+        };
+        assert_eq!(store.put_if(&unchanged, &gone).await, Ok(Put::Missing));
+        let mut sent = 0;
+        let whole = Upload {
+            key: "whole.json",
+            ..upload("whole")
+        };
+        store.put(&whole, |bytes| sent = bytes).await.unwrap();
+        assert_eq!(sent, 5);
         let now = store.get("stable.json").await.unwrap().unwrap();
         assert_eq!(now.bytes, b"second");
         assert_eq!(store.head("stable.json").await.unwrap().unwrap().size, 6);

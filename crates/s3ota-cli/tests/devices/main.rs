@@ -4,8 +4,6 @@
 mod bucket;
 #[path = "../../../s3ota-tls/tests/rogue_server/mod.rs"]
 mod rogue_server;
-#[path = "../../../s3ota-sim/tests/support/bucket.rs"]
-mod served_bucket;
 #[path = "../../../s3ota-sim/tests/support/mod.rs"]
 mod support;
 
@@ -14,6 +12,5 @@ mod device;
 mod doctor;
 mod gateway;
 mod inspect;
-mod kills;
 mod serve;
 mod verify;
