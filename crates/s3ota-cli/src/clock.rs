@@ -1,4 +1,4 @@
-//! What time it is, and how a person says it.
+//! The time, and how people write it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,12 +16,12 @@ pub fn timestamp() -> Timestamp {
     Timestamp::from_unix_seconds(now()).unwrap_or(Timestamp::MAX)
 }
 
-/// A date in RFC 3339 in seconds since 1970.
+/// A date in RFC 3339, in seconds since 1970.
 pub fn seconds(date: &str) -> Option<u64> {
     Timestamp::parse(date).ok().map(Timestamp::unix_seconds)
 }
 
-/// A date in RFC 3339 as a person reads it: to the minute, in UTC.
+/// A date in RFC 3339 for people: to the minute, in UTC.
 pub fn day(date: &str) -> String {
     match Timestamp::parse(date) {
         Ok(date) => {
@@ -40,7 +40,7 @@ pub fn ago(date: &str) -> String {
     }
 }
 
-/// A time as a person says it: `3 days`.
+/// A time span for people: `3 days`.
 pub fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -61,15 +61,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "m" => 60,
         "h" => 60 * 60,
         "d" => 24 * 60 * 60,
-        other => return Err(format!("`{other}` is no unit of time: use s, m, h or d")),
+        other => return Err(format!("`{other}` is not a unit of time: use s, m, h or d")),
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| "a time is a whole number and a unit: 90s, 30m, 12h, 7d".to_owned())?;
+        .map_err(|_| "write a time as a number and a unit: 90s, 30m, 12h, 7d".to_owned())?;
     let seconds = number.checked_mul(unit).filter(|&seconds| seconds > 0);
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| "a time is more than nothing and less than for ever".to_owned())
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        "a time must be at least 1s, and short enough to be counted in seconds".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_said_as_people_say_them() {
+    fn a_time_span_is_written_as_people_write_it() {
         for (seconds, said) in [
             (1, "1 second"),
             (119, "1 minute"),

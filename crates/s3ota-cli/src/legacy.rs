@@ -1,16 +1,16 @@
-//! For devices in the field that read another library's manifest: what a channel serves, in their words.
+//! Legacy clients: devices in the field whose library reads another manifest. This is what they are served.
 //!
-//! | library | what it reads |
+//! | client | what it reads |
 //! |---|---|
 //! | [esp32FOTA](https://github.com/chrisjoyce911/esp32FOTA) | `type`, `version`, `url` |
 //! | [ESP32-OTA-Pull](https://github.com/mikalhart/ESP32-OTA-Pull) | `Configurations`, a list of `Board`, `Version`, `URL` |
 //! | [AwsS3Ota](https://github.com/electroank/AwsS3Ota) | `version`, `url` |
 //!
-//! A channel's manifest names the libraries whose manifests are kept beside it, in the field `also`. Whoever changes the
-//! channel brings them in step afterwards ([`Channel::update_legacy`](super::Channel::update_legacy)).
+//! A channel's manifest names the legacy clients it serves, in the field `also`; their manifests lie beside it. A command that
+//! changes the channel updates them afterwards (`Channel::update_legacy`).
 //!
-//! None of the three knows a rollout. So their manifests name a release while it is for everyone, and nothing at all
-//! while it is not: what is for 5 % of the devices is not for all of theirs.
+//! None of the three supports a rollout. So their manifests name a release only while it is for everyone: a release for 5 % of
+//! the devices must not reach all of theirs.
 
 use std::collections::BTreeSet;
 
@@ -21,39 +21,39 @@ use serde_json::{Value, json};
 use crate::error::CliError;
 use crate::output::Output;
 
-/// The field of a channel's manifest that names the libraries.
+/// The field of a channel's manifest that names the clients.
 const FIELD: &str = "also";
 
-/// What esp32FOTA's JSON document holds: 2048 bytes, of which an object of three members takes 48, and their names and
-/// the ends of all texts 20 (`esp32FOTA.cpp`, `JSON_FW_BUFF_SIZE`; ArduinoJson 6 on 32 bits).
+/// The size of esp32FOTA's JSON document: 2048 bytes, of which an object with three members takes 48, and the names and the
+/// terminators of all texts 20 (`esp32FOTA.cpp`, `JSON_FW_BUFF_SIZE`; ArduinoJson 6 on 32 bits).
 const ESP32FOTA_TEXTS: usize = 2048 - 48 - 20;
 
-/// The most bytes of an image's URL, of its own manifest's URL, and of a version that AwsS3Ota takes (`AwsS3Ota.cpp`,
-/// `MAX_FIRMWARE_URL_LEN` and `MAX_VERSION_LEN`; `AwsS3Ota.h`, `_manifestUrl`; each less the zero at the end). 1.x refuses
-/// what is longer; 2.0 has room for an image's URL of 511 bytes, and cuts what is longer.
+/// The longest URL of an image, URL of its own manifest, and version that AwsS3Ota accepts, in bytes (`AwsS3Ota.cpp`,
+/// `MAX_FIRMWARE_URL_LEN` and `MAX_VERSION_LEN`; `AwsS3Ota.h`, `_manifestUrl`; each without the terminating zero). 1.x refuses
+/// what is longer; 2.0 has room for 511 bytes of an image's URL, and truncates what is longer.
 const AWS_S3_OTA_IMAGE_URL: usize = 255;
 const AWS_S3_OTA_MANIFEST_URL: usize = 255;
 const AWS_S3_OTA_VERSION: usize = 31;
 
-/// A library whose devices shall find a channel's releases, too.
+/// A legacy client that a channel serves, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum LegacyClient {
     /// chrisjoyce911/esp32FOTA; its `type` is the --board, or else the project's name
     Esp32fota,
     /// mikalhart/ESP32-OTA-Pull; its `Board` is the --board, or else left out
     Esp32OtaPull,
-    /// electroank/AwsS3Ota; the channel's own manifest would do, but for rollouts
+    /// electroank/AwsS3Ota; it reads the channel's own manifest, but ignores rollouts
     AwsS3Ota,
 }
 
 impl LegacyClient {
-    /// Those that a channel's manifest names.
+    /// The clients that a channel's manifest names.
     pub fn of(manifest: &ManifestDocument) -> BTreeSet<Self> {
         let names = manifest.extra.get(FIELD).and_then(Value::as_array);
         Self::named(names.into_iter().flatten().filter_map(Value::as_str))
     }
 
-    /// Those of these names that are known.
+    /// The clients that these names stand for; unknown names are skipped.
     pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<Self> {
         names
             .into_iter()
@@ -61,7 +61,7 @@ impl LegacyClient {
             .collect()
     }
 
-    /// Names them in a channel's manifest.
+    /// Writes their names into a channel's manifest.
     pub fn write_down(libraries: &BTreeSet<Self>, manifest: &mut ManifestDocument) {
         if libraries.is_empty() {
             manifest.extra.remove(FIELD);
@@ -71,7 +71,7 @@ impl LegacyClient {
         }
     }
 
-    /// What it is called on the command line and in keys.
+    /// Its name on the command line and in keys.
     pub fn name(self) -> &'static str {
         match self {
             Self::Esp32fota => "esp32fota",
@@ -86,7 +86,7 @@ impl LegacyClient {
             .map_err(|error| CliError::new("s3.url", error.to_string()))
     }
 
-    /// Its manifest of what a channel serves.
+    /// Its manifest for what a channel serves.
     pub fn json(self, manifest: &ManifestDocument) -> String {
         let is_kept = Self::of(manifest).contains(&self);
         let document = if is_kept && is_for_everyone(manifest) {
@@ -119,7 +119,7 @@ impl LegacyClient {
         }
     }
 
-    /// A document that it reads, and finds no release in.
+    /// A document in which it finds no release.
     fn nothing(self) -> Value {
         match self {
             Self::Esp32fota => json!([]),
@@ -128,7 +128,7 @@ impl LegacyClient {
         }
     }
 
-    /// What its devices get wrong of a release that is for everyone.
+    /// What its devices would get wrong about a release that is for everyone.
     fn misreads(self, manifest: &ManifestDocument) -> Option<(String, &'static str)> {
         let ManifestDocument { version, url, .. } = manifest;
         let parsed = Version::parse(version).ok()?;
@@ -136,8 +136,8 @@ impl LegacyClient {
         let has_suffix = version.contains(['-', '+']);
         match self {
             Self::Esp32fota if has_suffix => Some((
-                format!("esp32FOTA reads {version} as 0.0.0: none of its devices takes it"),
-                "give its devices versions of three numbers alone",
+                format!("esp32FOTA reads {version} as 0.0.0, so none of its devices takes it"),
+                "for its devices, use versions of three numbers only",
             )),
             Self::Esp32fota
                 if kind(manifest).len() + version.len() + url.len() > ESP32FOTA_TEXTS =>
@@ -152,19 +152,19 @@ impl LegacyClient {
             }
             Self::Esp32OtaPull if has_suffix || parts.iter().any(|part| *part > 9) => Some((
                 format!(
-                    "ESP32-OTA-Pull compares versions as text: to it {version} may be older than the one before"
+                    "ESP32-OTA-Pull compares versions as text, and may take {version} for older than the one before"
                 ),
-                "keep each part of the version below 10, and nothing behind it, until its devices run a firmware with s3ota",
+                "keep each part of the version below 10, without a suffix, until its devices run a firmware with s3ota",
             )),
             Self::AwsS3Ota if version.len() > AWS_S3_OTA_VERSION => Some((
                 format!(
-                    "AwsS3Ota 1 takes no version of more than {AWS_S3_OTA_VERSION} bytes, and 2.0 would install {version} again and again"
+                    "AwsS3Ota 1 accepts versions of at most {AWS_S3_OTA_VERSION} bytes, and 2.0 would install {version} again and again"
                 ),
                 "use a shorter version",
             )),
             Self::AwsS3Ota if url.len() > AWS_S3_OTA_IMAGE_URL => Some((
                 format!(
-                    "AwsS3Ota 1 takes no image's URL of more than {AWS_S3_OTA_IMAGE_URL} bytes, and 2.0 none of more than 511; this one has {}",
+                    "AwsS3Ota 1 accepts image URLs of at most {AWS_S3_OTA_IMAGE_URL} bytes, and 2.0 of at most 511; this one has {}",
                     url.len()
                 ),
                 "use a shorter prefix, or a URL that is not signed",
@@ -173,12 +173,12 @@ impl LegacyClient {
         }
     }
 
-    /// What is wrong with the URL that its devices are given.
+    /// What is wrong with the manifest URL that its devices are given.
     pub fn refuses_url(self, manifest_url: &str) -> Option<CliError> {
         let cut = self == Self::AwsS3Ota && manifest_url.len() > AWS_S3_OTA_MANIFEST_URL;
         cut.then(|| {
             let message = format!(
-                "AwsS3Ota keeps {AWS_S3_OTA_MANIFEST_URL} bytes of its manifest's URL, which has {}",
+                "AwsS3Ota keeps {AWS_S3_OTA_MANIFEST_URL} bytes of its manifest's URL, and this one has {}",
                 manifest_url.len()
             );
             CliError::new("publish.older", message)
@@ -187,7 +187,7 @@ impl LegacyClient {
     }
 }
 
-/// Says what the devices with older libraries make of what a channel serves from now on.
+/// Warns about what legacy clients will make of what a channel serves from now on.
 pub fn warn(manifest: &ManifestDocument, out: &Output) {
     for library in LegacyClient::of(manifest) {
         let (message, hint) = if is_for_everyone(manifest) {
@@ -197,11 +197,11 @@ pub fn warn(manifest: &ManifestDocument, out: &Output) {
             }
         } else {
             let message = format!(
-                "devices with {} are offered nothing until {} is for everyone: they know no percentage",
+                "legacy clients with {} are offered nothing until {} is for everyone: they do not support rollouts",
                 library.name(),
                 manifest.version
             );
-            (message, "`s3ota rollout … 100%` gives it to them")
+            (message, "`s3ota rollout … 100%` offers it to them")
         };
         out.warning(&CliError::new("publish.older", message).hint(hint));
     }
@@ -213,7 +213,7 @@ fn is_for_everyone(manifest: &ManifestDocument) -> bool {
         .is_none_or(|rollout| rollout == Rollout::EVERYONE)
 }
 
-/// What esp32FOTA calls the kind of device.
+/// What esp32FOTA calls the type of the device.
 fn kind(manifest: &ManifestDocument) -> &str {
     let names = [&manifest.board, &manifest.project, &manifest.chip];
     let known = names.into_iter().flatten().next();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_remembers_its_libraries_and_names_none_twice() {
+    fn a_channel_remembers_its_clients_and_names_none_twice() {
         let mut manifest = manifest("1.0.0", "https://b/x");
         assert_eq!(LegacyClient::of(&manifest), BTreeSet::new());
         let libraries = BTreeSet::from([LegacyClient::AwsS3Ota, LegacyClient::Esp32fota]);
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(LegacyClient::of(&read), libraries);
         LegacyClient::write_down(&BTreeSet::new(), &mut manifest);
         assert!(manifest.extra.is_empty());
-        // Of what another tool or a later version wrote there, the rest counts.
+        // Names that another tool or a later version wrote are skipped.
         manifest
             .extra
             .insert(FIELD.into(), json!(["aws-s3-ota", "other", 7]));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn each_library_lies_under_its_own_name() {
+    fn each_client_has_a_key_of_its_own() {
         for library in LegacyClient::value_variants() {
             assert_eq!(
                 LegacyClient::from_str(library.name(), false).as_ref(),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_library_has_no_room_for_or_reads_otherwise_is_known() {
+    fn what_a_client_has_no_room_for_or_misreads_is_known() {
         use LegacyClient::{AwsS3Ota, Esp32OtaPull, Esp32fota};
         for library in LegacyClient::value_variants() {
             assert!(!misreads(*library, "1.9.9", 200));
@@ -294,7 +294,7 @@ mod tests {
         }
         assert!(!misreads(Esp32fota, "1.10.0", 200) && !misreads(AwsS3Ota, "1.10.0", 200));
         assert!(!misreads(AwsS3Ota, "1.0.0", 255) && misreads(AwsS3Ota, "1.0.0", 256));
-        // type and version take 9 bytes.
+        // `type` and the version take 9 bytes.
         assert!(!misreads(Esp32fota, "1.0.0", 1971) && misreads(Esp32fota, "1.0.0", 1972));
         assert!(AwsS3Ota.refuses_url(&"x".repeat(255)).is_none());
         assert!(AwsS3Ota.refuses_url(&"x".repeat(256)).is_some());

@@ -14,8 +14,8 @@
 //! | `s3` | the S3 client |
 //! | `output` | lines for people, JSON for programs, and the only way to the terminal |
 //!
-//! A folder uses those below it and none above it; a test below holds it to that. An `error` has a code, a sentence and
-//! a next step.
+//! A folder uses those below it in this table and none above it; a test holds it to that. A failure is an `error.rs`: a code,
+//! a sentence and a next step.
 
 mod bucket;
 mod clock;
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     end(ended, &out)
 }
 
-/// Reports a failure, and sets the exit code.
+/// Reports a failure, and returns the exit code.
 fn end(result: Result<(), CliError>, out: &Output) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,7 +124,7 @@ mod tests {
             for used in source.split("crate::").skip(1) {
                 let end = used.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 let used = &used[..end.unwrap_or(used.len())];
-                // `pub(crate)` and texts are followed by no module.
+                // What follows in texts and attributes is no module.
                 let Some(theirs) = layer(used) else { continue };
                 arrows += 1;
                 assert!(

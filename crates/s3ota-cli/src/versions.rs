@@ -2,7 +2,7 @@
 
 use s3ota_manifest::Version;
 
-/// The order of two texts that are versions.
+/// The order in which two versions follow each other; what is not a version is ordered as text.
 pub fn by_precedence(a: &str, b: &str) -> std::cmp::Ordering {
     match (Version::parse(a), Version::parse(b)) {
         (Ok(left), Ok(right)) => left.cmp(&right).then_with(|| a.cmp(b)),

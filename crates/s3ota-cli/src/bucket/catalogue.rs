@@ -1,4 +1,4 @@
-//! What lies under a prefix: channels, releases, images, what is withdrawn, and what channels held before.
+//! Everything under a prefix: channels, releases, images, yanks, and what channels held before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::error::CliError;
 use crate::s3::{Folders, Listed, Object, Store};
 use crate::versions;
 
-/// Objects that are asked for at a time.
+/// How many objects are read at a time.
 const AT_A_TIME: usize = 16;
 
-/// A mark that a version is withdrawn.
+/// A mark that a version is yanked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Yank {
     /// When.
@@ -27,7 +27,7 @@ pub struct Yank {
 }
 
 impl Yank {
-    /// Reads a mark. Whatever it says, that it is there is what counts.
+    /// Reads a mark. It counts whatever it contains.
     fn parse(json: &[u8]) -> Self {
         let fields: Value = serde_json::from_slice(json).unwrap_or_default();
         let text = |field: &str| fields[field].as_str().map(str::to_owned);
@@ -58,7 +58,7 @@ fn named(error: LayoutError) -> CliError {
     CliError::new("s3.url", error.to_string())
 }
 
-/// Reads objects, several at a time, in the order of their keys. Those that are gone meanwhile are left out.
+/// Reads objects, several at a time, in the order of their keys. Objects that have gone in the meantime are left out.
 async fn get_all(store: &Store, keys: Vec<String>) -> Result<Vec<(String, Object)>, CliError> {
     let mut waiting = keys.into_iter().enumerate();
     let mut running = JoinSet::new();
@@ -98,7 +98,7 @@ pub async fn channels(store: &Store, prefix: &str) -> Result<Vec<Channel>, CliEr
             layout::channel_key(prefix, &name).ok()?;
             Some(Channel::holding(prefix, &name, key, object))
         })
-        // A JSON file of another kind, such as a web installer's, is no channel; a broken manifest is one.
+        // A JSON file of another kind, such as a web installer's, is not a channel; a broken manifest is one.
         .filter(|channel| {
             channel
                 .current
@@ -113,7 +113,7 @@ fn is_other_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Value>(bytes).is_ok_and(|json| json.get("url").is_none())
 }
 
-/// The versions there are records of, highest first.
+/// The versions that have a record, highest first.
 pub async fn versions(store: &Store, prefix: &str) -> Result<Vec<String>, CliError> {
     let folder = layout::releases_folder(prefix).map_err(named)?;
     let mut versions = names(store, &folder).await?;
@@ -121,7 +121,7 @@ pub async fn versions(store: &Store, prefix: &str) -> Result<Vec<String>, CliErr
     Ok(versions)
 }
 
-/// The records of some versions, as far as there are any.
+/// The records of some versions, where there are any.
 pub async fn records(
     store: &Store,
     prefix: &str,
@@ -151,13 +151,13 @@ pub async fn images(store: &Store, prefix: &str) -> Result<BTreeMap<String, List
         .collect())
 }
 
-/// The versions that are withdrawn.
+/// The yanked versions.
 pub async fn yanked(store: &Store, prefix: &str) -> Result<BTreeSet<String>, CliError> {
     let folder = layout::yanked_folder(prefix).map_err(named)?;
     Ok(names(store, &folder).await?.into_iter().collect())
 }
 
-/// The versions that are withdrawn, with what was said about it.
+/// The yanked versions, with their marks.
 pub async fn yanks(store: &Store, prefix: &str) -> Result<BTreeMap<String, Yank>, CliError> {
     let folder = layout::yanked_folder(prefix).map_err(named)?;
     let listed = store.list(&folder, Folders::Without).await?;
@@ -172,7 +172,7 @@ pub async fn yanks(store: &Store, prefix: &str) -> Result<BTreeMap<String, Yank>
         .collect())
 }
 
-/// Whether a version is withdrawn.
+/// The mark of a version, if it is yanked.
 pub async fn yank_of(store: &Store, prefix: &str, version: &str) -> Result<Option<Yank>, CliError> {
     let parsed = Version::parse(version)
         .map_err(|error| CliError::new("publish.version", format!("{version}: {error}")))?;
@@ -183,7 +183,7 @@ pub async fn yank_of(store: &Store, prefix: &str, version: &str) -> Result<Optio
         .map(|object| Yank::parse(&object.bytes)))
 }
 
-/// Refuses a version that is withdrawn.
+/// Refuses a yanked version.
 pub async fn refuse_yanked(store: &Store, prefix: &str, version: &str) -> Result<(), CliError> {
     let Some(yank) = yank_of(store, prefix, version).await? else {
         return Ok(());
@@ -194,11 +194,11 @@ pub async fn refuse_yanked(store: &Store, prefix: &str, version: &str) -> Result
         .map_or(String::new(), |reason| format!(": {reason}"));
     let message = format!("{version} was yanked{by}{why}");
     Err(CliError::new("publish.yanked", message).hint(format!(
-        "build it anew under a higher version; should a channel serve {version}, run `s3ota yank` again"
+        "build it again under a higher version; if a channel still serves {version}, run `s3ota yank` again"
     )))
 }
 
-/// Everything a channel held before, oldest first; at most the newest `limit`.
+/// What a channel held before, oldest first; at most the newest `limit`.
 pub async fn history(
     store: &Store,
     prefix: &str,
@@ -209,8 +209,8 @@ pub async fn history(
     Ok(filed.into_iter().map(|(_, held)| held).collect())
 }
 
-/// The same with their keys. The order is that of their names, which anyone can give who can write to the bucket: what is
-/// signed goes by what is signed.
+/// The same with their keys. They are in the order of their names, which anyone can choose who can write to the bucket; what is
+/// signed is ordered by its signed serials.
 pub async fn filed(
     store: &Store,
     prefix: &str,
@@ -221,7 +221,7 @@ pub async fn filed(
     let mut names: Vec<(u64, String)> = names(store, &folder)
         .await?
         .into_iter()
-        // Where two documents had one number, the second is called by its hash too.
+        // Where two documents had the same number, the name of the second has its hash as well.
         .filter_map(|name| Some((name.split('-').next()?.parse().ok()?, name)))
         .collect();
     names.sort_unstable();
@@ -237,7 +237,7 @@ pub async fn filed(
         .collect())
 }
 
-/// The channels that have a history, also those whose manifest someone deleted.
+/// The channels that have a history, including those whose manifest was deleted.
 pub async fn channels_of_history(
     store: &Store,
     prefix: &str,

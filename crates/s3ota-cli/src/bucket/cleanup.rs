@@ -1,8 +1,8 @@
 //! Which images nobody needs any more.
 //!
-//! An image is needed if a channel serves it, if it is one of the releases that a channel would go back to, or if it is so
-//! young, or left its channel so recently, that someone may be about to use it. Records and history stay: a version is
-//! never given to other bytes, and publishing the same ones brings the image back.
+//! An image is needed if a channel serves it, if it is one of the releases that a channel would go back to, or if it is so new,
+//! or left its channel so recently, that someone may be about to use it. Records and history stay: a version is never given to
+//! other bytes, and publishing the same bytes again restores the image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::clock;
 use crate::error::CliError;
 use crate::s3::{Listed, Store};
 
-/// How old what is removed must be. A publisher that finds an image of half that age, which no channel serves, uploads
-/// it again, so that what it is about to use does not vanish under its hands.
+/// How old an image must be to be removed. A publisher that finds an image of half this age, which no channel serves, uploads it
+/// again, so that it does not vanish before it is used.
 pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The images under a prefix that nobody needs and that are older than `grace`.
@@ -35,7 +35,7 @@ pub async fn unneeded<'a>(
         .collect())
 }
 
-/// Removes an image, after a last look whether it has become needed meanwhile. Says whether it did.
+/// Removes an image, after a last check that it has not become needed in the meantime. `false` if it has.
 pub async fn remove(
     store: &Store,
     prefix: &str,
@@ -54,8 +54,8 @@ pub async fn remove(
     Ok(true)
 }
 
-/// Uploads in parts that were never completed: how many there are, and gone with `delete`. Not every store knows them,
-/// and not everyone may list them.
+/// The number of unfinished multipart uploads; with `delete` they are aborted. Not every store supports them, and not everyone may
+/// list them.
 pub async fn abandoned(store: &Store, prefix: &str, grace: Duration, delete: bool) -> usize {
     let Ok(folder) = layout::images_folder(prefix) else {
         return 0;
@@ -63,14 +63,14 @@ pub async fn abandoned(store: &Store, prefix: &str, grace: Duration, delete: boo
     let found = match store.abandoned_uploads(&folder, grace).await {
         Ok(found) => found,
         Err(error) => {
-            tracing::info!("uploads in parts are not looked at: {error}");
+            tracing::info!("unfinished uploads are not checked: {error}");
             return 0;
         }
     };
     let mut count = 0;
     for upload in &found {
         if delete && let Err(error) = store.abort_upload(upload).await {
-            tracing::info!("an upload in parts stays: {error}");
+            tracing::info!("an unfinished upload stays: {error}");
             continue;
         }
         count += 1;
@@ -78,7 +78,7 @@ pub async fn abandoned(store: &Store, prefix: &str, grace: Duration, delete: boo
     count
 }
 
-/// Whether a key is one of ours: `<version>-<12 hex>.bin`. What else someone keeps there is theirs.
+/// Whether a key is one of ours: `<version>-<12 hex>.bin`. Other objects there belong to someone else.
 fn is_image(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key);
     let stem = name
@@ -91,16 +91,16 @@ fn is_image(key: &str) -> bool {
     })
 }
 
-/// What was not written within `grace`; what has no date is young.
+/// Whether something was written longer ago than `grace`; without a date it counts as new.
 fn is_old(modified: Option<u64>, grace: Duration) -> bool {
     modified.is_some_and(|modified| modified.saturating_add(grace.as_secs()) < clock::now())
 }
 
-/// The images that stay.
+/// The images to keep.
 #[derive(Debug, Default)]
 struct Needed {
     keys: BTreeSet<String>,
-    /// Of manifests that name no hash.
+    /// The URLs of manifests that have no hash.
     urls: Vec<String>,
 }
 
@@ -139,21 +139,19 @@ impl Needed {
     }
 }
 
-/// What channels serve right now. A manifest that cannot be read might need anything.
+/// What channels serve now. A manifest that cannot be read might need anything.
 fn serves(store: &Store, prefix: &str, channels: &[Channel]) -> Result<Needed, CliError> {
     let mut needed = Needed::default();
     for channel in channels {
         let manifest = channel.manifest(store).map_err(|error| {
-            error.hint(
-                "nothing is removed while it is not known what this channel needs: publish to it",
-            )
+            error.hint("nothing is removed while the channel's needs are unknown: publish to it")
         })?;
         needed.add(prefix, manifest);
     }
     Ok(needed)
 }
 
-/// Of what a channel held, oldest first, what it keeps: the last good releases, and what it served until lately.
+/// What of a channel's history, oldest first, to keep: the last good releases, and what it served until recently.
 fn kept<'a>(
     held: &'a [Held],
     yanked: &BTreeSet<String>,
@@ -168,7 +166,7 @@ fn kept<'a>(
         let Ok(manifest) = &held.manifest else {
             continue;
         };
-        // The first one is served still.
+        // The first one is still served.
         let lately = until.is_none_or(|until| !is_old(until, grace));
         let good = !yanked.contains(&manifest.version)
             && (versions.contains(&manifest.version) || versions.len() < keep);
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_good_releases_and_what_was_served_until_lately_are_kept() {
+    fn the_last_good_releases_and_what_was_served_until_recently_are_kept() {
         let old = "2020-01-01T00:00:00Z";
         let held = [
             held(1, "1.0.0", old),
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_named_as_we_name_it_is_ours_to_remove() {
+    fn only_images_that_are_named_as_ours_are_removed() {
         assert!(is_image("p/images/1.2.0-rc.1-0123456789ab.bin"));
         for theirs in [
             "p/images/lamp.bin",
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_date_is_young() {
+    fn what_has_no_date_is_new() {
         assert!(!is_old(None, Duration::from_secs(1)));
         assert!(!is_old(Some(clock::now()), Duration::from_secs(60)));
         assert!(is_old(Some(clock::now() - 61), Duration::from_secs(60)));

@@ -1,5 +1,5 @@
-//! What makes a channel's manifest one that nobody else can write, and that no older one can take the place of: the
-//! channel's name, a serial, a date on which it expires, and a signature over all of it.
+//! What makes a channel's manifest one that nobody else can write and no older one can replace: the channel's name, a serial, an
+//! expiry, and a signature over all of it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::error::CliError;
 use crate::keys::{KeyArgs, Signer};
 use crate::state::rollback;
 
-/// How long a signed manifest is good for, unless something else is said: a year.
+/// The default lifetime of a signed manifest: a year.
 ///
-/// Without an end, whoever owns the bucket could show devices the same manifest for ever. A short time asks of the owner
-/// to sign again and again.
+/// Without an expiry, an attacker who controls the bucket could show devices the same manifest for ever. With a short one, the
+/// owner must sign again and again.
 pub const DEFAULT_LIFETIME: Lifetime = Lifetime::For(Duration::from_secs(365 * 24 * 60 * 60));
 
 /// How a manifest is signed.
@@ -27,16 +27,16 @@ pub struct SealArgs {
     #[command(flatten)]
     pub key: KeyArgs,
 
-    /// How long the manifest is good (90d, 12h… or `never`): devices that know the date refuse it afterwards, so nobody who can
-    /// write to the bucket can hide newer releases for longer. By default 365d if it is signed, and never if it is not
+    /// How long the manifest is valid (90d, 12h… or `never`). Devices that know the date refuse it afterwards, so an attacker who can
+    /// write to the bucket cannot hide newer releases for longer. By default 365d if it is signed, and never if it is not
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Lifetime>,
 }
 
-/// How long a manifest is good for.
+/// How long a manifest is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// For so long from now.
+    /// For this long from now.
     For(Duration),
     /// Without end.
     Never,
@@ -54,7 +54,7 @@ impl FromStr for Lifetime {
 }
 
 impl Lifetime {
-    /// When it ends, if it begins now.
+    /// The expiry, if it begins now.
     pub fn end(self) -> Result<Option<Timestamp>, CliError> {
         let Self::For(time) = self else {
             return Ok(None);
@@ -62,19 +62,24 @@ impl Lifetime {
         let end = clock::now()
             .checked_add(time.as_secs())
             .and_then(Timestamp::from_unix_seconds);
-        let too_far =
-            || CliError::new("publish.expires", "--expires: no date is so far away").usage();
+        let too_far = || {
+            CliError::new(
+                "publish.expires",
+                "--expires: there is no date so far in the future",
+            )
+            .usage()
+        };
         end.map(Some).ok_or_else(too_far)
     }
 }
 
 /// Makes a manifest the next one of a channel, and signs it.
 ///
-/// Its serial is this second, or the one it has, or one more than the last one's, whatever is most. What the last one was,
-/// the [`SigningHost`](crate::bucket::resign::SigningHost) says: nothing is taken over from a stranger. With a serial near the end of all numbers he
-/// would have us sign one after which no other can come.
+/// Its serial is the highest of the current second, its own, and the last one plus 1. The last serial comes from the
+/// [`SigningHost`](crate::bucket::resign::SigningHost): nothing is taken over from a manifest that someone else signed. With a
+/// serial near the highest possible one, an attacker could have us sign one after which there is no other.
 ///
-/// The version below which devices do not go back never goes down: the last one's stays unless this one's is higher.
+/// `min_version` never goes down: the last one stays unless this one is higher.
 pub async fn seal(
     manifest: &mut ManifestDocument,
     channel: &str,
@@ -84,8 +89,8 @@ pub async fn seal(
 ) -> Result<(), CliError> {
     let serial = last.serial.unwrap_or(0);
     let next = serial.checked_add(1).ok_or_else(|| {
-        CliError::new("publish.serial", format!("the channel {channel} has the last serial there is, {serial}"))
-            .hint("devices that trust this key take nothing newer on it: sign with another one that they trust")
+        CliError::new("publish.serial", format!("the channel {channel} has the highest possible serial, {serial}"))
+            .hint("devices that trust this key take nothing newer on this channel: sign with another key that they trust")
     })?;
     let least = manifest.serial.unwrap_or(0).max(clock::now());
     manifest.serial = Some(next.max(least));
@@ -95,7 +100,7 @@ pub async fn seal(
     signer.sign_manifest(manifest).await
 }
 
-/// Takes the last least version over if it is higher, and refuses a release that is below its own.
+/// Takes over the last `min_version` if it is higher, and refuses a release below it.
 fn raise_min_version(manifest: &mut ManifestDocument, last: Option<&str>) -> Result<(), CliError> {
     let parse = |text: &str| {
         let wrong =
@@ -113,17 +118,16 @@ fn raise_min_version(manifest: &mut ManifestDocument, last: Option<&str>) -> Res
         )
         && numbers(&version) < numbers(&least)
     {
-        let message =
-            format!("devices do not go below {min_version} any more, and this is {version}");
+        let message = format!("devices no longer go below {min_version}, and this is {version}");
         return Err(CliError::new("publish.min_version", message).hint(
-            "raise the version of the firmware; or say --no-min-version if new devices shall not be kept from going below",
+            "raise the version of the firmware; or use --no-min-version if new devices may go below it",
         ));
     }
     manifest.min_version = min_version;
     Ok(())
 }
 
-/// Refuses a permission to go back that no device would heed, or that would never end.
+/// Refuses a permission to go back that devices would ignore, or that would never end.
 pub fn may_allow_downgrade(expires: Option<Lifetime>, is_signed: bool) -> Result<(), CliError> {
     if !is_signed {
         let message =
@@ -138,7 +142,7 @@ pub fn may_allow_downgrade(expires: Option<Lifetime>, is_signed: bool) -> Result
     Ok(())
 }
 
-/// What devices compare with a least version: a release candidate of it is not below.
+/// What devices compare with `min_version`: a release candidate of it is not below.
 fn numbers(version: &Version<'_>) -> [u64; 3] {
     [version.major(), version.minor(), version.patch()]
 }
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_strangers_manifest_does_not_carry_the_serial_or_the_floor_forward() {
+    async fn another_keys_manifest_does_not_carry_its_serial_or_min_version_forward() {
         let stranger = signer();
         let host = SigningHost::without_state(signer());
         let signer = &host.signer;
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_least_version_never_goes_down() {
+    async fn the_min_version_never_goes_down() {
         let signer = signer();
         let last = last(None, Some("1.4.0"));
         for (given, min_version) in [

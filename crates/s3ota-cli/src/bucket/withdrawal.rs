@@ -16,46 +16,46 @@ use crate::output::Output;
 use crate::s3::{Condition, Location, Put, Store, Upload};
 use crate::versions;
 
-/// That a channel does not serve the version any more.
+/// A channel that no longer serves the version.
 struct Taken {
     /// Whether its devices may go back.
     may_go_back: bool,
 }
 
-/// What was done.
+/// The result.
 #[derive(Default)]
 struct Done {
-    /// The channels whose devices may go back.
+    /// The number of channels whose devices may go back.
     allowed: u32,
-    /// The others that served the version.
+    /// The number of the other channels that served the version.
     silent: u32,
-    /// The channels of which this host knows nothing. `None` if it knows all of them, or signs nothing.
+    /// The channels that this host's state has no entry for. `None` if it has all of them, or nothing is signed.
     unknown: Option<Vec<String>>,
 }
 
-/// What is to be done to a channel.
+/// The change of a channel.
 struct Change<'a> {
     /// The release it goes back to; `None` if it is paused.
     back: Option<ManifestDocument>,
-    /// What signs it, and that it may be signed.
+    /// What signs it, and the proof that it may be signed.
     signing: Option<(&'a SigningHost, Origin)>,
-    /// What it shall hold.
+    /// The new manifest.
     manifest: ManifestDocument,
 }
 
-/// A version that is withdrawn, and how.
+/// A version to yank, and how.
 pub struct Withdrawal<'a> {
     /// The version.
     pub version: String,
-    /// Why, for the history.
+    /// The reason, for the history.
     pub reason: Option<&'a str>,
     /// Whether devices that run it may go back.
     pub allow_downgrade: bool,
-    /// Whether to go on where this host knows something newer than the bucket holds.
+    /// Whether to go on where this host knows a newer release than the bucket holds.
     pub newer_is_lost: bool,
     /// How long the manifests are valid; `None` for as long as those before.
     pub lifetime: Option<Lifetime>,
-    /// By whom, whether with ACLs, and whether at all.
+    /// The name for the history, ACLs, --dry-run.
     pub change: &'a ChangeArgs,
     /// What signs; `None` if nothing is signed.
     pub host: Option<&'a SigningHost>,
@@ -68,7 +68,7 @@ pub struct Withdrawal<'a> {
 }
 
 impl Withdrawal<'_> {
-    /// Marks the version, and lets every channel that serves it go back.
+    /// Marks the version, and makes every channel that serves it go back.
     pub async fn carry_out(&self) -> Result<(), CliError> {
         self.must_be_possible().await?;
         if !self.dry_run() {
@@ -97,12 +97,12 @@ impl Withdrawal<'_> {
         manifest.version == self.version
     }
 
-    /// Whether a channel went back from the version already.
+    /// Whether a channel has gone back from the version already.
     fn went_back(&self, manifest: &ManifestDocument) -> bool {
         let says = |field: &str, text: &str| {
             manifest.extra.get(field).and_then(|it| it.as_str()) == Some(text)
         };
-        // What it says is not signed; but nobody can go back to something newer.
+        // These fields are not signed; but nobody can go back to something newer.
         let is_lower = versions::by_precedence(&manifest.version, &self.version).is_lt();
         is_lower && says("action", "yank") && says("from", &self.version)
     }
@@ -111,7 +111,7 @@ impl Withdrawal<'_> {
         self.change.dry_run
     }
 
-    /// What is done to a channel that serves it.
+    /// The entry in the history.
     fn act<'a>(&self, current: &ManifestDocument, change: &Change<'a>) -> Act<'a> {
         Act {
             action: "yank",
@@ -124,12 +124,12 @@ impl Withdrawal<'_> {
         }
     }
 
-    /// A version that nobody released is most likely misspelt; and what is in the way of signing is said before anything is
-    /// done.
+    /// Refuses a version that was never released, most likely misspelt. Whatever prevents signing is reported before anything is
+    /// changed.
     async fn must_be_possible(&self) -> Result<(), CliError> {
         let wanted = std::slice::from_ref(&self.version);
         let recorded = catalogue::records(self.store, self.prefix(), wanted).await?;
-        // One that was published by hand has no record.
+        // A version that was published by hand has no record.
         let mut exists = !recorded.is_empty();
         let channels = catalogue::channels(self.store, self.prefix()).await?;
         let mut unknown = Vec::new();
@@ -151,25 +151,25 @@ impl Withdrawal<'_> {
                 self.out.warning(&warning);
             }
         }
-        // The release that a channel could go back to says more than that another one would be paused.
+        // The release that a channel could go back to is the more useful hint, before that another one would be paused.
         let is_of_pause = |(version, _): &(String, CliError)| *version == self.version;
         if let Some((_, error)) = unknown.into_iter().min_by_key(is_of_pause) {
             return Err(error);
         }
         if let Some(host) = self.host {
             self.nothing_is_hidden(host, &channels)?;
-            // Everything that shows it may have been deleted, with its mark.
+            // Everything else that shows it may have been deleted, with its mark.
             exists |= host.knows_yanked(&self.version);
         }
         if exists {
             return Ok(());
         }
         let message = format!("there is no release {} at {}", self.version, self.location);
-        Err(CliError::new("release.unknown", message).hint("`s3ota list` shows the ones there are"))
+        Err(CliError::new("release.unknown", message).hint("`s3ota list` shows the releases"))
     }
 
-    /// Refuses where a channel does not show what this host knows it serves: it would be left with what is withdrawn, once that
-    /// is put back.
+    /// Refuses where a channel does not show what this host knows that it serves: it would be left with the yanked version, once
+    /// that is put back.
     fn nothing_is_hidden(&self, host: &SigningHost, channels: &[Channel]) -> Result<(), CliError> {
         for channel in channels {
             host.present(channel)?;
@@ -189,7 +189,7 @@ impl Withdrawal<'_> {
         Ok(())
     }
 
-    /// Marks the version, once and for all.
+    /// Marks the version for good.
     async fn mark(&self) -> Result<(), CliError> {
         let version = Version::parse(&self.version)
             .map_err(|error| CliError::new("publish.version", error.to_string()))?;
@@ -221,7 +221,7 @@ impl Withdrawal<'_> {
         }
     }
 
-    /// What is to be done to a channel, if anything is.
+    /// The change of a channel, if it needs one.
     async fn change_of(&self, channel: &Channel) -> Result<Option<Change<'_>>, Doubt> {
         let Ok(current) = channel.manifest(self.store) else {
             return Ok(None);
@@ -252,8 +252,8 @@ impl Withdrawal<'_> {
         if current.rollout == paused {
             return Ok(None);
         }
-        // A channel without a good one is paused. That it is the newest that serves the version, and not what someone put back
-        // there, this host knows; or who says --version has looked.
+        // A channel without a good release is paused. This host knows that it is the newest manifest that serves the version, and not
+        // one that was put back; or the user, by --version, has checked.
         let meant = self.host.and_then(|host| host.intent().version.as_deref());
         Ok(Some(Change {
             back: None,
@@ -265,7 +265,7 @@ impl Withdrawal<'_> {
         }))
     }
 
-    /// What a channel that serves the version goes back to, if to anything.
+    /// The release that a channel goes back to, if there is one.
     async fn back(
         &self,
         channel: &Channel,
@@ -284,7 +284,7 @@ impl Withdrawal<'_> {
                 manifest: good,
             }));
         };
-        // Before anything of it counts: the history is what came before this one.
+        // First of all: the history is what came before this manifest.
         host.must_have_signed(channel)?;
         let min_version = host.last(channel)?.min_version;
         let wanted = wanted(min_version.as_deref());
@@ -296,7 +296,7 @@ impl Withdrawal<'_> {
         }))
     }
 
-    /// Lets a channel go back to what it served before, if it serves the version; `None` if it does not.
+    /// Makes a channel go back to what it served before, if it serves the version; `None` if it does not.
     async fn take_off(&self, mut channel: Channel) -> Result<Option<Taken>, CliError> {
         for _ in 0..ATTEMPTS {
             let Some(change) = self.change_of(&channel).await? else {
@@ -327,14 +327,14 @@ impl Withdrawal<'_> {
             }));
         }
         let message = format!(
-            "the channel {} is changed by others all the time, and may still serve {}",
+            "the channel {} keeps changing, and may still serve {}",
             channel.name, self.version
         );
         Err(CliError::new("s3.conflict", message).hint("stop whatever publishes, and yank again"))
     }
 
-    /// A channel on which nothing is to be changed: not taken off. Whoever took the version off may have been cut off before
-    /// he had told devices with older libraries.
+    /// A channel that needs no change. The command that took the version off may have been interrupted before it updated the
+    /// manifests of legacy clients.
     async fn leave(&self, channel: &Channel) -> Result<(), CliError> {
         if !self.dry_run() {
             channel
@@ -367,12 +367,12 @@ impl Withdrawal<'_> {
                 .out
                 .say(format_args!("{name} {would} back to {}", good.version)),
             None => self.out.say(format_args!(
-                "{name} {pause} paused: it never served another release that is good and still there"
+                "{name} {pause} paused: it has never served another release that is good and whose image exists"
             )),
         }
     }
 
-    /// The channels of which this host knows nothing: what lies there may have been put back. `None` if there is none such.
+    /// The channels that this host's state has no entry for: their manifests may have been put back. `None` if there are none.
     fn unknown(&self, channels: &[Channel]) -> Option<Vec<String>> {
         let host = self.host?;
         let unknown = channels
@@ -383,7 +383,7 @@ impl Withdrawal<'_> {
         (!unknown.is_empty() || host.channels().is_empty()).then_some(unknown)
     }
 
-    /// What a person has to know and to do.
+    /// Reports what the user has to know and to do.
     fn say_what_is_left(&self, done: &Done) {
         let version = &self.version;
         let served = done.allowed + done.silent;
@@ -400,12 +400,12 @@ impl Withdrawal<'_> {
         }
         if done.allowed > 0 {
             self.out.say(format_args!(
-                "devices that run {version} may go back, until the permission ends; those that do not know the date stay"
+                "devices that run {version} may go back, until the permission ends; devices that do not know the date stay"
             ));
         }
         if done.allowed == 0 || done.silent > 0 {
             let stay = format!(
-                "devices that run {version} stay on it: nothing moves a device back in silence"
+                "devices that run {version} stay on it: nothing moves a device back silently"
             );
             let advice = CliError::new("release.left", stay).hint(format!(
                 "to move them, publish the good code under a version higher than {version}"
@@ -415,18 +415,18 @@ impl Withdrawal<'_> {
     }
 }
 
-/// Nothing in the bucket serves a version, and this host cannot know whether that is so.
+/// Nothing in the bucket serves a version, and this host cannot know whether that is true.
 fn cannot_tell(version: &str, unknown: &[String]) -> CliError {
     let of = match unknown {
         [] => "what was served here".to_owned(),
         unknown => unknown.join(", "),
     };
     let message = format!(
-        "nothing that lies in the bucket now serves {version}; but this host knows nothing of {of}, and cannot tell whether something \
-         older was put back there"
+        "nothing in the bucket serves {version} now; but this host knows nothing about {of}, and cannot tell whether something older \
+         was put back there"
     );
     CliError::new("sign.unknown", message).hint(
-        "compare with `s3ota status` on the host that has released, and yank there; or bring over what it knows: `s3ota state export` \
-         there, `s3ota state import` here",
+        "compare with `s3ota status` on the host that has released, and yank there; or copy its state: `s3ota state export` there, \
+         `s3ota state import` here",
     )
 }

@@ -1,7 +1,7 @@
-//! `s3ota bucket init`: a bucket fit for devices.
+//! `s3ota bucket init`: prepares a bucket for devices.
 //!
-//! First everything is looked at, then said what would be done, and only then is it done. What others have set in the
-//! same bucket stays as it is.
+//! It reads all settings first, then shows its plan, and changes something only after that. Settings that others have made in
+//! the same bucket stay.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -17,11 +17,11 @@ pub enum BucketCommand {
     Init(BucketInitArgs),
 }
 
-/// Make a bucket fit for devices, or check one that is there
+/// Prepare a bucket for devices, or check an existing one
 ///
-/// Makes the bucket, opens this one prefix to readers by a statement in the bucket's policy (or, with --private, closes
-/// it), has unfinished uploads cleared away, and looks at CORS, versioning and whatever could delete images. Says first
-/// what it would do. What others have set stays: statements and rules are added to theirs.
+/// Creates the bucket if needed, opens this prefix to readers with a statement in the bucket policy (with --private, closes
+/// it), has unfinished uploads removed, and checks CORS, versioning and rules that could delete images. Shows its plan before
+/// it changes anything. Settings that others have made stay: statements and rules are added to theirs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -33,19 +33,19 @@ pub struct BucketInitArgs {
     #[arg(value_name = "s3://BUCKET/PREFIX")]
     pub location: String,
 
-    /// Let nobody read it without a signed URL: for releases published with --presign
+    /// Keep the bucket private, for releases published with --presign
     #[arg(long)]
     pub private: bool,
 
-    /// Log every access into this bucket, which must be there: the devices' versions stand in its lines
+    /// Log every access to this bucket, which must exist; its lines show the devices' versions
     #[arg(long, value_name = "NAME")]
     pub log_bucket: Option<String>,
 
-    /// Say what would be done, and do nothing
+    /// Show the plan, and change nothing
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
 
-    /// Do it without asking
+    /// Change the bucket without asking
     #[arg(long, short)]
     pub yes: bool,
 
@@ -53,7 +53,7 @@ pub struct BucketInitArgs {
     pub s3: S3Args,
 }
 
-/// Sets a bucket up.
+/// Prepares a bucket.
 pub async fn run(command: BucketCommand, out: &Output) -> Result<(), CliError> {
     let BucketCommand::Init(args) = command;
     let location: Location = args.location.parse().map_err(CliError::usage)?;
@@ -76,14 +76,14 @@ pub async fn run(command: BucketCommand, out: &Output) -> Result<(), CliError> {
     );
     if plan.is_empty() || done {
         out.say(format_args!(
-            "\n{location} is ready: publish with `s3ota publish FIRMWARE {location}{}`, then look with `s3ota doctor {location}`",
+            "\n{location} is ready: publish with `s3ota publish FIRMWARE {location}{}`, then check with `s3ota doctor {location}`",
             if args.private { " --presign 7d" } else { "" }
         ));
     }
     Ok(())
 }
 
-/// Whether it shall be done.
+/// Whether the user agrees to the plan.
 fn agreed(args: &BucketInitArgs, out: &Output) -> Result<bool, CliError> {
     if args.yes || args.dry_run {
         return Ok(args.yes);
@@ -91,11 +91,11 @@ fn agreed(args: &BucketInitArgs, out: &Output) -> Result<bool, CliError> {
     if out.is_for_programs() || !terminal::can_ask() {
         return Err(CliError::new(
             "cli.usage",
-            "nobody can be asked here whether that shall be done",
+            "there is no terminal on which to ask for confirmation",
         )
-        .hint("say --yes to do it, or --dry-run to leave it at that")
+        .hint("use --yes to go ahead, or --dry-run to see the plan only")
         .usage());
     }
     out.say("");
-    Ok(terminal::agrees("Do that?"))
+    Ok(terminal::agrees("Go ahead?"))
 }

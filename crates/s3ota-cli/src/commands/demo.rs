@@ -1,4 +1,4 @@
-//! `s3ota demo`: the whole path in one terminal, with nothing made up but the firmware.
+//! `s3ota demo`: the whole path in one terminal. Only the firmware is made up.
 //!
 //! The server is the development server, the publisher is the one behind `s3ota publish`, and the device runs the
 //! library and the TLS client that run on the chip.
@@ -27,13 +27,14 @@ use crate::s3::development::{bucket_on, start_for_now};
 use crate::s3::{Location, Upload};
 use crate::state::rollback::RollbackState;
 
-/// See all of it in one terminal: no account, no board
+/// See the whole path in one terminal: no account, no board
 ///
-/// A local S3 server, a virtual ESP32 with version 1.0.0, version 1.1.0 signed, published and installed over real TLS; a
-/// manifest that a stranger changed, and that is refused; then a version 1.2.0 that never confirms itself and is rolled back.
+/// A local S3 server; a virtual ESP32 with version 1.0.0; version 1.1.0, signed, published and installed over real TLS; a
+/// manifest that an attacker changed, and that the device refuses; then a version 1.2.0 that never confirms itself and is
+/// rolled back.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Play it with two firmwares of your own, instead of made-up ones
+    /// Use two firmwares of your own instead of made-up ones
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
     pub firmware: Option<Vec<PathBuf>>,
 }
@@ -41,7 +42,7 @@ pub struct DemoArgs {
 /// The size of the made-up firmwares: that of a small Wi-Fi program.
 const FIRMWARE_SIZE: usize = 900_000;
 
-/// Tells the story.
+/// Plays the demo.
 pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     let cast = Cast::choose(&args)?;
 
@@ -57,7 +58,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
 
     let owner = Signer::from_key(keys::generate());
     out.say(format_args!(
-        "key       the owner's key {} signs releases, and is built into the device",
+        "key       the owner's key {} signs releases; the device trusts it",
         owner.key_id()
     ));
     out.event("key", json!({ "keyid": owner.key_id().to_string() }));
@@ -97,7 +98,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     station.update(&running).await?;
 
     out.heading(format_args!(
-        "4. A stranger who can write to the bucket offers 9.9.9"
+        "4. An attacker who can write to the bucket offers 9.9.9"
     ));
     let key = format!("{}/stable.json", location.prefix);
     let good = store
@@ -139,7 +140,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     }
     let broken = station.restart()?.slot();
     let running = loop {
-        out.say("device    hangs before it confirms itself; its watchdog bites");
+        out.say("device    hangs before it confirms itself, until its watchdog restarts it");
         let running = station.restart()?;
         if running.slot() != broken {
             break running;
@@ -147,18 +148,20 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     };
     station.update(&running).await?;
 
-    out.heading("6. What the flash holds now");
+    out.heading("6. What is on the flash now");
     let report = report::FlashReport::of(station.flash())?;
     out.say(&report);
     out.event("flash", report.to_json());
 
     server.stop().await;
     if running.version != cast.new.version() {
-        return Err(unexpected("the device does not run the firmware it should"));
+        return Err(unexpected(
+            "the device does not run the firmware that it should",
+        ));
     }
     let size = output::bytes(cast.new.bytes.len() as u64);
     out.say(format_args!(
-        "\nThe device runs {}: updated once ({size} over TLS 1.3), and saved from {}.\n\
+        "\nThe device runs {}: it was updated once ({size} over TLS 1.3), and rolled back from {}.\n\
          Next: s3ota publish --help, or read the README for a real board.",
         cast.new.version(),
         cast.broken.version(),
@@ -172,7 +175,7 @@ fn unexpected(what: &str) -> CliError {
         .hint("this is a bug in s3ota: please report it with the output of `s3ota demo -vv`")
 }
 
-/// The firmwares of the story.
+/// The firmwares of the demo.
 struct Cast {
     old: Firmware,
     new: Firmware,
@@ -211,13 +214,13 @@ impl Cast {
 }
 
 impl Firmware {
-    /// A firmware that is valid in every respect, and runs nowhere.
+    /// A firmware that is valid in every respect, but does not run.
     fn made_up(chip: Chip, project: &str, version: &str) -> Result<Self, CliError> {
         let builder = ImageBuilder::new(chip, version).project_name(project);
         Self::from_image(builder.length(FIRMWARE_SIZE).build())
     }
 
-    /// The version its descriptor names; empty where it has none.
+    /// The version in its descriptor; empty where it has none.
     fn version(&self) -> &str {
         self.image
             .descriptor

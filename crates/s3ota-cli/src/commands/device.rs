@@ -28,23 +28,22 @@ pub enum DeviceCommand {
     Run(DeviceRunArgs),
 }
 
-/// Make a flash file with a partition table and a first firmware
+/// Create a flash file with a partition table and a first firmware
 #[derive(Debug, Args)]
 pub struct DeviceNewArgs {
-    /// The flash file to make
+    /// The flash file to create
     pub flash: PathBuf,
 
-    /// The firmware the device has from the start: an app image or an ELF file
+    /// The firmware that the device starts with: an app image or an ELF file
     #[arg(long, value_name = "FIRMWARE")]
     pub image: PathBuf,
 
-    /// The partition table as CSV; 4 MB with two OTA slots by default
+    /// The partition table as CSV; by default 4 MB with two OTA slots
     #[arg(long, value_name = "CSV")]
     pub partitions: Option<PathBuf>,
 
-    /// The chip's revision: `v3.1`, `3.1` or 301. Its bootloader boots no image that asks for another, and its firmware
-    /// downloads none; without, it takes any.
-    /// Kept beside the flash file, in FLASH.chip
+    /// The chip's revision: `v3.1`, `3.1` or 301. The device then neither boots nor downloads an image for another revision; by
+    /// default it accepts any. Stored beside the flash file, in FLASH.chip
     #[arg(long, value_name = "REVISION", value_parser = parse_revision)]
     pub chip_revision: Option<u16>,
 
@@ -53,10 +52,10 @@ pub struct DeviceNewArgs {
     pub force: bool,
 }
 
-/// Power a virtual device on and let it look for updates
+/// Power on a virtual device and let it check for updates
 ///
-/// It boots what the flash says, by the rules of the ESP-IDF bootloader, and runs the s3ota library as its firmware. The
-/// process may be killed at any moment, which is a power cut, and run again.
+/// It boots what the flash holds, by the rules of the ESP-IDF bootloader, and runs the s3ota library as its firmware. You can
+/// kill the process at any moment, which is a power cut, and run it again.
 #[derive(Debug, Args)]
 pub struct DeviceRunArgs {
     /// The flash file, made by `s3ota device new` or read from a chip
@@ -67,7 +66,7 @@ pub struct DeviceRunArgs {
     pub manifest_url: String,
 
     /// A root certificate to trust besides Amazon's, PEM or DER
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
     /// Check once; if something was installed, restart into it, confirm it and exit
@@ -82,7 +81,7 @@ pub struct DeviceRunArgs {
     #[arg(long)]
     pub no_confirm: bool,
 
-    /// The device's id, which decides its place in a staged rollout
+    /// The device's id, which decides its place in a rollout
     #[arg(long, value_name = "ID")]
     pub device_id: Option<String>,
 
@@ -90,29 +89,29 @@ pub struct DeviceRunArgs {
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
 
-    /// A public key whose owner may release: PEM, as `s3ota keygen` writes it. With one or more, the device takes signed
+    /// A release key that the device trusts, PEM or DER, as `s3ota keygen` writes it. With one or more, the device takes signed
     /// releases only
     #[arg(long = "release-key", value_name = "FILE")]
     pub release_keys: Vec<PathBuf>,
 
-    /// Simulate what the device knows of the date: RFC 3339, such as 2027-01-31T12:00:00Z, or `unknown`. The host's by default
+    /// The date as the device knows it: RFC 3339, such as 2027-01-31T12:00:00Z, or `unknown`. By default this computer's
     #[arg(long, value_name = "DATE", value_parser = parse_date)]
     pub now: Option<Date>,
 
-    /// The version of the running firmware, where its image does not say it (Arduino builds)
+    /// The version of the running firmware, where its image does not name it (Arduino builds)
     #[arg(long, value_name = "VERSION")]
     pub firmware_version: Option<String>,
 
-    /// How many attempts an update gets
+    /// The number of attempts for an update
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub attempts: u8,
 
-    /// The longest time an update may take
+    /// The deadline for an update
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
 }
 
-/// Makes a flash file.
+/// Creates a flash file.
 pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
     let firmware = firmware::read(&args.image)?;
     let setup = match &args.partitions {
@@ -136,7 +135,7 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
         .and_then(|mut file| file.write_all(&flash));
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => CliError::file(&args.flash, &error)
-            .hint("add --force to replace it, and with it the device's whole past"),
+            .hint("add --force to replace it, which also deletes the device's history"),
         _ => CliError::file(&args.flash, &error),
     })?;
     KnownChip::keep(known, &args.flash)?;
@@ -164,7 +163,7 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What is said of a new device's chip, on which its first firmware must run.
+/// The chip of a new device. Its first firmware must run on it.
 fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownChip>, CliError> {
     let image = &firmware.image;
     let (Some(revision), Some(chip)) = (args.chip_revision, image.header.chip()) else {
@@ -179,7 +178,7 @@ fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownC
             misfit.code(),
             format!("the firmware does not boot: {misfit}"),
         )
-        .hint("give a firmware that runs on this chip, or another --chip-revision")
+        .hint("use a firmware that runs on this chip, or another --chip-revision")
     })?;
     Ok(Some(known))
 }
@@ -235,7 +234,7 @@ fn id_of(flash: &Path) -> Result<String, CliError> {
     Ok(format!("virtual-{hash:016x}"))
 }
 
-/// A revision, major * 100 + minor, or as people write it.
+/// A revision, major * 100 + minor, in any of the usual notations.
 fn parse_revision(text: &str) -> Result<u16, String> {
     let digits = text.strip_prefix(['v', 'V']).unwrap_or(text);
     let number = |part: &str| {
@@ -271,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revision_is_written_in_any_of_the_usual_ways() {
+    fn a_revision_is_read_in_any_of_the_usual_notations() {
         for (text, revision) in [
             ("v3.1", Some(301)),
             ("3.1", Some(301)),

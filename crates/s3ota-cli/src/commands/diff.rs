@@ -1,4 +1,4 @@
-//! `s3ota diff`: what is different between two releases.
+//! `s3ota diff`: compares two releases.
 
 use clap::Args;
 use s3ota_image::app::{Descriptor, Header};
@@ -12,9 +12,9 @@ use crate::output::table::Table;
 use crate::output::{self, Output};
 use crate::s3::{Location, S3Args, Store};
 
-/// Show what is different between two releases
+/// Compare two releases
 ///
-/// Each is named by its version or by the channel that serves it.
+/// Name each by its version or by a channel that serves it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -34,7 +34,7 @@ pub struct DiffArgs {
     pub s3: S3Args,
 }
 
-/// Compares what the command line says.
+/// Compares two releases.
 pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
     let (location, store) = args.place.open(&args.s3).await?;
     let a = find(&store, &location, &args.a).await?;
@@ -50,7 +50,7 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
             continue;
         }
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-        // Whose signature it is, is not looked at here.
+        // The signature is not verified here.
         let shown_name = match *name {
             "key" => "names key",
             name => name,
@@ -86,7 +86,7 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
             format!("devices with {} do not go back to {}", a.version, b.version)
         }
         std::cmp::Ordering::Equal => {
-            "devices take them for the same: their versions are equal".to_owned()
+            "devices see no difference: their versions are equal".to_owned()
         }
     };
     out.say(match grows {
@@ -102,7 +102,7 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What a name stands for.
+/// The release that a name stands for.
 async fn find(
     store: &Store,
     location: &Location,
@@ -129,13 +129,13 @@ async fn find(
     channel.manifest(store).cloned()
 }
 
-/// What the image itself says, if it is there.
+/// The descriptor in the image, if the image is there.
 async fn descriptor(
     store: &Store,
     prefix: &str,
     manifest: &ManifestDocument,
 ) -> Result<Option<Descriptor>, CliError> {
-    // The header, then the head of the first segment, then the descriptor.
+    // The header, then the header of the first segment, then the descriptor.
     const START: usize = Header::LEN + 8;
     let Some(key) = channel::image_key(prefix, &manifest.version, manifest.sha256) else {
         return Ok(None);
@@ -147,7 +147,7 @@ async fn descriptor(
         .and_then(|bytes| Descriptor::parse(&bytes)))
 }
 
-/// What of a release there is to compare, each with its name.
+/// The facts of a release to compare, each with its name.
 fn facts(
     manifest: &ManifestDocument,
     descriptor: Option<Descriptor>,

@@ -1,4 +1,4 @@
-//! `s3ota gateway`: a private bucket's manifests for devices, each with a fresh URL of its image.
+//! `s3ota gateway`: serves devices the manifests of a private bucket, each with a fresh URL of its image.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use crate::gateway::{Gateway, Tokens, lambda, local};
 use crate::output::Output;
 use crate::s3::{self, Location, S3Args};
 
-/// Give devices the manifests of a private bucket, each with a fresh URL of its image
+/// Serve devices the manifests of a private bucket, each with a fresh URL of its image
 ///
-/// A device asks for https://GATEWAY/CHANNEL.json and gets the channel's manifest as it is, but for its URL: that is signed for
-/// this request. The image itself is fetched from the bucket. The gateway has no release key and needs none: it can read what
-/// lies in the bucket, and what is signed stays as it was signed.
+/// A device asks for https://GATEWAY/CHANNEL.json and gets the channel's manifest unchanged, except for its URL, which is signed
+/// for this request. The image itself comes from the bucket. The gateway needs no release key: it only reads the bucket, and a
+/// signed manifest stays as it was signed.
 ///
-/// It listens on an address, or runs as an AWS Lambda function behind a function URL: there it finds by itself where it is.
+/// It listens on an address, or runs as an AWS Lambda function behind a function URL, which it detects by itself.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +26,7 @@ Examples:
   s3ota gateway s3://my-bucket/lamp --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem --token-file tokens
 
 With tokens, the manifest's URL for devices is https://GATEWAY/CHANNEL.json?token=TOKEN.
-docs/private-buckets.md has the policy it needs, and how it becomes a Lambda function.")]
+docs/private-buckets.md has its IAM policy, and how to run it on Lambda.")]
 pub struct GatewayArgs {
     /// Where the releases are
     #[arg(value_name = "s3://BUCKET/PREFIX")]
@@ -36,8 +36,8 @@ pub struct GatewayArgs {
     #[arg(long, default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
 
-    /// The certificate chain of the gateway, PEM. Without, it speaks plain HTTP and a proxy must stand before it: devices
-    /// take HTTPS only
+    /// The gateway's certificate chain, PEM. Without it, the gateway speaks plain HTTP and needs a TLS proxy in front: devices
+    /// accept HTTPS only
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
@@ -45,12 +45,11 @@ pub struct GatewayArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// How long a URL is good for, at most 7d. A device begins to download at once, and one that is cut off later asks for
-    /// another
+    /// How long a URL is valid, at most 7d. A device starts its download at once, and asks for a new URL after an interruption
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
     pub presign: Duration,
 
-    /// Answer only devices that show one of these tokens: a file with one a line, at least 16 characters each
+    /// Answer only devices that send one of these tokens: a file with one per line, at least 16 characters each
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
@@ -68,7 +67,7 @@ pub struct GatewayArgs {
     pub s3: S3Args,
 }
 
-/// Answers until Ctrl-C, or as long as Lambda likes.
+/// Serves until Ctrl-C, or as long as Lambda wants.
 pub async fn run(args: GatewayArgs, out: &Output) -> Result<(), CliError> {
     let location: Location = args.location.parse().map_err(CliError::usage)?;
     s3::check_presign(args.presign).map_err(CliError::usage)?;
@@ -85,7 +84,7 @@ pub async fn run(args: GatewayArgs, out: &Output) -> Result<(), CliError> {
     local::run(gateway, args.listen, tls, is_open, out).await
 }
 
-/// The tokens that are asked for, if any are.
+/// The accepted tokens; `None` if none are required.
 fn tokens(args: &GatewayArgs) -> Result<Option<Tokens>, CliError> {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error).usage())
@@ -101,9 +100,9 @@ fn tokens(args: &GatewayArgs) -> Result<Option<Tokens>, CliError> {
     if named && tokens.is_none() {
         return Err(CliError::new(
             "gateway.token",
-            "the list of tokens is empty, so no device could be answered",
+            "the list of tokens is empty, so no device would be answered",
         )
-        .hint("put a token into it: `openssl rand -hex 16` makes one")
+        .hint("add a token: `openssl rand -hex 16` makes one")
         .usage());
     }
     Ok(tokens)

@@ -1,8 +1,4 @@
 //! `s3ota gc`: removes images that nobody needs any more.
-//!
-//! An image is needed if a channel serves it, if it is one of the releases a channel would go back to, or if it was
-//! uploaded or taken off a channel so lately that someone may be about to use it. Records and history stay: a version is never given to
-//! other bytes, and publishing the same ones brings the image back.
 
 use std::time::Duration;
 
@@ -19,10 +15,10 @@ use crate::output::table::Table;
 use crate::output::{self, Output};
 use crate::s3::S3Args;
 
-/// Remove images that no channel and no kept release needs
+/// Remove images that no channel needs
 ///
-/// Shows what it would remove; --delete removes it. What stays: what channels serve, the last releases of each channel,
-/// for it to go back to, and what is younger than a day, since someone may be publishing it.
+/// Shows what it would remove; --delete removes it. It keeps the images that channels serve, the last releases of each channel,
+/// and images newer than a day, which someone may be about to publish.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,19 +28,19 @@ pub struct GcArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    /// How many good releases of each channel stay, the one it serves among them
+    /// How many good releases of each channel to keep, including the one it serves
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub keep: usize,
 
-    /// What was uploaded or taken off a channel so lately stays. Make it shorter only while nobody publishes
+    /// Keep images newer than this, and images that left a channel within it. Shorten it only while nobody publishes
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_duration)]
     pub grace: Duration,
 
-    /// Remove them, for good
+    /// Remove the images, for good
     #[arg(long)]
     pub delete: bool,
 
-    /// Say what would be removed, and remove nothing: the default
+    /// Show what would be removed, and remove nothing: the default
     #[arg(long, conflicts_with = "delete")]
     pub dry_run: bool,
 
@@ -52,7 +48,7 @@ pub struct GcArgs {
     pub s3: S3Args,
 }
 
-/// Removes what the command line says.
+/// Removes images, or shows which.
 pub async fn run(args: GcArgs, out: &Output) -> Result<(), CliError> {
     let (location, store) = args.place.open(&args.s3).await?;
     let prefix = &location.prefix;
@@ -88,19 +84,17 @@ pub async fn run(args: GcArgs, out: &Output) -> Result<(), CliError> {
     let (size, kept) = (output::bytes(bytes), images.len() - count);
     if uploads > 0 {
         let what = if args.delete {
-            "given up"
+            "aborted"
         } else {
-            "to be given up"
+            "to be aborted"
         };
-        out.say(format_args!(
-            "{uploads} uploads that were never completed {what}"
-        ));
+        out.say(format_args!("{uploads} unfinished uploads {what}"));
     }
     match (count, args.delete) {
         (0, _) => out.say(format_args!(
-            "nothing to remove; {kept} images are needed or young"
+            "nothing to remove; {kept} images are needed or new"
         )),
-        (_, true) => out.say(format_args!("removed {count} images, {size}; {kept} stay")),
+        (_, true) => out.say(format_args!("removed {count} images, {size}; kept {kept}")),
         (_, false) => out.say(format_args!(
             "would remove {count} images, {size}, and keep {kept}; --delete removes them for good"
         )),

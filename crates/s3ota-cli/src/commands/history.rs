@@ -1,4 +1,4 @@
-//! `s3ota history`: who did what to the channels, and when.
+//! `s3ota history`: who changed the channels, when and how.
 
 use clap::Args;
 use s3ota_manifest::Rollout;
@@ -12,9 +12,9 @@ use crate::output::Output;
 use crate::output::table::Table;
 use crate::s3::S3Args;
 
-/// Show who did what, and when, the last first
+/// Show who changed the channels, when and how, newest first
 ///
-/// Every manifest that a channel ever held, and the versions that were withdrawn.
+/// Every manifest that a channel has served, and the yanked versions.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -24,11 +24,12 @@ pub struct HistoryArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    /// Of this channel alone
-    #[arg(long)]
+    /// Show this channel only
+    // The setting `channel` is the channel to change. It must not hide the history of the others.
+    #[arg(id = "only_channel", long = "channel", value_name = "CHANNEL")]
     pub channel: Option<String>,
 
-    /// At most so many
+    /// Show at most this many
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
 
@@ -36,9 +37,9 @@ pub struct HistoryArgs {
     pub s3: S3Args,
 }
 
-/// One thing that happened.
+/// One change.
 struct Entry {
-    /// To order by: when it was, and the serial where that says more.
+    /// What it is ordered by: the time, then the serial.
     order: (u64, u64),
     date: String,
     channel: String,
@@ -50,20 +51,21 @@ struct Entry {
     event: serde_json::Value,
 }
 
-/// Shows what the command line asks for.
+/// Shows the history.
 pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     let (location, store) = args.place.open(&args.s3).await?;
     let prefix = &location.prefix;
     let mut names = catalogue::channels_of_history(&store, prefix).await?;
-    // Read before the histories: what is replaced meanwhile is in both then, and nothing is in neither.
+    // Read before the histories: what is replaced in the meantime is then in both, and nothing is missing.
     let channels = catalogue::channels(&store, prefix).await?;
     names.extend(channels.iter().map(|channel| channel.name.clone()));
     if let Some(wanted) = &args.channel {
         names.retain(|name| name == wanted);
         if names.is_empty() {
             let message = format!("there is no channel {wanted} at {location}");
-            return Err(CliError::new("channel.empty", message)
-                .hint("`s3ota status` shows the channels there are"));
+            return Err(
+                CliError::new("channel.empty", message).hint("`s3ota status` shows the channels")
+            );
         }
     }
     let mut entries = Vec::new();
@@ -115,7 +117,7 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
         ]);
     }
     if table.is_empty() {
-        out.say(format_args!("nothing happened at {location} yet"));
+        out.say(format_args!("nothing has happened at {location} yet"));
     }
     out.table(&table);
     if all >= args.limit {

@@ -1,4 +1,4 @@
-//! `s3ota` alone: where you are, and what to do next.
+//! `s3ota` alone: your location, and the next steps.
 
 use std::ffi::OsString;
 
@@ -10,7 +10,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::settings::{FILE, Settings};
 
-/// Shows where one is and what there is to do.
+/// Shows the location and the next steps.
 pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
     let Some((location, source)) = &settings.location else {
         out.event("home", json!({ "location": null }));
@@ -18,10 +18,10 @@ pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
         steps(
             out,
             &[
-                ("s3ota demo", "see all of it in this terminal"),
+                ("s3ota demo", "see the whole path in this terminal"),
                 (
                     "s3ota serve --bucket firmware",
-                    "an S3 server to try it with",
+                    "run an S3 server to try it with",
                 ),
                 (
                     "s3ota publish FIRMWARE s3://BUCKET/PREFIX",
@@ -31,12 +31,12 @@ pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
             ],
         );
         out.say(format_args!(
-            "\nWith `location = \"s3://BUCKET/PREFIX\"` in {FILE}, or S3OTA_LOCATION in the environment, the location need not be said."
+            "\nSet `location = \"s3://BUCKET/PREFIX\"` in {FILE}, or S3OTA_LOCATION in the environment, and you can leave the location out."
         ));
         return Ok(());
     };
     out.event("home", json!({ "location": location, "from": source }));
-    out.say(format_args!("{location}, says {source}\n"));
+    out.say(format_args!("{location}, from {source}\n"));
     // As `s3ota status` would be called here.
     let args = ["s3ota", "status"].map(OsString::from);
     let parsed = settings
@@ -57,11 +57,11 @@ pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
             ),
             (
                 "s3ota promote beta stable --rollout 5%",
-                "give what was tried to others",
+                "release on one channel what another serves",
             ),
-            ("s3ota rollout 100%", "to everyone"),
+            ("s3ota rollout 100%", "roll it out to everyone"),
             ("s3ota yank VERSION", "withdraw a release"),
-            ("s3ota history", "who did what"),
+            ("s3ota history", "see who did what"),
         ],
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! `s3ota inspect`: what an app image or a flash dump holds.
+//! `s3ota inspect`: shows what an app image or a flash dump contains.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,17 +10,17 @@ use crate::firmware;
 use crate::firmware::report::{FlashReport, ImageReport};
 use crate::output::Output;
 
-/// Say what an app image or a flash dump holds
+/// Show what an app image or a flash dump contains
 ///
-/// Of an app image: chip, version, size, digest, and whether it is intact. Of a flash dump: partition table, slots,
-/// versions, otadata, and which firmware would boot.
+/// For an app image: chip, version, size, digest, and whether it is intact. For a flash dump: partition table, slots, versions,
+/// otadata, and which firmware would boot.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// An app image, an ELF file, or a dump of a whole flash
     pub file: PathBuf,
 }
 
-/// Says what is in a file. It is an error if it is broken, or would not boot.
+/// Shows what is in a file. Fails if it is damaged or would not boot.
 pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
     let path = &args.file;
     let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
@@ -35,7 +35,7 @@ pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
         return report.check().map_err(named);
     }
     let image = if firmware::is_elf(&bytes) {
-        out.say("An ELF file, which makes this app image:\n");
+        out.say("An ELF file, which becomes this app image:\n");
         firmware::elf_to_image(&bytes).map_err(named)?
     } else {
         bytes
@@ -45,7 +45,7 @@ pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
         out.say(&report);
         out.event("image", report.to_json());
     }
-    // The same words as for publishing it.
+    // The same errors as for publishing it.
     firmware::Firmware::from_image(image)
         .map(drop)
         .map_err(named)

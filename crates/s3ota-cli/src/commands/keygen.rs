@@ -1,4 +1,4 @@
-//! `s3ota keygen` and `s3ota pubkey`: a new key that signs releases, and the public part of any.
+//! `s3ota keygen` and `s3ota pubkey`: a new release key, and the public part of any.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,17 @@ use crate::keys::{self, KeySource, PassphraseArgs, Signer};
 use crate::output::{Output, hex};
 use crate::s3::AwsArgs;
 
-/// Make a key that signs releases
+/// Create a release key
 ///
-/// The private key goes to FILE, encrypted with a passphrase, and the public one to FILE.pub. Nothing is overwritten. The
-/// public key is also printed as Rust source: build it into the firmware as one of its `release_keys`, and the devices take
-/// nothing that was not signed by it.
+/// The private key goes to FILE, encrypted with a passphrase, and the public key to FILE.pub. Nothing is overwritten. The public
+/// key is also printed as Rust source: build it into the firmware as one of its `release_keys`, and the devices take only what
+/// it has signed.
 ///
-/// Whoever has the private key and its passphrase can release; without them nobody can, you neither. Keep a copy where
-/// the first one cannot get lost with it.
+/// Anyone who has the private key and its passphrase can release. Without them nobody can, not even you: keep a copy in another
+/// place.
 ///
-/// The file is PKCS#8 in PEM, P-256, encrypted with scrypt and AES-256: `openssl` reads it, and what `openssl` makes is as good.
+/// The file is PKCS#8 in PEM, P-256, encrypted with scrypt and AES-256. `openssl` can read it, and s3ota can read what
+/// `openssl` writes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,11 +31,11 @@ Examples:
   s3ota keygen ~/keys/lamp.key
   s3ota publish lamp.bin s3://my-bucket/lamp --key ~/keys/lamp.key")]
 pub struct KeygenArgs {
-    /// The file to make
+    /// The file to create
     #[arg(default_value = "release.key")]
     pub file: PathBuf,
 
-    /// Do not encrypt the key: whoever can read the file, or a backup of it, can release firmware to your devices
+    /// Do not encrypt the key: anyone who can read the file, or a backup of it, can release firmware to your devices
     #[arg(long, conflicts_with = "passphrase_file")]
     pub no_passphrase: bool,
 
@@ -42,9 +43,9 @@ pub struct KeygenArgs {
     pub passphrase: PassphraseArgs,
 }
 
-/// Print the public part of a key
+/// Print a public key
 ///
-/// Of a private key's file, of one of a public key, or of a key in AWS KMS.
+/// From a file with a private or a public key, or from a key in AWS KMS.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -55,7 +56,7 @@ pub struct PubkeyArgs {
     #[arg(env = "S3OTA_KEY", value_name = "FILE|kms:ARN")]
     pub key: KeySource,
 
-    /// Print nothing but this
+    /// Print only this
     #[arg(long)]
     pub format: Option<Format>,
 
@@ -66,18 +67,18 @@ pub struct PubkeyArgs {
     pub aws: AwsArgs,
 }
 
-/// How a public key is written.
+/// The format of a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A PUBLIC KEY in PEM, for openssl and for --release-key
+    /// PUBLIC KEY in PEM, for openssl and for --release-key
     Pem,
-    /// A constant in Rust, for a firmware
+    /// A Rust constant, for a firmware
     Rust,
-    /// The name of the key, as manifests have it
+    /// The key id, as in manifests
     Id,
 }
 
-/// Makes a key.
+/// Creates a key.
 pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), CliError> {
     let public_file = with_suffix(&args.file, ".pub");
     for path in [&args.file, &public_file] {
@@ -99,7 +100,7 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), CliError> {
     let (file, public_file) = (args.file.display(), public_file.display());
     let how = match passphrase {
         Some(_) => "encrypted with your passphrase. Keep it secret, and keep a copy",
-        None => "NOT encrypted: whoever can read it can release",
+        None => "NOT encrypted: anyone who can read it can release",
     };
     out.say(format_args!("private   {file}, {how}"));
     out.say(format_args!("public    {public_file}"));
@@ -158,7 +159,7 @@ fn pem(key: &ReleaseKey) -> Result<String, CliError> {
     })
 }
 
-/// The key as Rust source, laid out as rustfmt does it.
+/// The key as Rust source, formatted as rustfmt does it.
 fn rust(key: &ReleaseKey) -> String {
     let mut source = format!(
         "/// The release key {}.\npub const RELEASE_KEY: ReleaseKey = ReleaseKey::from_point([\n",

@@ -1,4 +1,4 @@
-//! `s3ota list`: the releases there are.
+//! `s3ota list`: the releases.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::output::terminal::Painted;
 use crate::output::{self, Output};
 use crate::s3::S3Args;
 
-/// Show the releases, the highest version first
+/// List the releases, highest version first
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,7 +25,7 @@ pub struct ListArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    /// At most so many
+    /// Show at most this many
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
 
@@ -33,7 +33,7 @@ pub struct ListArgs {
     pub s3: S3Args,
 }
 
-/// Lists what the command line says.
+/// Lists the releases.
 pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     let (location, store) = args.place.open(&args.s3).await?;
     let prefix = &location.prefix;

@@ -1,4 +1,4 @@
-//! `s3ota presign`: fresh URLs for a release in a private bucket, without the key that signed it.
+//! `s3ota presign`: fresh URLs for a release in a private bucket, without its release key.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use crate::s3::{self, Location, S3Args, Store};
 
 /// Renew the pre-signed URLs of a release in a private bucket
 ///
-/// Writes a fresh URL of the image into the channel's manifest, and prints a fresh URL of the manifest. To be run from cron or
-/// CI before the old ones end. It needs no release key: a signature is over what is installed, not over where it is
-/// fetched, and stays as good as it was. It does not renew the URLs of a signed manifest that is of another channel, has expired, or
-/// that this host knows to be an older one.
+/// Writes a fresh URL of the image into the channel's manifest, and prints a fresh URL of the manifest. Run it from cron or CI
+/// before the old URLs expire. It needs no release key: a signature covers what is installed, not where it is downloaded from,
+/// and stays valid. It refuses a signed manifest of another channel, an expired one, and one that this host knows to be
+/// outdated.
 ///
-/// The device must learn the manifest's new URL before the old one ends. Where it cannot, let the manifest alone be read by
-/// anyone, and only the images by pre-signed URLs.
+/// Devices must learn the manifest's new URL before the old one expires. Where they cannot, make the manifest public, and only
+/// the images private.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   s3ota presign s3://my-bucket/lamp
   s3ota presign s3://my-bucket/lamp --channel beta --presign 12h --json
 
-The credentials need s3:GetObject and s3:PutObject on the channel's manifest, and s3:GetObject on the images. URLs end with the \
-credentials that signed them: those of a role or of SSO last hours, those of an IAM user 7 days.")]
+The credentials need s3:GetObject and s3:PutObject on the channel's manifest, and s3:GetObject on the images. A URL expires with \
+the credentials that signed it: after hours for those of a role or of SSO, after 7 days for those of an IAM user.")]
 pub struct PresignArgs {
-    /// Where the product lies
+    /// Where the releases are
     #[arg(value_name = "s3://BUCKET/PREFIX")]
     pub location: String,
 
@@ -39,7 +39,7 @@ pub struct PresignArgs {
     #[arg(long, default_value = "stable")]
     pub channel: String,
 
-    /// How long the URLs are good for, at most 7d (12h, 30m…)
+    /// How long the URLs are valid, at most 7d (12h, 30m…)
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "7d")]
     pub presign: Duration,
 
@@ -60,13 +60,13 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let image_key = image_to_renew(&manifest, &location)?;
     if store.head(&image_key).await?.is_none() {
         let message = format!(
-            "the image of {}, s3://{}/{image_key}, is not there",
+            "the image of {} is missing: s3://{}/{image_key}",
             manifest.version, location.bucket
         );
         return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
     }
     manifest.url = presigned_url(&store, &image_key, args.presign).await?;
-    // Whoever publishes meanwhile has the last word.
+    // Someone who publishes in the meantime has the last word.
     channel.refresh(&store, &manifest, false).await?;
     let manifest_url = presigned_url(&store, &channel.key, args.presign).await?;
 
@@ -74,7 +74,7 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
         out.warning(&warning);
     }
     out.say(format_args!(
-        "presigned {} on {}; the manifest has this URL for now:",
+        "presigned {} on {}; this URL of the manifest is valid for now:",
         manifest.version, args.channel
     ));
     out.say(&manifest_url);

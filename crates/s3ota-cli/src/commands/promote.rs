@@ -1,4 +1,4 @@
-//! `s3ota promote`: what one channel serves is released on another one too. Nothing is uploaded but a manifest.
+//! `s3ota promote`: releases on one channel what another serves. Only a manifest is uploaded.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::output::Output;
 use crate::publishing;
 use crate::s3::{S3Args, Store};
 
-/// Release on one channel what another one serves
+/// Release on one channel what another serves
 ///
-/// The same bytes under the same version: devices of the second channel get exactly what those of the first one
-/// proved. Nothing is uploaded but the channel's manifest.
+/// The same bytes under the same version: devices of the second channel get exactly what those of the first have proved. Only
+/// the channel's manifest is uploaded.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,15 +38,15 @@ pub struct PromoteArgs {
     /// The channel that gets it
     pub to: String,
 
-    /// How many percent of the channel's devices take it
+    /// The percentage of the channel's devices that take it
     #[arg(long, value_name = "PERCENT", default_value = "100%")]
     pub rollout: String,
 
-    /// Sign the image's URL anew, for a private bucket; it is good for so long, at most 7d
+    /// Pre-sign the image's URL again, for a private bucket; valid for this long, at most 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub presign: Option<Duration>,
 
-    /// Give a firmware without a boot guard to a channel whose release has one: devices that take it cannot go back from it
+    /// Allow a firmware without a boot guard on a channel whose release has one: devices cannot roll back from it
     #[arg(long)]
     pub drop_guard: bool,
 
@@ -62,8 +62,8 @@ pub struct PromoteArgs {
     #[command(flatten)]
     pub min_version: MinVersionArgs,
 
-    /// Devices of the second channel that run a newer version go back to this one, until --expires: a permission that the
-    /// first channel has is not promoted
+    /// Let devices of the second channel that run a newer version go back to this one, until --expires. The permission of the first
+    /// channel is not promoted
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
@@ -71,14 +71,11 @@ pub struct PromoteArgs {
     pub s3: S3Args,
 }
 
-/// Promotes what the command line says.
+/// Promotes a release.
 pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     let rollout = parse_rollout(&args.rollout).map_err(CliError::usage)?;
     if args.from == args.to {
-        let message = format!(
-            "{} is both the channel to take from and the one to give to",
-            args.to
-        );
+        let message = format!("{} is both the source and the target", args.to);
         return Err(CliError::new("publish.channel", message).usage());
     }
     let opened = Changing {
@@ -112,11 +109,11 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     };
     if offered.signature.is_some() && host.is_none() && !args.change.unsigned {
         let message = format!(
-            "the release on the channel {} is signed, and on {} it would not be: devices that trust keys would refuse it",
+            "the release on the channel {} is signed, and on {} it would not be: devices with release keys would refuse it",
             args.from, args.to
         );
         return Err(CliError::new("publish.unsigned", message)
-            .hint("sign it with --key; or say --unsigned if that is what you want"));
+            .hint("sign it with --key; or use --unsigned if that is what you want"));
     }
     resign::refuse_yanked(host, &store, prefix, &offered.version).await?;
     if let Some(current) = &target.current
@@ -151,7 +148,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
             json!({ "version": current.version, "channel": args.to, "rollout": serves.to_string() }),
         );
         out.say(format_args!(
-            "{} serves {} already, to {serves}%; `s3ota rollout` changes that",
+            "{} serves {} already, to {serves}% of its devices; `s3ota rollout` changes that",
             args.to, current.version
         ));
         return Ok(());
@@ -169,11 +166,11 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         Some(good_for) => presigned(&store, prefix, offered, good_for).await?,
         None if offered.url.contains("X-Amz-Signature=") => {
             let message = format!(
-                "the URL that {} names is signed, and ends some day",
+                "the URL in the manifest of {} is pre-signed, and will expire",
                 args.from
             );
             return Err(CliError::new("publish.presign", message)
-                .hint("sign it anew: s3ota promote … --presign 7d"));
+                .hint("pre-sign it again: s3ota promote … --presign 7d"));
         }
         None => offered.url.clone(),
     };
@@ -216,9 +213,9 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         }),
     );
     let word = if args.change.dry_run {
-        "nothing was changed; without --dry-run this gives"
+        "nothing was changed; without --dry-run this releases"
     } else {
-        "gave"
+        "released"
     };
     out.say(format_args!(
         "{word} {version} from {} to {rollout}% of {}",
@@ -235,7 +232,7 @@ async fn presigned(
 ) -> Result<String, CliError> {
     let Some(key) = channel::image_key(prefix, &manifest.version, manifest.sha256) else {
         let message =
-            "the manifest names no SHA-256, so it is not known which object the URL is of";
+            "the manifest has no SHA-256, so the object that its URL leads to is not known";
         return Err(CliError::new("publish.presign", message)
             .hint("publish the firmware to the channel instead"));
     };

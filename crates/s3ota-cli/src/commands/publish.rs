@@ -1,4 +1,4 @@
-//! `s3ota publish`: a firmware and its manifest go into a bucket.
+//! `s3ota publish`: puts a firmware and its manifest into a bucket.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::s3::{Location, S3Args};
 
 /// Put a firmware and its manifest into a bucket
 ///
-/// The image is uploaded first and the channel's manifest last, so that a device never sees a release that is not whole.
-/// Version and chip are read from the image. Prints the manifest's URL, which is what a device is given.
+/// The image is uploaded first and the channel's manifest last, so a device never sees an incomplete release. Version and chip
+/// are read from the image. Prints the manifest's URL, which you give to devices.
 ///
-/// With --key the release is signed: devices whose firmware has the key's public part take no other. Everything that decides
-/// what they run is signed, the URLs are not. `s3ota keygen` makes a key.
+/// With --key the release is signed: devices that trust the key take no other. The signature covers everything that decides what
+/// they run, but not the URLs. `s3ota keygen` creates a key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +37,7 @@ pub struct PublishArgs {
     /// The firmware: an app image (.bin) or an ELF file
     pub firmware: PathBuf,
 
-    /// Where to: s3://bucket/prefix, one prefix per product and kind of chip
+    /// The destination: s3://bucket/prefix, one prefix per product and kind of chip
     #[arg(value_name = "s3://BUCKET/PREFIX")]
     pub destination: String,
 
@@ -45,23 +45,23 @@ pub struct PublishArgs {
     #[arg(long, default_value = "stable")]
     pub channel: String,
 
-    /// The release's version; needed only where the image does not say it (Arduino builds)
+    /// The version of the release; needed only where the image does not name it (Arduino builds)
     #[arg(long)]
     pub version: Option<String>,
 
-    /// Only devices of this board take the release
+    /// Release for devices of this board only
     #[arg(long)]
     pub board: Option<String>,
 
-    /// How many percent of the devices take the release
+    /// The percentage of devices that take the release
     #[arg(long, value_name = "PERCENT")]
     pub rollout: Option<String>,
 
-    /// Sign the URLs, for a private bucket; they are good for so long, at most 7d (12h, 30m…)
+    /// Pre-sign the URLs, for a private bucket; valid for this long, at most 7d (12h, 30m…)
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "public_read")]
     pub presign: Option<Duration>,
 
-    /// Where devices reach the bucket, if not at the endpoint: the https URL that stands for s3://BUCKET, such as a CDN's
+    /// Where devices reach the bucket, if not at the endpoint: the https URL of s3://BUCKET, for example that of a CDN
     #[arg(long, value_name = "URL", conflicts_with = "presign")]
     pub public_url: Option<String>,
 
@@ -75,39 +75,39 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub min_version: MinVersionArgs,
 
-    /// What this host knows to be newer than what lies in the bucket is lost for good, as in a bucket restored from a backup:
-    /// publish over what lies there. Without this, nothing is signed where something older was put back
+    /// Publish even though this host knows a newer release than the bucket holds, because the newer one is lost: for example after the
+    /// bucket was restored from a backup. By default nothing is signed over an older release
     #[arg(long)]
     pub newer_is_lost: bool,
 
-    /// Devices that run a newer version go back to this one, until --expires
+    /// Let devices that run a newer version go back to this one, until --expires
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
-    /// Publish a firmware without a boot guard, though the release before has one: devices that take it cannot go back from it
+    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
     #[arg(long)]
     pub drop_guard: bool,
 
-    /// Put a page beside the release from which a new board is installed by USB, in Chrome or Edge, under
+    /// Also upload a web page that installs this firmware on a new board over USB, in Chrome or Edge, under
     /// PREFIX/installer/CHANNEL: bootloader, the usual partition table for 4 MB, and this firmware
     #[arg(long, conflicts_with = "presign")]
     pub web_installer: bool,
 
-    /// The bootloader for that page; an ELF file needs none
+    /// The bootloader for that page; not needed with an ELF file
     #[arg(long, value_name = "FILE", requires = "web_installer")]
     pub bootloader: Option<PathBuf>,
 
-    /// Put the page's program beside it, from the unpacked npm package esp-web-tools: then the page loads nothing from elsewhere.
-    /// Without it, browsers fetch the same files from a CDN, and run none that was changed
+    /// Upload the page's program with it, from the unpacked npm package esp-web-tools, so that the page loads nothing from elsewhere.
+    /// By default browsers load the same files from a CDN, and reject changed ones
     #[arg(long, value_name = "DIR", requires = "web_installer")]
     pub esp_web_tools: Option<PathBuf>,
 
-    /// Keep the manifest that devices with another library read, too, under PREFIX/older, from now on: whatever changes the
-    /// channel changes it. It knows no signature and no percentage: it names a release while that is for everyone
+    /// Also keep the manifest that legacy clients read, under PREFIX/older, from now on: every change of the channel updates it. It
+    /// has no signature and no rollout, so it names a release only while that is for everyone
     #[arg(long, value_name = "LIBRARY")]
     pub also: Vec<LegacyClient>,
 
-    /// Keep it no longer: it names no release from now on
+    /// Stop keeping it: it names no release from now on
     #[arg(long, value_name = "LIBRARY")]
     pub not_also: Vec<LegacyClient>,
 
@@ -138,14 +138,14 @@ fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {
     })
 }
 
-/// Publishes what the command line says.
+/// Publishes a firmware.
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     let location: Location = args.destination.parse().map_err(CliError::usage)?;
     let options = options(&args).map_err(CliError::usage)?;
     let is_signed = args.change.signs(&args.seal);
     options.check(is_signed).map_err(CliError::usage)?;
     let firmware = firmware::read(&args.firmware)?;
-    // What is wrong with the firmware is said before anyone is asked for a passphrase or credentials.
+    // Problems with the firmware are reported before anyone is asked for a passphrase or credentials.
     let release = Release::of(&firmware, options.version.as_deref())?;
     let installer = match args.web_installer {
         true => Some(Installer::new(
@@ -183,9 +183,7 @@ pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
             options: &options,
         };
         let url = urls.lasting(&installer.page_key()).await?;
-        out.say(format_args!(
-            "new boards are installed from this page:\n{url}"
-        ));
+        out.say(format_args!("install new boards from this page:\n{url}"));
         out.event("installer", json!({ "url": url }));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `s3ota rollout`: how many percent of a channel's devices take its release.
+//! `s3ota rollout`: sets the percentage of a channel's devices that take its release.
 
 use clap::Args;
 use s3ota_manifest::Rollout;
@@ -15,10 +15,10 @@ use crate::legacy;
 use crate::output::Output;
 use crate::s3::S3Args;
 
-/// Say how many percent of a channel's devices take its release
+/// Set the percentage of a channel's devices that take its release
 ///
-/// Which devices are among them is decided by a hash of their id and the release: a higher percentage adds devices and
-/// takes none away. Devices that have the release keep it, also with `pause`.
+/// A hash of a device's id and the release decides whether the device is included: a higher percentage adds devices and removes
+/// none. Devices that have the release keep it, also after `pause`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ pub struct RolloutArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    /// The percentage, or `pause`: no further device takes the release
+    /// The percentage, or `pause`: no more devices take the release
     #[arg(value_name = "PERCENT|pause")]
     pub percent: String,
 
@@ -47,8 +47,8 @@ pub struct RolloutArgs {
     #[command(flatten)]
     pub meant: MeantArgs,
 
-    /// Devices that run a newer version go back to this one, until --expires: if the release had said so before, that ends
-    /// with this change unless it is said again
+    /// Let devices that run a newer version go back to this one, until --expires. An earlier permission ends with this change unless
+    /// it is given again
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
@@ -88,7 +88,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     let before = current.rollout.unwrap_or(Rollout::EVERYONE);
     let (version, name) = (current.version.clone(), &args.channel);
     let paused = rollout.to_string() == "0";
-    // Nobody takes it from a channel that is paused: that must be possible whatever else was done.
+    // A channel can always be paused, whatever else was done.
     if !paused {
         resign::refuse_yanked(host, &store, &location.prefix, &version).await?;
     }
@@ -149,14 +149,15 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     told("rolled_out", manifest.serial);
     if paused {
         out.say(format_args!(
-            "paused {version} on {name}, which {before}% took; those that have it keep it. To go on: s3ota rollout {location} {before}% --channel {name}"
+            "paused {version} on {name}, from {before}%; devices that have it keep it. To continue: s3ota rollout {location} {before}% --channel {name}"
         ));
     } else {
+        let direction = if rollout < before { "down" } else { "up" };
         out.say(format_args!(
-            "{rollout}% of {name} take {version}, before it were {before}%"
+            "{rollout}% of {name} take {version}, {direction} from {before}%"
         ));
         if rollout < before {
-            out.say("Devices that have it already keep it; to withdraw it, use s3ota yank.");
+            out.say("Devices that have it keep it; to withdraw it, use s3ota yank.");
         }
     }
     Ok(())

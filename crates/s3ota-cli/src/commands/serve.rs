@@ -1,4 +1,4 @@
-//! `s3ota serve`: the development server. Its secret key is made on the first start, and is its folder's own.
+//! `s3ota serve`: the development server. Its secret key is created on the first start, and kept in its folder.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,16 +15,15 @@ use crate::s3::development::{self, bucket_on, start};
 
 /// Run an S3 server over HTTPS for development
 ///
-/// Buckets are folders in DIR. Anyone may read, writing needs the access key it prints. Its secret, and the CA that the
-/// certificate comes from, are made on the first start and kept in DIR; give the file of the CA to clients and virtual
-/// devices with --ca.
+/// Buckets are folders in DIR. Anyone may read; writing needs the access key that it prints. The secret key and the CA of its
+/// certificate are created on the first start and kept in DIR; pass the CA to clients and virtual devices with --ca.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Where buckets, objects and the CA are kept
     #[arg(long, default_value = "s3ota-data")]
     pub dir: PathBuf,
 
-    /// A bucket to make, if it is not there yet
+    /// A bucket to create, if it does not exist yet
     #[arg(long = "bucket", value_name = "NAME")]
     pub buckets: Vec<String>,
 
@@ -32,11 +31,11 @@ pub struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1:9443")]
     pub listen: SocketAddr,
 
-    /// Only what a bucket policy opens may be read without a key, as on AWS
+    /// Allow reading without a key only where a bucket policy does, as on AWS
     #[arg(long)]
     pub private: bool,
 
-    /// A further name or address for the server's certificate
+    /// Another name or address for the server's certificate
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
 }
@@ -70,7 +69,9 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
     let bucket = args.buckets.first().map_or("firmware", String::as_str);
     let make_it = match args.buckets.first() {
         Some(_) => String::new(),
-        None => format!("\n  aws s3 mb s3://{bucket}    # or: s3ota serve --bucket {bucket}"),
+        None => format!(
+            "\n  s3ota bucket init s3://{bucket}/lamp --yes    # or: s3ota serve --bucket {bucket}"
+        ),
     };
     out.say(format_args!(
         "An S3 server for development listens on {url}\n\
@@ -115,7 +116,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A device's User-Agent whole, of others the product: an SDK's goes on and on.
+/// The User-Agent of a device as a whole, otherwise the product only: an SDK's is long.
 fn short(agent: &str) -> &str {
     if agent.starts_with("s3ota/") {
         agent

@@ -1,4 +1,4 @@
-//! `s3ota completions` and `s3ota man`: made from the definition of the command line, so that they cannot disagree with it.
+//! `s3ota completions` and `s3ota man`, generated from the definition of the command line.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// Print the manual page, or write those of all subcommands
+/// Print the manual page, or write one for each subcommand
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

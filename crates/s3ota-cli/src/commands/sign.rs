@@ -1,10 +1,10 @@
-//! `s3ota sign`: a signature for a manifest that is there already.
+//! `s3ota sign`: signs an existing manifest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use s3ota_manifest::ManifestDocument;
+use s3ota_manifest::{ManifestDocument, Rollout};
 use serde_json::json;
 
 use crate::bucket::channel::{Act, ChangeArgs, Channel};
@@ -17,21 +17,21 @@ use crate::output::{Output, hex};
 use crate::s3::{Location, S3Args, Store};
 use crate::state::rollback::{RollbackState, Signed};
 
-/// Sign a manifest, or sign it anew
+/// Sign a manifest, or sign it again
 ///
-/// A manifest in a bucket is the release of a channel: it gets a new serial and a new date to expire, so that devices believe it
-/// longer; or a new key's signature, when keys are changed. It is signed only if it bears a good signature already, by the same
-/// key or by one given with --release-key, for this channel; if it has not expired; and if it is not older than what this host
-/// has signed or seen signed (`s3ota state show`). A host that knows nothing of the channel must be told which version is
-/// meant, with --version. Whoever else can write to the bucket must not get old things signed anew.
+/// A manifest in a bucket is the release of a channel. It gets a new serial and a new expiry date, so that devices trust it for
+/// longer; or the signature of a new key, when you replace a key. It is signed only if it has a valid signature for this channel,
+/// by the same key or by one given with --release-key; if it has not expired; and if it is not older than what this host has
+/// signed or seen signed (`s3ota state show`). On a host that knows nothing about the channel, name the version with --version:
+/// an attacker who can write to the bucket must not get old releases signed again.
 ///
-/// A manifest in a file is signed as it is; what a device needs and it does not have yet, it gets: a serial, a date to expire
-/// (--expires), and the channel (--channel). Look at it first, above all if it was fetched from a bucket. One that was signed
-/// before must not have expired, nor be known to be an older one.
+/// A manifest in a file is signed as it is. It gets what a device needs and it lacks: a serial, an expiry date (--expires), and
+/// the channel (--channel). Check it first, above all if it comes from a bucket. If it was signed before, it must not have
+/// expired, nor be known as outdated.
 ///
-/// Keys that s3ota cannot reach (a smart card, an HSM, a colleague) sign in two steps: --statement prints the bytes to
-/// sign, --signature puts the result into the manifest. The signature is ECDSA over P-256 with SHA-256, in DER: what `openssl
-/// dgst -sha256 -sign` makes.
+/// Keys that s3ota cannot reach (a smart card, an HSM, a colleague) sign in two steps: --statement prints the bytes to sign,
+/// --signature puts the result into the manifest. The signature is ECDSA over P-256 with SHA-256, in DER: the output of `openssl
+/// dgst -sha256 -sign`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -47,7 +47,7 @@ pub struct SignArgs {
     #[arg(value_name = "FILE|s3://BUCKET/PREFIX")]
     pub target: String,
 
-    /// The channel: which manifest in the bucket, or what to write into the file. `stable` in a bucket by default
+    /// The channel: of the manifest in the bucket, by default stable; or to write into the file
     #[arg(long)]
     pub channel: Option<String>,
 
@@ -57,24 +57,24 @@ pub struct SignArgs {
     #[command(flatten)]
     pub meant: MeantArgs,
 
-    /// Devices that run a newer version go back to this one, until --expires: a permission that the manifest gave before is not
-    /// signed anew unless it is asked for again
+    /// Let devices that run a newer version go back to this one, until --expires. An earlier permission in the manifest is not signed
+    /// again unless it is given again
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
-    /// The manifest's number among those of its channel, each higher than the last; by default the present second
+    /// The manifest's serial, higher than the channel's last one; by default the current second
     #[arg(long, value_name = "NUMBER")]
     pub serial: Option<u64>,
 
-    /// Do not sign, but print the release statement: the exact bytes to sign. What it needs is written into the file
+    /// Print the release statement, the exact bytes to sign, instead of signing. What the manifest lacks is written into the file
     #[arg(long, conflicts_with = "signature")]
     pub statement: bool,
 
-    /// Put this signature (DER) into the manifest instead of making one; --release-key says whose it is
+    /// Put this signature (DER) into the manifest instead of creating one; --release-key names its key
     #[arg(long, value_name = "FILE", requires = "release_keys")]
     pub signature: Option<PathBuf>,
 
-    /// The public key of a signature that is there: PEM, as `s3ota pubkey --format pem` prints it
+    /// The public key of an existing signature, PEM or DER, as `s3ota pubkey --format pem` prints it
     #[arg(long = "release-key", value_name = "FILE")]
     pub release_keys: Vec<PathBuf>,
 
@@ -86,7 +86,7 @@ pub struct SignArgs {
     pub s3: S3Args,
 }
 
-/// Signs what the command line says.
+/// Signs a manifest.
 pub async fn run(args: SignArgs, out: &Output) -> Result<(), CliError> {
     if args.target.starts_with("s3://") {
         in_bucket(&args, out).await
@@ -122,7 +122,7 @@ async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         manifest.signature = None;
         let statement = manifest.statement().map_err(|error| named(error.into()))?;
         keys::vouches_for_an_image(&manifest).map_err(named)?;
-        // A signature of something else goes.
+        // A signature of another statement goes.
         if !is_complete {
             write(path, &manifest)?;
         }
@@ -145,8 +145,8 @@ async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Gives a manifest in a file what devices ask of a signed one, where it is not there or shall be another. Refuses what was
-/// signed before for another channel, or has expired since.
+/// Gives a manifest in a file what devices require of a signed one, where it is missing or is to be changed. Refuses one that was
+/// signed for another channel, or has expired.
 fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliError> {
     match (&manifest.channel, &args.channel) {
         (Some(is), Some(shall_be)) if is != shall_be => {
@@ -155,12 +155,14 @@ fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliE
                 args.target
             );
             return Err(CliError::new("sign.channel", message).hint(format!(
-                "`s3ota promote` puts a release on another channel; or take `channel` out of the file, if it shall be of {shall_be}"
+                "`s3ota promote` puts a release on another channel; or remove `channel` from the file, if it is meant for {shall_be}"
             )));
         }
         (None, None) => {
-            let message = "the manifest does not say on which channel it is, and devices take no signed one of another";
-            return Err(CliError::new("sign.channel", message).hint("say it with --channel stable"));
+            let message = "the manifest names no channel, and devices take no signed manifest of another channel";
+            return Err(
+                CliError::new("sign.channel", message).hint("name it with --channel stable")
+            );
         }
         (is, shall_be) => manifest.channel = shall_be.clone().or_else(|| is.clone()),
     }
@@ -173,36 +175,36 @@ fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliE
         manifest.expires = args.seal.expires.unwrap_or(seal::DEFAULT_LIFETIME).end()?;
     }
     if (manifest.downgrade || args.allow_downgrade) && manifest.expires.is_none() {
-        let message = "the manifest lets devices go back, and such a permission has to end";
-        return Err(CliError::new("publish.expires", message).hint("say until when with --expires"));
+        let message = "the manifest lets devices go back, and such a permission must end";
+        return Err(CliError::new("publish.expires", message).hint("set the end with --expires"));
     }
     if manifest.downgrade && !args.allow_downgrade {
         let message = format!(
-            "{} lets devices with a newer version go back to {}: that is not signed unless it is asked for",
+            "{} lets devices with a newer version go back to {}: that is not signed without being asked for",
             args.target, manifest.version
         );
         return Err(CliError::new("sign.downgrade", message)
-            .hint("say --allow-downgrade --expires TIME; or take `downgrade` out of the file"));
+            .hint("use --allow-downgrade --expires TIME; or remove `downgrade` from the file"));
     }
     manifest.downgrade = args.allow_downgrade;
     Ok(())
 }
 
-/// Refuses a manifest in a file that this key has signed before, if this host has withdrawn it since, or knows a newer one of
-/// the same channel.
+/// Refuses a manifest in a file that this key has signed before, if this host has yanked it since or knows a newer one of the
+/// same channel.
 fn is_still_good(
     manifest: &ManifestDocument,
     signer: &Signer,
     args: &SignArgs,
 ) -> Result<(), CliError> {
-    // Whether its signature is still there makes no difference: it is this statement that was signed.
+    // Whether its signature is still there makes no difference: this statement was signed.
     let signed = Signed::of(manifest)?;
     let channel = manifest.channel.as_deref().or(args.channel.as_deref());
     let state = RollbackState::read()?;
     for (at, known) in state.channels() {
-        // A file does not say of which location it is. Where it was, this host knows.
+        // A file does not name its location. Where it was, this host knows.
         let is_from_here = signer.key_id().is(&at.key) && known.releases().any(|it| *it == signed);
-        // Of a version, only its last manifest is known by its statement.
+        // For each version, only its last manifest is known by its statement.
         let is_of_channel = signer.key_id().is(&at.key)
             && channel == Some(&*at.channel)
             && known.is_of_product(manifest);
@@ -224,7 +226,7 @@ fn is_still_good(
     Ok(())
 }
 
-/// Puts a signature that was made elsewhere into a manifest, if it is that of one of the keys that were given.
+/// Puts a signature that was made elsewhere into a manifest, if it is by one of the given keys.
 fn attach(
     manifest: &mut ManifestDocument,
     args: &SignArgs,
@@ -237,10 +239,10 @@ fn attach(
             Err(error) => refusal = Some(error),
         }
     }
-    // clap makes sure that there is a key.
+    // clap ensures that there is a key.
     Err(refusal.map_or_else(no_key, |error| {
-        CliError::new("sign.signature", format!("this is not a signature of the manifest as it stands: {error}"))
-            .hint("sign what `s3ota sign --statement` prints, to the byte, with the private part of --release-key; the signature is DER")
+        CliError::new("sign.signature", format!("the signature does not match the manifest as it is: {error}"))
+            .hint("sign exactly the bytes that `s3ota sign --statement` prints, with the private part of --release-key; the signature is DER")
     }))
 }
 
@@ -260,7 +262,7 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     if let Some(flag) = flag {
         let error = CliError::new("cli.usage", format!("{flag} is for a manifest in a file"));
         return Err(error
-            .hint("fetch it with `aws s3 cp`, look at it, sign it, and put it back")
+            .hint("download it with `aws s3 cp`, check it, sign it, and upload it again")
             .usage());
     }
     if args.allow_downgrade {
@@ -298,7 +300,7 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         unsigned: false,
         legacy: None,
     };
-    // That another key signed what is there is known here: --release-key names it.
+    // That another key signed the present one is known: --release-key names it.
     held.stamp(&mut manifest, &act).await?;
     held.replace(&store, &manifest, Some(&host), args.public_read)
         .await?;
@@ -312,11 +314,11 @@ async fn signer(args: &SignArgs) -> Result<Signer, CliError> {
 
 fn no_key() -> CliError {
     CliError::new("cli.usage", "no key to sign with")
-        .hint("name one with --key, or in the variable S3OTA_KEY")
+        .hint("name one with --key, or in S3OTA_KEY")
         .usage()
 }
 
-/// Writes a manifest over the one in a file; whole, or not at all.
+/// Writes a manifest over the one in a file, as a whole or not at all.
 fn write(path: &Path, manifest: &ManifestDocument) -> Result<(), CliError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -332,18 +334,25 @@ fn tell(manifest: &ManifestDocument, target: &str, out: &Output) {
         .map_or("", |signature| &signature.keyid);
     let channel = manifest.channel.as_deref().unwrap_or_default();
     let expires = manifest.expires.map(|end| end.to_string());
+    let rollout = manifest.rollout.unwrap_or(Rollout::EVERYONE).to_string();
+    // What an attacker put back may have had another rollout than the owner remembers.
+    let reach = match rollout.as_str() {
+        "0" => "paused".to_owned(),
+        percent => format!("to {percent}% of devices"),
+    };
     out.say(format_args!(
-        "{target}: {} on {channel} is signed with the key {keyid}, good {}",
+        "signed {} on {channel}, {reach}, with the key {keyid}, {}: {target}",
         manifest.version,
-        expires
-            .as_ref()
-            .map_or_else(|| "for ever".to_owned(), |end| format!("until {end}"))
+        expires.as_ref().map_or_else(
+            || "valid without end".to_owned(),
+            |end| format!("valid until {end}")
+        )
     ));
     out.event(
         "signed",
         json!({
             "target": target, "version": manifest.version, "channel": channel, "keyid": keyid,
-            "serial": manifest.serial, "expires": expires,
+            "rollout": rollout, "serial": manifest.serial, "expires": expires,
         }),
     );
 }

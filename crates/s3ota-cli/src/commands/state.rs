@@ -1,4 +1,4 @@
-//! `s3ota state`: what this host remembers of what its keys have signed; to look at, and for other hosts.
+//! `s3ota state`: this host's rollback state, to look at and to exchange with other hosts.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use crate::output::Output;
 use crate::output::table::Table;
 use crate::state::rollback::RollbackState;
 
-/// What to do with it.
+/// What to do with the state.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
     /// Show the newest release of each channel that this host knows
     Show,
-    /// Print all of it as JSON, for `s3ota state import` on another host
+    /// Print the whole state as JSON, for `s3ota state import` on another host
     ///
-    /// Nothing in it is secret. But who can change it on its way can make the other host believe an older manifest: keep it
-    /// where only those can write who may release.
+    /// Nothing in it is secret. But an attacker who can change it on the way can make the other host accept an older manifest: keep
+    /// it where only those who may release can write.
     #[command(after_help = "\
 Examples:
   s3ota state export > state.json")]
@@ -27,21 +27,21 @@ Examples:
     Import(ImportArgs),
 }
 
-/// Add what another host remembers
+/// Add the state of another host
 ///
-/// Nothing that is known here gets lost or lower: of two serials the higher one counts, of two least versions too.
+/// Nothing gets lost or lower: the higher of two serials counts, and the higher of two min_versions.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   s3ota state import state.json
   ssh host s3ota state export | s3ota state import -")]
 pub struct ImportArgs {
-    /// What `s3ota state export` printed; - reads it from stdin
+    /// The output of `s3ota state export`; - reads it from stdin
     #[arg(value_name = "FILE|-")]
     pub file: PathBuf,
 }
 
-/// Does what the command line says.
+/// Runs the subcommand.
 pub fn run(command: &StateCommand, out: &Output) -> Result<(), CliError> {
     match command {
         StateCommand::Show => show(&RollbackState::read()?, out),
@@ -70,7 +70,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
         false => std::fs::read(file).map(|read| bytes = read),
     };
     read.map_err(|error| CliError::file(file, &error))?;
-    // With --json, `export` printed it as an event.
+    // With --json, `export` prints it as an event.
     match serde_json::from_slice::<Value>(&bytes) {
         Ok(event) if event["event"] == "state" => Ok(event["state"].to_string().into_bytes()),
         _ => Ok(bytes),
@@ -112,7 +112,7 @@ fn show(state: &RollbackState, out: &Output) {
         ]);
     }
     if table.is_empty() {
-        out.say("this host has signed nothing, and seen nothing signed, that it remembers");
+        out.say("this host has signed nothing, and has seen nothing signed");
     }
     out.table(&table);
     if let Some(file) = state.file() {

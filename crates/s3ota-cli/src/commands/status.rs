@@ -16,16 +16,16 @@ use crate::output::terminal::{self, Painted};
 use crate::output::{self, Output};
 use crate::s3::{Location, S3Args, Store};
 
-/// An end that is closer than this is warned of.
+/// Warn of an expiry that is nearer than this.
 const SOON: u64 = 7 * 24 * 60 * 60;
 
-/// Pre-signed URLs live for a week at most, so theirs is warned of later.
+/// Pre-signed URLs are valid for a week at most, so theirs is warned of later.
 const SOON_PRESIGNED: u64 = 24 * 60 * 60;
 
 /// Show what each channel serves
 ///
-/// Version, rollout, since when, size, by whom, until when; and what needs attention: a manifest or a URL that ends
-/// soon, a release that was yanked, an image that is gone, what devices with older libraries read being something else.
+/// Version, rollout, since when, size, by whom, expiry; and what needs attention: a manifest or a URL that expires soon, a yanked
+/// release, a missing image, legacy clients that are offered something else.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,14 +43,14 @@ pub struct StatusArgs {
     pub s3: S3Args,
 }
 
-/// Shows what the command line asks for.
+/// Shows the status.
 pub async fn run(args: StatusArgs, out: &Output) -> Result<(), CliError> {
     let keys = args.keys.read()?;
     let (location, store) = args.place.open(&args.s3).await?;
     show(&store, &location, &keys, out).await
 }
 
-/// Shows the channels at a location. Of a manifest that is signed with one of the keys, it says so.
+/// Shows the channels at a location, and verifies their signatures with the keys.
 async fn show(
     store: &Store,
     location: &Location,
@@ -72,7 +72,7 @@ async fn show(
                     "channel",
                     json!({ "channel": channel.name, "error": error.message }),
                 );
-                warnings.push(error.hint("publish to the channel again: that replaces it"));
+                warnings.push(error.hint("publish to the channel again, which replaces it"));
                 continue;
             }
         };
@@ -137,37 +137,38 @@ async fn show(
         match &signature {
             Signature::NotVerified(keyid) => unverified.push((channel.name.clone(), keyid.clone())),
             Signature::Wrong(keyid) => {
-                let problem = format!("the signature in the name of {keyid} does not verify");
-                let hint = "find out who writes to your bucket, and publish again: no device that trusts keys takes this";
+                let problem = format!("the signature that names the key {keyid} does not verify");
+                let hint = "find out who writes to your bucket, and publish again: devices with release keys refuse this manifest";
                 warn("release.signature", problem, hint);
             }
             Signature::By(_) if manifest.channel.as_ref() != Some(&channel.name) => {
                 let of = manifest.channel.as_deref().unwrap_or("no channel");
-                let problem = format!("what lies here is signed for {of}");
+                let problem = format!("its manifest is signed for {of}");
                 let hint = "find out who writes to your bucket, and publish to the channel again";
                 warn("release.channel", problem, hint);
             }
             Signature::By(_) | Signature::None => {}
         }
         if is_yanked && rollout != "0" {
-            let problem = format!("{} was yanked, and is still served", manifest.version);
+            let problem = format!("{} was yanked, but is still served", manifest.version);
             warn("publish.yanked", problem, "run s3ota yank again");
         }
         if !image {
             let problem = format!("the image of {} is not in the bucket", manifest.version);
-            let hint = "publish the same firmware again: that brings it back";
+            let hint = "publish the same firmware again, which restores it";
             warn("release.image", problem, hint);
         }
         for library in channel.legacy_out_of_step(store).await? {
             let problem = format!(
-                "devices with {} are offered something else: a command was cut off, or is at it",
+                "legacy clients with {} are offered something else: a command was interrupted, or is running",
                 library.name()
             );
-            let hint = "say the same rollout again, or publish again: either brings it in step";
+            let hint =
+                "set the same rollout again, or publish again: either updates their manifest";
             warn("publish.older", problem, hint);
         }
         if let Some(problem) = manifest.expires.and_then(|end| ends(end, SOON)) {
-            let hint = "publish or promote again, with a later end: devices stop believing this manifest then";
+            let hint = "publish or promote again, with a later expiry: then devices stop trusting this manifest";
             warn("manifest.expires", format!("the manifest {problem}"), hint);
         }
         if let Some(problem) = presigned_until.and_then(|end| ends(end, SOON_PRESIGNED)) {
@@ -187,10 +188,10 @@ async fn show(
     for (channel, keyid) in &unverified {
         let why = match keys {
             [] => "give --release-key",
-            _ => "it is none of the keys that are given",
+            _ => "it is none of the given keys",
         };
         out.say(format_args!(
-            "{} carries a signature by {}, not verified: {why}",
+            "{} has a signature by the key {}, which is not verified: {why}",
             terminal::one_line(channel),
             terminal::one_line(keyid)
         ));
@@ -201,7 +202,7 @@ async fn show(
     Ok(())
 }
 
-/// Whether what a channel's manifest names is in the bucket; what lies elsewhere is taken to be there.
+/// Whether the image of a channel's manifest is in the bucket; an image elsewhere is taken to be there.
 async fn has_image(channel: &Channel, store: &Store, prefix: &str) -> Result<bool, CliError> {
     let manifest = channel.manifest(store)?;
     match channel::image_key(prefix, &manifest.version, manifest.sha256) {
@@ -216,17 +217,17 @@ async fn has_image(channel: &Channel, store: &Store, prefix: &str) -> Result<boo
     }
 }
 
-/// Says of an end that it is over, or soon is.
+/// Tells that something has expired, or will soon.
 fn ends(end: Timestamp, soon: u64) -> Option<String> {
     let (end, now) = (end.unix_seconds(), clock::now());
     if end <= now {
-        Some("has ended: no device takes the release any more".to_owned())
+        Some("has expired: no device takes the release any more".to_owned())
     } else {
-        (end - now < soon).then(|| format!("ends in {}", clock::span(end - now)))
+        (end - now < soon).then(|| format!("expires in {}", clock::span(end - now)))
     }
 }
 
-/// When a pre-signed URL ends: its date and its time (AWS, "Signature Version 4 query parameters").
+/// When a pre-signed URL expires: its date and its lifetime (AWS, "Signature Version 4 query parameters").
 fn presigned_until(url: &str) -> Option<Timestamp> {
     let parameter = |name: &str| {
         let (_, query) = url.split_once('?')?;
@@ -253,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_presigned_url_is_read_from_it() {
+    fn the_expiry_of_a_presigned_url_is_read_from_it() {
         let url = "https://b.s3.eu-west-1.amazonaws.com/a.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256\
                    &X-Amz-Date=20270131T120000Z&X-Amz-Expires=3600&X-Amz-Signature=00";
         assert_eq!(
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_told_when_it_is_near() {
+    fn an_expiry_is_reported_when_it_is_near() {
         let at = |seconds| Timestamp::from_unix_seconds(clock::now() + seconds).unwrap();
         assert_eq!(ends(at(SOON + 100), SOON), None);
         assert!(ends(at(3 * 3600 + 100), SOON).unwrap().contains("3 hours"));

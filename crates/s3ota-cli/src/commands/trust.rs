@@ -1,4 +1,4 @@
-//! `s3ota trust`: approves what the `s3ota.toml` in the working directory says.
+//! `s3ota trust`: approves the `s3ota.toml` in the working directory.
 
 use clap::Args;
 
@@ -8,21 +8,21 @@ use crate::settings::{FILE, Settings};
 
 /// Approve the s3ota.toml in this folder
 ///
-/// Its settings ca, endpoint_url, key, profile, public_read and public_url decide where your credentials and releases
-/// go, so they are used only after you have approved them; and again after one of them, the location or the CA has changed.
-/// On a terminal, you are asked when they are first needed. This says it beforehand.
+/// Its settings ca, endpoint_url, key, profile, public_read and public_url decide where your credentials and releases go. They are
+/// used only after you have approved them, and need a new approval after one of them, the location or the CA has changed. On a
+/// terminal you are asked when they are first needed; this command approves them beforehand.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   s3ota trust
   s3ota trust --forget")]
 pub struct TrustArgs {
-    /// Take the approval back
+    /// Revoke the approval
     #[arg(long)]
     pub forget: bool,
 }
 
-/// Approves, and says what.
+/// Approves the file, or revokes that.
 pub fn run(args: &TrustArgs, settings: &Settings, out: &Output) -> Result<(), CliError> {
     if !settings.has_file {
         let message = format!("there is no {FILE} in this folder");
@@ -41,7 +41,7 @@ pub fn run(args: &TrustArgs, settings: &Settings, out: &Output) -> Result<(), Cl
         return Ok(());
     }
     if claim.is_harmless() {
-        out.say(format_args!("{FILE} says nothing that needs approval"));
+        out.say(format_args!("{FILE} sets nothing that needs approval"));
     } else {
         claim.remember()?;
         out.say(format_args!(

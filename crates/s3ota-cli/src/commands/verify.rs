@@ -10,12 +10,12 @@ use crate::keys;
 use crate::output::Output;
 use crate::s3::certificates;
 
-/// Say whether a device would take a release
+/// Check whether a device would take a release
 ///
-/// A virtual device in memory judges: it takes the way of a real one, from the server's certificate to the last byte of the
-/// image, and installs the release or refuses it for the same reasons. Nothing is changed anywhere.
+/// A virtual device in memory decides. It takes the same path as a real one, from the server's certificate to the last byte of
+/// the image, and installs the release or refuses it for the same reasons. Nothing is changed anywhere.
 ///
-/// From a URL, the image is fetched and checked too. Of a manifest in a file, the image is checked if --image names it.
+/// With a URL, the image is downloaded and checked too. With a manifest in a file, the image is checked if --image names it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,11 +30,11 @@ pub struct VerifyArgs {
     #[arg(value_name = "URL|FILE")]
     pub manifest: String,
 
-    /// A public key that the device trusts: PEM, as `s3ota keygen` writes it. One of several must have signed
+    /// A release key that the device trusts, PEM or DER, as `s3ota keygen` writes it. One of several must have signed
     #[arg(long = "release-key", value_name = "FILE")]
     pub release_keys: Vec<PathBuf>,
 
-    /// Judge as a device without release keys: it looks at no signature
+    /// Act as a device without release keys, which checks no signature
     #[arg(long)]
     pub unsigned: bool,
 
@@ -50,20 +50,20 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
 
-    /// The device's channel; by default the one that the URL ends with, or that the file names
+    /// The device's channel; by default the one in the URL or in the file
     #[arg(long)]
     pub channel: Option<String>,
 
-    /// Do not fetch the image
+    /// Do not download the image
     #[arg(long, conflicts_with = "image")]
     pub manifest_only: bool,
 
     /// A root certificate to trust besides Amazon's, PEM or DER
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
 
-/// Judges.
+/// Lets a device decide.
 pub async fn run(args: VerifyArgs, out: &Output) -> Result<(), CliError> {
     let release_keys = args
         .release_keys
@@ -88,11 +88,11 @@ pub async fn run(args: VerifyArgs, out: &Output) -> Result<(), CliError> {
         .await?
     } else if let Some((scheme, _)) = args.manifest.split_once("://") {
         let message = format!(
-            "devices fetch a manifest by https, and not by {scheme}: {}",
+            "devices download a manifest over https, not {scheme}: {}",
             args.manifest
         );
         return Err(CliError::new("cli.usage", message)
-            .hint("give the URL that `s3ota publish` printed for devices, https://…/stable.json; or a file")
+            .hint("give the URL for devices that `s3ota publish` printed, https://…/stable.json; or a file")
             .usage());
     } else {
         Case::of_files(Path::new(&args.manifest), args.image.as_deref()).await?

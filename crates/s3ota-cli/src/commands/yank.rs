@@ -1,4 +1,4 @@
-//! `s3ota yank`: a release is withdrawn, and its channels go back to the newest good one.
+//! `s3ota yank`: withdraws a release; its channels go back to the newest good one.
 
 use clap::Args;
 use s3ota_manifest::Version;
@@ -13,15 +13,15 @@ use crate::s3::S3Args;
 
 /// Withdraw a release
 ///
-/// The version is marked, for good: it cannot be published or promoted any more. Every channel that serves it goes back to
-/// the release it served before, the newest one that is not withdrawn; a channel that never served another one is paused.
+/// The version is marked for good: it cannot be published or promoted any more. Every channel that serves it goes back to the
+/// release before, the newest one that is not yanked. A channel that never served another release is paused.
 ///
-/// Where releases are signed, that is the release before as this host remembers it (`s3ota state show`): the history lies in the
-/// bucket, where somebody may have changed it. Where this host remembers none, or the bucket says otherwise, name the release to go
-/// back to with --version.
+/// Where releases are signed, this host's rollback state decides which release that is (`s3ota state show`), because an attacker
+/// may have changed the history in the bucket. Where this host knows none, or the bucket disagrees, name the release to go back
+/// to with --version.
 ///
-/// Devices that run the withdrawn release stay on it: nothing moves them back in silence. Build the good code under a
-/// higher version and publish that; or let them go back with --allow-downgrade, a permission that is signed and ends.
+/// Devices that run the yanked release stay on it: nothing moves them back silently. Build the good code under a higher version
+/// and publish that; or let them go back with --allow-downgrade, a permission that is signed and ends.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -33,15 +33,15 @@ pub struct YankArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    /// The version to withdraw
+    /// The version to yank
     #[arg(id = "release", value_name = "VERSION")]
     pub version: String,
 
-    /// Why, for the history
+    /// The reason, for the history
     #[arg(long)]
     pub reason: Option<String>,
 
-    /// Devices that run the withdrawn release go back, until --expires: a permission that must be signed
+    /// Let devices that run the yanked release go back, until --expires. Needs a signature
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
@@ -51,13 +51,13 @@ pub struct YankArgs {
     #[command(flatten)]
     pub seal: SealArgs,
 
-    /// The version that channels go back to. It must be named where this host does not remember which one it is, as on a fresh
-    /// CI machine; where no channel ever served another one, name the withdrawn version itself, and they are paused
+    /// The version that channels go back to. Name it where this host does not know it, as on a fresh CI machine. Where no channel has
+    /// ever served another one, name the yanked version itself, and the channels are paused
     #[arg(id = "meant", long = "version", value_name = "VERSION")]
     pub back_to: Option<String>,
 
-    /// What this host knows to be newer than what lies in the bucket is lost for good, as in a bucket restored from a backup: go
-    /// on from what lies there. Without this, nothing is signed where something older was put back
+    /// Go on even though this host knows a newer release than the bucket holds, because the newer one is lost: for example after the
+    /// bucket was restored from a backup. By default nothing is signed over an older release
     #[arg(long)]
     pub newer_is_lost: bool,
 
@@ -65,7 +65,7 @@ pub struct YankArgs {
     pub s3: S3Args,
 }
 
-/// Withdraws a release.
+/// Yanks a release.
 pub async fn run(args: YankArgs, out: &Output) -> Result<(), CliError> {
     let version = Version::parse(&args.version).map_err(|error| {
         CliError::new("publish.version", format!("{}: {error}", args.version)).usage()

@@ -2,7 +2,7 @@
 //! one, from the server's certificate to the last byte of the image, with the library and the TLS client that run on the chip.
 
 use s3ota::manifest::{Manifest, Place};
-use s3ota::tls::Roots;
+use s3ota::tls::{RootError, Roots};
 use s3ota::{Checked, Chip, Config, Error, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
@@ -111,8 +111,12 @@ pub fn trusting(more: &[Vec<u8>]) -> Result<Roots<'_>, CliError> {
     let mut roots = Roots::amazon();
     for der in more {
         roots.add_der(der).map_err(|error| {
-            CliError::new("tls.root", format!("the CA certificate: {error}"))
-                .hint("--ca takes the certificate of a CA, PEM or DER")
+            CliError::new("tls.root", format!("the CA certificate: {error}")).hint(match error {
+                RootError::Full => {
+                    "a device trusts few roots: name only the CA that it needs with --ca"
+                }
+                _ => "--ca takes the certificate of a CA, PEM or DER",
+            })
         })?;
     }
     Ok(roots)

@@ -22,6 +22,7 @@ pub struct Probe(Connector);
 impl Probe {
     /// A client that trusts the certificates in the file `ca` besides the system's.
     pub fn trusting(ca: Option<&Path>) -> Result<Self, CliError> {
+        let ca = ca.filter(|path| !path.as_os_str().is_empty());
         super::tls::trust(ca, true).map(Self::new)
     }
 

@@ -1,16 +1,15 @@
-//! What of an `s3ota.toml` its user has approved.
+//! Which settings of an `s3ota.toml` the user has approved.
 //!
-//! The file lies in a folder, and folders come from others: whoever clones a repository and runs `s3ota status` in it must
-//! not thereby ask a stranger's server with credentials of their own. So the settings that say whom to ask, whom to
-//! believe, as whom, with which key, and who else is to read ([`SENSITIVE`]) are used only after the user has seen them
-//! and agreed, once: on a terminal when they are first needed, or with `s3ota trust`.
+//! The file lies in a folder, and folders come from others. If you clone a repository and run `s3ota status` in it, that must
+//! not send your credentials to someone else's server. So the settings that decide which server is asked, which CA and which
+//! identity are used, which key signs, and who can read the result ([`SENSITIVE`]) are used only after the user has seen and
+//! approved them: on a terminal when they are first needed, or with `s3ota trust`.
 //!
-//! What is approved is the file's path with the values of these settings and of the location, and the contents of the CA:
-//! if one of them changes, the user is asked again. It is kept in `approved.json` in the [state directory](state_dir).
+//! An approval covers the file's path, the values of these settings and of the location, and the contents of the CA. If one of
+//! them changes, the user is asked again. Approvals are kept in `approved.json` in the [state directory](dir::state_dir).
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -20,19 +19,18 @@ use crate::error::CliError;
 use crate::output::terminal;
 use crate::output::{self, Output};
 use crate::settings::FILE;
-use crate::state::dir::state_dir;
+use crate::state::dir;
 
 /// The settings that need approval:
 ///
-/// - `endpoint_url` is asked with the user's credentials, and gets the releases;
-/// - `ca` says whom to believe that they are the endpoint;
-/// - `profile` chooses among the user's identities;
+/// - `endpoint_url` receives the user's credentials and the releases;
+/// - `ca` vouches for the endpoint;
+/// - `profile` chooses one of the user's identities;
 /// - `key` signs;
 /// - `public_url` is where devices and `doctor` are sent;
 /// - `public_read` opens what is uploaded to everyone.
 ///
-/// The others choose what is done at a service that the user has chosen: `location`, `channel`, `board`, `by`, `presign`,
-/// `region`.
+/// The others take effect at a service that the user has chosen: `location`, `channel`, `board`, `by`, `presign`, `region`.
 pub const SENSITIVE: [&str; 6] = [
     "ca",
     "endpoint_url",
@@ -42,19 +40,19 @@ pub const SENSITIVE: [&str; 6] = [
     "public_url",
 ];
 
-/// What is approved or not: a file, and what it says.
+/// A file, and the part of it that needs approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The file's path, in a folder without links.
+    /// The file's path, with all links resolved in its folder.
     file: String,
-    /// Its location and its sensitive settings; and of what a file is named by them, the hash.
+    /// Its location and its sensitive settings, and the hash of a file that they name.
     says: BTreeMap<String, String>,
 }
 
 impl Claim {
-    /// What the file in the working directory says.
+    /// The claim of the file in the working directory.
     pub fn of(location: Option<&str>, settings: &[(String, String)]) -> Result<Self, CliError> {
-        // The folder counts, and not where a link in its place leads: what the file names lies in the folder.
+        // The folder counts, and not the target of a link in its place: what the file names lies in the folder.
         let file = fs::canonicalize(".")
             .map_err(|error| CliError::file(Path::new("."), &error))?
             .join(FILE);
@@ -73,7 +71,7 @@ impl Claim {
         })
     }
 
-    /// Whether there is anything in it that needs approval.
+    /// Whether nothing in it needs approval.
     pub fn is_harmless(&self) -> bool {
         !self
             .says
@@ -81,14 +79,14 @@ impl Claim {
             .any(|name| SENSITIVE.contains(&name.as_str()))
     }
 
-    /// Lets a command use these settings of the file: if they are approved, or if who sits at the terminal agrees.
+    /// Permits a command to use these settings of the file, if they are approved or if the user agrees on the terminal.
     pub fn permit(&self, used: &[&str], out: &Output) -> Result<(), CliError> {
         if Approvals::read().holds(self) {
             return Ok(());
         }
         if out.is_for_programs() || !terminal::can_ask() {
             let message = format!(
-                "{} sets {}, and you have not approved that: it decides where your credentials and releases go",
+                "{} sets {}, which you have not approved: it decides where your credentials and releases go",
                 self.file,
                 used.join(" and ")
             );
@@ -99,20 +97,20 @@ impl Claim {
                 ))
                 .usage());
         }
-        terminal::tell_plain(&format!("{} says\n{}", self.file, self.listing()));
-        if !terminal::agrees("Use that from now on, with your credentials?") {
-            let message = format!("{} is not approved, and nothing was done", self.file);
+        terminal::tell_plain(&format!("{} sets\n{}", self.file, self.listing()));
+        if !terminal::agrees("Use these settings from now on, with your credentials?") {
+            let message = format!("you have not approved {}; nothing was done", self.file);
             return Err(CliError::new("cli.untrusted", message)
                 .hint(instead(used))
                 .usage());
         }
         if let Err(error) = self.remember() {
-            out.warning(&error.hint("it counts for this command alone"));
+            out.warning(&error.hint("the approval counts for this command only"));
         }
         Ok(())
     }
 
-    /// The settings, one a line.
+    /// The settings, one per line.
     pub fn listing(&self) -> String {
         let line = |(name, value): (&String, &String)| format!("  {name} = {value:?}");
         self.says.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -123,7 +121,7 @@ impl Claim {
         json!({ "file": self.file, "settings": self.says })
     }
 
-    /// Approves it, in place of what was approved of the same file before.
+    /// Approves it, in place of an earlier approval of the same file.
     pub fn remember(&self) -> Result<(), CliError> {
         let mut approvals = Approvals::read();
         approvals.forget(&self.file);
@@ -131,7 +129,7 @@ impl Claim {
         approvals.write()
     }
 
-    /// Takes the approval back. `false` if there was none.
+    /// Revokes the approval. `false` if there was none.
     pub fn forget(&self) -> Result<bool, CliError> {
         let mut approvals = Approvals::read();
         let found = approvals.forget(&self.file);
@@ -142,7 +140,7 @@ impl Claim {
     }
 }
 
-/// How to say the same without the file.
+/// How to set the same without the file.
 fn instead(used: &[&str]) -> String {
     let said = used.iter().map(|name| {
         let flag = format!("--{}", name.replace('_', "-"));
@@ -156,15 +154,15 @@ fn instead(used: &[&str]) -> String {
         format!("{flag} (or {variable})")
     });
     let said: Vec<String> = said.collect();
-    format!("say {} yourself", said.join(" and "))
+    format!("set {} yourself", said.join(" and "))
 }
 
-/// All that is approved.
+/// All approvals.
 #[derive(Debug, Default)]
 struct Approvals(Vec<Claim>);
 
 impl Approvals {
-    /// What cannot be read approves nothing.
+    /// Reads them. A file that cannot be read approves nothing.
     fn read() -> Self {
         let read = path().and_then(|path| fs::read(path).ok());
         let json: Value = read
@@ -184,39 +182,21 @@ impl Approvals {
         self.0.len() < before
     }
 
-    /// Replaces the file as a whole. It is its owner's alone: it tells which endpoints they use.
+    /// Writes them, for their owner only: they tell which endpoints are used.
     fn write(&self) -> Result<(), CliError> {
         let Some(path) = path() else {
-            return Err(
-                CliError::new("cli.state", "there is no folder to remember that in")
-                    .hint("name one in S3OTA_STATE"),
-            );
+            return Err(CliError::new(
+                "cli.state",
+                "there is no folder in which to keep the approval",
+            )
+            .hint(format!("name one in {}", dir::VARIABLE)));
         };
-        let failed = |error: std::io::Error| CliError::file(&path, &error);
-        let dir = path.parent().unwrap_or(Path::new("."));
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(dir).map_err(failed)?;
         let claims: Vec<Value> = self.0.iter().map(Claim::to_json).collect();
         let text = format!("{:#}\n", json!({ "approved": claims }));
-        let fresh = path.with_extension(format!("{}.new", std::process::id()));
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&fresh).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)
-        });
-        written.map_err(|error| {
-            if error.kind() != ErrorKind::AlreadyExists {
-                let _ = fs::remove_file(&fresh);
-            }
-            failed(error)
-        })
+        let folder = path.parent().unwrap_or(Path::new("."));
+        dir::make(folder)
+            .and_then(|()| dir::replace(&path, &text))
+            .map_err(|error| CliError::file(&path, &error))
     }
 }
 
@@ -231,5 +211,5 @@ fn claim(json: &Value) -> Option<Claim> {
 }
 
 fn path() -> Option<PathBuf> {
-    Some(state_dir()?.join("approved.json"))
+    Some(dir::state_dir()?.join("approved.json"))
 }

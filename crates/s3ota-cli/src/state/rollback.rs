@@ -1,8 +1,8 @@
-//! What this host remembers of what its keys have signed: for each key, place and channel the last manifests, and the
-//! version below which devices do not go back.
+//! The rollback state of this host: what its keys have signed. For each key, location and channel it holds the last manifests,
+//! and the version below which devices do not go back.
 //!
-//! Whoever can write to a bucket can put an old, signed manifest back there, and nothing in the bucket tells it from the
-//! newest one. What `anew.rs` holds against it is remembered here, in one file in the user's state directory:
+//! An attacker who can write to a bucket can put an old, signed manifest back, and nothing in the bucket tells it from the
+//! newest one. What `bucket/resign` compares it with is kept here, in one file in the user's state directory:
 //!
 //! ```json
 //! { "format": 1,
@@ -12,32 +12,30 @@
 //!       "min_version": "1.1.0" } } } } } }
 //! ```
 //!
-//! The file is only ever replaced as a whole, under a lock, and what is in it only grows: two commands at once lose nothing.
+//! The file is replaced as a whole, under a lock, and entries are only ever added or raised: two commands at once lose nothing.
 //! Nothing in it is secret.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use s3ota_manifest::{ManifestDocument, Sha256Digest, Version};
 use serde::{Deserialize, Serialize};
 
+use super::dir;
 use crate::error::CliError;
 use crate::keys;
 use crate::legacy::LegacyClient;
 use crate::versions;
 
-/// The variable that names another folder for what is remembered.
-pub const VARIABLE: &str = "S3OTA_STATE";
-
 /// The file in that folder.
 const FILE: &str = "signed.json";
 
-/// What this program writes, and reads.
+/// The format that this program reads and writes.
 const FORMAT: u32 = 1;
 
-/// How many releases of a channel are remembered: for it to go back to one of them.
+/// How many releases of a channel are kept: it can go back to one of them.
 const RELEASES: usize = 32;
 
 /// One channel, under one key.
@@ -45,7 +43,7 @@ const RELEASES: usize = 32;
 pub struct At {
     /// The key's id.
     pub key: String,
-    /// The location, and the service it is at.
+    /// The location, and the service it is on.
     pub place: String,
     /// The channel.
     pub channel: String,
@@ -55,16 +53,16 @@ pub struct At {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
-    /// Its number among those of the channel.
+    /// Its serial.
     pub serial: u64,
-    /// The version it names.
+    /// Its version.
     pub version: String,
-    /// The SHA-256 of the statement that was signed: no other manifest is this one.
+    /// The SHA-256 of its statement: no other manifest has the same.
     pub statement: String,
 }
 
 impl Signed {
-    /// What is remembered of a signed manifest.
+    /// The entry for a signed manifest.
     pub fn of(manifest: &ManifestDocument) -> Result<Self, CliError> {
         Ok(Self {
             serial: manifest.serial.unwrap_or(0),
@@ -74,25 +72,25 @@ impl Signed {
     }
 }
 
-/// What is known of a channel.
+/// The entry for a channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
-    /// The last manifest of each of the last versions, by their serials. Never empty.
+    /// The last manifest of each of the last versions, by serial. Never empty.
     releases: Vec<Signed>,
-    /// The version below which its devices do not go back.
+    /// Its `min_version`: devices do not go back below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_version: Option<String>,
-    /// Nobody has said what it is: it is only what was found in the bucket, where an older manifest may have been.
+    /// Whether `min_version` was only found in the bucket, where an older manifest may have been, and is confirmed by nobody.
     #[serde(default, skip_serializing_if = "is_false")]
     min_version_is_found: bool,
-    /// The project that the newest manifest named.
+    /// The project in the newest manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     project: Option<String>,
-    /// The chip that it named.
+    /// The chip in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chip: Option<String>,
-    /// The older libraries that it named. They are not signed.
+    /// The legacy clients in it. They are not signed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     also: BTreeSet<String>,
 }
@@ -102,13 +100,12 @@ fn is_false(it: &bool) -> bool {
 }
 
 impl Known {
-    /// Whether the version below which its devices do not go back is known: somebody has said it, or this host has signed the
-    /// channel's first release.
+    /// Whether `min_version` is known: someone has set it, or this host has signed the channel's first release.
     pub fn knows_min_version(&self) -> bool {
         !self.min_version_is_found
     }
 
-    /// To add to.
+    /// An entry to merge into.
     fn nothing() -> Self {
         Self {
             min_version_is_found: true,
@@ -121,22 +118,22 @@ impl Known {
         self.releases.last()
     }
 
-    /// The last manifest of each version, the newest first.
+    /// The last manifest of each version, newest first.
     pub fn releases(&self) -> impl Iterator<Item = &Signed> {
         self.releases.iter().rev()
     }
 
-    /// The older libraries that the newest manifest named.
+    /// The legacy clients in the newest manifest.
     pub fn also(&self) -> BTreeSet<LegacyClient> {
         LegacyClient::named(self.also.iter().map(String::as_str))
     }
 
-    /// Whether a manifest is of the product that the newest one was of.
+    /// Whether a manifest is of the same product as the newest one.
     pub fn is_of_product(&self, manifest: &ManifestDocument) -> bool {
         (&self.project, &self.chip) == (&manifest.project, &manifest.chip)
     }
 
-    /// Takes over what is newer, or was not known.
+    /// Takes over what is newer or was not known.
     fn merge(&mut self, other: Self) {
         let is_newer = other.newest().map(|it| it.serial) > self.newest().map(|it| it.serial);
         if is_newer {
@@ -175,22 +172,22 @@ impl Known {
     }
 }
 
-/// What is known of a location.
+/// The entries for a location.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
     channels: BTreeMap<String, Known>,
-    /// The versions that were withdrawn here, or whose marks were believed.
+    /// The versions that were yanked here, or whose marks were believed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     yanked: BTreeSet<String>,
 }
 
-/// Everything that is remembered.
+/// The whole state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
     format: u32,
-    /// By the key's id, and by place.
+    /// By key id and location.
     keys: BTreeMap<String, BTreeMap<String, Place>>,
 }
 
@@ -205,7 +202,7 @@ impl Default for Contents {
 
 impl Contents {
     fn parse(json: &[u8]) -> Result<Self, String> {
-        // Of a later format, nothing but its number need be understood.
+        // Of a later format, only the number has to be readable.
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -213,13 +210,13 @@ impl Contents {
         let Format { format } = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if format != FORMAT {
             return Err(format!(
-                "it is of format {format}, and this s3ota knows {FORMAT}"
+                "its format is {format}, and this s3ota reads {FORMAT}"
             ));
         }
         let contents: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if let Some((at, _)) = contents.channels().find(|(_, known)| !known.is_sound()) {
             return Err(format!(
-                "what it says of {} on {} cannot be",
+                "its entry for {} on {} is impossible",
                 at.channel, at.place
             ));
         }
@@ -270,24 +267,24 @@ impl Contents {
     }
 }
 
-/// What this host remembers.
+/// The rollback state of this host.
 #[derive(Debug)]
 pub struct RollbackState {
-    /// Where; a state without a folder ends with the process.
+    /// Its folder; a state without one ends with the process.
     folder: Option<PathBuf>,
     contents: Contents,
 }
 
 impl RollbackState {
-    /// What is remembered, where it can be added to: that is made sure of before anything is signed.
+    /// Opens it for writing. That this is possible is checked before anything is signed.
     pub fn open() -> Result<Self, CliError> {
         let folder = folder()?;
-        make_folder(&folder).map_err(|error| unwritable(&folder, &error))?;
+        dir::make(&folder).map_err(|error| unwritable(&folder, &error))?;
         lock(&folder)?;
         Self::read_in(folder)
     }
 
-    /// What is remembered, to look at; nothing where there is no place to remember anything in.
+    /// Reads it; it is empty where there is no folder for it.
     pub fn read() -> Result<Self, CliError> {
         match folder() {
             Ok(folder) => Self::read_in(folder),
@@ -303,7 +300,7 @@ impl RollbackState {
         })
     }
 
-    /// A state that begins and ends here.
+    /// A state that ends with the process.
     pub fn volatile() -> Self {
         Self {
             folder: None,
@@ -311,7 +308,7 @@ impl RollbackState {
         }
     }
 
-    /// Reads what others have added meanwhile.
+    /// Reads what other commands have added in the meantime.
     pub fn look_again(&mut self) -> Result<(), CliError> {
         if let Some(folder) = &self.folder {
             self.contents = load(folder)?;
@@ -324,7 +321,7 @@ impl RollbackState {
         self.folder.as_ref().map(|folder| folder.join(FILE))
     }
 
-    /// What is known of a channel.
+    /// The entry for a channel.
     pub fn known(&self, key: &str, place: &str, channel: &str) -> Option<&Known> {
         self.contents
             .keys
@@ -334,7 +331,7 @@ impl RollbackState {
             .get(channel)
     }
 
-    /// Whether a version is known to be withdrawn.
+    /// Whether a version is known to be yanked.
     pub fn is_yanked(&self, key: &str, place: &str, version: &str) -> bool {
         let places = self.contents.keys.get(key);
         places
@@ -342,18 +339,18 @@ impl RollbackState {
             .is_some_and(|place| place.yanked.contains(version))
     }
 
-    /// Everything that is known, channel by channel.
+    /// The entries of all channels.
     pub fn channels(&self) -> impl Iterator<Item = (At, &Known)> {
         self.contents.channels()
     }
 
-    /// Remembers a manifest that was signed for a channel whose least version is known.
+    /// Records a manifest that was signed for a channel whose `min_version` is known.
     pub fn remember(&mut self, at: &At, manifest: &ManifestDocument) -> Result<(), CliError> {
         self.add(at, manifest, false)
     }
 
-    /// Remembers a manifest that was found in the bucket, or signed after one of which no more is known. It may have been an
-    /// older one: that it has no least version, or which, does not say what the channel's is.
+    /// Records a manifest that was found in the bucket, or signed after one that was found. It may have been an older one, so its
+    /// `min_version` does not say what the channel's is.
     pub fn remember_found(&mut self, at: &At, manifest: &ManifestDocument) -> Result<(), CliError> {
         self.add(at, manifest, true)
     }
@@ -385,7 +382,7 @@ impl RollbackState {
         })
     }
 
-    /// Remembers that devices of a channel are not kept from going back any more, or from less.
+    /// Lowers a channel's `min_version`, or removes it.
     pub fn lower(&mut self, at: &At, min_version: Option<&str>) -> Result<(), CliError> {
         self.change(|contents| {
             let place = contents.place(&at.key, &at.place);
@@ -395,7 +392,7 @@ impl RollbackState {
         })
     }
 
-    /// Remembers that a version is withdrawn.
+    /// Records that a version is yanked.
     pub fn remember_yanked(
         &mut self,
         key: &str,
@@ -413,19 +410,19 @@ impl RollbackState {
         self.contents.to_json()
     }
 
-    /// Adds what another host remembers. Nothing that is known gets lost or lower.
+    /// Adds the state of another host. Nothing gets lost or lower.
     pub fn import(&mut self, json: &[u8], from: &str) -> Result<(), CliError> {
         let theirs = Contents::parse(json).map_err(|problem| {
             CliError::new(
                 "state.damaged",
-                format!("{from} is not what a host remembers: {problem}"),
+                format!("{from} is not the rollback state of a host: {problem}"),
             )
-            .hint("it is what `s3ota state export` prints on the other host")
+            .hint("it must be the output of `s3ota state export` on the other host")
         })?;
         self.change(|contents| contents.merge(theirs))
     }
 
-    /// Changes what is remembered, on top of what others have changed meanwhile.
+    /// Changes the state, on top of what other commands have changed in the meantime.
     fn change(&mut self, change: impl FnOnce(&mut Contents)) -> Result<(), CliError> {
         let Some(folder) = &self.folder else {
             change(&mut self.contents);
@@ -435,13 +432,13 @@ impl RollbackState {
         self.contents = load(folder)?;
         change(&mut self.contents);
         let json = self.contents.to_json()?;
-        replace(folder, &json).map_err(|error| unwritable(folder, &error))?;
+        dir::replace(&folder.join(FILE), &json).map_err(|error| unwritable(folder, &error))?;
         drop(locked);
         Ok(())
     }
 }
 
-/// The higher one of two least versions.
+/// The higher one of two `min_version`s.
 pub fn highest(a: Option<String>, b: Option<String>) -> Option<String> {
     match (a, b) {
         (Some(a), Some(b)) if versions::by_precedence(&a, &b).is_lt() => Some(b),
@@ -449,42 +446,15 @@ pub fn highest(a: Option<String>, b: Option<String>) -> Option<String> {
     }
 }
 
-/// The folder that this user's programs keep their state in.
+/// The folder it is in.
 fn folder() -> Result<PathBuf, CliError> {
-    let path = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    if let Some(folder) = path(VARIABLE) {
-        return Ok(folder);
-    }
-    let base = if cfg!(windows) {
-        path("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        path("HOME").map(|home| home.join("Library/Application Support"))
-    } else {
-        // A relative path there is to be ignored (XDG Base Directory Specification).
-        path("XDG_STATE_HOME")
-            .filter(|path| path.is_absolute())
-            .or_else(|| path("HOME").map(|home| home.join(".local/state")))
-    };
-    base.map(|base| base.join("s3ota")).ok_or_else(|| {
-        let message =
-            "it is not known where this host keeps what its keys have signed: there is no home directory";
-        CliError::new("state.io", message).hint(format!("name a folder in the variable {VARIABLE}"))
+    dir::state_dir().ok_or_else(|| {
+        let message = "there is no folder for the rollback state: the home directory is not known";
+        CliError::new("state.io", message).hint(format!("name a folder in {}", dir::VARIABLE))
     })
 }
 
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Waits until no other command changes what is remembered; until the file is closed none does.
+/// Waits until no other command changes the state. The lock ends when the file is closed.
 fn lock(folder: &Path) -> Result<File, CliError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -508,37 +478,24 @@ fn load(folder: &Path) -> Result<Contents, CliError> {
     };
     Contents::parse(&json).map_err(|problem| {
         let message = format!(
-            "{}, where this host remembers what its keys have signed, is damaged: {problem}. It was left as it is, and nothing was signed",
+            "{}, the rollback state of this host, is damaged: {problem}. It was left as it is, and nothing was signed",
             file.display()
         );
         CliError::new("state.damaged", message).hint(
-            "put a copy of it back; or move it away, and bring back what another host knows with `s3ota state import`: what nobody \
-             knows any more, commands ask for",
+            "restore a copy of it; or move it away and fetch the state of another host with `s3ota state import`. Commands ask for what no \
+             host knows any more",
         )
     })
 }
 
-/// Writes the file, whole or not at all.
-fn replace(folder: &Path, json: &str) -> std::io::Result<()> {
-    let new = folder.join(format!("{FILE}.new"));
-    let mut file = File::create(&new)?;
-    file.write_all(json.as_bytes())?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&new, folder.join(FILE))?;
-    // That the new name outlives a power cut is up to the folder.
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
-}
-
 fn unwritable(folder: &Path, error: &std::io::Error) -> CliError {
     let message = format!(
-        "what is signed cannot be remembered in {}: {error}",
+        "the rollback state cannot be written to {}: {error}",
         folder.display()
     );
     CliError::new("state.io", message).hint(format!(
-        "make the folder writable, or name another one in the variable {VARIABLE}"
+        "make the folder writable, or name another one in {}",
+        dir::VARIABLE
     ))
 }
 
@@ -565,7 +522,7 @@ mod tests {
         manifest
     }
 
-    fn with_floor(version: &str, serial: u64, min_version: &str) -> ManifestDocument {
+    fn with_min_version(version: &str, serial: u64, min_version: &str) -> ManifestDocument {
         ManifestDocument {
             min_version: Some(min_version.into()),
             ..manifest(version, serial)
@@ -583,10 +540,10 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_serial_and_the_highest_least_version_stay_in_whatever_order_they_are_seen() {
+    fn the_newest_serial_and_the_highest_min_version_win_in_any_order() {
         let manifests = [
-            with_floor("1.0.0", 10, "0.9.0"),
-            with_floor("1.10.0", 20, "1.9.0"),
+            with_min_version("1.0.0", 10, "0.9.0"),
+            with_min_version("1.10.0", 20, "1.9.0"),
             manifest("1.11.0", 30),
         ];
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
@@ -607,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_version_the_last_manifest_is_known_and_of_many_versions_the_last_ones() {
+    fn the_last_manifest_of_each_of_the_last_versions_is_kept() {
         let mut state = RollbackState::volatile();
         for serial in 0..100 {
             let version = format!("1.{}.0", serial / 2);
@@ -615,7 +572,7 @@ mod tests {
                 .remember(&at("stable"), &manifest(&version, serial))
                 .unwrap();
         }
-        // Back to an older one, which is the newest now.
+        // Going back to an older version makes it the newest manifest.
         state
             .remember(&at("stable"), &manifest("1.40.0", 200))
             .unwrap();
@@ -627,10 +584,10 @@ mod tests {
     }
 
     #[test]
-    fn hosts_exchange_what_they_know_and_nothing_gets_lower() {
+    fn hosts_exchange_their_states_and_nothing_gets_lower() {
         let (_dir, mut ours) = state();
         let (_other, mut theirs) = state();
-        ours.remember(&at("stable"), &with_floor("1.1.0", 20, "1.1.0"))
+        ours.remember(&at("stable"), &with_min_version("1.1.0", 20, "1.1.0"))
             .unwrap();
         theirs
             .remember(&at("stable"), &manifest("1.2.0", 30))
@@ -652,12 +609,15 @@ mod tests {
     }
 
     #[test]
-    fn a_least_version_that_was_only_found_is_known_once_anybody_knows_it() {
+    fn a_min_version_that_was_only_found_is_known_once_any_host_knows_it() {
         let min_version = |state: &RollbackState| {
             let known = known(state, "stable");
             (known.min_version.clone(), known.knows_min_version())
         };
-        let (older, newer) = (manifest("1.0.0", 10), with_floor("1.1.0", 20, "1.1.0"));
+        let (older, newer) = (
+            manifest("1.0.0", 10),
+            with_min_version("1.1.0", 20, "1.1.0"),
+        );
         let mut ours = RollbackState::volatile();
         ours.remember_found(&at("stable"), &older).unwrap();
         assert_eq!(min_version(&ours), (None, false));
@@ -674,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_at_once_lose_nothing() {
+    fn commands_at_the_same_time_lose_nothing() {
         let (dir, _) = state();
         std::thread::scope(|scope| {
             for thread in 0..8 {

@@ -1,4 +1,4 @@
-//! The parts of the command line that the commands on channels share.
+//! The parts of the command line that all commands on channels share.
 
 use clap::Args;
 use s3ota_manifest::Rollout;
@@ -25,10 +25,10 @@ impl PlaceArgs {
     }
 }
 
-/// How something is changed.
+/// Options of every command that changes something.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ChangeArgs {
-    /// Say what would be done, and change nothing
+    /// Show what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 
@@ -36,24 +36,24 @@ pub struct ChangeArgs {
     #[arg(long)]
     pub public_read: bool,
 
-    /// Leave the manifest unsigned, even if S3OTA_KEY is set or the channel's releases are signed: devices with release keys
-    /// refuse it
+    /// Leave the manifest unsigned, even if S3OTA_KEY is set or the channel's releases are signed. Devices with release keys refuse
+    /// it
     #[arg(long)]
     pub unsigned: bool,
 
-    /// Who does it, for the history; by default who started the CI job, or your login name. Whoever may read the manifest
-    /// can read it
+    /// Your name for the history; by default the user who started the CI job, or your login name. Anyone who can read the manifest
+    /// can see it
     #[arg(long, value_name = "NAME", env = "S3OTA_BY")]
     pub by: Option<String>,
 }
 
 impl ChangeArgs {
-    /// Whether a key is named to sign with.
+    /// Whether a key to sign with is named.
     pub fn signs(&self, seal: &SealArgs) -> bool {
         seal.key.source().is_some() && !self.unsigned
     }
 
-    /// Who does it.
+    /// The name for the history.
     pub fn by(&self) -> Option<String> {
         self.by.clone().or_else(|| {
             [
@@ -70,13 +70,13 @@ impl ChangeArgs {
     }
 }
 
-/// How a command that changes channels was called.
+/// The options with which a command changes channels.
 pub struct Changing<'a> {
-    /// By whom, whether with ACLs, and whether at all.
+    /// The name for the history, ACLs, --dry-run.
     pub change: &'a ChangeArgs,
-    /// How it is signed.
+    /// The key and the expiry.
     pub seal: &'a SealArgs,
-    /// As whom.
+    /// The S3 service and the credentials.
     pub s3: &'a S3Args,
     /// Whether devices may go back.
     pub allow_downgrade: bool,
@@ -88,13 +88,13 @@ pub struct Opened {
     pub location: Location,
     /// The bucket they are in.
     pub store: Store,
-    /// What signs; `None` if nothing is signed.
+    /// The key and this host's rollback state; `None` if nothing is signed.
     pub host: Option<SigningHost>,
 }
 
 impl Changing<'_> {
-    /// Opens the key, the bucket and this host's rollback state. Refuses what no device would heed before anyone is asked
-    /// for a passphrase or for credentials.
+    /// Opens the key, the bucket and this host's rollback state. Options that devices would ignore are refused first, before anyone
+    /// is asked for a passphrase or credentials.
     pub async fn open(&self, location: &str, intent: Intent) -> Result<Opened, CliError> {
         let is_signed = self.change.signs(self.seal);
         intent
@@ -122,7 +122,7 @@ impl Changing<'_> {
     }
 }
 
-/// A percentage, with its sign or without.
+/// A percentage, with or without `%`.
 pub fn parse_rollout(text: &str) -> Result<Rollout, CliError> {
     text.strip_suffix('%')
         .unwrap_or(text)

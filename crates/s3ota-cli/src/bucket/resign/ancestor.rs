@@ -1,8 +1,8 @@
-//! What a channel goes back to when its release is withdrawn.
+//! The release that a channel goes back to when its present one is yanked.
 //!
-//! The history lies in the bucket, and so do the marks of what was withdrawn before: anyone who can write there can add to
-//! them and take away from them. So a channel goes back by itself only to the release that this host remembers to be the last
-//! good one; where it remembers none, or the bucket says otherwise, its owner must name one.
+//! The history and the yank marks lie in the bucket, where an attacker can add and remove both. So a channel goes back by itself
+//! only to the release that this host's rollback state has as the last good one. Where the state has none, or the bucket
+//! disagrees, the owner must name one.
 
 use s3ota_manifest::{ManifestDocument, layout};
 
@@ -15,9 +15,9 @@ use crate::s3::Store;
 use crate::state::rollback::Signed;
 use crate::versions;
 
-/// What is asked of the release to go back to.
+/// The requirements for the release to go back to.
 pub struct Wanted<'a> {
-    /// The version that is withdrawn.
+    /// The yanked version.
     pub yanked: &'a str,
     /// The version below which devices do not go back.
     pub min_version: Option<&'a str>,
@@ -30,7 +30,7 @@ impl Wanted<'_> {
     }
 }
 
-/// What a channel served last that is wanted, not withdrawn and whose image is still there. Nobody vouches for it.
+/// The last release in a channel's history that is wanted, not yanked and has its image. Nobody vouches for it.
 pub async fn newest_good(
     store: &Store,
     prefix: &str,
@@ -55,8 +55,8 @@ pub async fn newest_good(
 }
 
 impl SigningHost {
-    /// What a channel goes back to from what it holds now, which is ours and its newest: the release before, as this host
-    /// remembers it, or the one that the command line names. `None` if there never was another one.
+    /// The release to go back to from what a channel holds now, which is ours and its newest: the one before by this host's rollback
+    /// state, or the one that the command line names. `None` if there never was another one.
     pub async fn ancestor(
         &self,
         store: &Store,
@@ -72,7 +72,7 @@ impl SigningHost {
         let is_yanked = |version: &str| yanked.contains(version) || self.knows_yanked(version);
         let expected = self.expected(channel, current, wanted)?;
         let name = &channel.name;
-        // A channel that never served another one has nothing to go back to, whatever the others go back to.
+        // A channel that never served another release has nothing to go back to, whatever the others go back to.
         let is_its_only_one =
             expected.is_none() && !before.iter().any(|it| wanted.is_allowed(&it.version));
         if let Some(meant) = &self.intent().version
@@ -80,16 +80,16 @@ impl SigningHost {
         {
             let named = before.iter().find(|it| it.version == *meant);
             let problem = match named {
-                None => Some(format!("{name} never served it under this key")),
+                None => Some(format!("{name} has never served it under this key")),
                 Some(_) if !wanted.is_allowed(meant) => Some(match wanted.min_version {
                     Some(min_version) if meant != wanted.yanked => {
                         format!("devices of {name} do not go below {min_version}")
                     }
-                    _ => "it is the one to withdraw".to_owned(),
+                    _ => "it is the one to yank".to_owned(),
                 }),
                 Some(_) if is_yanked(meant) => Some("it was yanked".to_owned()),
                 Some(named) if !has_image(store, prefix, named).await? => {
-                    Some("its image is not in the bucket any more".to_owned())
+                    Some("its image is no longer in the bucket".to_owned())
                 }
                 Some(_) => None,
             };
@@ -103,7 +103,7 @@ impl SigningHost {
                     ),
                 )
                 .hint(
-                    "name another one with --version, or publish good code under a higher version",
+                    "name another version with --version, or publish good code under a higher version",
                 ))),
             };
         }
@@ -127,23 +127,23 @@ impl SigningHost {
                 let version = &expected.version;
                 let filed = before.iter().find(|it| it.version == *version);
                 let why = match filed {
-                    _ if yanked.contains(version) => "is marked as yanked, and not by this host",
+                    _ if yanked.contains(version) => "is marked as yanked, but not by this host",
                     None => "is not in the history",
                     Some(filed) if Signed::of(filed)? != expected => {
-                        "is in the history with another manifest than its last one"
+                        "is in the history, but not with its last manifest"
                     }
                     Some(_) => "has no image any more",
                 };
                 let message = format!(
-                    "this host knows that {name} served {version} before, and in the bucket {version} {why}. Nothing was signed"
+                    "this host knows that {name} served {version} before, but in the bucket {version} {why}. Nothing was signed"
                 );
                 Err(Doubt::Refused(CliError::new("sign.history", message).hint(match good {
                     Some(good) => format!(
-                        "find out who did that. To go back to another release, name it: {} is there, --version {0}",
+                        "find out who did that. To go back to another release, name it: {} is in the bucket, --version {0}",
                         good.version
                     ),
                     None => format!(
-                        "find out who did that. To stop {}, say `s3ota rollout … pause --channel {name}`, or publish good code under a \
+                        "find out who did that. To stop {}, run `s3ota rollout … pause --channel {name}`, or publish good code under a \
                          higher version",
                         wanted.yanked
                     ),
@@ -151,13 +151,13 @@ impl SigningHost {
             }
             (None, Some(good)) => {
                 let message = format!(
-                    "the history of {name} says that {name} served {} before, and this host does not know the release before: whoever \
-                     writes to the bucket may have changed the history. Nothing was signed",
+                    "by its history, {name} served {} before; this host does not know the release before, and an attacker who can write to \
+                     the bucket may have changed the history. Nothing was signed",
                     good.version
                 );
                 let error = CliError::new("sign.unknown", message).hint(format!(
-                    "name the release to go back to: --version {}, if you know from elsewhere that it is the one; or bring over what \
-                     another host knows: `s3ota state export` there, `s3ota state import` here",
+                    "name the release to go back to, with --version {} if you know from elsewhere that it is the right one; or copy the \
+                     state of another host: `s3ota state export` there, `s3ota state import` here",
                     good.version
                 ));
                 Err(Doubt::Unknown {
@@ -168,8 +168,8 @@ impl SigningHost {
         }
     }
 
-    /// What this key signed for a channel before what it holds now, the newest first. By the serials that are signed, not
-    /// by the names of objects.
+    /// What this key signed for a channel before the present manifest, newest first: by the signed serials, not by the names of
+    /// objects.
     async fn before(
         &self,
         store: &Store,
@@ -182,18 +182,18 @@ impl SigningHost {
             let Ok(manifest) = &held.manifest else {
                 continue;
             };
-            // Unsigned, or a stranger's: it has never been this key's release.
+            // Unsigned, or signed by someone else: it has never been a release of this key.
             if keys::verify(held.bytes(), &[self.signer.key()]).is_err() {
                 continue;
             }
-            // Who names the release to go back to is not held up by what someone has put beside it.
+            // If the release to go back to is named, planted documents beside it do no harm.
             let is_named = self.intent().version.is_some();
             if manifest.channel.as_deref() != Some(&*channel.name) {
                 if is_named {
                     continue;
                 }
                 let message = format!(
-                    "{} is in the history of {}, and was signed for {}: someone put it there. Nothing was signed",
+                    "{} is in the history of {}, but was signed for {}: someone put it there. Nothing was signed",
                     self.object(&key),
                     channel.name,
                     manifest.channel.as_deref().unwrap_or("no channel")
@@ -207,7 +207,7 @@ impl SigningHost {
                     continue;
                 }
                 let found = format!(
-                    "{} holds {} with the serial {}, and {} is a newer one",
+                    "{} holds {} with the serial {}, but {} is newer",
                     self.object(&channel.key),
                     current.version,
                     serial(current),
@@ -221,8 +221,8 @@ impl SigningHost {
         Ok(before)
     }
 
-    /// The release to go back to, as this host remembers it. Where others have changed the channel since, it does not know
-    /// what they released.
+    /// The release to go back to by this host's rollback state. `None` where others have changed the channel since: this host does
+    /// not know what they released.
     fn expected(
         &self,
         channel: &Channel,
@@ -242,7 +242,7 @@ impl SigningHost {
     }
 }
 
-/// Whether the image of a manifest is in the bucket; one that lies elsewhere is for its owner to look after.
+/// Whether the image of a manifest is in the bucket; an image elsewhere is up to its owner.
 async fn has_image(
     store: &Store,
     prefix: &str,

@@ -1,6 +1,6 @@
-//! What was withdrawn is not released again.
+//! A yanked version is not released again.
 //!
-//! A mark in the bucket says so, which whoever can write there can take away. A host that has withdrawn a version remembers it.
+//! An attacker who can write to the bucket can remove the mark there, so the host that yanked a version records it as well.
 
 use super::SigningHost;
 use crate::bucket::catalogue;
@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::s3::Store;
 
 impl SigningHost {
-    /// Whether this host has withdrawn a version here, under any of the keys.
+    /// Whether this host has yanked a version here, under any of the keys.
     pub fn knows_yanked(&self, version: &str) -> bool {
         let state = self.state.borrow();
         self.trusted
@@ -16,7 +16,7 @@ impl SigningHost {
             .any(|key| state.is_yanked(&key.id().to_string(), &self.place, version))
     }
 
-    /// Remembers that a version is withdrawn.
+    /// Records that a version is yanked.
     pub fn remember_yanked(&self, version: &str) -> Result<(), CliError> {
         let key = self.signer.key_id().to_string();
         let mut state = self.state.borrow_mut();
@@ -24,7 +24,7 @@ impl SigningHost {
     }
 }
 
-/// Refuses a version that is withdrawn: it is marked so in the bucket, or the host knows it.
+/// Refuses a version that is yanked, by a mark in the bucket or by the host's state.
 pub async fn refuse_yanked(
     host: Option<&SigningHost>,
     store: &Store,
@@ -38,12 +38,12 @@ pub async fn refuse_yanked(
     Err(is_known(version))
 }
 
-/// This host knows that a version is withdrawn, and the bucket does not say so.
+/// The error that this host has yanked a version whose mark is missing.
 pub fn is_known(version: &str) -> CliError {
     let message = format!(
-        "this host has yanked {version}, and the mark that says so is not in the bucket any more. Nothing was signed"
+        "this host has yanked {version}, but its mark is no longer in the bucket. Nothing was signed"
     );
     CliError::new("publish.yanked", message).hint(format!(
-        "find out who writes to your bucket; `s3ota yank … {version}` puts the mark back. Build the firmware anew under a higher version"
+        "find out who writes to your bucket; `s3ota yank … {version}` puts the mark back. Build the firmware again under a higher version"
     ))
 }

@@ -1,4 +1,4 @@
-//! Bucket policies: one statement more or less, all others as they are.
+//! Bucket policies: add or remove one statement, and keep all others.
 //!
 //! Language: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
 
@@ -6,32 +6,31 @@ use serde_json::{Value, json};
 
 use crate::error::CliError;
 
-/// What our statements' names begin with.
+/// The prefix of our statements' names.
 const SID: &str = "s3ota";
 
-/// What writes S3's access logs.
+/// The principal that writes S3's access logs.
 const LOGGING: &str = "logging.s3.amazonaws.com";
 
-/// A policy that can be added to.
+/// A policy that statements can be added to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy(Value);
 
 impl Policy {
-    /// A policy of no statements.
+    /// A policy without statements.
     pub fn empty() -> Self {
         Self(json!({ "Version": "2012-10-17", "Statement": [] }))
     }
 
-    /// A policy that is there.
+    /// An existing policy.
     pub fn parse(text: &str) -> Result<Self, CliError> {
         let unknown = || {
-            CliError::new("s3.policy", "the bucket's policy cannot be understood").hint(
-                "look at it with `aws s3api get-bucket-policy`, and add the statement by hand",
-            )
+            CliError::new("s3.policy", "the bucket's policy cannot be parsed")
+                .hint("view it with `aws s3api get-bucket-policy`, and add the statement by hand")
         };
         let mut policy: Value = serde_json::from_str(text).map_err(|_| unknown())?;
         let statements = policy.get_mut("Statement").ok_or_else(unknown)?;
-        // A single statement may stand without a list around it.
+        // A single statement needs no list around it.
         if statements.is_object() {
             *statements = Value::Array(vec![statements.take()]);
         }
@@ -56,7 +55,7 @@ impl Policy {
             .collect()
     }
 
-    /// The policy with one statement more.
+    /// The policy with another statement.
     pub fn with(&self, mut statement: Value, name: &str) -> Self {
         let mut policy = self.clone();
         let taken = |sid: &str| {
@@ -77,7 +76,7 @@ impl Policy {
         policy
     }
 
-    /// Whether it lets S3 write the access log of the bucket `source` into these objects.
+    /// Whether it lets S3 write the access log of the bucket `source` to these objects.
     pub fn takes_logs(&self, objects: &str, source: &str) -> bool {
         let ours = log_delivery(objects, source);
         self.statements().iter().any(|statement| {
@@ -90,7 +89,7 @@ impl Policy {
         })
     }
 
-    /// The policy without our own statements that open this; `None` where nothing is left of it.
+    /// The policy without our own statements that open these objects; `None` if nothing is left.
     pub fn without_ours(&self, objects: &str) -> Option<Self> {
         let mut policy = self.clone();
         let statements = policy.0["Statement"].as_array_mut()?;
@@ -141,7 +140,7 @@ fn opens(statement: &Value, objects: &str) -> bool {
         && statement.get("Condition").is_none()
 }
 
-/// Whether a statement is about all these objects. A pattern that ends in a star covers all that begins as it does.
+/// Whether a statement covers all these objects. A pattern that ends in a star covers everything with the same beginning.
 fn covers(statement: &Value, objects: &str) -> bool {
     one_of(&statement["Resource"], |resource| {
         resource == objects
@@ -151,7 +150,7 @@ fn covers(statement: &Value, objects: &str) -> bool {
     })
 }
 
-/// Whether a text, or one of a list of texts, is such.
+/// Whether a text, or one of a list of texts, matches.
 fn one_of(value: &Value, is: impl Fn(&str) -> bool) -> bool {
     match value {
         Value::String(text) => is(text),
@@ -167,7 +166,7 @@ mod tests {
     const LAMP: &str = "arn:aws:s3:::firmware/lamp/*";
 
     #[test]
-    fn a_statement_is_added_to_those_of_others_and_taken_away_again() {
+    fn a_statement_is_added_to_those_of_others_and_removed_again() {
         let theirs = r#"{"Version":"2012-10-17","Id":"x","Statement":{"Sid":"s3otalamp","Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::firmware/*"}}"#;
         let theirs = Policy::parse(theirs).unwrap();
         assert!(theirs.opens(LAMP).is_empty());
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opens_a_prefix_is_recognised_in_all_its_spellings() {
+    fn a_statement_that_opens_a_prefix_is_recognised_in_all_its_spellings() {
         for (opens, statement) in [
             (
                 true,
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_takes_the_log_of_this_bucket_is_told_from_one_that_does_not() {
+    fn a_policy_that_takes_the_log_of_this_bucket_is_recognised() {
         let (objects, source) = ("arn:aws:s3:::logs/firmware/*", "arn:aws:s3:::firmware");
         let takes = |statement: Value| {
             let policy = Policy::empty().with(statement, "logs");
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_policy_is_refused_with_advice() {
+    fn a_document_that_is_not_a_policy_is_refused_with_a_hint() {
         for text in ["", "[]", "{}", r#"{"Statement":"x"}"#] {
             assert!(Policy::parse(text).unwrap_err().hint.is_some(), "{text}");
         }

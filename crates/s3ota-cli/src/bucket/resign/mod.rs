@@ -1,17 +1,17 @@
-//! What of a bucket is signed anew, and what is not.
+//! Which manifests in a bucket may be signed again.
 //!
-//! To sign again is to release. Whoever can write to the bucket has every manifest that was ever signed, and puts one where
-//! the owner's next command picks it up: with a fresh serial and a fresh date it would be the newest for every device. So a
+//! To sign again is to release. An attacker who can write to the bucket has every manifest that was ever signed, and can put one
+//! where the owner's next command reads it: with a fresh serial and a fresh expiry it would be the newest for every device. So a
 //! [`SigningHost`] vouches only for a manifest that
 //!
-//! 1. one of the keys at hand has signed,
-//! 2. for the channel whose manifest it is, and the product, as far as this host knows it,
-//! 3. that is not older than what this host remembers of the channel ([`RollbackState`]),
+//! 1. one of the given keys has signed,
+//! 2. for the channel where it lies, and for the same product, as far as this host knows it,
+//! 3. that is not older than what this host's [`RollbackState`] has for the channel,
 //! 4. that has not expired,
-//! 5. and that is of the version the command line names, where it names one. It must, where this host remembers nothing.
+//! 5. and that has the version that the command line names. It must name one where this host's state has no entry.
 //!
-//! A permission to go back is never carried over. What is replaced, without being signed anew, must hold to 1 to 3, or
-//! nothing of it counts: not its serial, not its least version.
+//! A permission to go back is never carried over. A manifest that is only replaced must meet 1 to 3, or nothing of it counts:
+//! neither its serial nor its `min_version`.
 
 mod ancestor;
 mod withdrawn;
@@ -33,23 +33,23 @@ use crate::legacy::LegacyClient;
 use crate::s3::{Location, Store};
 use crate::state::rollback::{self, At, Known, RollbackState, Signed};
 
-/// Which release in the bucket is meant, for commands that sign it anew.
+/// The release in the bucket to sign again.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Signing")]
 pub struct MeantArgs {
-    /// The version you mean. A host that has not signed on the channel before, such as a fresh CI machine, must be told: it
-    /// cannot know whether what lies in the bucket is the newest. Where another version lies there, nothing is signed
+    /// The version that you expect in the bucket. Required on a host that has not signed on the channel before, such as a fresh CI
+    /// machine: it cannot know whether the release in the bucket is the newest. If the bucket holds another version, nothing is signed
     #[arg(id = "meant", long = "version", value_name = "VERSION")]
     pub version: Option<String>,
 
-    /// What this host knows to be newer than what lies in the bucket is lost for good, as in a bucket restored from a backup: go
-    /// on from what lies there. Without this, nothing older is signed
+    /// Go on even though this host knows a newer release than the bucket holds, because the newer one is lost: for example after the
+    /// bucket was restored from a backup. By default nothing older is signed
     #[arg(long)]
     pub newer_is_lost: bool,
 }
 
 impl MeantArgs {
-    /// As a host takes it.
+    /// What a signing host needs of it.
     pub fn intent(&self) -> Result<Intent, CliError> {
         Ok(Intent {
             version: self.version.as_deref().map(canonical).transpose()?,
@@ -59,30 +59,31 @@ impl MeantArgs {
     }
 }
 
-/// Below which version devices do not go back, for commands that put a release on a channel.
+/// The `min_version` of a release.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Signing")]
 pub struct MinVersionArgs {
-    /// No device that sees this release goes back below this version any more: what came before has a hole. Later releases
-    /// carry it on by themselves, where this host remembers it or is told
+    /// Devices that see this release never go back below this version, for example because older versions have a security hole. Later
+    /// releases keep it, where this host knows it or is told
     #[arg(long, value_name = "VERSION")]
     pub min_version: Option<String>,
 
-    /// There is no such version, or no longer: nothing is carried on from the releases before. With --min-version, that
-    /// one counts even if it is lower. Devices that have seen a higher one keep to it
+    /// Drop the min_version of the releases before. With --min-version, set a lower one. Devices that have seen a higher one keep
+    /// it
     #[arg(long)]
     pub no_min_version: bool,
 }
 
 impl MinVersionArgs {
-    /// Refuses what no device would heed, or would not understand.
+    /// Refuses options that devices would ignore or not understand.
     pub fn check(&self, is_signed: bool) -> Result<(), CliError> {
         let given = [
             (self.min_version.is_some(), "--min-version"),
             (self.no_min_version, "--no-min-version"),
         ];
         if let Some((_, flag)) = given.into_iter().find(|(given, _)| *given && !is_signed) {
-            let message = format!("{flag} needs a signature: no device heeds it without");
+            let message =
+                format!("{flag} needs a signature: devices ignore it in an unsigned manifest");
             return Err(
                 CliError::new("publish.unsigned", message).hint("sign the release with --key")
             );
@@ -90,7 +91,7 @@ impl MinVersionArgs {
         self.raise(None).map(drop)
     }
 
-    /// The least version of a release that had another one, or none.
+    /// The `min_version` of a release that had this one, or none.
     pub fn raise(&self, had: Option<String>) -> Result<Option<String>, CliError> {
         let given = self.min_version.as_deref().map(Version::parse).transpose();
         let given = given.map_err(|error| {
@@ -101,18 +102,18 @@ impl MinVersionArgs {
     }
 }
 
-/// What the command line says of what is signed.
+/// What the command line says about what is signed.
 #[derive(Debug, Clone, Default)]
 pub struct Intent {
-    /// The version that is meant, in its canonical form.
+    /// The expected version, in its canonical form.
     pub version: Option<String>,
-    /// Whether to go on where this host knows something newer.
+    /// Whether to go on where this host knows a newer release.
     pub newer_is_lost: bool,
-    /// The least version.
+    /// The `min_version`.
     pub min_version: MinVersionArgs,
 }
 
-/// A version as manifests have it.
+/// A version in its canonical form, as in manifests.
 pub fn canonical(version: &str) -> Result<String, CliError> {
     Version::parse(version)
         .map(|version| version.to_string())
@@ -121,7 +122,7 @@ pub fn canonical(version: &str) -> Result<String, CliError> {
         })
 }
 
-/// Says that a manifest in the bucket may be signed anew. Only what judged it makes one.
+/// The proof that a manifest in the bucket may be signed again. Only its judge makes one.
 #[derive(Debug, Clone, Copy)]
 pub struct Vouched(());
 
@@ -132,10 +133,10 @@ pub enum Doubt {
     Unknown {
         /// The version that the command line can name.
         version: String,
-        /// What to say.
+        /// The error to report.
         error: CliError,
     },
-    /// It must not be, or something else is wrong.
+    /// It must not be signed, or something else is wrong.
     Refused(CliError),
 }
 
@@ -153,7 +154,7 @@ impl From<Doubt> for CliError {
     }
 }
 
-/// Where what is signed comes from.
+/// Where the signed manifest comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Origin {
     /// From this host: its owner has the firmware.
@@ -167,17 +168,17 @@ pub enum Origin {
 pub struct Last {
     /// The highest serial.
     pub serial: Option<u64>,
-    /// The version below which devices do not go back.
+    /// The `min_version`.
     pub min_version: Option<String>,
-    /// The older libraries whose manifests are kept.
+    /// The legacy clients.
     pub also: BTreeSet<LegacyClient>,
 }
 
-/// A key, what this host remembers of it at a location, and what the command line says.
+/// The owner's computer as it signs: a key, the rollback state for it at a location, and the command line.
 pub struct SigningHost {
     /// What signs.
     pub signer: Signer,
-    /// The keys whose manifests are believed: the signer's first.
+    /// The keys whose manifests are trusted: the signer's first.
     trusted: Vec<ReleaseKey>,
     state: RefCell<RollbackState>,
     bucket: String,
@@ -186,7 +187,7 @@ pub struct SigningHost {
 }
 
 impl SigningHost {
-    /// A host with what this host remembers.
+    /// A host with the rollback state of this user.
     pub async fn open(
         signer: Signer,
         store: &Store,
@@ -196,7 +197,7 @@ impl SigningHost {
         Self::with(RollbackState::open()?, signer, store, location, intent).await
     }
 
-    /// A host with a state.
+    /// A host with the given rollback state.
     pub async fn with(
         state: RollbackState,
         signer: Signer,
@@ -214,7 +215,7 @@ impl SigningHost {
         })
     }
 
-    /// A host at `s3://b/p` that remembers nothing.
+    /// A host at `s3://b/p` with an empty rollback state.
     #[cfg(test)]
     pub fn without_state(signer: Signer) -> Self {
         Self {
@@ -227,7 +228,7 @@ impl SigningHost {
         }
     }
 
-    /// Believes manifests of these keys, too.
+    /// Trusts manifests of these keys, too.
     pub fn trusting(mut self, keys: impl IntoIterator<Item = ReleaseKey>) -> Self {
         self.trusted.extend(keys);
         self
@@ -246,7 +247,7 @@ impl SigningHost {
         }
     }
 
-    /// What this host knows of a channel under the key that signs.
+    /// The state's entry for a channel, under the key that signs.
     pub fn known(&self, channel: &str) -> Option<Known> {
         let key = self.signer.key_id().to_string();
         self.state
@@ -255,7 +256,7 @@ impl SigningHost {
             .cloned()
     }
 
-    /// The newest manifest of a channel that this host knows, under any of the keys.
+    /// The newest manifest of a channel in the state, under any of the keys.
     fn newest(&self, channel: &str) -> Option<Signed> {
         let state = self.state.borrow();
         let known = self.trusted.iter().filter_map(|key| {
@@ -266,7 +267,7 @@ impl SigningHost {
         known.max_by_key(|signed| signed.serial).cloned()
     }
 
-    /// The channels that this host knows here under the key that signs, and the newest manifest of each.
+    /// The channels in the state, at this location and under the key that signs, with the newest manifest of each.
     pub fn channels(&self) -> Vec<(String, Signed)> {
         let (state, key) = (self.state.borrow(), self.signer.key_id());
         let here = state
@@ -276,13 +277,13 @@ impl SigningHost {
             .collect()
     }
 
-    /// Which of the keys at hand signed what a channel holds, if any did.
+    /// Which of the keys signed what a channel holds, if any did.
     fn signed_by(&self, channel: &Channel) -> Option<KeyId> {
         keys::verify(channel.current.as_ref()?.bytes(), &self.trusted).ok()
     }
 
-    /// What a channel holds, if one of the keys at hand signed it: the next manifest follows it. An error if it cannot be the
-    /// channel's newest.
+    /// What a channel holds, if one of the keys signed it: the next manifest follows it. An error if it cannot be the channel's newest
+    /// one.
     pub fn present<'c>(
         &self,
         channel: &'c Channel,
@@ -297,24 +298,24 @@ impl SigningHost {
         Ok(Some(manifest))
     }
 
-    /// Refuses what a channel holds if none of the keys at hand signed it, or it cannot be the channel's newest.
+    /// Refuses what a channel holds if none of the keys signed it, or if it cannot be the channel's newest one.
     pub fn must_have_signed(&self, channel: &Channel) -> Result<(), CliError> {
         let bytes = channel.current.as_ref().map(|held| held.bytes());
         keys::verify(bytes.unwrap_or_default(), &self.trusted).map_err(|error| {
             let message = format!(
-                "what {} holds has no good signature of the key {}, so it is not signed anew: {error}",
+                "{} has no valid signature by the key {}, so it is not signed again: {error}",
                 self.object(&channel.key),
                 self.signer.key_id()
             );
             CliError::new("sign.untrusted", message).hint(
-                "publish the firmware that you have with --key; or, where another key of yours signed it, have `s3ota sign \
-                 s3://… --key NEW --release-key OLD.pub` sign it with this one first",
+                "publish your firmware with --key; or, if another key of yours signed it, sign it with this key first: `s3ota sign s3://… \
+                 --key NEW --release-key OLD.pub`",
             )
         })?;
         self.present(channel).map(drop)
     }
 
-    /// Vouches for what a channel holds, so that it may be signed anew; `meant` is the version the command line names.
+    /// Vouches for what a channel holds, so that it may be signed again; `meant` is the version that the command line names.
     pub fn vouch(
         &self,
         channel: &Channel,
@@ -337,7 +338,7 @@ impl SigningHost {
         Ok(Vouched(()))
     }
 
-    /// Refuses what was signed for another channel.
+    /// Refuses a manifest that was signed for another channel.
     fn is_of(&self, manifest: &ManifestDocument, channel: &Channel) -> Result<(), CliError> {
         if manifest.channel.as_deref() == Some(&*channel.name) {
             return Ok(());
@@ -347,17 +348,17 @@ impl SigningHost {
             None => "was signed for no channel".to_owned(),
         };
         let message = format!(
-            "{} holds a manifest of {} that {of}: someone put it there, and nothing was signed",
+            "{} holds a manifest of {} that {of}: someone put it there. Nothing was signed",
             self.object(&channel.key),
             manifest.version
         );
         Err(CliError::new("sign.channel", message).hint(format!(
-            "find out who writes to your bucket; then remove the object, and publish to {} the firmware that you have",
+            "find out who writes to your bucket; then remove the object, and publish your firmware to {}",
             channel.name
         )))
     }
 
-    /// Refuses what is of another product under the same key: it has a channel of the same name.
+    /// Refuses a manifest of another product under the same key, which may have a channel of the same name.
     fn is_of_product(
         &self,
         manifest: &ManifestDocument,
@@ -378,7 +379,7 @@ impl SigningHost {
                 named => named.join(" for "),
             }
         } else if manifest.project.is_none() && self.intent.version.is_none() {
-            // Arduino's images do not say what they are of. But where such a manifest was, this host may know.
+            // Images built with Arduino do not name their project. But this host may know where such a manifest was.
             let state = self.state.borrow();
             let elsewhere = state.channels().find(|(at, known)| {
                 at.place != self.place && known.releases().any(|it| *it == found)
@@ -391,19 +392,19 @@ impl SigningHost {
             return Ok(());
         };
         let message = format!(
-            "{} holds a manifest of {} that is of {of}, and not of what {} has served: nothing was signed",
+            "{} holds a manifest of {} for {of}, which is not what {} has served. Nothing was signed",
             self.object(&channel.key),
             manifest.version,
             channel.name
         );
         Err(CliError::new("sign.product", message).hint(format!(
-            "if someone put it there, remove the object, and publish to {} the firmware that you have; if another host has changed what \
-             the channel is for, bring over what it knows: `s3ota state export` there, `s3ota state import` here",
+            "if someone put it there, remove the object, and publish your firmware to {}; if another host has changed the channel's \
+             purpose, copy its state: `s3ota state export` there, `s3ota state import` here",
             channel.name
         )))
     }
 
-    /// Refuses what is older than what this host knows, unless that is lost.
+    /// Refuses a manifest that is older than the state's newest, unless that one is lost.
     fn is_not_older(&self, manifest: &ManifestDocument, channel: &Channel) -> Result<(), CliError> {
         let Some(newest) = self.newest(&channel.name) else {
             return Ok(());
@@ -424,39 +425,39 @@ impl SigningHost {
         ))
     }
 
-    /// This host has never seen what the channel holds.
+    /// The error that this host has never seen what the channel holds.
     fn unknown(&self, manifest: &ManifestDocument, channel: &Channel) -> CliError {
         let version = &manifest.version;
         if self.intent.newer_is_lost {
             let message = format!(
-                "{} holds {version}, which is older than what this host knows: that this is the one to go on from has to be said",
+                "{} holds {version}, which is older than what this host knows; name the version to go on from",
                 self.object(&channel.key)
             );
             return CliError::new("sign.unknown", message)
-                .hint(format!("say --version {version} with --newer-is-lost"));
+                .hint(format!("use --version {version} with --newer-is-lost"));
         }
         let message = format!(
-            "{} holds {version} with the serial {}, and this host knows nothing of the channel {} under the key {}: an older manifest \
-             may have been put back there. Nothing was signed",
+            "{} holds {version} with the serial {}, but this host knows nothing about the channel {} under the key {}: an older \
+             manifest may have been put back. Nothing was signed",
             self.object(&channel.key),
             serial(manifest),
             channel.name,
             self.signed_by(channel).unwrap_or(self.signer.key_id()),
         );
         CliError::new("sign.unknown", message).hint(format!(
-            "if you know from elsewhere that {version} is the newest release there, say --version {version}; or bring over what another \
-             host knows: `s3ota state export` there, `s3ota state import` here"
+            "if you know from elsewhere that {version} is the newest release there, use --version {version}; or copy the state of \
+             another host: `s3ota state export` there, `s3ota state import` here"
         ))
     }
 
-    /// What the next manifest of a channel follows: what the channel holds, as far as it is ours, and what this host knows.
+    /// What the next manifest of a channel follows: what the channel holds, if it is ours, and this host's state.
     pub fn last(&self, channel: &Channel) -> Result<Last, CliError> {
         let present = self.present(channel)?;
         let known = self.known(&channel.name);
         let newest = self.newest(&channel.name).map(|newest| newest.serial);
         let is_newer = present.is_some_and(|present| newest.is_none_or(|it| it < serial(present)));
         let also = match &known {
-            // The field is not signed: of what this host knows, only this host says what it was.
+            // The field is not signed: what this host has seen, only its state can tell.
             Some(known) if !is_newer => known.also(),
             _ => channel.legacy(),
         };
@@ -472,8 +473,8 @@ impl SigningHost {
         })
     }
 
-    /// Refuses to put a release on a channel where nobody knows below which version its devices do not go back: this host
-    /// remembers nothing, the command line says nothing, and the bucket has releases of this channel under this key.
+    /// Refuses to put a release on a channel whose `min_version` nobody knows: this host's state has none, the command line names
+    /// none, and the bucket has releases of this channel under this key or another one with a `min_version`.
     pub async fn min_version_is_known(
         &self,
         store: &Store,
@@ -488,14 +489,14 @@ impl SigningHost {
             return Ok(());
         }
         let (name, key) = (&channel.name, self.signer.key_id());
-        let say = "say it with --min-version, or say --no-min-version if there is none";
+        let say = "set it with --min-version, or use --no-min-version if there is none";
         let known = self.known(name);
         match known.as_ref().map(Known::knows_min_version) {
             Some(true) => return Ok(()),
             Some(false) => {
                 let message = format!(
-                    "this host knows of {name} what lay in the bucket when --version named it. Below which version devices of {name} do \
-                     not go back, nobody has said here yet: an older manifest may have been put back. Nothing was signed"
+                    "this host knows of {name} only what was in the bucket when --version named it. The min_version of {name} is not known: \
+                     an older manifest may have been put back. Nothing was signed"
                 );
                 return Err(CliError::new("sign.min_version", message).hint(or_import(say)));
             }
@@ -516,23 +517,23 @@ impl SigningHost {
                 Some(min_version) => {
                     format!("devices of {name} do not go back below {min_version}")
                 }
-                None => format!("there are releases for {name}, whose least version is not known"),
+                None => format!("there are releases for {name} whose min_version is not known"),
             };
             let message =
-                format!("under the key {other}, {below}; the key {key} has not said so yet");
+                format!("under the key {other}, {below}; under the key {key}, nothing is known");
             return Err(CliError::new("sign.min_version", message).hint(say));
         }
         let Some(found) = self.signed_before(store, prefix, channel).await? else {
             return Ok(());
         };
         let message = format!(
-            "{found} was signed for {name} with the key {key}, and this host has never seen it. Below which version devices of {name} \
-             do not go back cannot be known from a bucket, where an older manifest may have been put back. Nothing was signed"
+            "{found} was signed for {name} with the key {key}, and this host has never seen it. The min_version of {name} cannot be \
+             taken from a bucket, where an older manifest may have been put back. Nothing was signed"
         );
         Err(CliError::new("sign.min_version", message).hint(or_import(say)))
     }
 
-    /// An object that shows that the key has signed for a channel before.
+    /// An object that proves that the key has signed for a channel before.
     async fn signed_before(
         &self,
         store: &Store,
@@ -565,10 +566,10 @@ impl SigningHost {
         Ok(None)
     }
 
-    /// What is odd about what a channel holds, where nothing of it counts.
+    /// A warning about what a channel holds, where nothing of it counts.
     pub fn warning(&self, channel: &Channel) -> Option<CliError> {
         let (name, key) = (&channel.name, self.signer.key_id());
-        let who = "find out who writes to your bucket: s3ota verify says more";
+        let who = "find out who writes to your bucket: `s3ota verify` shows more";
         let warning = |message: String| CliError::new("publish.key", message);
         let manifest = channel
             .current
@@ -578,8 +579,8 @@ impl SigningHost {
             _ if self.signed_by(channel) == Some(key) => None,
             Some(Some(Some(signature))) if !key.is(&signature.keyid) => Some(
                 warning(format!(
-                    "the release on the channel {name} was signed with the key {}, this one is with {key}: devices that do not trust \
-                     both would refuse it",
+                    "the release on the channel {name} was signed with the key {}, and this one is with {key}: devices that do not \
+                     trust both would refuse it",
                     signature.keyid
                 ))
                 .hint("to replace a key, first publish a firmware that trusts both, signed with the old one"),
@@ -592,11 +593,11 @@ impl SigningHost {
             ),
             found => self.known(name)?.newest().map(|newest| {
                 let what = match found {
-                    None => "its manifest is not in the bucket any more",
-                    Some(_) => "what lies there now is not signed",
+                    None => "its manifest is no longer in the bucket",
+                    Some(_) => "the present manifest is not signed",
                 };
                 warning(format!(
-                    "this host knows that {} was signed for the channel {name}, and {what}",
+                    "this host knows that {} was signed for the channel {name}, but {what}",
                     newest.version
                 ))
                 .hint(who)
@@ -604,7 +605,7 @@ impl SigningHost {
         }
     }
 
-    /// Remembers what a channel holds, if it is ours.
+    /// Records what a channel holds, if it is ours.
     pub fn remember_present(&self, channel: &Channel) -> Result<(), CliError> {
         if let Some(present) = self.present(channel)?
             && let Some(key) = self.signed_by(channel)
@@ -615,7 +616,7 @@ impl SigningHost {
         Ok(())
     }
 
-    /// Remembers a manifest that was signed and is the channel's now, and the one before it.
+    /// Records a manifest that was signed and is now the channel's, and the one before it.
     pub fn remember(&self, channel: &Channel, manifest: &ManifestDocument) -> Result<(), CliError> {
         let knows_min_version = self.knows_min_version(channel)?;
         self.remember_present(channel)?;
@@ -631,8 +632,8 @@ impl SigningHost {
         }
     }
 
-    /// Whether what is signed now has the least version that its channel has. What was found in the bucket does not say so, nor
-    /// does a --version that vouches for it.
+    /// Whether the `min_version` of what is signed now is known to be the channel's. A manifest found in the bucket does not prove
+    /// it, nor does a --version that vouches for one.
     fn knows_min_version(&self, channel: &Channel) -> Result<bool, CliError> {
         let MinVersionArgs {
             min_version,
@@ -641,7 +642,7 @@ impl SigningHost {
         if min_version.is_some() || *no_min_version {
             return Ok(true);
         }
-        // Where nothing of ours is there, it is a firmware that is signed, and `min_version_is_known` found nothing against it.
+        // Where there is nothing of ours, a firmware is signed, and `min_version_is_known` has permitted it.
         if self.present(channel)?.is_none() {
             return Ok(true);
         }
@@ -654,7 +655,7 @@ impl SigningHost {
         }))
     }
 
-    /// Looks again at what is remembered: another command on this host may have signed meanwhile.
+    /// Reads the state again: another command on this host may have signed in the meantime.
     pub fn look_again(&self) -> Result<(), CliError> {
         self.state.borrow_mut().look_again()
     }
@@ -665,15 +666,15 @@ impl SigningHost {
     }
 }
 
-/// What to do, if not to bring it over from another host.
+/// The hint `say`, or to copy the state of another host.
 fn or_import(say: &str) -> String {
     format!(
-        "{say}; or bring over what another host knows: `s3ota state export` there, `s3ota state import` here"
+        "{say}; or copy the state of another host: `s3ota state export` there, `s3ota state import` here"
     )
 }
 
-/// Refuses to renew the URLs of a signed manifest that cannot be the newest of its channel. No key is at hand, so its
-/// signature is not verified: what is refused is what it says itself.
+/// Refuses to renew the URLs of a signed manifest that cannot be the newest of its channel. There is no key to verify its
+/// signature with: it is judged by what it says about itself.
 pub fn may_be_renewed(
     channel: &Channel,
     manifest: &ManifestDocument,
@@ -688,7 +689,7 @@ pub fn may_be_renewed(
             channel.key, manifest.version
         );
         return Err(CliError::new("sign.channel", message)
-            .hint("find out who writes to your bucket, and publish the firmware that you have"));
+            .hint("find out who writes to your bucket, and publish your firmware"));
     }
     has_not_expired(manifest, &channel.key)?;
     let state = RollbackState::read()?;
@@ -707,7 +708,7 @@ pub fn may_be_renewed(
     }
 }
 
-/// The name under which a location is remembered: two services may have buckets of one name.
+/// The name of a location in the state: two services may have buckets of the same name.
 pub async fn place(store: &Store, location: &Location) -> Result<String, CliError> {
     Ok(match store.service().await? {
         None => location.to_string(),
@@ -715,34 +716,34 @@ pub async fn place(store: &Store, location: &Location) -> Result<String, CliErro
     })
 }
 
-/// The number of a manifest; one without is before all others.
+/// The serial of a manifest; one without is older than all others.
 pub fn serial(manifest: &ManifestDocument) -> u64 {
     manifest.serial.unwrap_or(0)
 }
 
-/// What lies in the bucket is older than what this host knows.
+/// The error that the bucket holds something older than this host knows.
 pub fn replayed(found: &str, channel: &str, newest: &Signed) -> CliError {
     let message = format!(
-        "{found}, and this host knows {} with the serial {} on the channel {channel}: someone put something older there. Nothing was signed",
+        "{found}, but this host knows {} with the serial {} on the channel {channel}: someone put something older there. Nothing was signed",
         newest.version, newest.serial
     );
     CliError::new("sign.replayed", message).hint(format!(
-        "find out who writes to your bucket. If {} is lost for good, as in a bucket restored from a backup, say --newer-is-lost: what is \
-         signed then gets a serial above both",
+        "find out who writes to your bucket. If {} is lost for good, for example after the bucket was restored from a backup, use \
+         --newer-is-lost: the new serial is then above both",
         newest.version
     ))
 }
 
-/// Refuses what has ended.
+/// Refuses an expired manifest.
 pub fn has_not_expired(manifest: &ManifestDocument, target: &str) -> Result<(), CliError> {
     match manifest.expires {
         Some(end) if end.unix_seconds() <= clock::now() => {
             let message = format!(
-                "{target} holds {}, which has expired at {end}: signed anew, it could hide whatever was released since. Nothing was signed",
+                "{target} holds {}, which expired at {end}: signed again, it could hide whatever was released since. Nothing was signed",
                 manifest.version
             );
             Err(CliError::new("sign.expired", message).hint(format!(
-                "if {0} is the newest release, publish its firmware again: the same bytes under {0} get a new date",
+                "if {0} is the newest release, publish its firmware again: the same bytes under {0} get a new expiry",
                 manifest.version
             )))
         }
@@ -750,7 +751,7 @@ pub fn has_not_expired(manifest: &ManifestDocument, target: &str) -> Result<(), 
     }
 }
 
-/// Refuses another version than the one that is meant.
+/// Refuses another version than the expected one.
 pub fn is_meant(
     manifest: &ManifestDocument,
     target: &str,
@@ -759,7 +760,7 @@ pub fn is_meant(
     match meant {
         Some(meant) if meant != manifest.version => {
             let message = format!(
-                "{target} holds {}, and {meant} is meant: nothing was signed",
+                "{target} holds {}, but {meant} is expected. Nothing was signed",
                 manifest.version
             );
             Err(CliError::new("sign.version", message)
@@ -769,16 +770,16 @@ pub fn is_meant(
     }
 }
 
-/// Takes the permission to go back from a manifest that is signed anew, unless it is asked for again; that is said.
+/// Removes the permission to go back from a manifest that is signed again, unless it is given again. Returns a warning.
 pub fn end_permission(manifest: &mut ManifestDocument, asked_for: bool) -> Option<CliError> {
     let ends = manifest.downgrade && !asked_for;
     manifest.downgrade = asked_for;
     ends.then(|| {
         let message = format!(
-            "devices with a newer version were allowed to go back to {}, and are not any more: the permission is not signed anew by itself",
+            "devices with a newer version were allowed to go back to {}, and no longer are: the permission is not carried over",
             manifest.version
         );
         CliError::new("publish.downgrade", message)
-            .hint("to give it again, say --allow-downgrade --expires TIME")
+            .hint("to give it again, use --allow-downgrade --expires TIME")
     })
 }

@@ -1,4 +1,4 @@
-//! From what a bucket is to what it shall be.
+//! The settings of a bucket: a plan from what they are to what they should be.
 
 mod policy;
 
@@ -13,31 +13,31 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::{PublicAccessBlock, Setting, Store};
 
-/// After how many days what is left of an unfinished upload goes.
+/// The days after which the parts of an unfinished upload are removed.
 const UNFINISHED_DAYS: i32 = 7;
 
-/// For how many days an overwritten or deleted object can be brought back, where the bucket keeps versions.
+/// The days for which an overwritten or deleted object can be restored, where the bucket keeps versions.
 const OLD_VERSION_DAYS: i32 = 90;
 
-/// What is wanted.
+/// The wanted settings.
 pub struct Wish {
     /// The prefix that devices read.
     pub prefix: String,
-    /// Whether nobody may read it without a signed URL.
+    /// Whether reading needs a signed URL.
     pub private: bool,
-    /// Where accesses are logged.
+    /// The bucket for the access log.
     pub log_bucket: Option<String>,
 }
 
-/// What is to be done, and what is worth knowing.
+/// The changes to make, and what is worth knowing.
 #[derive(Default)]
 pub struct Plan {
     steps: Vec<Step>,
-    /// What is as it should be.
+    /// What is right already.
     fine: Vec<String>,
     /// What looks like a mistake, or could be better.
     advice: Vec<CliError>,
-    /// The key of an object with which to find out whether conditions on writes are heeded.
+    /// The key of an object to test conditional writes with.
     probe: String,
 }
 
@@ -45,9 +45,9 @@ pub struct Plan {
 struct Step {
     /// Its name for programs.
     name: &'static str,
-    /// What is changed, for people.
+    /// The change, for people.
     what: String,
-    /// What it means if the service cannot do it.
+    /// What it means if the service does not support it.
     lacking: &'static str,
     change: Change,
 }
@@ -62,7 +62,7 @@ enum Change {
 }
 
 impl Plan {
-    /// Looks at everything, and changes nothing.
+    /// Reads all settings, and changes nothing.
     pub async fn make(store: &Store, wish: &Wish) -> Result<Self, CliError> {
         let under = if wish.prefix.is_empty() {
             String::new()
@@ -76,11 +76,11 @@ impl Plan {
         let exists = store.exists().await?;
         if exists {
             plan.fine
-                .push(format!("the bucket {} is there", store.bucket()));
+                .push(format!("the bucket {} exists", store.bucket()));
         } else {
             plan.step(
                 "create",
-                format!("make the bucket {} in {}", store.bucket(), store.region()),
+                format!("create the bucket {} in {}", store.bucket(), store.region()),
                 "",
                 Change::Create,
             );
@@ -105,12 +105,12 @@ impl Plan {
         });
     }
 
-    /// Who may read.
+    /// Read access.
     async fn access(&mut self, store: &Store, wish: &Wish, exists: bool) -> Result<(), CliError> {
         let block = if exists {
             store.public_access_block().await?
         } else if store.is_aws() {
-            // As S3 makes every new bucket.
+            // As in every new bucket.
             Setting::Is(PublicAccessBlock {
                 acls: true,
                 policy: true,
@@ -135,7 +135,7 @@ impl Plan {
         {
             self.step(
                 "public-access",
-                "let a bucket policy open it (Block Public Access for policies off; for ACLs it stays as it is)"
+                "allow a bucket policy to open it (turns off Block Public Access for policies, not for ACLs)"
                     .to_owned(),
                 "",
                 Change::PublicAccess(PublicAccessBlock {
@@ -146,17 +146,17 @@ impl Plan {
         }
         if let Some(sid) = known.opens(&objects).first() {
             self.fine
-                .push(format!("anyone may read {objects}, by the statement {sid}"));
+                .push(format!("anyone can read {objects}, by the statement {sid}"));
         } else {
             let statement = public_read(&objects);
             let kept = match policy {
-                Setting::Is(_) => "; what is in the policy stays",
+                Setting::Is(_) => "; the other statements in the policy stay",
                 _ => "",
             };
             self.step(
                 "policy",
                 format!("let anyone read {objects}, and nothing else: {statement}{kept}"),
-                "the service knows no bucket policies: open the bucket by its own means (docs/stores.md), or publish with --presign",
+                "the service has no bucket policies: open the bucket by its own means (docs/stores.md), or publish with --presign",
                 Change::Policy(Some(known.with(statement, &wish.prefix))),
             );
         }
@@ -183,20 +183,19 @@ impl Plan {
         if changed {
             self.step(
                 "policy",
-                format!("take back that anyone may read {objects}"),
+                format!("stop letting anyone read {objects}"),
                 "",
                 Change::Policy(kept.clone()),
             );
         }
         if let Some(sid) = open.first() {
             let message = format!(
-                "someone else's statement {sid} in the bucket's policy lets anyone read {objects}"
+                "another statement in the bucket's policy, {sid}, lets anyone read {objects}"
             );
-            self.advice.push(
-                CliError::new("bucket.public", message).hint(
-                    "take it out with `aws s3api put-bucket-policy`, if nothing else needs it",
-                ),
-            );
+            self.advice
+                .push(CliError::new("bucket.public", message).hint(
+                    "remove it with `aws s3api put-bucket-policy`, if nothing else needs it",
+                ));
         } else if matches!(block, Setting::Is(block) if block == closed) {
             self.fine.push("public access is blocked".to_owned());
         } else if store.is_aws() {
@@ -207,14 +206,14 @@ impl Plan {
                 Change::PublicAccess(closed),
             );
         } else {
-            // Elsewhere it is a belt to the braces, and Ceph 16 refuses every upload with it.
+            // Elsewhere it would be a second safeguard only, and Ceph 16 refuses every upload with it.
             self.fine
-                .push("nobody may read it until a policy or an ACL says so".to_owned());
+                .push("nobody can read it without a policy or an ACL".to_owned());
         }
         Ok(())
     }
 
-    /// What is deleted, and when.
+    /// Rules that delete objects.
     async fn cleaning(&mut self, store: &Store, under: &str, exists: bool) -> Result<(), CliError> {
         let (versioning, rules) = match exists {
             true => (store.versioning().await?, store.lifecycle().await?),
@@ -227,7 +226,7 @@ impl Plan {
                 .push("the bucket keeps overwritten and deleted objects".to_owned()),
             Setting::Unsupported => {}
             _ => {
-                let message = "the bucket keeps no versions: what is overwritten or deleted by mistake is gone";
+                let message = "the bucket keeps no versions: what is overwritten or deleted by mistake is lost";
                 self.advice.push(CliError::new("bucket.versioning", message).hint(format!(
                     "`aws s3api put-bucket-versioning --bucket {} --versioning-configuration Status=Enabled`, and run this again",
                     store.bucket()
@@ -247,18 +246,18 @@ impl Plan {
         for rule in rules.iter().filter(|rule| deletes_images(rule, under)) {
             let id = rule.id().unwrap_or("(without an ID)");
             let message = format!(
-                "the lifecycle rule {id} deletes objects under {under} by their age: images that devices still need would go"
+                "the lifecycle rule {id} deletes objects under {under} by age, including images that devices still need"
             );
             self.advice.push(
                 CliError::new("bucket.lifecycle", message)
-                    .hint("take this prefix out of the rule; old images go with `s3ota gc`, which knows what is needed"),
+                    .hint("exclude this prefix from the rule; remove old images with `s3ota gc`, which knows which are needed"),
             );
         }
         let id = format!("s3ota {under}");
         let ours = rule(&id, under, keeps_versions)?;
         if rules.contains(&ours) {
             self.fine
-                .push("what is left of unfinished uploads is cleared away".to_owned());
+                .push("parts of unfinished uploads are removed".to_owned());
             return Ok(());
         }
         let old = match keeps_versions {
@@ -271,7 +270,7 @@ impl Plan {
         self.step(
             "lifecycle",
             format!(
-                "under {under}* clear away what is left of unfinished uploads after {UNFINISHED_DAYS} days{old}; never an image that is there"
+                "under {under}*, remove parts of unfinished uploads after {UNFINISHED_DAYS} days{old}; never an existing image"
             ),
             "the service has no lifecycle rules: unfinished uploads stay until you abort them",
             Change::Lifecycle(rules),
@@ -283,11 +282,11 @@ impl Plan {
         match store.cors().await? {
             Setting::Is(rules) => {
                 let message = format!(
-                    "CORS is on, with {rules} rules: devices do not need it, and the installer page lies in the bucket itself"
+                    "CORS is on, with {rules} rules: devices do not need it, nor does the installer page, which is in the bucket itself"
                 );
                 self.advice
                     .push(CliError::new("bucket.cors", message).hint(format!(
-                        "`aws s3api delete-bucket-cors --bucket {}`, if no web page of yours reads the bucket",
+                        "`aws s3api delete-bucket-cors --bucket {}`, if no other web page of yours reads the bucket",
                         store.bucket()
                     )));
             }
@@ -299,14 +298,14 @@ impl Plan {
     async fn logging(&mut self, store: &Store, logs: &str, exists: bool) -> Result<(), CliError> {
         let prefix = format!("{}/", store.bucket());
         if exists && store.logging().await? == Setting::Is(logs.to_owned()) {
-            self.fine.push(format!("accesses are logged into {logs}"));
+            self.fine.push(format!("accesses are logged to {logs}"));
             return Ok(());
         }
         let target = store.of_bucket(logs);
         if !target.exists().await? {
-            let message = format!("there is no bucket {logs} to log into");
+            let message = format!("there is no bucket {logs} for the access log");
             return Err(CliError::new("s3.bucket", message).hint(format!(
-                "make it with `aws s3 mb s3://{logs}`, in the same region"
+                "create it with `s3ota bucket init s3://{logs} --private`, in the same region"
             )));
         }
         if store.is_aws() {
@@ -319,7 +318,7 @@ impl Plan {
                 let statement = log_delivery(&objects, &source);
                 self.step(
                     "log-policy",
-                    format!("let S3 write the log into {logs}: {statement}"),
+                    format!("let S3 write the access log to {logs}: {statement}"),
                     "",
                     Change::LogPolicy {
                         bucket: logs.to_owned(),
@@ -330,8 +329,8 @@ impl Plan {
         }
         self.step(
             "logging",
-            format!("log accesses into s3://{logs}/{prefix}"),
-            "the service writes no access log",
+            format!("log accesses to s3://{logs}/{prefix}"),
+            "the service has no access log",
             Change::Logging {
                 bucket: logs.to_owned(),
                 prefix,
@@ -340,15 +339,15 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Says what was found, and what would be done.
+    /// Reports what was found, and the plan.
     pub fn tell(&self, out: &Output) {
         for fine in &self.fine {
-            out.say(format_args!("is so      {fine}"));
+            out.say(format_args!("ok         {fine}"));
             out.event("found", json!({ "message": fine }));
         }
         for advice in &self.advice {
@@ -363,7 +362,7 @@ impl Plan {
         }
     }
 
-    /// Does it.
+    /// Carries the plan out.
     pub async fn carry_out(&self, store: &Store, out: &Output) -> Result<(), CliError> {
         for step in &self.steps {
             let done = match &step.change {
@@ -390,7 +389,7 @@ impl Plan {
         store.try_conditions(&self.probe).await?;
         if store.ignores_conditions() {
             store.delete(&self.probe).await?;
-            let message = "the service does not heed conditions on writes: of two who publish at the same moment, one may overwrite the other";
+            let message = "the service ignores conditions on writes: if two people publish at the same moment, one may overwrite the other";
             out.warning(
                 &CliError::new("s3.unsupported", message)
                     .hint("publish from one place, such as one CI job that runs one at a time"),
@@ -400,7 +399,7 @@ impl Plan {
     }
 }
 
-/// The rule that clears away what nobody can need.
+/// The rule that removes what nobody can need.
 fn rule(id: &str, under: &str, keeps_versions: bool) -> Result<LifecycleRule, CliError> {
     let unfinished = AbortIncompleteMultipartUpload::builder()
         .days_after_initiation(UNFINISHED_DAYS)
@@ -420,7 +419,7 @@ fn rule(id: &str, under: &str, keeps_versions: bool) -> Result<LifecycleRule, Cl
         .map_err(|error| CliError::new("s3.error", error.to_string()))
 }
 
-/// Whether a rule deletes current objects by their age, some of which lie under the prefix.
+/// Whether a rule deletes current objects by age, some of them under the prefix.
 fn deletes_images(rule: &LifecycleRule, under: &str) -> bool {
     let by_age = rule
         .expiration()

@@ -259,8 +259,10 @@ mod tests {
     use s3ota_image::app::ImageBuilder;
     use s3ota_sim::Setup;
 
-    const ELF: &[u8] = include_bytes!("../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
-    const IMAGE: &[u8] = include_bytes!("../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.bin");
+    const ELF: &[u8] =
+        include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
+    const IMAGE: &[u8] =
+        include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.bin");
 
     #[test]
     fn an_elf_becomes_the_image_that_espflash_saves() {

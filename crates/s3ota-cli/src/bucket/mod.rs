@@ -2,13 +2,13 @@
 //!
 //! | file | what it is about |
 //! |---|---|
-//! | `channel.rs` | the manifest that a channel serves, and the one way to replace it |
+//! | `channel/` | the manifest that a channel serves, and the one way to replace it |
 //! | `catalogue.rs` | everything under a prefix: channels, releases, images, history, yanks |
-//! | `resign.rs` | which manifests in the bucket may be signed again |
+//! | `resign/` | which manifests in the bucket may be signed again |
 //! | `seal.rs` | what makes a manifest one that nobody else can write and no older one can replace |
-//! | `withdrawal.rs` | a yank: the mark, and where each channel goes |
+//! | `withdrawal.rs` | a yank: the mark, and what each channel goes back to |
 //! | `cleanup.rs` | which images nobody needs any more |
-//! | `setup.rs` | the settings of the bucket itself |
+//! | `setup/` | the settings of the bucket itself |
 
 pub mod catalogue;
 pub mod channel;

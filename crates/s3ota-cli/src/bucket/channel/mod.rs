@@ -1,15 +1,15 @@
-//! A channel in the bucket: the manifest it holds, and the one way to replace that.
+//! A channel in the bucket: the manifest that it serves, and the one way to replace it.
 //!
-//! Every command that changes a channel does it in the same steps:
+//! Every command that changes a channel takes the same steps:
 //!
-//! 1. [`Channel::read`]: the manifest that is there, and the entity tag of just this state of it.
-//! 2. [`Channel::stamp`]: the new manifest gets its number, its date, and who does what; where there is a key, it is signed, if
-//!    the [`SigningHost`] finds nothing against it.
-//! 3. [`Channel::replace`]: the old manifest is filed in the history, and replaced if it is still the one that was read.
-//!    What devices with older libraries read is brought in step afterwards ([`Channel::update_legacy`]).
+//! 1. [`Channel::read`]: the present manifest, and the entity tag of exactly this state of it.
+//! 2. [`Channel::stamp`]: the new manifest gets its serial, its date, and who did what. Where there is a key it is signed, if
+//!    the [`SigningHost`] permits it.
+//! 3. [`Channel::replace`]: the present manifest is filed in the history, and replaced if it is still the one that was read. The
+//!    manifests of legacy clients are updated afterwards ([`Channel::update_legacy`]).
 //!
-//! So of two people who change a channel at once, one is told so; the history holds every manifest that ever was the
-//! channel's; and whoever is killed on the way leaves the old manifest or the new one, whole.
+//! So if two people change a channel at once, one of them is told. The history holds every manifest that the channel ever had.
+//! A command that is killed on the way leaves the old manifest or the new one, whole.
 
 mod args;
 
@@ -29,10 +29,10 @@ use crate::legacy::LegacyClient;
 use crate::output::{self, Output};
 use crate::s3::{Condition, Object, Put, Store, Upload};
 
-/// How often a manifest that others change at the same time is tried.
+/// How often to try a manifest that others are changing at the same time.
 pub const ATTEMPTS: u32 = 10;
 
-/// The year 2020: no serial before it is a second at which `s3ota` signed.
+/// The year 2020: no lower serial is a second in which `s3ota` signed.
 const BEGIN: u64 = 1_577_836_800;
 
 /// A channel as it was when it was read.
@@ -51,7 +51,7 @@ pub struct Channel {
 #[derive(Debug, Clone)]
 pub struct Held {
     object: Object,
-    /// What it says, or why it is no manifest.
+    /// Its contents, or why it is not a manifest.
     pub manifest: Result<ManifestDocument, ManifestError>,
 }
 
@@ -69,13 +69,13 @@ impl Held {
         &self.object.bytes
     }
 
-    /// Its number in the history: its own, or the second it was written where it has none.
+    /// Its serial, or the second in which it was written where it has none.
     pub fn serial(&self) -> u64 {
         let own = self.manifest.as_ref().ok().and_then(|it| it.serial);
         own.or(self.object.modified).unwrap_or(0)
     }
 
-    /// When it was written, as far as that is known.
+    /// When it was written, if that is known.
     pub fn date(&self) -> Option<Timestamp> {
         let own = self
             .manifest
@@ -86,22 +86,22 @@ impl Held {
     }
 }
 
-/// What is done to a channel, for its history, and who vouches for it.
+/// A change of a channel: for its history, and for its signature.
 #[derive(Clone)]
 pub struct Act<'a> {
     /// `publish`, `promote`, `rollout`, `pause`, `yank`.
     pub action: &'static str,
-    /// What it comes from: the channel it was promoted from, the version that was yanked, the percentage before.
+    /// Where it comes from: the source channel of a promotion, the yanked version, the percentage before.
     pub from: Option<String>,
-    /// Who does it.
+    /// The name for the history.
     pub by: Option<String>,
-    /// What signs, and where the manifest comes from that is signed; `None` if it is not signed.
+    /// What signs, and where the manifest comes from; `None` if it is not signed.
     pub signing: Option<(&'a SigningHost, Origin)>,
-    /// How long the manifest is good for; `None` for the default.
+    /// How long the manifest is valid; `None` for the default.
     pub lifetime: Option<Lifetime>,
-    /// Whether it may go unsigned onto a channel whose releases are signed.
+    /// Whether an unsigned manifest may replace a signed one.
     pub unsigned: bool,
-    /// The older libraries whose devices find the channel's releases from now on; `None` for those that do already.
+    /// The legacy clients that the channel serves from now on; `None` for the present ones.
     pub legacy: Option<&'a BTreeSet<LegacyClient>>,
 }
 
@@ -118,7 +118,7 @@ impl Channel {
         })
     }
 
-    /// A channel whose manifest was read already.
+    /// A channel whose manifest has been read already.
     pub fn holding(prefix: &str, name: &str, key: String, object: Object) -> Self {
         Self {
             name: name.to_owned(),
@@ -128,7 +128,7 @@ impl Channel {
         }
     }
 
-    /// The manifest that the channel holds; an error where it holds none that can be read.
+    /// The manifest that the channel holds; an error where there is none, or one that cannot be read.
     pub fn manifest(&self, store: &Store) -> Result<&ManifestDocument, CliError> {
         let bucket = store.bucket();
         match &self.current {
@@ -139,7 +139,7 @@ impl Channel {
                     self.name, self.key
                 ),
             )
-            .hint("`s3ota status` shows the channels there are")),
+            .hint("`s3ota status` shows the channels")),
             Some(held) => held.manifest.as_ref().map_err(|error| {
                 CliError::new(
                     "manifest.invalid",
@@ -149,8 +149,8 @@ impl Channel {
         }
     }
 
-    /// Makes a manifest the next one of this channel, and signs it. A signature it had is gone: it was of another
-    /// statement. What looks like a mistake is returned.
+    /// Makes a manifest the next one of this channel, and signs it. An earlier signature is removed: it was over another
+    /// statement. Returns a warning for what looks like a mistake.
     pub async fn stamp(
         &self,
         manifest: &mut ManifestDocument,
@@ -172,7 +172,7 @@ impl Channel {
         Ok(warning)
     }
 
-    /// Writes into a manifest what it was made by, for its history. Nothing of it is signed.
+    /// Writes into a manifest who did what, for the history. None of it is signed.
     pub fn describe(
         &self,
         manifest: &mut ManifestDocument,
@@ -180,7 +180,7 @@ impl Channel {
         from: Option<&str>,
         by: Option<&str>,
     ) {
-        // Where the version is the same, the channel serves it since it began to.
+        // If the version stays the same, so does the time since which the channel serves it.
         let since = match self.current.as_ref().map(|held| &held.manifest) {
             Some(Ok(old)) if old.version == manifest.version && old.sha256 == manifest.sha256 => {
                 since(old)
@@ -201,19 +201,19 @@ impl Channel {
         }
     }
 
-    /// A number above that of the manifest that is there, so that both have a place of their own in the history. A
-    /// number that no clock can have led to is not followed: after the last one there is no other.
+    /// A serial above the present manifest's, so that both have a place in the history. A serial that no clock can have led to is
+    /// not followed: after the highest possible one there would be no other.
     fn next_serial(&self, now: u64, is_signed: bool) -> u64 {
         const HOUR: u64 = 60 * 60;
         const CENTURY: u64 = 100 * 365 * 24 * HOUR;
-        // Who signs follows what the same key signed, which `seal` knows, and a stranger for no longer than a clock's error.
+        // A signer follows the serials of its own key, which `seal` knows, and other serials only within the error of a clock.
         let far = now.saturating_add(if is_signed { HOUR } else { CENTURY });
         let before = self.current.as_ref().map(Held::serial);
         let before = before.filter(|before| *before < far);
         now.max(before.map_or(0, |before| before.saturating_add(1)))
     }
 
-    /// The older libraries whose manifests are kept beside the channel.
+    /// The legacy clients that the channel serves.
     pub fn legacy(&self) -> BTreeSet<LegacyClient> {
         match self.current.as_ref().map(|held| &held.manifest) {
             Some(Ok(manifest)) => LegacyClient::of(manifest),
@@ -221,7 +221,7 @@ impl Channel {
         }
     }
 
-    /// The older libraries whose manifests are kept, as far as the host believes what names them.
+    /// The legacy clients that the channel serves, as far as the signing host trusts the manifest that names them.
     pub fn kept_legacy(
         &self,
         host: Option<&SigningHost>,
@@ -232,7 +232,7 @@ impl Channel {
         }
     }
 
-    /// Refuses to put an unsigned manifest where signed ones are; warns where another key signed them.
+    /// Refuses an unsigned manifest in place of a signed one. Warns where another key signed the present one.
     pub fn may_be_signed_so(&self, act: &Act<'_>) -> Result<Option<CliError>, CliError> {
         if let Some((host, _)) = act.signing {
             host.present(self)?;
@@ -245,18 +245,18 @@ impl Channel {
         match manifest.and_then(|manifest| manifest.signature.as_ref()) {
             Some(signature) if !act.unsigned => {
                 let message = format!(
-                    "the release on the channel {} carries a signature by the key {}: devices that trust keys would refuse this one",
+                    "the release on the channel {} has a signature by the key {}: devices with release keys would refuse an unsigned one",
                     self.name, signature.keyid
                 );
                 Err(CliError::new("publish.unsigned", message)
-                    .hint("sign it with --key; or say --unsigned if that is what you want"))
+                    .hint("sign it with --key; or use --unsigned if that is what you want"))
             }
             _ => Ok(None),
         }
     }
 
-    /// Replaces what the channel holds by `manifest`, unless someone else has done so meanwhile. The host that signed it
-    /// remembers it then.
+    /// Replaces what the channel holds with `manifest`, unless someone else has changed it in the meantime. The host that signed it
+    /// then records it.
     pub async fn replace(
         &self,
         store: &Store,
@@ -270,7 +270,7 @@ impl Channel {
         }
     }
 
-    /// The same, for a caller that does something about a conflict.
+    /// The same for a caller that handles a conflict.
     pub async fn try_replace(
         &self,
         store: &Store,
@@ -293,8 +293,8 @@ impl Channel {
         Ok(put)
     }
 
-    /// Replaces what the channel holds by the same release with other URLs, unless someone else has changed it meanwhile. To its
-    /// history that is nothing new.
+    /// Replaces the manifest with the same release under other URLs, unless someone else has changed it in the meantime. It gets no
+    /// entry in the history.
     pub async fn refresh(
         &self,
         store: &Store,
@@ -309,13 +309,13 @@ impl Channel {
             .await
     }
 
-    /// Brings what devices with older libraries read in step with the channel. Whoever changes the channel has done so; it
-    /// is for those who find that nothing is to be changed, after one who was cut off before he came to it.
+    /// Updates the manifests of legacy clients. A change of the channel includes this; it is for commands that find nothing to
+    /// change, because an earlier one may have been interrupted before it came to this.
     pub async fn update_legacy(&self, store: &Store, public_read: bool) -> Result<(), CliError> {
         self.update(self.legacy(), store, public_read).await
     }
 
-    /// The libraries whose manifests are not what the channel serves.
+    /// The legacy clients whose manifests are not what the channel serves.
     pub async fn legacy_out_of_step(&self, store: &Store) -> Result<Vec<LegacyClient>, CliError> {
         let manifest = self.manifest(store)?;
         let mut found = Vec::new();
@@ -340,11 +340,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Brings the manifest for one library in step with the channel: it names no release if the channel does not name the
-    /// library. `false` if there is none, and none is needed.
+    /// Updates the manifest of one legacy client: it names no release if the channel does not name the client. `false` if there is
+    /// no such manifest, and none is needed.
     ///
-    /// What is to be replaced is read first, and then the channel, whoever changed it last. Should someone change it after
-    /// that, he comes here later: he finds what was written here, or keeps it from being written.
+    /// The manifest to replace is read first, and the channel after it, whoever changed it last. If someone changes the channel
+    /// after that, they get here later: they find what was written here, or prevent it from being written.
     pub async fn update_one(
         &self,
         library: LegacyClient,
@@ -375,14 +375,14 @@ impl Channel {
             }
         }
         let message = format!(
-            "s3://{}/{key} is changed by others all the time, and may not be what {} serves",
+            "s3://{}/{key} keeps changing, and may differ from what {} serves",
             store.bucket(),
             self.name
         );
         Err(CliError::new("s3.conflict", message).hint("run this command again"))
     }
 
-    /// Finds out whether the service heeds conditions.
+    /// Finds out whether the service honours conditions.
     async fn try_conditions(&self, store: &Store) -> Result<(), CliError> {
         store
             .try_conditions(&format!(
@@ -393,7 +393,7 @@ impl Channel {
             .await
     }
 
-    /// Puts the manifest, unless the channel does not hold any more what was read.
+    /// Puts the manifest, unless the channel has changed since it was read.
     async fn put(
         &self,
         store: &Store,
@@ -406,7 +406,7 @@ impl Channel {
                 .map_err(|error| CliError::new("s3.url", error.to_string()))
         };
         if store.ignores_conditions() {
-            // The best there is without: the time in which nobody may come between is short.
+            // The best there is without conditions: a short time between reading and writing.
             let now = store.get(&self.key).await?;
             if now.as_ref().map(|now| &now.bytes)
                 != self.current.as_ref().map(|held| &held.object.bytes)
@@ -422,7 +422,7 @@ impl Channel {
         if store.put_if(&condition, &upload).await? == Put::Written {
             return Ok(Put::Written);
         }
-        // A request that the SDK repeated finds what the first one wrote, there or in the history.
+        // A request that the SDK repeated finds the result of the first one, there or in the history.
         for key in [self.key.clone(), key(manifest.serial.unwrap_or(0))?] {
             if let Some(object) = store.get(&key).await?
                 && object.bytes == json.as_bytes()
@@ -444,7 +444,7 @@ impl Channel {
         if store.put_if(&Condition::Absent, &filed(&key)).await? == Put::Written {
             return Ok(());
         }
-        // Someone else filed it; or another document has this number, written by another tool.
+        // Someone else filed it; or another document has this serial, written by another tool.
         let there = store.get(&key).await?;
         if there.is_some_and(|there| there.bytes == held.bytes()) {
             return Ok(());
@@ -452,21 +452,21 @@ impl Channel {
         let hash = output::hex(&Sha256::digest(held.bytes()));
         let (stem, short) = (key.trim_end_matches(".json"), &hash[..12]);
         let other = format!("{stem}-{short}.json");
-        // Its name follows from its contents: one that is there is this one.
+        // The name follows from the contents, so one that exists is the same.
         let _ = store.put_if(&Condition::Absent, &filed(&other)).await?;
         Ok(())
     }
 
-    /// Someone else has changed the channel.
+    /// The error that someone else has changed the channel.
     pub fn conflict(&self, store: &Store) -> CliError {
         let message = format!(
-            "someone else changed the channel {} meanwhile (s3://{}/{}); nothing of it was overwritten",
+            "someone else has changed the channel {} in the meantime (s3://{}/{}); their change was not overwritten",
             self.name,
             store.bucket(),
             self.key
         );
         CliError::new("s3.conflict", message).hint(
-            "look at what it serves now with `s3ota status`, and run this command again if it is still right",
+            "check what it serves now with `s3ota status`, and run this command again if it still applies",
         )
     }
 }
@@ -477,14 +477,14 @@ pub fn since(manifest: &ManifestDocument) -> Option<String> {
     kept.map(str::to_owned).or_else(|| manifest.date.clone())
 }
 
-/// How long a manifest was to be good for when it was written, so that the next one is for as long; `None` where it
-/// neither ends nor is signed, and where that is not known.
+/// The lifetime of a manifest when it was written, so that the next one can have the same; `None` where it is unsigned and has
+/// no expiry, and where the lifetime is not known.
 pub fn lifetime(manifest: &ManifestDocument) -> Option<Lifetime> {
     let Some(end) = manifest.expires.map(Timestamp::unix_seconds) else {
         return manifest.signature.as_ref().map(|_| Lifetime::Never);
     };
-    // The date is not signed: by another one, anyone could make what is signed next good for as long as he likes. The
-    // serial is, and `s3ota` takes the second of signing.
+    // The date is not signed: with another one, an attacker could extend the lifetime of what is signed next. The serial is
+    // signed, and is the second of signing.
     let begin = match &manifest.signature {
         Some(_) => manifest.serial.filter(|serial| *serial > BEGIN),
         None => manifest.date.as_deref().and_then(clock::seconds),
@@ -499,7 +499,7 @@ pub fn image_key(prefix: &str, version: &str, sha256: Option<Sha256Digest>) -> O
     layout::image_key(prefix, &version, &sha256?).ok()
 }
 
-/// Looks again for what others may have done meanwhile: withdrawn the version, or removed the image.
+/// Checks again what others may have done in the meantime: yanked the version, or removed the image.
 pub async fn see_that_it_stands(
     store: &Store,
     prefix: &str,
@@ -511,24 +511,23 @@ pub async fn see_that_it_stands(
         && store.head(&key).await?.is_none()
     {
         let message = format!(
-            "the image of {} is not in the bucket any more: s3://{}/{key}",
+            "the image of {} is no longer in the bucket: s3://{}/{key}",
             manifest.version,
             store.bucket()
         );
-        return Err(CliError::new("release.image", message).hint(
-            "publish the firmware again: the same bytes under the same version bring it back",
-        ));
+        return Err(CliError::new("release.image", message)
+            .hint("publish the firmware again: the same bytes under the same version restore it"));
     }
     Ok(())
 }
 
-/// What a store cannot do, for people who publish to it.
+/// Warns of what a store cannot do.
 pub fn warn_of_store(store: &Store, out: &Output) {
     if store.ignores_conditions() {
         out.warning(
             &CliError::new(
                 "s3.conditional",
-                "this store knows no conditional writes: of two people who change a channel in the same second, one may overwrite the other unseen",
+                "this store has no conditional writes: if two people change a channel in the same second, one may overwrite the other unnoticed",
             )
             .hint("publish from one place only, such as one CI job at a time"),
         );
@@ -599,7 +598,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_version_is_served_since_it_came_not_since_its_rollout_changed() {
+    async fn a_new_rollout_does_not_change_since_when_a_version_is_served() {
         let mut first = manifest("1.0.0");
         first.date = Some("2026-01-01T00:00:00Z".into());
         let held = first.to_json().unwrap();
@@ -619,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_a_signed_manifest_was_to_be_good_is_read_from_what_is_signed() {
+    fn the_lifetime_of_a_signed_manifest_is_read_from_what_is_signed() {
         let mut signed = manifest("1.0.0");
         signed.signature = Some(s3ota_manifest::SignatureDocument {
             keyid: "k".into(),

@@ -30,10 +30,10 @@ use crate::output::Output;
 /// The file.
 pub const FILE: &str = "s3ota.toml";
 
-/// The environment's word for where the releases are.
+/// The environment variable for the location.
 const LOCATION: &str = "S3OTA_LOCATION";
 
-/// The flags that may be settled once for all.
+/// The options that may be set.
 const SETTINGS: [&str; 12] = [
     "board",
     "by",
@@ -49,24 +49,24 @@ const SETTINGS: [&str; 12] = [
     "release_key",
 ];
 
-/// The arguments that are a location, on whichever subcommand they are.
+/// The arguments that are a location, on any subcommand.
 const LOCATIONS: [&str; 3] = ["location", "destination", "target"];
 
-/// What is settled here.
+/// The settings.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// Where the releases are, and who says so.
+    /// Where the releases are, and where that is set.
     pub location: Option<(String, &'static str)>,
     /// Whether there is a file.
     pub has_file: bool,
-    /// Where the file says that they are.
+    /// The location that the file sets.
     location_of_file: Option<String>,
-    /// Values of flags.
+    /// Values of options.
     settings: Vec<(String, String)>,
 }
 
 impl Settings {
-    /// What the environment and the working directory say.
+    /// Reads the environment and the working directory.
     pub fn find() -> Result<Self, CliError> {
         let from_environment = std::env::var(LOCATION).ok().filter(|it| !it.is_empty());
         let mut config = match fs::read_to_string(FILE) {
@@ -83,7 +83,10 @@ impl Settings {
     pub fn read(text: &str) -> Result<Self, CliError> {
         let wrong = |problem: String| {
             CliError::new("cli.config", format!("{FILE}: {problem}"))
-                .hint(format!("it may settle location, {}", SETTINGS.join(", ")))
+                .hint(format!(
+                    "the settings are location, {}",
+                    SETTINGS.join(", ")
+                ))
                 .usage()
         };
         let table: Table = text
@@ -95,13 +98,13 @@ impl Settings {
         };
         for (name, value) in table {
             let value = match value {
-                // Help and errors show it.
+                // It would end up in help and errors.
                 Value::String(text) if text.chars().any(char::is_control) => {
-                    return Err(wrong(format!("`{name}` holds a control character")));
+                    return Err(wrong(format!("`{name}` contains a control character")));
                 }
                 Value::String(text) => text,
                 Value::Boolean(value) => value.to_string(),
-                _ => return Err(wrong(format!("`{name}` must be a text, or true or false"))),
+                _ => return Err(wrong(format!("`{name}` must be a string, true or false"))),
             };
             match name.as_str() {
                 "location" => {
@@ -117,7 +120,7 @@ impl Settings {
         Ok(config)
     }
 
-    /// What stands in for which argument. Signatures are verified with `release_key`, or else with the public half of `key`.
+    /// The default of each argument. Signatures are verified with `release_key`, or else with the public half of `key`.
     fn defaults(&self) -> Vec<(&str, String)> {
         let setting = |name: &str| {
             let found = self.settings.iter().find(|(id, _)| id == name);
@@ -145,15 +148,15 @@ impl Settings {
         defaults
     }
 
-    /// What the file says that needs approval.
+    /// The part of the file that needs approval.
     pub fn claim(&self) -> Result<Claim, CliError> {
         Claim::of(self.location_of_file.as_deref(), &self.settings)
     }
 
     /// Parses a command line, with these settings as defaults.
     ///
-    /// Where the location comes before other arguments, it can be left out as a whole: then the subcommand has one argument
-    /// less. Which of the two was typed shows in what a first, lenient look finds among the arguments.
+    /// Where the location comes before other arguments, leaving it out gives a subcommand with one argument less. A first,
+    /// lenient look at the arguments tells whether a location is among them.
     pub fn parse(
         &self,
         command: Command,
@@ -177,7 +180,7 @@ impl Settings {
         }
     }
 
-    /// The definition of a command with these settings as defaults: on every subcommand that talks to S3.
+    /// Sets the defaults on every subcommand that talks to S3.
     fn settle(&self, mut command: Command, place: Place) -> Command {
         let names: Vec<String> = command
             .get_subcommands()
@@ -211,7 +214,7 @@ impl Settings {
                     let arg = arg.required(false).default_value(location);
                     match is_last {
                         true => arg,
-                        // No positional argument any more.
+                        // Then it is not a positional argument any more.
                         false => arg.long("location").hide(true),
                     }
                 });
@@ -226,7 +229,7 @@ impl Settings {
         while let Some((_, below)) = sub.subcommand() {
             sub = below;
         }
-        // A default of these is the file's: they have no other.
+        // Where one of these has its default, the default is the file's.
         let is_used = |id: &&str| {
             self.settings.iter().any(|(name, _)| name == id)
                 && sub.try_contains_id(id).is_ok()
@@ -247,7 +250,7 @@ enum Place {
     LeftOut,
 }
 
-/// Whether one of the arguments that are no options is a location.
+/// Whether one of the positional arguments is a location.
 fn names_location(command: &Command, matches: &ArgMatches) -> bool {
     let (mut command, mut matches) = (command, matches);
     while let Some((name, sub)) = matches.subcommand()
@@ -269,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_says_something_else_is_refused() {
+    fn an_unknown_setting_is_refused() {
         for wrong in [
             "locaton = 's3://b'",
             "channel = 5",

@@ -1,6 +1,6 @@
 //! The command line: one file for each subcommand, with its options, its help and what it does.
 //!
-//! Nothing in the other folders uses anything in here.
+//! No other folder uses this one.
 
 mod bucket;
 mod demo;
@@ -60,8 +60,8 @@ use crate::settings::Settings;
 
 /// ESP32 firmware updates over the air from nothing but an S3 bucket.
 ///
-/// Publish a firmware to a bucket, and every device that runs the s3ota library finds it, checks it, installs it and
-/// proves it on a trial boot. Try it all in one terminal, without an account and without a board: s3ota demo
+/// Publish a firmware to a bucket. Every device that runs the s3ota library finds it, checks it, installs it and proves it on a
+/// trial boot. Try the whole path in one terminal, without an account or a board: s3ota demo
 #[derive(Debug, Parser)]
 #[command(name = "s3ota", version, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 done or nothing to do, 1 failed, 2 wrong usage.")]
@@ -70,11 +70,11 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Log what happens to stderr; twice for more
+    /// Log to stderr; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Without one, it says where you are and what to do next
+    /// Without one, it shows your location and the next steps
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -88,11 +88,11 @@ pub enum Command {
     Gateway(Box<GatewayArgs>),
     Keygen(KeygenArgs),
     Pubkey(PubkeyArgs),
-    /// What this host remembers of what its keys have signed
+    /// Show or exchange this host's rollback state: what its keys have signed
     ///
-    /// For each key, location and channel: the newest manifests that were signed here or seen to be signed, and the version
-    /// below which devices do not go back. Commands that sign hold it against what lies in the bucket, where somebody may
-    /// have put an older manifest back. It is kept in the user's state directory, or in the folder that S3OTA_STATE names.
+    /// For each key, location and channel, the state holds the newest manifests that were signed here or seen to be signed, and the
+    /// version below which devices do not go back. Commands that sign compare it with the bucket, where an attacker may have put an
+    /// older manifest back. It is kept in the user's state directory, or in the folder that S3OTA_STATE names.
     #[command(subcommand)]
     State(StateCommand),
     Promote(PromoteArgs),
@@ -109,7 +109,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     Inspect(InspectArgs),
     Serve(ServeArgs),
-    /// A virtual ESP32: a flash file, booted and updated by the code that runs on the chip
+    /// Create and run a virtual ESP32: a flash file, booted and updated by the code that runs on the chip
     #[command(subcommand)]
     Device(DeviceCommand),
     Demo(DemoArgs),
@@ -118,7 +118,7 @@ pub enum Command {
     Man(ManArgs),
 }
 
-/// Runs a command on one thread: nothing here is bound by the processor for long.
+/// Runs a command on one thread: none is bound by the processor for long.
 #[tokio::main(flavor = "current_thread")]
 pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliError> {
     let Some(command) = cli.command else {
@@ -154,7 +154,7 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
     }
 }
 
-/// Reports a command line that cannot be understood, or the help that was asked for.
+/// Reports a wrong command line, or prints the help that was asked for.
 pub fn report_usage(usage: &clap::Error) -> ExitCode {
     let wrong = usage.use_stderr();
     if wrong && std::env::args().any(|arg| arg == "--json") {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_settled_need_not_be_said_and_what_is_said_counts() {
+    fn a_setting_is_a_default_and_the_command_line_wins() {
         let settings = Settings::read(
             "location = 's3://b/p'\nchannel = 'beta'\nendpoint_url = 'https://localhost:1'\npublic_read = true",
         )
