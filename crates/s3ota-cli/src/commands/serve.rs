@@ -8,6 +8,7 @@ use s3ota_devserver::{Access, Options};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::clock;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::Credentials;
@@ -99,7 +100,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
                     let agent = short(request.user_agent.as_deref().unwrap_or("-"));
                     out.say(format_args!(
                         "{} {:>3} {:>9} {} {}  {agent}",
-                        clock(), request.status, request.bytes, request.method, request.path
+                        time_of_day(), request.status, request.bytes, request.method, request.path
                     ));
                     out.event("request", json!({
                         "method": request.method, "path": request.path, "host": request.host,
@@ -126,11 +127,8 @@ fn short(agent: &str) -> &str {
 }
 
 /// The time of day in UTC.
-fn clock() -> String {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+fn time_of_day() -> String {
+    let now = clock::now();
     format!(
         "{:02}:{:02}:{:02}",
         now / 3600 % 24,

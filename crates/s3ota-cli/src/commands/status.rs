@@ -6,7 +6,7 @@ use s3ota_manifest::{ReleaseKey, Rollout, Timestamp};
 use serde_json::json;
 
 use crate::bucket::catalogue;
-use crate::bucket::channel::{self, Channel, Held, PlaceArgs};
+use crate::bucket::channel::{self, Held, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
 use crate::keys::signature::{KnownKeysArgs, Signature};
@@ -14,7 +14,7 @@ use crate::legacy::LegacyClient;
 use crate::output::table::Table;
 use crate::output::terminal::{self, Painted};
 use crate::output::{self, Output};
-use crate::s3::{Location, S3Args, Store};
+use crate::s3::{self, Location, S3Args, Store};
 
 /// Warn of an expiry that is nearer than this.
 const SOON: u64 = 7 * 24 * 60 * 60;
@@ -84,9 +84,10 @@ async fn show(
             .map(|signature| signature.keyid.clone());
         let bytes = channel.current.as_ref().map_or(&[][..], Held::bytes);
         let signature = Signature::of(bytes, keys);
-        let presigned_until = presigned_until(&manifest.url);
+        let presigned_until =
+            s3::presigned_until(&manifest.url).and_then(Timestamp::from_unix_seconds);
         let is_yanked = yanked.contains(&manifest.version);
-        let image = has_image(channel, store, prefix).await?;
+        let image = channel::has_image(store, prefix, manifest).await?;
         let legacy: Vec<_> = channel
             .legacy()
             .into_iter()
@@ -202,21 +203,6 @@ async fn show(
     Ok(())
 }
 
-/// Whether the image of a channel's manifest is in the bucket; an image elsewhere is taken to be there.
-async fn has_image(channel: &Channel, store: &Store, prefix: &str) -> Result<bool, CliError> {
-    let manifest = channel.manifest(store)?;
-    match channel::image_key(prefix, &manifest.version, manifest.sha256) {
-        Some(key)
-            if manifest
-                .url
-                .contains(&s3ota_manifest::layout::url_path(&key)) =>
-        {
-            Ok(store.head(&key).await?.is_some())
-        }
-        _ => Ok(true),
-    }
-}
-
 /// Tells that something has expired, or will soon.
 fn ends(end: Timestamp, soon: u64) -> Option<String> {
     let (end, now) = (end.unix_seconds(), clock::now());
@@ -227,46 +213,9 @@ fn ends(end: Timestamp, soon: u64) -> Option<String> {
     }
 }
 
-/// When a pre-signed URL expires: its date and its lifetime (AWS, "Signature Version 4 query parameters").
-fn presigned_until(url: &str) -> Option<Timestamp> {
-    let parameter = |name: &str| {
-        let (_, query) = url.split_once('?')?;
-        query.split('&').find_map(|pair| pair.strip_prefix(name))
-    };
-    let date = parameter("X-Amz-Date=")?;
-    let seconds: u64 = parameter("X-Amz-Expires=")?.parse().ok()?;
-    // 20270131T120000Z
-    let part = |from: usize, to: usize| date.get(from..to);
-    let begin = Timestamp::parse(&format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(0, 4)?,
-        part(4, 6)?,
-        part(6, 8)?,
-        part(9, 11)?,
-        part(11, 13)?,
-        part(13, 15)?
-    ));
-    Timestamp::from_unix_seconds(begin.ok()?.unix_seconds().checked_add(seconds)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_expiry_of_a_presigned_url_is_read_from_it() {
-        let url = "https://b.s3.eu-west-1.amazonaws.com/a.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256\
-                   &X-Amz-Date=20270131T120000Z&X-Amz-Expires=3600&X-Amz-Signature=00";
-        assert_eq!(
-            presigned_until(url).map(|end| end.to_string()).as_deref(),
-            Some("2027-01-31T13:00:00Z")
-        );
-        assert_eq!(presigned_until("https://b.example.com/a.bin"), None);
-        assert_eq!(
-            presigned_until("https://b.example.com/a?X-Amz-Date=é&X-Amz-Expires=1"),
-            None
-        );
-    }
 
     #[test]
     fn an_expiry_is_reported_when_it_is_near() {

@@ -1,4 +1,4 @@
-//! Firmware files: app images as they are, ELF files made into one.
+//! Firmware files: app images, and ELF files, which are converted to one.
 
 mod fit;
 pub mod report;
@@ -14,20 +14,20 @@ use s3ota_image::app::{Header, Image, Verifier};
 use s3ota_image::partition::{MAX_LEN, PartitionTable, TABLE_OFFSET};
 use s3ota_image::{Chip, ImageError};
 
-pub use self::fit::{limits, remarks, remarks_on_change};
+pub use self::fit::{limits, remarks, remarks_on_change, revisions};
 use crate::error::CliError;
 
-/// A firmware that was found whole and intact.
+/// A firmware that was checked to be complete and intact.
 #[derive(Debug, Clone)]
 pub struct Firmware {
     /// The app image, as it goes to the bucket and into a slot.
     pub bytes: Vec<u8>,
-    /// What the image says about itself.
+    /// The facts in the image.
     pub image: Image,
 }
 
 impl Firmware {
-    /// A firmware of an app image's bytes.
+    /// A firmware from the bytes of an app image.
     pub fn from_image(bytes: Vec<u8>) -> Result<Self, CliError> {
         match verify(&bytes) {
             Ok(image) => Ok(Self { bytes, image }),
@@ -36,7 +36,7 @@ impl Firmware {
     }
 }
 
-/// Reads a firmware, an app image or an ELF file; the content decides, not the name.
+/// Reads a firmware, an app image or an ELF file; the contents decide, not the name.
 pub fn read(path: &Path) -> Result<Firmware, CliError> {
     let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
     let firmware = if is_elf(&bytes) {
@@ -51,12 +51,15 @@ pub fn read(path: &Path) -> Result<Firmware, CliError> {
     })
 }
 
+/// The most bytes of an image: the flash of the largest chips.
+pub const MAX_IMAGE: u32 = 32 << 20;
+
 /// Whether these bytes begin as an ELF file does.
 pub fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x7fELF")
 }
 
-/// Whether these are the contents of a flash: a partition table lies where the bootloader looks for it.
+/// Whether these are the contents of a flash: there is a partition table where the bootloader looks for it.
 pub fn is_flash(bytes: &[u8]) -> bool {
     let table = TABLE_OFFSET as usize;
     bytes
@@ -64,7 +67,7 @@ pub fn is_flash(bytes: &[u8]) -> bool {
         .is_some_and(|table| PartitionTable::parse(table).is_ok())
 }
 
-/// Turns an ELF file into an app image, to the byte as `espflash save-image` does, save for the least chip revision: see
+/// Converts an ELF file to an app image, the same to the byte as `espflash save-image`, except for the minimum chip revision: see
 /// [`min_revision`].
 pub fn elf_to_image(elf: &[u8]) -> Result<Vec<u8>, CliError> {
     convert(elf, |image| {
@@ -73,7 +76,7 @@ pub fn elf_to_image(elf: &[u8]) -> Result<Vec<u8>, CliError> {
     })
 }
 
-/// The bootloader that espflash would put onto flash with this ELF file.
+/// The bootloader that espflash would write with this ELF file.
 pub fn bundled_bootloader(elf: &[u8]) -> Result<Vec<u8>, CliError> {
     convert(elf, |image| {
         let bootloader = image.flash_segments().next();
@@ -81,7 +84,7 @@ pub fn bundled_bootloader(elf: &[u8]) -> Result<Vec<u8>, CliError> {
     })
 }
 
-/// Where on flash the chip's ROM looks for the bootloader.
+/// The address at which the chip's ROM looks for the bootloader.
 pub fn bootloader_address(chip: Chip) -> Result<u32, CliError> {
     Ok(espflash_chip(chip)?.boot_address())
 }
@@ -89,13 +92,13 @@ pub fn bootloader_address(chip: Chip) -> Result<u32, CliError> {
 fn espflash_chip(chip: Chip) -> Result<espflash::target::Chip, CliError> {
     chip.name().parse().map_err(|_| {
         by_hand(
-            format!("no app image can be made for {chip} here"),
+            format!("there is no conversion to an app image for {chip}"),
             Some(chip),
         )
     })
 }
 
-/// Lets espflash lay an ELF file out, and takes a part of that.
+/// Lets espflash lay out an ELF file, and takes a part of the result.
 fn convert(
     elf: &[u8],
     part: fn(IdfBootloaderFormat<'_>) -> Option<Vec<u8>>,
@@ -103,14 +106,14 @@ fn convert(
     let chip = elf_chip(elf)?;
     let target = espflash_chip(chip)?;
     let min_revision = min_revision(elf, chip);
-    // What espflash calls the flash size limits the image and stands in its header. 4 MB is the size it takes unless
-    // told otherwise; an image that does not fit was not made for such a flash.
+    // The flash size of espflash limits the image, and is in its header. espflash's default is 4 MB; an image that does not fit
+    // was not made for such a flash.
     let mut problem = None;
     for size in [FlashSize::_4Mb, FlashSize::_8Mb, FlashSize::_16Mb] {
         let settings = FlashSettings::new(None, Some(size), None);
         let crystal = target.default_xtal_frequency();
         let flash = FlashData::new(settings, min_revision, None, target, crystal);
-        // espflash takes it for granted that the linker script was one of the usual ones.
+        // espflash assumes that the linker script was one of the usual ones.
         let made = panic::catch_unwind(|| {
             let image = IdfBootloaderFormat::new(elf, &flash, None, None, None, None)?;
             Ok::<_, espflash::Error>(part(image))
@@ -121,7 +124,7 @@ fn convert(
             Ok(Err(error)) => return Err(by_hand(error.to_string(), Some(chip))),
             Ok(Ok(None)) | Err(_) => {
                 return Err(by_hand(
-                    "this ELF file is not laid out like a firmware".to_owned(),
+                    "this ELF file does not have the layout of a firmware".to_owned(),
                     Some(chip),
                 ));
             }
@@ -130,16 +133,16 @@ fn convert(
     Err(by_hand(problem.unwrap_or_default(), Some(chip)))
 }
 
-/// The chip an ELF file was linked for.
+/// The chip for which an ELF file was linked.
 ///
-/// esp-hal says it in the section `.espressif.metadata`, by a symbol, or by its mere text where the symbols were
-/// stripped. Other firmwares are told by an address no other chip has (memory maps of the technical reference manuals).
+/// esp-hal names it in the section `.espressif.metadata`: by a symbol, or as plain text if the symbols were stripped. Other
+/// firmwares have an address that no other chip has (memory maps of the technical reference manuals).
 fn elf_chip(elf: &[u8]) -> Result<Chip, CliError> {
     let metadata = Metadata::from_bytes(Some(elf));
     if let Some(name) = metadata.chip_name() {
         return name
             .parse()
-            .map_err(|_| by_hand(format!("the ELF file is for the chip {name}"), None));
+            .map_err(|_| by_hand(format!("the ELF file is for the unknown chip {name}"), None));
     }
     let file = object::File::parse(elf).map_err(|error| {
         CliError::new(
@@ -159,15 +162,15 @@ fn elf_chip(elf: &[u8]) -> Result<Chip, CliError> {
     let named = section.and_then(chip_in_text);
     named
         .or_else(|| chip_by_address(&file))
-        .ok_or_else(|| by_hand("the ELF file does not say its chip".to_owned(), None))
+        .ok_or_else(|| by_hand("the ELF file does not name its chip".to_owned(), None))
 }
 
-/// The least chip revision that an ELF file says it starts on, 0 where it does not say.
+/// The minimum chip revision of an ELF file; 0 if it names none.
 ///
-/// esp-hal 1.2 and newer says it beside the chip's name: `build_info.MIN_CHIP_REVISION`, the value of
-/// `ESP_HAL_CONFIG_MIN_CHIP_REVISION` (`metadata!` in its `src/lib.rs`), in which `esp_hal::init` panics on an older chip.
-/// espflash reads the symbol; where the symbols were stripped, the number still stands right behind the name. LegacyClient
-/// esp-hal does not say, and ESP-IDF passes the number to esptool and not to the linker: there it cannot be known.
+/// esp-hal 1.2 and newer has it beside the chip's name: `build_info.MIN_CHIP_REVISION`, the value of
+/// `ESP_HAL_CONFIG_MIN_CHIP_REVISION` (`metadata!` in its `src/lib.rs`), with which `esp_hal::init` panics on an older chip.
+/// espflash reads the symbol; if the symbols were stripped, the number still follows the name. Older esp-hal does not have it,
+/// and ESP-IDF passes the number to esptool and not to the linker: there it cannot be known.
 fn min_revision(elf: &[u8], chip: Chip) -> u16 {
     let metadata = Metadata::from_bytes(Some(elf));
     if metadata.chip_name().is_some() {
@@ -181,7 +184,7 @@ fn min_revision(elf: &[u8], chip: Chip) -> u16 {
     section.map_or(0, |text| revision_in_text(&text, chip))
 }
 
-/// The number that stands behind a chip's name in a text without separators.
+/// The number that follows a chip's name in a text without separators.
 fn revision_in_text(text: &[u8], chip: Chip) -> u16 {
     let name = chip.name().as_bytes();
     let at = text.windows(name.len()).position(|window| window == name);
@@ -192,7 +195,7 @@ fn revision_in_text(text: &[u8], chip: Chip) -> u16 {
     digits.parse().unwrap_or(0)
 }
 
-/// The chip whose name stands in a text without separators; `None` where two names are possible.
+/// The chip whose name is in a text without separators; `None` if two names are possible.
 fn chip_in_text(text: &[u8]) -> Option<Chip> {
     let holds = |name: &str| {
         text.windows(name.len())
@@ -200,11 +203,11 @@ fn chip_in_text(text: &[u8]) -> Option<Chip> {
     };
     let named = Chip::ALL.into_iter().filter(|chip| holds(chip.name()));
     let chip = named.max_by_key(|chip| chip.name().len())?;
-    // The number of a revision may follow: `esp32c6` and `100` look like `esp32c61` and `00`.
+    // A revision may follow: `esp32c6` and `100` look like `esp32c61` and `00`.
     (chip != Chip::Esp32C61).then_some(chip)
 }
 
-/// The chip that alone has memory where the ELF file wants to be loaded.
+/// The only chip that has memory where the ELF file is to be loaded.
 fn chip_by_address(file: &object::File<'_>) -> Option<Chip> {
     let uses = |from: u64, to: u64| {
         file.sections()
@@ -227,22 +230,23 @@ fn chip_by_address(file: &object::File<'_>) -> Option<Chip> {
 fn by_hand(problem: String, chip: Option<Chip>) -> CliError {
     let chip = chip.map_or("CHIP", Chip::name);
     CliError::new("image.invalid", problem).hint(format!(
-        "make the app image with `espflash save-image --chip {chip} ELF firmware.bin`, and give that file"
+        "make the app image with `espflash save-image --chip {chip} ELF firmware.bin`, and use that file"
     ))
 }
 
-fn verify(bytes: &[u8]) -> Result<Image, ImageError> {
+/// Checks a whole app image.
+pub fn verify(bytes: &[u8]) -> Result<Image, ImageError> {
     let mut verifier = Verifier::new();
     verifier.update(bytes)?;
     verifier.finish()
 }
 
-/// Says what is wrong with bytes that are no app image, and what they are instead.
+/// What is wrong with bytes that are not an app image, and what they are instead.
 fn explain(error: ImageError, bytes: &[u8]) -> CliError {
     let failed = |message: &str| CliError::new(error.code(), message);
     if is_flash(bytes) {
-        failed("this is not an app image but the contents of a whole flash, with bootloader and partition table")
-            .hint("give the app image alone: `espflash save-image` without --merge, or the project's .bin of `idf.py build`")
+        failed("this is not an app image but a dump of a whole flash, with bootloader and partition table")
+            .hint("use only the app image: `espflash save-image` without --merge, or the project's .bin of `idf.py build`")
     } else if bytes.is_empty() {
         failed("the file is empty")
     } else if bytes.first() == Some(&Header::MAGIC) {
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_is_told_by_its_name_or_by_its_addresses() {
+    fn a_chip_is_recognised_by_its_name_or_by_its_addresses() {
         assert_eq!(chip_in_text(b"ESP-IDFesp32c30serial"), Some(Chip::Esp32C3));
         assert_eq!(chip_in_text(b"esp32100"), Some(Chip::Esp32));
         assert_eq!(chip_in_text(b"esp32c6100serial"), None);
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_elf_becomes_an_image_with_the_least_revision_it_says() {
+    fn an_elf_becomes_an_image_with_its_minimum_revision() {
         let min_revision = |elf: &[u8]| {
             let image = Firmware::from_image(elf_to_image(elf).unwrap()).unwrap();
             image.image.header.min_revision
@@ -298,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_least_revision_is_told_by_the_number_behind_the_chip() {
+    fn the_minimum_revision_is_the_number_that_follows_the_chip() {
         for (text, chip, revision) in [
             (&b"ESP-IDFesp32c30serial"[..], Chip::Esp32C3, 0),
             (b"esp32300serial", Chip::Esp32, 300),
@@ -332,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_flash_is_no_firmware() {
+    fn a_whole_flash_is_not_a_firmware() {
         let without_bootloader = Setup::default().flash(IMAGE).unwrap();
         let mut with_bootloader = without_bootloader.clone();
         with_bootloader[..0x8000].copy_from_slice(&IMAGE[..0x8000]); // begins as an image does
@@ -346,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_firmware_is_named() {
+    fn what_is_not_a_firmware_is_named() {
         for (bytes, code) in [
             (&b""[..], "image.size"),
             (b"<html>", "image.invalid"),

@@ -1,4 +1,4 @@
-//! The gateway as a server of its own: HTTPS with a certificate that is given, or HTTP behind a proxy.
+//! The gateway as a server: HTTPS with the given certificate, or HTTP behind a proxy.
 
 use std::convert::Infallible;
 use std::fs;
@@ -23,10 +23,10 @@ use super::answer::Gateway;
 use crate::error::CliError;
 use crate::output::Output;
 
-/// Who takes longer for a handshake, or to say what it wants, is gone.
+/// The longest time for a handshake or a request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Connections at a time. More wait until one ends.
+/// How many connections are open at a time. Others wait.
 const MOST_CONNECTIONS: usize = 1000;
 
 /// TLS with the certificate chain and the key in these files.
@@ -65,7 +65,7 @@ pub async fn run(
             "gateway.listen",
             format!("cannot listen on {address}: {error}"),
         )
-        .hint("choose another with --listen")
+        .hint("choose another address with --listen")
     };
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     let address = listener.local_addr().map_err(unusable)?;
@@ -76,11 +76,11 @@ pub async fn run(
     ));
     if tls.is_none() {
         out.say(
-            "Devices take HTTPS only: put a proxy before it, or give it --tls-cert and --tls-key",
+            "Devices accept HTTPS only: put a TLS proxy in front, or use --tls-cert and --tls-key",
         );
     }
     if is_open {
-        out.say("Anyone is answered who finds it: --token-file asks devices for a token");
+        out.say("Anyone who finds it gets an answer: with --token-file, devices need a token");
     }
     out.event(
         "listening",
@@ -96,7 +96,7 @@ pub async fn run(
         };
         let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).acquire_owned().await)
         else {
-            // Out of file descriptors, most likely: others may end meanwhile.
+            // Most likely out of file descriptors: others may be closed soon.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };

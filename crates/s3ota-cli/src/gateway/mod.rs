@@ -1,7 +1,6 @@
-//! A gateway to a private bucket: it hands devices the manifests, each with a fresh URL of its image.
+//! The gateway to a private bucket: it serves devices the manifests, each with a fresh URL of its image.
 //!
-//! `answer.rs` is the one handler. `local.rs` puts it behind a listener, `lambda.rs` behind the URL of an AWS Lambda
-//! function.
+//! `answer.rs` is the only handler. `local.rs` puts it behind a listener, `lambda.rs` behind the URL of an AWS Lambda function.
 
 mod answer;
 pub mod lambda;

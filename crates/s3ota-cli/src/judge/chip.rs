@@ -1,4 +1,4 @@
-//! What a virtual device's chip is, beside its flash: the facts that a real one has in its eFuses.
+//! What is known of a virtual device's chip, beside its flash: what a real one has in its eFuses.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 
 use crate::error::CliError;
 
-/// A chip of which something is known.
+/// The known facts of a chip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownChip {
-    /// Its kind.
+    /// The kind of chip.
     pub chip: Chip,
     /// Its revision, major * 100 + minor.
     pub revision: u16,
 }
 
 impl KnownChip {
-    /// What the chip's eFuses say.
+    /// The contents of its eFuses.
     pub fn hardware(self) -> Hardware {
         Hardware {
             revision: Some(self.revision),
@@ -29,7 +29,7 @@ impl KnownChip {
         }
     }
 
-    /// Reads what is known of the chip of a flash file, `None` where nothing is: a device from before, or a dump.
+    /// Reads the facts for a flash file; `None` if there are none: an older device, or a dump.
     pub fn beside(flash: &Path) -> Result<Option<Self>, CliError> {
         let path = path_beside(flash);
         let text = match fs::read_to_string(&path) {
@@ -44,14 +44,14 @@ impl KnownChip {
             })
         });
         known.map(Some).ok_or_else(|| {
-            let message = format!("{} does not say which chip the device has", path.display());
+            let message = format!("{} does not name the chip of the device", path.display());
             CliError::new("device.chip", message).hint(
-                "make the device anew with s3ota device new --chip-revision, or delete the file: then its chip runs any image",
+                "create the device again with s3ota device new --chip-revision, or delete the file: then it accepts any image",
             )
         })
     }
 
-    /// Keeps beside a flash file what is known of its chip, or that nothing is.
+    /// Writes the facts for a flash file, or removes them.
     pub fn keep(known: Option<Self>, flash: &Path) -> Result<(), CliError> {
         let path = path_beside(flash);
         let kept = match known {

@@ -1,4 +1,4 @@
-//! `s3ota device`: a virtual ESP32 on a flash file.
+//! A virtual device that runs: it boots, updates itself and confirms, and reports every step.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use super::rehearsal::trusting;
 use crate::error::CliError;
 use crate::output::{self, Output, Progress};
 
-/// What the firmware of a virtual device is configured with.
+/// The configuration of the firmware of a virtual device.
 pub struct Settings {
-    /// Where the manifest lies.
+    /// The URL of the manifest.
     pub manifest_url: String,
     /// Roots to trust besides Amazon's, as DER.
     pub roots: Vec<Vec<u8>>,
@@ -27,20 +27,20 @@ pub struct Settings {
     pub device_id: String,
     /// Its board name.
     pub board: Option<String>,
-    /// Who may release; anyone who can write to the bucket, if it is empty.
+    /// The release keys that it trusts. Without any, anyone who can write to the bucket can release.
     pub release_keys: Vec<ReleaseKey>,
-    /// What it knows of the date.
+    /// The date as it knows it.
     pub date: Date,
-    /// The version of the firmware it runs, where the image does not say.
+    /// The version of its firmware, if the image does not name it.
     pub firmware_version: Option<String>,
-    /// How patient it is.
+    /// Its timeouts.
     pub patience: Patience,
 }
 
 impl Settings {
     fn config<'a>(&'a self, running: &'a Running) -> Result<Config<'a>, CliError> {
         let chip = running.firmware.chip().ok_or_else(|| {
-            let message = "the running firmware is for a chip this version of s3ota does not know";
+            let message = "this version of s3ota does not know the chip of the running firmware";
             CliError::new("image.chip", message)
         })?;
         Ok(Config {
@@ -52,7 +52,7 @@ impl Settings {
         })
     }
 
-    /// The version the firmware would tell the library: its descriptor's, where that is one.
+    /// The version that the firmware would tell the library: its descriptor's, if that is a valid one.
     fn version_of(&self, running: &RunningFirmware) -> String {
         if let Some(version) = &self.firmware_version {
             return version.clone();
@@ -65,9 +65,9 @@ impl Settings {
     }
 }
 
-/// A firmware that runs, and the version it takes itself for.
+/// A running firmware, and its version.
 pub struct Running {
-    /// What was booted, and how.
+    /// What booted, and how.
     pub firmware: RunningFirmware,
     /// Its version.
     pub version: String,
@@ -81,17 +81,17 @@ impl Running {
     }
 }
 
-/// A virtual device on the bench, and someone who tells what it does.
+/// A virtual device, and where it reports.
 pub struct Station {
     device: VirtualDevice,
-    /// What its firmware is configured with.
+    /// The configuration of its firmware.
     pub settings: Settings,
     workspace: Box<Workspace>,
     out: Output,
 }
 
 impl Station {
-    /// Puts a device with this flash on the bench.
+    /// A device with this flash.
     pub fn new(flash: Flash, settings: Settings, out: Output) -> Self {
         let workspace = Box::new(Workspace::new());
         Self {
@@ -102,7 +102,7 @@ impl Station {
         }
     }
 
-    /// The same device with a chip of which something is known.
+    /// The same device with what is known of its chip.
     pub fn with_chip(self, known: Option<KnownChip>) -> Self {
         let Some(known) = known else { return self };
         let device = self.device.with_chip(known.chip);
@@ -112,7 +112,7 @@ impl Station {
         }
     }
 
-    /// What the device's flash holds.
+    /// The contents of its flash.
     pub fn flash(&self) -> &[u8] {
         self.device.flash().bytes()
     }
@@ -132,7 +132,7 @@ impl Station {
                 self.confirm(&running).await?;
             } else {
                 self.out.say(
-                    "left on trial: it is given up if it is not confirmed in the boots it has left",
+                    "left on trial: it rolls back unless the firmware is confirmed within its remaining boots",
                 );
             }
         }
@@ -163,7 +163,7 @@ impl Station {
         }
     }
 
-    /// Switches the device on and tells what came up.
+    /// Powers the device on, and reports what booted.
     pub fn power_on(&mut self) -> Result<Running, CliError> {
         let firmware = self.device.power_on()?;
         let version = self.settings.version_of(&firmware);
@@ -176,7 +176,7 @@ impl Station {
             ),
             _ if running.firmware.restarts > 0 => (
                 "rolled_back",
-                ": the firmware on trial was given up".to_owned(),
+                ": the firmware on trial was rolled back".to_owned(),
             ),
             _ => ("confirmed", String::new()),
         };
@@ -199,19 +199,19 @@ impl Station {
         self.power_on()
     }
 
-    /// Looks for an update and installs it; whether one was installed.
+    /// Checks for an update and installs it. Returns whether it did.
     pub async fn update(&mut self, running: &Running) -> Result<bool, CliError> {
         Ok(self.try_update(running).await??)
     }
 
-    /// The same, with what the device refuses as it says it.
+    /// The same, with a refusal of the device as its own error.
     pub async fn try_update(&mut self, running: &Running) -> Result<Result<bool, Error>, CliError> {
         let out = self.out;
         let outcome = self.updater(running)?.install(&mut Teller::new(&out)).await;
         Ok(outcome.map(|outcome| matches!(outcome, Outcome::Installed(_))))
     }
 
-    /// Looks for an update that cannot be installed now.
+    /// Checks for an update that cannot be installed now.
     async fn look(&mut self, running: &Running) -> Result<(), CliError> {
         let out = self.out;
         match self.updater(running)?.check().await? {
@@ -240,7 +240,7 @@ impl Station {
     /// The updater of the running firmware.
     fn updater<'a>(&'a mut self, running: &'a Running) -> Result<VirtualUpdater<'a>, CliError> {
         let config = Config {
-            // As a firmware reads them from the eFuses: what its bootloader would refuse, it does not download.
+            // As a firmware reads them from the eFuses: it does not download what its bootloader would refuse.
             hardware: *self.device.hardware(),
             ..self.settings.config(running)?
         };
@@ -250,14 +250,14 @@ impl Station {
     }
 }
 
-/// Tells what the library's hooks are told.
+/// Reports the calls of the library's hooks.
 pub struct Teller<'o> {
     out: &'o Output,
     progress: Option<Progress>,
 }
 
 impl<'o> Teller<'o> {
-    /// Tells it to `out`.
+    /// Reports to `out`.
     pub fn new(out: &'o Output) -> Self {
         Self {
             out,
@@ -297,13 +297,10 @@ impl Hooks for Teller<'_> {
                 "not_modified",
                 "is up to date: the manifest has not changed",
             ),
-            NoUpdate::NotInRollout => (
-                "not_in_rollout",
-                "is not among those the release is rolled out to yet",
-            ),
+            NoUpdate::NotInRollout => ("not_in_rollout", "is not in the rollout yet"),
             NoUpdate::FailedBefore => (
                 "failed_before",
-                "has tried this release and gave it up: it waits for another",
+                "has tried this release before and rolled back: it waits for another",
             ),
             NoUpdate::Vetoed => ("vetoed", "does not want to update now"),
             _ => ("none", "has nothing to do"),
@@ -316,10 +313,10 @@ impl Hooks for Teller<'_> {
         if let Some(bar) = self.progress.take() {
             bar.finish();
         }
-        // The last error is the command's own, told at its end.
+        // The last error is reported at the end of the command.
         if let Some(pause) = retry_in {
             self.out.say(format_args!(
-                "device    {error}; tries again in {:.1} s",
+                "device    {error}; retries in {:.1} s",
                 pause.as_secs_f32()
             ));
             let fields = json!({ "code": error.code(), "message": error.to_string(), "in_ms": pause.as_millis() as u64 });
@@ -343,7 +340,7 @@ impl Hooks for Teller<'_> {
             slot,
         } = installed;
         self.out.say(format_args!(
-            "device    has {version} in ota_{}: {} downloaded, checked, read back",
+            "device    has {version} in ota_{}: {} downloaded, checked and read back",
             slot.index,
             output::bytes((*size).into())
         ));

@@ -1,4 +1,4 @@
-//! The judge of releases and buckets: a virtual device, which runs the code that runs on the chip.
+//! The judge of releases and buckets: a virtual device with the code that runs on the chip.
 
 pub mod chip;
 pub mod device;

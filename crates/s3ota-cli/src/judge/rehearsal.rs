@@ -1,4 +1,4 @@
-//! The virtual device that judges a release: in memory, with a firmware older than any release. It takes the way of a real
+//! The virtual device that judges a release: in memory, with a firmware older than any release. It takes the same path as a real
 //! one, from the server's certificate to the last byte of the image, with the library and the TLS client that run on the chip.
 
 use s3ota::manifest::{Manifest, Place};
@@ -13,7 +13,7 @@ use crate::error::CliError;
 /// The version of the device's firmware: no release is older.
 pub const OLDEST: &str = "0.0.0-0";
 
-/// A device, and what it is given.
+/// A device, and its configuration.
 pub struct Rehearsal<'a> {
     /// The manifest's URL.
     pub manifest_url: &'a str,
@@ -25,21 +25,21 @@ pub struct Rehearsal<'a> {
     pub project: Option<&'a str>,
     /// Its board name.
     pub board: Option<&'a str>,
-    /// Its channel, where the URL does not end with it.
+    /// Its channel, if the URL does not end with it.
     pub channel: Option<&'a str>,
     /// The keys that it trusts.
     pub release_keys: &'a [ReleaseKey],
     /// The roots that it trusts.
     pub roots: Roots<'a>,
-    /// How often it tries.
+    /// The number of attempts.
     pub attempts: u8,
-    /// Bytes of the image, as far as known: its slots have room for it.
+    /// The size of the image in bytes, if known: the slots have room for it.
     pub size: Option<u32>,
 }
 
 impl Rehearsal<'_> {
-    /// Lets the device look for the release, and install it if `with_image` is set. What the device says: why there is nothing to
-    /// do, `None` if there is something, or what it refuses.
+    /// Lets the device check for the release, and install it if `with_image` is set. Returns the device's answer: `None` for an
+    /// update, the reason if there is none, or the device's refusal.
     pub async fn play(self, with_image: bool) -> Result<Result<Option<NoUpdate>, Error>, CliError> {
         let mut device = VirtualDevice::new(self.flash()?).with_date(Date::Host);
         let running = device.power_on()?;
@@ -69,7 +69,7 @@ impl Rehearsal<'_> {
         })
     }
 
-    /// A flash with slots that have room for the image, and the oldest of all firmwares in the first.
+    /// A flash with slots that have room for the image, and the oldest firmware in the first.
     fn flash(&self) -> Result<Flash, CliError> {
         const MEGABYTE: u32 = 1 << 20;
         // The largest flash that an image can be made for has 16 MB.
@@ -93,7 +93,7 @@ impl Rehearsal<'_> {
     }
 }
 
-/// The id of a device that a rollout has reached; `None` if there is none.
+/// The id of a device that a rollout includes; `None` if there is none.
 pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
     let reached = |id: &String| {
         let place = Place::of(id.as_bytes(), manifest);

@@ -1,4 +1,4 @@
-//! Would a device take this release? What lies in files is put on a development server for it first.
+//! Would a device take this release? Files are first put on a development server.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::output::{self, Output};
 use crate::s3::development::{bucket_on, start_for_now};
 use crate::s3::{Probe, Upload};
 
-/// As which device to judge.
+/// The configuration of the device.
 pub struct Terms<'a> {
     /// The keys that it trusts. Without any, it checks no signature.
     pub release_keys: &'a [ReleaseKey],
@@ -26,18 +26,18 @@ pub struct Terms<'a> {
     pub channel: Option<&'a str>,
 }
 
-/// What is to be judged, and where the device finds it.
+/// A release to judge, and where the device finds it.
 pub struct Case {
     /// The manifest.
     json: Vec<u8>,
     manifest_url: String,
-    /// The channel of the device, where the URL does not say it.
+    /// The channel of the device, if the URL does not name it.
     channel: Option<String>,
     /// Roots to trust besides Amazon's.
     roots: Vec<Vec<u8>>,
-    /// Whether there is an image to judge.
+    /// Whether there is an image to check.
     has_image: bool,
-    /// Where files are served from.
+    /// The server for files.
     server: Option<DevServer>,
 }
 
@@ -59,7 +59,7 @@ impl Case {
         })
     }
 
-    /// Files, on a server that is there for them alone. The manifest's URL is not signed, and set to where the image is now.
+    /// Files, on a server for them alone. The manifest's URL is not signed: it is set to where the image is now.
     pub async fn of_files(manifest: &Path, image: Option<&Path>) -> Result<Self, CliError> {
         let read = |path: &Path| fs::read(path).map_err(|error| CliError::file(path, &error));
         let json = read(manifest)?;
@@ -88,7 +88,7 @@ impl Case {
         Ok(Self {
             json,
             manifest_url: format!("{url}/manifest.json"),
-            // What a file is called says nothing.
+            // The name of the file means nothing.
             channel: document.channel,
             roots: vec![server.ca_der().to_vec()],
             has_image: image.is_some(),
@@ -96,7 +96,7 @@ impl Case {
         })
     }
 
-    /// Lets a device judge.
+    /// Lets a device decide.
     pub async fn judge(mut self, terms: &Terms<'_>, out: &Output) -> Result<(), CliError> {
         let judged = self.play(terms, out).await;
         if let Some(server) = self.server.take() {
@@ -112,7 +112,7 @@ impl Case {
         let name = terms.chip.or(manifest.chip).unwrap_or("esp32c3");
         let chip: Chip = name
             .parse()
-            .map_err(|_| CliError::new("image.chip", format!("there is no chip {name}")))?;
+            .map_err(|_| CliError::new("image.chip", format!("there is no chip called {name}")))?;
         let id = rehearsal::id_in_rollout(&manifest);
         let is_rolled_out = id.is_some();
         let device = Rehearsal {
@@ -155,7 +155,7 @@ impl Case {
         if !is_rolled_out {
             out.warning(&CliError::new(
                 "verify.rollout",
-                "it is rolled out to no device, so none would fetch the image yet",
+                "the rollout includes no device, so none would download the image yet",
             ));
         }
         out.say("verified  a device would take it");
@@ -167,7 +167,7 @@ impl Case {
     }
 }
 
-/// Says what the manifest says.
+/// Prints the fields of a manifest.
 fn tell(manifest: &Manifest<'_>, out: &Output) {
     let show = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     let sha256 = manifest.sha256.map(|sha256| sha256.to_string());
@@ -204,7 +204,7 @@ fn tell(manifest: &Manifest<'_>, out: &Output) {
             "signature",
             manifest
                 .signature
-                .map(|signature| format!("in the name of the key {}", signature.keyid)),
+                .map(|signature| format!("by the key {}, not verified yet", signature.keyid)),
         ),
     ];
     out.say(format_args!("version   {}", manifest.version));

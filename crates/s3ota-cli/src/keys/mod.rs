@@ -1,10 +1,10 @@
-//! The keys that sign releases: in a file, or in AWS KMS.
+//! Release keys: in a file, or in AWS KMS.
 //!
-//! Whoever signs does it in two steps, and never touches a key's secret part:
+//! Signing takes two steps, and never touches the secret part of a key:
 //!
 //! ```text
 //! let signer = args.key.open(&args.s3.aws).await?;      // KeyArgs: --key, --passphrase-file
-//! signer.sign_manifest(&mut manifest).await?;           // puts `signature` into it, whatever was there before
+//! signer.sign_manifest(&mut manifest).await?;           // sets `signature`, and replaces an earlier one
 //! ```
 
 mod file;
@@ -32,11 +32,11 @@ pub use self::passphrase::{PassphraseArgs, choose as choose_passphrase};
 use crate::error::CliError;
 use crate::s3::AwsArgs;
 
-/// With which key to sign.
+/// The key to sign with.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Signing")]
 pub struct KeyArgs {
-    /// Sign with this key: a file made by `s3ota keygen` or openssl, or kms:ARN for one in AWS KMS
+    /// Sign with this key: a file from `s3ota keygen` or openssl, or kms:ARN for a key in AWS KMS
     #[arg(long, env = "S3OTA_KEY", value_name = "FILE|kms:ARN")]
     pub key: Option<KeySource>,
 
@@ -45,14 +45,14 @@ pub struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// The key that is named; an empty variable names none.
+    /// The named key; an empty variable names none.
     pub fn source(&self) -> Option<&KeySource> {
         self.key
             .as_ref()
             .filter(|source| **source != KeySource::File(PathBuf::new()))
     }
 
-    /// The key to sign with, if one is named.
+    /// Opens the key to sign with, if one is named.
     pub async fn open(&self, aws: &AwsArgs) -> Result<Option<Signer>, CliError> {
         match self.source() {
             Some(source) => Signer::open(source, &self.passphrase, aws).await.map(Some),
@@ -97,7 +97,7 @@ pub struct Signer {
     secret: Secret,
 }
 
-/// What makes the signatures.
+/// The secret part.
 enum Secret {
     File(Box<SigningKey>),
     #[cfg(feature = "kms")]
@@ -105,7 +105,7 @@ enum Secret {
 }
 
 impl Signer {
-    /// Opens a key. For one in an encrypted file a person may be asked for the passphrase; one in KMS must be P-256.
+    /// Opens a key. For an encrypted file, the user may be asked for the passphrase; a key in KMS must be P-256.
     pub async fn open(
         source: &KeySource,
         passphrase: &PassphraseArgs,
@@ -140,12 +140,12 @@ impl Signer {
         }
     }
 
-    /// The public part, which devices are given.
+    /// The public part, which devices trust.
     pub fn key(&self) -> ReleaseKey {
         self.key
     }
 
-    /// The key's name.
+    /// The key id.
     pub fn key_id(&self) -> KeyId {
         self.key.id()
     }
@@ -162,22 +162,22 @@ impl Signer {
         }
     }
 
-    /// Signs a manifest: its `signature` is by this key afterwards, and verifies.
+    /// Signs a manifest: afterwards, its `signature` is by this key, and verifies.
     ///
-    /// It must name an image with size and SHA-256, as no device takes a signature for less.
+    /// It must name an image with size and SHA-256: no device accepts a signature over less.
     pub async fn sign_manifest(&self, manifest: &mut ManifestDocument) -> Result<(), CliError> {
         let signature = self.sign(manifest.statement()?.as_bytes()).await?;
         attach(manifest, &self.key, &signature)
     }
 }
 
-/// The SHA-256 of a manifest's release statement: what is signed.
+/// The SHA-256 of a manifest's release statement.
 pub fn digest(manifest: &ManifestDocument) -> Result<[u8; 32], CliError> {
     let mut json = manifest.to_json()?.into_bytes();
     Ok(Manifest::parse(&mut json)?.statement_digest())
 }
 
-/// Puts a signature, in DER, into a manifest, and makes sure that a device with this key takes it.
+/// Puts a signature, in DER, into a manifest, and verifies it as a device with this key would.
 pub fn attach(
     manifest: &mut ManifestDocument,
     key: &ReleaseKey,
@@ -192,7 +192,7 @@ pub fn attach(
     Ok(())
 }
 
-/// Whether a file holds a public key in PEM, and not a private one.
+/// Whether a file contains a public key in PEM.
 pub fn is_public(path: &Path) -> Result<bool, CliError> {
     let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
     Ok(bytes
@@ -206,7 +206,7 @@ pub fn verify(json: &[u8], keys: &[ReleaseKey]) -> Result<KeyId, CliError> {
     Ok(Manifest::parse(&mut json)?.verify(keys)?)
 }
 
-/// Refuses a manifest whose signature would say nothing: one without size or SHA-256 of its image.
+/// Refuses a manifest without the size or the SHA-256 of its image: its signature would say nothing.
 pub fn vouches_for_an_image(manifest: &ManifestDocument) -> Result<(), CliError> {
     match (manifest.size, manifest.sha256) {
         (Some(_), Some(_)) => Ok(()),
@@ -219,7 +219,7 @@ pub fn read_public(path: &Path) -> Result<ReleaseKey, CliError> {
     let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
     let wrong = |problem: &str| {
         CliError::new("key.invalid", format!("{}: {problem}", path.display()))
-            .hint("a release key is a P-256 public key in PEM: what `s3ota keygen` writes to FILE.pub, and `s3ota pubkey` prints")
+            .hint("a release key is a P-256 public key in PEM: FILE.pub from `s3ota keygen`, or the output of `s3ota pubkey`")
     };
     let der = match std::str::from_utf8(&bytes) {
         Ok(text) if text.contains("-----BEGIN") => {
@@ -228,16 +228,16 @@ pub fn read_public(path: &Path) -> Result<ReleaseKey, CliError> {
             {
                 ("PUBLIC KEY", document) => document.to_vec(),
                 (label, _) if label.contains("PRIVATE KEY") => {
-                    return Err(wrong(
-                        "this is a private key, and the public one is asked for",
-                    ));
+                    return Err(wrong("this is a private key, and a public key is needed"));
                 }
-                (label, _) => return Err(wrong(&format!("this is no public key but a {label}"))),
+                (label, _) => {
+                    return Err(wrong(&format!("this is not a public key but a {label}")));
+                }
             }
         }
         _ => bytes,
     };
-    ReleaseKey::from_spki(&der).ok_or_else(|| wrong("this is no P-256 public key"))
+    ReleaseKey::from_spki(&der).ok_or_else(|| wrong("this is not a P-256 public key"))
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_signed_verifies_and_signing_again_replaces_the_signature() {
+    async fn a_signed_manifest_verifies_and_signing_again_replaces_the_signature() {
         let url = HttpsUrl::parse("https://example.com/app.bin").unwrap();
         let mut manifest = ManifestDocument::new(&Version::new(1, 2, 0), &url);
         let (first, second) = (Signer::from_key(generate()), Signer::from_key(generate()));

@@ -1,7 +1,7 @@
-//! Who signed a manifest, as far as that can be known here.
+//! Who signed a manifest, as far as this host can know.
 //!
-//! A manifest names the key that signed it. Anyone can write such a name: only where the key is at hand, and the signature
-//! verifies, the manifest is *signed*.
+//! A manifest names the key that signed it. Anyone can write such a name: a manifest is *signed* only if this host has the key and
+//! the signature verifies.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ use crate::output::terminal::Painted;
 /// The keys whose signatures are verified.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KnownKeysArgs {
-    /// A public key that devices trust, PEM or DER, to verify signatures with; by default the one beside S3OTA_KEY, or beside
-    /// the key that s3ota.toml names
+    /// A release key that devices trust, PEM or DER, to verify signatures with; by default the one beside S3OTA_KEY, or beside the
+    /// key in s3ota.toml
     #[arg(long = "release-key", value_name = "FILE")]
     pub known_keys: Vec<PathBuf>,
 }
@@ -34,31 +34,31 @@ impl KnownKeysArgs {
     }
 }
 
-/// The file that `s3ota keygen` put beside a private key, if it is there.
+/// The file that `s3ota keygen` put beside a private key, if it exists.
 pub fn public_half(key: &str) -> Option<PathBuf> {
     let path = PathBuf::from(format!("{key}.pub"));
     (!key.is_empty() && Path::new(&path).is_file()).then_some(path)
 }
 
-/// What there is to say of a manifest's signature.
+/// The state of a manifest's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signature {
     /// There is none.
     None,
     /// This key signed it.
     By(KeyId),
-    /// It names this key, which is not at hand.
+    /// It names this key, which is not among the given ones.
     NotVerified(String),
     /// It names this key, which did not sign it.
     Wrong(String),
 }
 
 impl Signature {
-    /// Looks at the signature of a manifest.
+    /// Verifies the signature of a manifest.
     pub fn of(json: &[u8], keys: &[ReleaseKey]) -> Self {
         let mut text = json.to_vec();
         let Ok(manifest) = Manifest::parse(&mut text) else {
-            // No device reads it, whoever signed it.
+            // Devices cannot read it, whoever signed it.
             return Self::None;
         };
         let Some(claimed) = manifest.signature.map(|it| it.keyid.to_owned()) else {
@@ -81,7 +81,7 @@ impl Signature {
         }
     }
 
-    /// The key that signed it, and not the one that is named.
+    /// The key that signed it, which may differ from the key that it names.
     pub fn verified_by(&self) -> Option<String> {
         match self {
             Self::By(id) => Some(id.to_string()),
@@ -108,7 +108,7 @@ mod tests {
     use crate::keys::{Signer, generate};
 
     #[tokio::test]
-    async fn signed_is_said_of_what_verifies_and_of_nothing_else() {
+    async fn only_what_verifies_is_called_signed() {
         let url = HttpsUrl::parse("https://example.com/app.bin").unwrap();
         let mut manifest = ManifestDocument::new(&Version::new(1, 2, 0), &url);
         (manifest.size, manifest.sha256) = (Some(1000), Some(Sha256Digest([7; 32])));
@@ -125,10 +125,10 @@ mod tests {
         for keys in [&[][..], &[stranger.key()]] {
             assert_eq!(look(&manifest, keys), Signature::NotVerified(name.clone()));
         }
-        // Somebody changes what is signed.
+        // An attacker changes what is signed.
         manifest.version = "1.3.0".to_owned();
         assert_eq!(look(&manifest, &both), Signature::Wrong(name.clone()));
-        // Somebody else signs in the owner's name.
+        // An attacker signs with their own key in the owner's name.
         stranger.sign_manifest(&mut manifest).await.unwrap();
         manifest.signature.as_mut().unwrap().keyid.clone_from(&name);
         assert_eq!(look(&manifest, &both), Signature::Wrong(name));

@@ -1,7 +1,7 @@
-//! What the command prints: lines for people, or one JSON object an event.
+//! What the command prints: lines for people, or one JSON object per event.
 //!
-//! Every step is told twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for
-//! programs only. Both end in `terminal.rs`, where what a bucket says is made harmless.
+//! Every step is reported twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for programs
+//! only. Both end in `terminal.rs`, which makes texts from a bucket harmless.
 
 pub mod table;
 pub mod terminal;
@@ -17,7 +17,7 @@ use self::table::Table;
 use self::terminal::Painted;
 use crate::error::CliError;
 
-/// Where a command tells what it does.
+/// Where a command reports what it does.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
@@ -29,7 +29,7 @@ impl Output {
         Self { json }
     }
 
-    /// Whether nobody reads it but a program.
+    /// Whether only a program reads it.
     pub fn is_for_programs(&self) -> bool {
         self.json
     }
@@ -41,14 +41,14 @@ impl Output {
         }
     }
 
-    /// One line for people after a mark, which may be coloured. Lines have no other colours.
+    /// A line for people after a mark, which may be coloured. Lines have no other colours.
     pub fn say_marked(&self, indent: &str, mark: &Painted, line: impl Display) {
         if !self.json {
             terminal::print_marked(indent, mark, line);
         }
     }
 
-    /// A text for people or their tools, to the byte.
+    /// A text for people or their tools, byte for byte.
     pub fn raw(&self, text: &str) {
         if !self.json {
             terminal::write(text.as_bytes());
@@ -89,7 +89,7 @@ impl Output {
         self.trouble("error", Style::new().red().bold(), error);
     }
 
-    /// Something that does not end the command, but that someone should look at.
+    /// A warning, which does not end the command.
     pub fn warning(&self, warning: &CliError) {
         self.trouble("warning", Style::new().yellow().bold(), warning);
     }
@@ -110,13 +110,13 @@ impl Output {
         }
     }
 
-    /// A command line that cannot be understood.
+    /// A wrong command line.
     pub fn usage_error(&self, message: &str) {
         self.error(&CliError::new("cli.usage", message));
     }
 
-    /// Tells how far something called `label` is on its way to `total` bytes: a bar on a terminal, a line each quarter
-    /// elsewhere, events for programs.
+    /// Reports the progress of `label` towards `total` bytes: a bar on a terminal, a line for each quarter elsewhere, events for
+    /// programs.
     pub fn progress(&self, label: &'static str, total: u64) -> Progress {
         let teller = if self.json {
             Teller::Events {
@@ -142,7 +142,7 @@ impl Output {
     }
 }
 
-/// How far something is.
+/// The progress of something.
 pub struct Progress {
     out: Output,
     label: &'static str,
@@ -157,7 +157,7 @@ enum Teller {
 }
 
 impl Progress {
-    /// So many bytes are done.
+    /// Sets the number of bytes done.
     pub fn set(&mut self, done: u64) {
         let Self {
             out,
@@ -179,7 +179,7 @@ impl Progress {
                     ));
                 }
             }
-            // The first, the last, and a few a second.
+            // The first, the last, and a few per second.
             Teller::Events { told, last } => {
                 let first_or_last = last.is_none() || done == *total;
                 if *last != Some(done)
@@ -196,7 +196,7 @@ impl Progress {
         }
     }
 
-    /// It is over: a bar goes.
+    /// Ends it, and removes the bar.
     pub fn finish(self) {
         if let Teller::Bar(bar) = self.teller {
             bar.finish_and_clear();
@@ -204,7 +204,7 @@ impl Progress {
     }
 }
 
-/// Bytes as a person reads them: `1.2 MB`.
+/// Bytes for people: `1.2 MB`.
 pub fn bytes(n: u64) -> String {
     match n {
         0..1_000 => format!("{n} bytes"),
@@ -218,12 +218,12 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Sends logs to stderr: warnings never, since what matters is printed; with `-v` what happens, with `-vv` all of it.
-/// `RUST_LOG` has the last word.
+/// Sends logs to stderr: none by default, since everything important is printed; some with `-v`, all with `-vv`. `RUST_LOG`
+/// overrides both.
 pub fn init_logging(verbose: u8) {
     let default = match verbose {
         0 => "off",
-        // The S3 service calls every 304 and 404 an error.
+        // The S3 service logs every 304 and 404 as an error.
         1 => "info,s3s=off",
         _ => "debug,s3s=off",
     };

@@ -1,20 +1,20 @@
-//! Tables for people, that fit into their terminal.
+//! Tables for people, as wide as the terminal.
 
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
 use crate::output::terminal::{self, Painted};
 
-/// Rows of cells under a head. The last column gives way where the terminal is too narrow.
+/// Rows of cells under a head. If the terminal is too narrow, the last column is cut.
 #[derive(Debug)]
 pub struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<Painted>>,
 }
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: &str = "  ";
 
-/// The last column is not made narrower than this; the terminal wraps it then.
+/// The least width of the last column; the terminal wraps it then.
 const LEAST: usize = 8;
 
 impl Table {
@@ -36,7 +36,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Prints it, as wide as stdout is.
+    /// Prints it, as wide as stdout.
     pub fn print(&self) {
         for line in self.lines_within(terminal::width()) {
             terminal::print_painted(&line);
@@ -51,7 +51,7 @@ impl Table {
             .chain(&self.rows)
             .map(|row| row.iter().map(Painted::for_stdout).collect())
             .collect();
-        // A column in which nothing stands is not shown.
+        // Empty columns are not shown.
         let shown: Vec<usize> = (0..self.head.len())
             .filter(|&column| {
                 self.rows
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_under_each_other() {
+    fn columns_are_aligned() {
         assert_eq!(
             table().lines_within(None),
             [
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_column_gives_way_to_a_narrow_terminal() {
+    fn the_last_column_is_cut_on_a_narrow_terminal() {
         let lines = table().lines_within(Some(32));
         assert_eq!(lines[1], "stable   1.2.0        a long no…");
         assert!(lines.iter().all(|line| measure_text_width(line) <= 32));

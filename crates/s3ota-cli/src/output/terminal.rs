@@ -1,12 +1,11 @@
-//! The one way to the terminal: nothing else in the command writes to stdout or stderr.
+//! The only way to the terminal: nothing else in the command writes to stdout or stderr.
 //!
-//! What a bucket, a server or a file says may hold characters that a terminal obeys instead of showing: ESC and C1 begin
-//! commands that rename the window, answer into the shell's input or write over earlier lines; `\r` writes over a line;
-//! bidirectional overrides and characters without a width make a text read as another one (CVE-2021-42574). So every
-//! text is made harmless here, at the bottom, where no command can go round it: such a character is shown as `\u{1b}`. Colours
-//! are put on after that.
+//! Texts from a bucket, a server or a file may contain characters that a terminal obeys instead of showing them. ESC and C1 begin
+//! commands that rename the window, write to the shell's input or overwrite earlier lines; `\r` overwrites a line; bidirectional
+//! overrides and characters without width make a text read as another one (CVE-2021-42574). So every text is made harmless
+//! here, at the bottom, where no command can bypass it: such a character is shown as `\u{1b}`. Colours are added after that.
 //!
-//! In JSON the same characters are escapes of JSON. A program reads the true text, and a terminal obeys none of it.
+//! In JSON the same characters become JSON escapes. A program reads the true text, and a terminal obeys none of it.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -16,9 +15,9 @@ use console::{Style, Term};
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Prints text to stdout and ends the line. Line breaks in it are the command's own.
+/// Prints a text to stdout and ends the line. Line breaks in it are the command's own.
 ///
-/// A reader that went away (`| head`) is no reason to panic.
+/// A reader that has gone away (`| head`) is not a reason to panic.
 pub fn print(text: impl Display) {
     let _ = writeln!(io::stdout(), "{}", lines(&text.to_string()));
 }
@@ -34,7 +33,7 @@ pub fn print_marked(indent: &str, mark: &Painted, text: impl Display) {
     );
 }
 
-/// Prints lines that are painted already, and made of [`Painted`] alone.
+/// Prints a line that is painted already, made of [`Painted`] only.
 pub(crate) fn print_painted(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -44,7 +43,7 @@ pub fn print_json(value: &Value) {
     let _ = writeln!(io::stdout(), "{}", json(&value.to_string()));
 }
 
-/// Writes bytes to stdout as they are, for the next tool. A terminal is no tool, and gets them harmless.
+/// Writes bytes to stdout as they are, for the next tool. On a terminal they are made harmless.
 pub fn write(bytes: &[u8]) {
     let mut stdout = io::stdout();
     let _ = if stdout.is_terminal() {
@@ -54,8 +53,8 @@ pub fn write(bytes: &[u8]) {
     };
 }
 
-/// Tells people on stderr after a coloured mark. Further lines of the text are indented: none can pass for one of the
-/// command's own.
+/// Writes to stderr for people, after a coloured mark. Further lines of the text are indented, so that none can pass for one of
+/// the command's own.
 pub fn tell(indent: &str, mark: &Painted, colon: &str, text: &str) {
     let _ = writeln!(
         io::stderr(),
@@ -65,12 +64,12 @@ pub fn tell(indent: &str, mark: &Painted, colon: &str, text: &str) {
     );
 }
 
-/// Tells people on stderr, with line breaks as they are: what is asked of them, and how the command is used.
+/// Writes to stderr for people, with the line breaks as they are: questions and usage.
 pub fn tell_plain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", lines(text));
 }
 
-/// Shows how the command is used, or why it was used wrongly: in colours, unless something in it has to be made harmless.
+/// Prints the usage, or what is wrong with the command line: in colours, unless something in it has to be made harmless.
 pub fn usage(usage: &clap::Error) {
     let text = usage.render();
     if is_painted_only(&text.ansi().to_string()) {
@@ -84,7 +83,7 @@ pub fn usage(usage: &clap::Error) {
     };
 }
 
-/// Whether a terminal does no more with a text than to show it in colours.
+/// Whether the only effect of a text on a terminal is colours.
 fn is_painted_only(text: &str) -> bool {
     let mut parts = text.split("\u{1b}[");
     let first = parts.next().unwrap_or_default();
@@ -96,12 +95,12 @@ fn is_painted_only(text: &str) -> bool {
         })
 }
 
-/// Whether somebody sits there who can be asked.
+/// Whether there is a user who can be asked.
 pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks a question whose answer is yes or no. Nothing and everything else is no.
+/// Asks a yes-or-no question. Anything but a yes is a no.
 pub fn agrees(question: &str) -> bool {
     let mut stderr = io::stderr();
     let _ = write!(stderr, "{} [y/N] ", one_line(question));
@@ -110,7 +109,7 @@ pub fn agrees(question: &str) -> bool {
     io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// Asks for something that is not shown while it is typed. `None` where nobody can be asked.
+/// Asks for a secret, which is not shown while it is typed. `None` if there is no user to ask.
 pub fn ask_secret(question: &str) -> Option<io::Result<String>> {
     let terminal = Term::stderr();
     terminal.is_term().then(|| {
@@ -125,12 +124,12 @@ pub fn width() -> Option<usize> {
     terminal.is_term().then(|| usize::from(terminal.size().1))
 }
 
-/// Whether stderr is a terminal, where a bar may move.
+/// Whether stderr is a terminal, which can show a moving bar.
 pub fn shows_bars() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Has panics told in the same way: what they tell may be a server's words.
+/// Reports panics in the same way: they may contain a server's words.
 pub fn tame_panics() {
     std::panic::set_hook(Box::new(|panic| {
         tell(
@@ -146,7 +145,7 @@ pub fn tame_panics() {
     }));
 }
 
-/// Text in a colour. The text is harmless, the colour is the command's.
+/// Text in a colour. The text is harmless, and the colour is the command's.
 #[derive(Debug, Clone, Default)]
 pub struct Painted {
     text: String,
@@ -162,12 +161,12 @@ impl Painted {
         }
     }
 
-    /// Whether there is nothing to see.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// As stdout takes it: with its colour on a terminal.
+    /// For stdout: with its colour if that is a terminal.
     pub fn for_stdout(&self) -> String {
         self.style.apply_to(&self.text).to_string()
     }
@@ -193,7 +192,7 @@ impl From<&str> for Painted {
     }
 }
 
-/// Where logs go: to stderr, each event harmless.
+/// The writer for logs: to stderr, each event harmless.
 #[derive(Debug, Clone, Copy)]
 pub struct Logs;
 
@@ -206,7 +205,7 @@ impl<'a> MakeWriter<'a> for Logs {
 }
 
 impl Write for Logs {
-    /// An event comes whole, with the end of its line.
+    /// Writes a whole event, with the end of its line.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -219,7 +218,7 @@ impl Write for Logs {
     }
 }
 
-/// Text that a terminal shows and does not obey; its lines stay lines.
+/// A text that a terminal shows and does not obey; its lines stay lines.
 pub fn lines(text: &str) -> Cow<'_, str> {
     replace(text, |c, out| match c {
         '\n' => out.push('\n'),
@@ -242,7 +241,7 @@ fn shown(c: char, out: &mut String) {
     }
 }
 
-/// JSON in which nothing is obeyed by a terminal. Such characters stand in its strings alone, where an escape means the same.
+/// JSON that a terminal does not obey. Such characters occur only in its strings, where an escape means the same.
 fn json(text: &str) -> Cow<'_, str> {
     replace(text, |c, out| {
         for unit in c.encode_utf16(&mut [0; 2]) {
@@ -270,19 +269,18 @@ fn indented(text: &str) -> String {
     text.replace('\n', "\n  ")
 }
 
-/// Whether a terminal does something else with a character than to show it: Unicode's controls (C0, DEL, C1), separators of
-/// lines and paragraphs, and what has no shape of its own and only changes how others are shown (the general categories Cc,
-/// Zl, Zp and, but for signs that are seen, Cf; with the fillers of Hangul, which are blank). Selectors of variants, which
-/// emoji need, stay.
+/// Whether a terminal does anything but show a character: Unicode's controls (C0, DEL, C1), line and paragraph separators, and
+/// characters without a shape that only change how others are shown (the general categories Cc, Zl, Zp and, except for visible
+/// signs, Cf; and the blank fillers of Hangul). Variation selectors, which emoji need, stay.
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
-            // Without a width, and the marks of a direction.
+            // Without width, and direction marks.
             | '\u{200b}'..='\u{200f}'
-            // Line and paragraph, then embeddings and overrides.
+            // Line and paragraph separators, then embeddings and overrides.
             | '\u{2028}'..='\u{202e}'
-            // Invisible operators, isolates, and what was for them before.
+            // Invisible operators, isolates, and their predecessors.
             | '\u{2060}'..='\u{206f}'
             | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
@@ -295,7 +293,7 @@ mod tests {
     const HOSTILE: &str = "a\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\rb\u{202e}c\u{2066}d\u{200b}e\u{2028}f\u{7f}g\u{e0041}\u{8}";
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_as_what_it_is() {
+    fn what_a_terminal_would_obey_is_shown_as_an_escape() {
         let shown = lines(HOSTILE);
         assert!(!shown.contains(is_obeyed), "{shown}");
         assert!(shown.starts_with(r"a\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{d}b\u{202e}c"));
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn help_in_colours_is_told_from_what_hides_in_an_argument() {
+    fn coloured_help_differs_from_what_hides_in_an_argument() {
         assert!(is_painted_only("plain\n"));
         assert!(is_painted_only(
             "\u{1b}[1m\u{1b}[38;5;9merror:\u{1b}[0m no\n"
@@ -343,7 +341,7 @@ mod tests {
 
     #[test]
     fn nothing_but_this_file_writes_to_the_terminal() {
-        // Whoever writes elsewhere, or paints text that was not made harmless, goes round this file.
+        // Anything that writes elsewhere, or paints text that was not made harmless, bypasses this file.
         let ways = [
             "println!(",
             "print!(",

@@ -1,5 +1,5 @@
 //! [ESP Web Tools](https://github.com/esphome/esp-web-tools) (ESPHome, Apache-2.0): the program behind the button of the installer
-//! page. Each of its files is known here by its hash, and no other is run or uploaded.
+//! page. The hash of each of its files is listed here, and no other file is run or uploaded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use sha2::{Digest, Sha384};
 
 use crate::error::CliError;
 
-/// The version that is known here.
+/// The version with these hashes.
 pub const VERSION: &str = "10.4.0";
 
-/// The file that makes the button, and the file that the button opens: a page loads both at once, and the rest when it is needed.
+/// The file that makes the button, and the file that the button opens: a page loads both at once, and the rest on demand.
 pub const FIRST: [&str; 2] = ["install-dialog-im156JnI.js", "install-button.js"];
 
-/// The files of the npm package in `dist/web`, each with its SHA-384 in base64, as browsers are told it
+/// The files of the npm package in `dist/web`, each with its SHA-384 in base64, in the form for browsers
 /// ([Subresource Integrity](https://www.w3.org/TR/sri-2/)). From `npm pack esp-web-tools@10.4.0`.
 pub const FILES: [(&str, &str); 26] = [
     (
@@ -123,13 +123,13 @@ pub const FILES: [(&str, &str); 26] = [
     ),
 ];
 
-/// Its licence, which goes where its files go.
+/// Its licence, which is uploaded with its files.
 const LICENSE: (&str, &str) = (
     "LICENSE",
     "FpFtzV8m58dpDyvTpZ8htCgBPTjkNp1plYQuZckY7SU0rnDgCYZJgZrAs69bWKU+",
 );
 
-/// The folder on a CDN that serves npm packages file by file, as they were published.
+/// The folder on a CDN that serves the files of npm packages as they were published.
 pub fn on_cdn() -> String {
     format!("https://unpkg.com/esp-web-tools@{VERSION}/dist/web/")
 }
@@ -139,7 +139,7 @@ pub fn beside() -> String {
     format!("esp-web-tools-{VERSION}/")
 }
 
-/// The files of an unpacked npm package, each with its name, if they are the ones that are known here.
+/// The files of an unpacked npm package, each with its name, if they have these hashes.
 pub fn read(package: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, CliError> {
     let wrong = |path: &Path, problem: &str| {
         CliError::new(
@@ -147,8 +147,8 @@ pub fn read(package: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, CliError> {
             format!("{} {problem}", path.display()),
         )
         .hint(format!(
-            "`npm pack esp-web-tools@{VERSION} && tar xzf esp-web-tools-{VERSION}.tgz` makes the folder `package`: \
-             give that with --esp-web-tools"
+            "create the folder `package` with `npm pack esp-web-tools@{VERSION} && tar xzf esp-web-tools-{VERSION}.tgz`, and pass it with \
+             --esp-web-tools"
         ))
     };
     let mut files = Vec::new();

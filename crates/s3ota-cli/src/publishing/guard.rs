@@ -1,10 +1,10 @@
-//! The image that a channel serves now, and what of it the next one must not lose.
+//! The image that a channel serves now, and what the next one must not lose.
 //!
-//! What the image was is read from its own bytes, which are those that the manifest names by SHA-256, and not from a field
-//! beside them: such a field is not signed, and whoever writes to the bucket could take it away. Bytes can only be taken
-//! away as a whole, and then it is not known that there was no guard.
+//! The facts about that image are read from its own bytes, which the manifest names by SHA-256, and not from a field beside them:
+//! such a field is not signed, and an attacker who can write to the bucket could remove it. The bytes can only be removed as a
+//! whole, and then nobody can claim that there was no guard.
 
-use s3ota_image::app::{Image, Verifier};
+use s3ota_image::app::Image;
 use s3ota_manifest::ManifestDocument;
 use sha2::{Digest, Sha256};
 
@@ -13,11 +13,8 @@ use crate::error::CliError;
 use crate::firmware;
 use crate::s3::Store;
 
-/// The most bytes of an image: the flash of the largest chips.
-const MAX_IMAGE: u32 = 32 << 20;
-
-/// Refuses an image without a boot guard where the release before on the channel had one, unless that is wanted. What else
-/// some devices would refuse after that release is returned as warnings.
+/// Refuses an image without a boot guard where the release before on the channel had one, unless that is wanted. Returns warnings
+/// about anything else that some devices would refuse after that release.
 pub async fn may_replace(
     image: &Image,
     before: &ManifestDocument,
@@ -36,8 +33,8 @@ pub async fn may_replace(
     let loses_guard = |problem: String| {
         let error = CliError::new("publish.guard", problem);
         error.hint(
-            "let the firmware call the boot guard first of all, as the examples do, and publish that; \
-             if its devices shall lose the guard, say --drop-guard",
+            "call the boot guard first thing in the firmware, as the examples do, and publish that; \
+             if the devices are meant to lose the guard, use --drop-guard",
         )
     };
     let found = image_at(store, &key, before).await?;
@@ -45,8 +42,8 @@ pub async fn may_replace(
         Found::Image(old) => {
             if old.guard.is_some() && image.guard.is_none() && !drop_guard {
                 let message = format!(
-                    "the image has no boot guard, and {version} before it on the channel {channel} has one: \
-                     devices with a guard refuse it, and what takes it cannot go back from it"
+                    "the image has no boot guard, but {version} before it on the channel {channel} has one: \
+                     devices with a guard refuse it, and others cannot roll back from it"
                 );
                 return Err(loses_guard(message));
             }
@@ -54,8 +51,8 @@ pub async fn may_replace(
         }
         Found::Missing if image.guard.is_none() && !drop_guard => {
             let message = format!(
-                "the image has no boot guard, and it cannot be told whether {version} before it on the channel {channel} has \
-                 one: s3://{}/{key} is missing, or is not what the manifest names",
+                "the image has no boot guard, and whether {version} before it on the channel {channel} has one is not known: \
+                 s3://{}/{key} is missing, or is not what the manifest names",
                 store.bucket()
             );
             Err(loses_guard(message))
@@ -64,8 +61,8 @@ pub async fn may_replace(
     }
 }
 
-/// The same of a release that is there already and is to be another channel's, too. Where its image is missing no device can
-/// take it, and what promotes it says so.
+/// The same for an existing release that is to be released on another channel, too. If its image is missing, no device can take it,
+/// and the promotion reports that.
 pub async fn may_be_promoted(
     offered: &ManifestDocument,
     before: &ManifestDocument,
@@ -85,10 +82,10 @@ pub async fn may_be_promoted(
     }
 }
 
-/// What lies where a manifest's image should.
+/// What is where a manifest's image should be.
 enum Found {
     Image(Box<Image>),
-    /// What the manifest names, but no image.
+    /// What the manifest names, but not an image.
     Other,
     /// Nothing, or something else.
     Missing,
@@ -103,7 +100,7 @@ async fn image_at(
         Some(size) => u64::from(size),
         None => store.head(key).await?.map_or(0, |head| head.size),
     };
-    if size == 0 || size > MAX_IMAGE.into() {
+    if size == 0 || size > firmware::MAX_IMAGE.into() {
         return Ok(Found::Missing);
     }
     let Some(bytes) = store.get_start(key, size).await? else {
@@ -113,7 +110,6 @@ async fn image_at(
     if manifest.sha256.is_none_or(|sha256| sha256.0 != digest) {
         return Ok(Found::Missing);
     }
-    let mut verifier = Verifier::new();
-    let image = verifier.update(&bytes).and_then(|()| verifier.finish());
+    let image = firmware::verify(&bytes);
     Ok(image.map_or(Found::Other, |image| Found::Image(Box::new(image))))
 }

@@ -1,12 +1,11 @@
-//! `--web-installer`: a page beside the release from which a new board gets its first firmware, over a USB cable, in the
-//! browser.
+//! `--web-installer`: a web page beside the release that installs the first firmware on a new board, over USB.
 //!
-//! The page's button is [ESP Web Tools](https://esphome.github.io/esp-web-tools/): 400 KB of other people's code, which may write
-//! to a board. It lies beside the page where its npm package is at hand, and comes from a CDN where it is not. Either way the
-//! page tells the browser the hash of each of its files (the `integrity` of an import map), and where scripts may come from at
-//! all (a Content-Security-Policy): a file that was changed is not run. A browser that does not heed the hashes is found
-//! out by a file that has another hash than the page says; there the button is not made. Without the program, the page still
-//! says what it is for and where the file lies.
+//! The page's button is [ESP Web Tools](https://esphome.github.io/esp-web-tools/): 400 KB of other people's code that can write
+//! to a board. It is uploaded beside the page if its npm package is given, and comes from a CDN otherwise. Either way the page
+//! tells the browser the hash of each of its files (the `integrity` of an import map), and where scripts may come from at all
+//! (a Content-Security-Policy): a changed file is not run. A browser that ignores the hashes gives itself away with a file whose
+//! hash differs from the page's; then there is no button. Without the program, the page still says what it is for and where the
+//! file is.
 
 use std::fs;
 use std::path::Path;
@@ -22,29 +21,29 @@ use crate::error::CliError;
 use crate::firmware::{self, Firmware};
 use crate::s3::{Store, Upload};
 
-/// A script that no browser may load: the page names another hash for it than it has.
+/// A script that no browser may load: its hash is not the one in the page.
 const PROBE: &str = "must-not-load.js";
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Everything the page consists of.
+/// All files of the page.
 pub struct Installer {
     /// `installer/CHANNEL/` under the prefix.
     pub folder: String,
     /// The page.
     pub page: String,
-    /// What ESP Web Tools reads.
+    /// The manifest for ESP Web Tools.
     pub manifest: String,
-    /// The name of the file that is flashed.
+    /// The name of the file to flash.
     pub image_name: String,
     /// Bootloader, partition table and app.
     pub image: Vec<u8>,
-    /// The files of ESP Web Tools, if they lie beside the page.
+    /// The files of ESP Web Tools, if they are uploaded beside the page.
     tools: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Installer {
-    /// An installer of a release. The bootloader comes from the ELF file, or from `bootloader`.
+    /// The installer of a release. The bootloader comes from the ELF file, or from `bootloader`.
     pub fn new(
         release: &Release,
         firmware: &Firmware,
@@ -59,9 +58,9 @@ impl Installer {
             Some(path) => fs::read(path).map_err(|error| CliError::file(path, &error))?,
             None if firmware::is_elf(&file) => firmware::bundled_bootloader(&file)?,
             None => {
-                let message = "an app image brings no bootloader, and a new board needs one";
+                let message = "an app image contains no bootloader, and a new board needs one";
                 return Err(CliError::new("publish.installer", message).hint(
-                    "publish the ELF file, or give the build's bootloader.bin with --bootloader",
+                    "publish the ELF file, or pass the bootloader.bin of the build with --bootloader",
                 ));
             }
         };
@@ -74,7 +73,7 @@ impl Installer {
             &release.sha256.to_string()[..12]
         );
         let family = release.chip.name().to_ascii_uppercase();
-        // ESP32C3 is written ESP32-C3 there.
+        // There, ESP32C3 is written ESP32-C3.
         let family = match family.strip_prefix("ESP32") {
             Some(kind) if !kind.is_empty() => format!("ESP32-{kind}"),
             _ => family,
@@ -107,7 +106,7 @@ impl Installer {
 }
 
 impl Installer {
-    /// Puts it all into the bucket, the page last.
+    /// Uploads everything, the page last.
     pub async fn upload(&self, store: &Store, public_read: bool) -> Result<(), CliError> {
         let image = format!("{}{}", self.folder, self.image_name);
         let manifest = format!("{}manifest-webtools.json", self.folder);
@@ -158,19 +157,19 @@ impl Installer {
     }
 }
 
-/// What lies on flash from the bootloader on: bootloader, the usual partition table with two slots, and the app in the first.
+/// The flash from the bootloader on: bootloader, the usual partition table with two slots, and the app in the first.
 fn merge(boot: &[u8], offset: u32, firmware: &Firmware) -> Result<Vec<u8>, CliError> {
     let wrong = |message: &str| {
         CliError::new("publish.installer", message)
-            .hint("give the bootloader.bin that was built for this chip with --bootloader")
+            .hint("pass the bootloader.bin that was built for this chip with --bootloader")
     };
     let start = usize::try_from(offset).unwrap_or_default();
     let table = s3ota_image::partition::TABLE_OFFSET as usize;
     if boot.first() != Some(&s3ota_image::app::Header::MAGIC) {
-        return Err(wrong("this is no bootloader"));
+        return Err(wrong("this is not a bootloader"));
     }
     if start + boot.len() > table {
-        return Err(wrong("the bootloader reaches into the partition table"));
+        return Err(wrong("the bootloader overlaps the partition table"));
     }
     let mut flash = Setup::default().flash(&firmware.bytes)?;
     flash[start..start + boot.len()].copy_from_slice(boot);
@@ -207,7 +206,7 @@ fn page(name: &str, family: &str, tools: &str) -> String {
         let hash = base64_simd::STANDARD.encode_to_string(Sha256::digest(script));
         format!("'sha256-{hash}'")
     });
-    // The folder on the CDN, and its own for what lies beside it, the probe at least.
+    // The folder on the CDN, and the page's own for what is beside it, at least the probe.
     let elsewhere = match tools.starts_with("https://") {
         true => format!(" {tools}"),
         false => String::new(),
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_names_a_hash_for_every_file_and_a_source_for_no_other() {
+    fn the_page_names_a_hash_for_every_file_and_no_other_source() {
         let page = page("lamp", "ESP32", &esp_web_tools::on_cdn());
         for (file, hash) in esp_web_tools::FILES {
             assert!(page.contains(&format!(

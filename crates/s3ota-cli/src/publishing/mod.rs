@@ -1,7 +1,7 @@
-//! `s3ota publish`: a firmware and its manifest go into a bucket.
+//! Publishing: a firmware becomes a release in a bucket.
 //!
-//! A release is decided on as a whole before anything is uploaded ([`Plan`]), and then becomes visible in one step: the
-//! image first, its record second, and the channel's manifest, which devices ask for, last.
+//! A release is planned as a whole before anything is uploaded ([`Plan`]), and then becomes visible in one step: the image is
+//! uploaded first, its record second, and the channel's manifest, which devices ask for, last.
 
 mod esp_web_tools;
 mod guard;
@@ -30,36 +30,36 @@ use crate::legacy::{self, LegacyClient};
 use crate::output::{self, Output};
 use crate::s3::{self, Condition, Location, Put, Store, Upload};
 
-/// How a firmware is to be released.
+/// How to release a firmware.
 #[derive(Debug, Clone)]
 pub struct ReleaseOptions {
     /// The channel whose devices get it.
     pub channel: String,
-    /// Its version, where the image does not say it.
+    /// Its version, if the image does not name it.
     pub version: Option<String>,
     /// The only board that takes it.
     pub board: Option<String>,
-    /// How many percent of the devices take it.
+    /// The percentage of devices that take it.
     pub rollout: Option<Rollout>,
-    /// How long pre-signed URLs are good for; `None` for public ones.
+    /// The lifetime of pre-signed URLs; `None` for public ones.
     pub presign: Option<Duration>,
-    /// The URL under which devices reach the bucket, where it is not the S3 service's own.
+    /// The URL at which devices reach the bucket, if it is not the S3 service's own.
     pub public_url: Option<String>,
     /// A note for people.
     pub notes: Option<String>,
-    /// How long the manifest is good for; `None` for the default.
+    /// The lifetime of the manifest; `None` for the default.
     pub expires: Option<Lifetime>,
-    /// The version below which devices do not go back any more.
+    /// The `min_version`.
     pub min_version: MinVersionArgs,
-    /// Whether devices shall go back to it.
+    /// Whether devices may go back to it.
     pub downgrade: bool,
-    /// Whether it may lack a boot guard where the release before had one.
+    /// Whether it may lack a boot guard although the release before had one.
     pub drop_guard: bool,
-    /// The older libraries whose devices shall find it, too.
+    /// The legacy clients to serve from now on.
     pub also: Vec<LegacyClient>,
-    /// The older libraries whose devices shall find nothing any more.
+    /// The legacy clients not to serve any more.
     pub not_also: Vec<LegacyClient>,
-    /// By whom, whether with ACLs, and whether at all.
+    /// The name for the history, ACLs, --dry-run.
     pub change: ChangeArgs,
 }
 
@@ -84,7 +84,7 @@ impl ReleaseOptions {
         }
     }
 
-    /// Refuses what cannot work, before anyone is asked for anything.
+    /// Refuses impossible combinations, before anyone is asked for anything.
     pub fn check(&self, is_signed: bool) -> Result<(), CliError> {
         if self.downgrade {
             seal::may_allow_downgrade(self.expires, is_signed)?;
@@ -104,7 +104,8 @@ impl ReleaseOptions {
                 Ok(_) => None,
             };
             if let Some(problem) = problem {
-                let hint = "give the https URL that stands for the bucket, like https://firmware.example.com";
+                let hint =
+                    "give the https URL of the bucket, for example https://firmware.example.com";
                 return Err(
                     CliError::new("publish.url", format!("--public-url: {problem}")).hint(hint),
                 );
@@ -121,9 +122,9 @@ pub struct Published {
     pub version: String,
     /// The chip's name.
     pub chip: String,
-    /// What a device is given.
+    /// The manifest's URL for devices.
     pub manifest_url: String,
-    /// What the manifest names.
+    /// The image's URL in the manifest.
     pub image_url: String,
     /// Bytes of the image.
     pub size: u32,
@@ -131,7 +132,7 @@ pub struct Published {
     pub sha256: String,
 }
 
-/// Publishes a firmware to a location in a store, signed if there is a host to sign at.
+/// Publishes a firmware to a location in a store; signed, if there is a signing host.
 pub async fn publish(
     firmware: &Firmware,
     options: &ReleaseOptions,
@@ -158,9 +159,9 @@ pub async fn publish(
         let until = plan
             .manifest
             .expires
-            .map_or_else(|| "for ever".to_owned(), |end| format!("until {end}"));
+            .map_or_else(|| "without end".to_owned(), |end| format!("until {end}"));
         out.say(format_args!(
-            "signed    with the key {}, good {until}",
+            "signed    with the key {}, valid {until}",
             host.signer.key_id()
         ));
     }
@@ -215,14 +216,14 @@ pub async fn publish(
         "published"
     };
     out.say(format_args!(
-        "{published_or_not} {} on {}; devices are given this URL:",
+        "{published_or_not} {} on {}; give devices this URL:",
         published.version, options.channel
     ));
     out.say(&published.manifest_url);
     Ok(published)
 }
 
-/// Everything that will be uploaded, found to be right against what is there.
+/// Everything that will be uploaded, checked against what is there.
 struct Plan<'a> {
     store: &'a Store,
     /// What signs it.
@@ -230,21 +231,21 @@ struct Plan<'a> {
     prefix: &'a str,
     public_read: bool,
     image_key: String,
-    /// Whether the image is there, and no `gc` is about to remove it.
+    /// Whether the image exists, and no `gc` is about to remove it.
     image_existed: bool,
     record_key: String,
     manifest_url: String,
-    /// Goes to the channel.
+    /// For the channel.
     manifest: ManifestDocument,
-    /// Goes to the history: the same, with a URL that does not end.
+    /// For the releases: the same, with a URL that does not expire.
     record_json: String,
-    /// Whether the release is in the history already.
+    /// Whether the release has a record already.
     recorded: bool,
     /// The channel, and what it holds now.
     channel: Channel,
     /// What looks like a mistake.
     warnings: Vec<CliError>,
-    /// The keys of the manifests for older libraries, and the URLs that their devices are given.
+    /// The keys of the manifests for legacy clients, and the URLs for their devices.
     legacy: Vec<(LegacyClient, String, String)>,
 }
 
@@ -330,7 +331,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Says what would be uploaded.
+    /// Prints what would be uploaded.
     fn tell(&self, out: &Output) {
         let bucket = self.store.bucket();
         let older = self.legacy.iter().map(|(_, key, _)| ("older", key, false));
@@ -343,7 +344,7 @@ impl<'a> Plan<'a> {
         .chain(older)
         {
             let note = if existed {
-                "is there already"
+                "exists already"
             } else {
                 "would be uploaded"
             };
@@ -355,7 +356,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Uploads the image, unless it is there: its key names its contents.
+    /// Uploads the image, unless it exists: its key names its contents.
     async fn upload_image(&self, firmware: &Firmware, out: &Output) -> Result<(), CliError> {
         let size = firmware.bytes.len() as u64;
         if !self.image_existed {
@@ -371,7 +372,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Sends the image, and sees that it arrived.
+    /// Uploads the image, and checks that it arrived.
     async fn send_image(&self, firmware: &Firmware, out: &Output) -> Result<(), CliError> {
         let size = firmware.bytes.len() as u64;
         let sha256 = s3ota_manifest::Sha256Digest(firmware.image.sha256);
@@ -392,12 +393,12 @@ impl<'a> Plan<'a> {
             let message =
                 format!("s3://{bucket}/{key} is not what was uploaded: the store changed it");
             return Err(CliError::new("s3.damaged", message)
-                .hint("the channel was not touched; try again, and do not trust this store"));
+                .hint("the channel was not changed; try again, and do not trust this store"));
         }
         Ok(())
     }
 
-    /// Writes down, once and for all, which bytes this version is.
+    /// Records for good which bytes this version is.
     async fn upload_record(&self, release: &Release, out: &Output) -> Result<(), CliError> {
         let mut existed = self.recorded;
         if !existed {
@@ -424,7 +425,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Says where the manifests for older libraries are, which were written with the channel's.
+    /// Reports the manifests for legacy clients, which were written with the channel's.
     fn print_legacy(&self, out: &Output) {
         for (library, key, url) in &self.legacy {
             self.told(out, "older", key, library.json(&self.manifest).len(), false);
@@ -433,7 +434,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Has the manifests of libraries that are not served any more name no release.
+    /// Makes the manifests of clients that are not served any more name no release.
     async fn stop_legacy(&self, libraries: &[LegacyClient], out: &Output) -> Result<(), CliError> {
         for library in libraries {
             let was_there = self
@@ -465,14 +466,14 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Makes the release the channel's, if the channel still holds what was looked at.
+    /// Makes the release the channel's, if the channel still holds what was read.
     async fn upload_manifest(&self, release: &Release, out: &Output) -> Result<(), CliError> {
         let replaced = self
             .channel
             .try_replace(self.store, &self.manifest, self.host, self.public_read)
             .await?;
         if replaced != Put::Written {
-            // What keeps this release from following the other one is the better reason.
+            // If this release must not follow the other one, that is the more useful error.
             if let Some(now) = self.store.get(&self.channel.key).await? {
                 release.may_follow(&now.bytes, &self.channel.name, true)?;
             }
@@ -483,8 +484,8 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Looks again for what others may have done meanwhile: `gc` removed the image, which looked like one that nobody
-    /// needs, or someone withdrew the version.
+    /// Checks again what others may have done in the meantime: `gc` removed the image, which looked unneeded, or someone yanked the
+    /// version.
     async fn see_that_it_stands(&self, firmware: &Firmware, out: &Output) -> Result<(), CliError> {
         if self.image_existed && self.store.head(&self.image_key).await?.is_none() {
             self.send_image(firmware, out).await?;
@@ -495,7 +496,7 @@ impl<'a> Plan<'a> {
     fn told(&self, out: &Output, object: &'static str, key: &str, size: usize, existed: bool) {
         let bucket = self.store.bucket();
         let note = if existed {
-            ", which is there already"
+            ", which exists already"
         } else {
             ""
         };
@@ -504,8 +505,8 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Whether the image is in the bucket, whole, and to stay there: what no channel serves and lies there long enough for
-/// `gc` to remove it is uploaded again, which makes it young.
+/// Whether the image is in the bucket, complete, and will stay. An image that no channel serves and that is old enough for `gc` to
+/// remove it is uploaded again, which makes it new.
 async fn is_there(
     store: &Store,
     key: &str,
@@ -530,7 +531,7 @@ async fn is_there(
     store.holds(key, release.size.into(), &release.sha256).await
 }
 
-/// What is wrong, or looks so, with a manifest as the next one of a channel that holds `current`.
+/// What is wrong, or looks wrong, with a manifest as the next one of a channel that holds `current`.
 pub fn may_follow(
     manifest: &ManifestDocument,
     current: &[u8],
@@ -547,7 +548,7 @@ pub fn may_follow(
     )
 }
 
-/// The URLs by which devices reach objects.
+/// The URLs at which devices reach objects.
 pub struct Urls<'a> {
     /// The bucket.
     pub store: &'a Store,
@@ -556,7 +557,7 @@ pub struct Urls<'a> {
 }
 
 impl Urls<'_> {
-    /// A URL that works as long as the object may be read by anyone.
+    /// A URL that works as long as anyone may read the object.
     pub async fn lasting(&self, key: &str) -> Result<String, CliError> {
         match &self.options.public_url {
             Some(base) => Ok(format!(
@@ -568,7 +569,7 @@ impl Urls<'_> {
         }
     }
 
-    /// The URL that devices are told: pre-signed, if that is wanted.
+    /// The URL for devices: pre-signed, if that is wanted.
     async fn for_devices(&self, key: &str) -> Result<String, CliError> {
         let Some(good_for) = self.options.presign else {
             return self.lasting(key).await;
@@ -577,7 +578,7 @@ impl Urls<'_> {
     }
 }
 
-/// A pre-signed URL of an object, that devices have room for.
+/// A pre-signed URL of an object that fits into devices.
 pub async fn presigned_url(
     store: &Store,
     key: &str,
@@ -588,7 +589,7 @@ pub async fn presigned_url(
         CliError::new(
             "publish.presign",
             format!(
-                "{error}: devices have no room for it, it has {} bytes",
+                "{error}: devices have no room for it; it has {} bytes",
                 url.len()
             ),
         )
@@ -597,8 +598,8 @@ pub async fn presigned_url(
     Ok(url)
 }
 
-/// The object that holds the image. Its name follows from what is signed and not from the manifest's URL, which anyone could
-/// have changed who can write to the bucket.
+/// The object with the image. Its name follows from what is signed, not from the manifest's URL, which anyone could have changed who
+/// can write to the bucket.
 pub fn image_to_renew(
     manifest: &ManifestDocument,
     location: &Location,
@@ -612,7 +613,7 @@ pub fn image_to_renew(
     })
 }
 
-/// Devices speak HTTPS and nothing else, so that is what a manifest names, also where the publisher goes another way.
+/// Devices speak HTTPS only, so a manifest names an https URL even if the endpoint is http.
 fn over_tls(url: String) -> String {
     match url.strip_prefix("http://") {
         Some(rest) => format!("https://{rest}"),
@@ -621,7 +622,7 @@ fn over_tls(url: String) -> String {
 }
 
 impl Release {
-    /// The version, which was found to be one.
+    /// The version, which is a valid one.
     fn version(&self) -> Version<'_> {
         Version::parse(&self.version).unwrap_or(Version::new(0, 0, 0))
     }

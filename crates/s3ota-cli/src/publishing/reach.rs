@@ -1,4 +1,4 @@
-//! Whether devices will reach what was published. What is found is a warning: the objects are where they belong.
+//! Whether devices can reach what was published. Problems are warnings: the objects are in their place.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::{Location, Store};
 
-/// Asks for manifest and image as a device does, and warns of what a device would meet.
+/// Requests manifest and image as a device does, and warns of problems.
 pub(super) async fn check(
     plan: &Plan<'_>,
     options: &ReleaseOptions,
@@ -22,14 +22,14 @@ pub(super) async fn check(
     if options.public_url.is_none() && !plan.store.is_https() {
         let url = without_query(&plan.manifest_url);
         let message = format!(
-            "devices speak HTTPS only, and the endpoint is http: they are given {url}, which has to work"
+            "devices speak HTTPS only, but the endpoint is http: they are given {url}, which has to work"
         );
         let hint = match options.presign {
             None => {
-                "put TLS in front of the endpoint, and say where with --public-url https://HOST/BUCKET"
+                "put TLS in front of the endpoint, and name it with --public-url https://HOST/BUCKET"
             }
             Some(_) => {
-                "put TLS in front of the endpoint, with the same host and port: they are signed too"
+                "put TLS in front of the endpoint, with the same host and port: they are part of the signature"
             }
         };
         out.warning(&CliError::new("publish.http", message).hint(hint));
@@ -47,18 +47,18 @@ pub(super) async fn check(
                 "publish.private",
                 format!("the {what} cannot be read by its pre-signed URL: HTTP 403"),
             )
-            .hint("the credentials need s3:GetObject on it themselves; the URL may do no more than they"),
+            .hint("the credentials need s3:GetObject on it themselves: the URL has no more permissions than they have"),
             Ok(401 | 403) => private(plan, options, location, what),
             Ok(status) => CliError::new("publish.unreachable", format!("the {what} at {url} answers HTTP {status}")),
-            Err(problem) => CliError::new("publish.unreachable", format!("the {what} at {url} cannot be read: {problem}"))
-                .hint("devices may see it otherwise; look at the certificate's CA, which they must know, and at the network"),
+            Err(problem) => CliError::new("publish.unreachable", format!("the {what} at {url} cannot be downloaded: {problem}"))
+                .hint("devices may see this differently; check the network, and the CA of the certificate, which devices must trust"),
         };
         out.warning(&warning);
         break;
     }
 }
 
-/// What to do about a bucket that keeps its objects to itself.
+/// The fix for a bucket that is not public.
 fn private(plan: &Plan<'_>, options: &ReleaseOptions, location: &Location, what: &str) -> CliError {
     let bucket = &location.bucket;
     let message = format!(
@@ -66,7 +66,7 @@ fn private(plan: &Plan<'_>, options: &ReleaseOptions, location: &Location, what:
         without_query(&plan.manifest_url)
     );
     let hint = if options.public_url.is_some() {
-        format!("let what serves --public-url read s3://{bucket}")
+        format!("give the service behind --public-url access to s3://{bucket}")
     } else {
         let policy = plan.store.public_read_policy(&location.prefix);
         let unblock = if plan.store.is_aws() {
@@ -76,7 +76,7 @@ fn private(plan: &Plan<'_>, options: &ReleaseOptions, location: &Location, what:
         };
         format!(
             "open it to anyone: {unblock}aws s3api put-bucket-policy --bucket {bucket} --policy '{policy}' \
-             (that replaces a policy the bucket may have) or keep it private and publish with --presign 7d"
+             (which replaces an existing policy), or keep it private and publish with --presign 7d"
         )
     };
     CliError::new("publish.private", message).hint(hint)
@@ -87,7 +87,7 @@ fn without_query(url: &str) -> &str {
     url.split('?').next().unwrap_or(url)
 }
 
-/// Warns of URLs that end with the credentials that signed them.
+/// Warns of URLs that expire with the credentials that signed them.
 pub fn ends_early(store: &Store, good_for: Duration) -> Option<CliError> {
     let ends = store.credentials_end()?;
     let left = ends.map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
@@ -99,7 +99,7 @@ pub fn ends_early(store: &Store, good_for: Duration) -> Option<CliError> {
         None => "which is often after an hour".to_owned(),
     };
     let message =
-        format!("the URLs are signed with temporary credentials and end with them, {when}");
+        format!("the URLs are signed with temporary credentials and expire with them, {when}");
     Some(
         CliError::new("publish.presign", message)
             .hint("sign with the access key of an IAM user, for up to 7d"),

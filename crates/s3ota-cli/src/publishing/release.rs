@@ -1,4 +1,4 @@
-//! What a firmware is released as, and whether it may be.
+//! As what a firmware is released, and whether it may be.
 
 use s3ota_image::Chip;
 use s3ota_manifest::{HttpsUrl, ManifestDocument, Sha256Digest, Version};
@@ -7,7 +7,7 @@ use super::ReleaseOptions;
 use crate::error::CliError;
 use crate::firmware::Firmware;
 
-/// What decides a release: which bytes, for which chip, under which version.
+/// The identity of a release: which bytes, for which chip, under which version.
 #[derive(Debug)]
 pub struct Release {
     /// The version in its canonical form.
@@ -19,7 +19,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// A firmware under its own version, or under the version that is given where it has none.
+    /// A firmware under its own version, or under the given one if it has none.
     pub fn of(firmware: &Firmware, version: Option<&str>) -> Result<Self, CliError> {
         let image = &firmware.image;
         let chip = image.header.chip().ok_or_else(|| {
@@ -30,7 +30,7 @@ impl Release {
                     image.header.chip_id
                 ),
             )
-            .hint("a newer version of s3ota may know it")
+            .hint("a newer version of s3ota may support it")
         })?;
         let project = image
             .descriptor
@@ -45,7 +45,7 @@ impl Release {
         })
     }
 
-    /// The manifest that names the release, with a URL that does not end.
+    /// The manifest of the release, with a URL that does not expire.
     pub fn manifest(
         &self,
         url: &str,
@@ -89,7 +89,7 @@ impl Release {
         )
     }
 
-    /// Refuses a version that is in the history with other bytes.
+    /// Refuses a version whose record names other bytes.
     pub fn is_recorded_as(&self, record: &[u8]) -> Result<(), CliError> {
         match ManifestDocument::parse(record) {
             Ok(record) if record.sha256 == Some(self.sha256) => Ok(()),
@@ -98,8 +98,8 @@ impl Release {
     }
 }
 
-/// Refuses to replace what a channel holds by other bytes under the same version. Something else that looks like a
-/// mistake, but harms no device since none would take it, is returned as a warning.
+/// Refuses other bytes under the same version. Returns a warning about anything else that looks like a mistake but harms no device,
+/// since none would take it.
 pub fn may_follow(
     version: &str,
     sha256: Option<Sha256Digest>,
@@ -122,8 +122,9 @@ pub fn may_follow(
     if let (Some(chip), Some(before)) = (chip, current.chip.as_deref())
         && chip != before
     {
-        let message =
-            format!("the channel {channel} was for {before} until now, the firmware is for {chip}");
+        let message = format!(
+            "the channel {channel} was for {before} until now, and the firmware is for {chip}"
+        );
         let warning = CliError::new("publish.chip", message);
         return Ok(Some(
             warning.hint("use one prefix for each product and kind of chip"),
@@ -167,21 +168,21 @@ fn choose_version(firmware: &Firmware, given: Option<&str>) -> Result<String, Cl
     })?;
     let own = match descriptor.version() {
         _ if descriptor.is_arduino() => {
-            Err("the image was built with Arduino, so it carries the version of the Arduino core and not the sketch's".to_owned())
+            Err("the image was built with Arduino, so it contains the version of the Arduino core and not the sketch's".to_owned())
         }
-        "" => Err("the image does not say its version".to_owned()),
+        "" => Err("the image does not name its version".to_owned()),
         text => Version::parse(text)
-            .map_err(|problem| format!("the image calls its version `{text}`, which cannot be compared: {problem}")),
+            .map_err(|problem| format!("the image's version is `{text}`, which cannot be compared: {problem}")),
     };
     match (own, given) {
         (Ok(own), Some(given)) if own != given => Err(error(format!(
-            "--version {given} contradicts the image, which calls itself {own}: devices compare with what the image says, \
+            "--version {given} contradicts the image, which calls itself {own}: devices compare with the image's version, \
              and would refuse it or install it again and again"
         ))
         .hint(format!("leave --version out to publish {own}, or build the firmware as {given}"))),
         (Ok(own), _) => Ok(own.to_string()),
         (Err(_), Some(given)) => Ok(given.to_string()),
-        (Err(problem), None) => Err(error(problem).hint("say the version with --version, and let the sketch report the same one")),
+        (Err(problem), None) => Err(error(problem).hint("set the version with --version, and make the sketch report the same one")),
     }
 }
 
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_does_not_say_its_version_needs_one() {
+    fn an_image_without_its_version_needs_one() {
         let build = |builder: ImageBuilder| Firmware::from_image(builder.build()).unwrap();
         let arduino =
             build(ImageBuilder::new(Chip::Esp32C3, "v5.5.1").project_name("arduino-lib-builder"));

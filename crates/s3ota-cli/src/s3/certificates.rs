@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::error::CliError;
 
-/// The certificates in a file that may not be given, as DER. An empty path names none.
+/// The certificates in an optional file, as DER. An empty path names none.
 pub fn read_all(path: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
     match path.filter(|path| !path.as_os_str().is_empty()) {
         Some(path) => read(path),
@@ -16,7 +16,7 @@ pub fn read_all(path: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
     }
 }
 
-/// The certificates in a file, as DER. A file without a PEM header is taken for one certificate in DER.
+/// The certificates in a file, as DER. A file without a PEM header is one certificate in DER.
 pub fn read(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
     let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
     let is_pem = bytes.windows(10).any(|window| window == b"-----BEGIN");
@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
     if certificates.is_empty() {
         return Err(CliError::new(
             "tls.root",
-            format!("{} holds no certificate", path.display()),
+            format!("{} contains no certificate", path.display()),
         ));
     }
     Ok(certificates)

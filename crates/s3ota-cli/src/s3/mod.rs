@@ -1,4 +1,4 @@
-//! The S3 side of publishing: one bucket, seen with the ordinary AWS credentials.
+//! The S3 client: one bucket, with the usual AWS credentials.
 
 mod access;
 mod args;
@@ -23,6 +23,7 @@ use aws_sdk_s3::config::{Credentials as AwsCredentials, StalledStreamProtectionC
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, CreateBucketConfiguration};
+use s3ota_manifest::Timestamp;
 use sha2::{Digest, Sha256};
 
 use self::access::DEFAULT_REGION;
@@ -37,11 +38,11 @@ pub use self::settings::{PublicAccessBlock, Setting};
 pub use self::upload::{Condition, Put, Upload};
 use crate::error::CliError;
 
-/// The longest time a pre-signed URL can be good for
+/// The longest lifetime of a pre-signed URL
 /// ([Signature Version 4](https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html)).
 const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Refuses a time for which no URL can be signed.
+/// Refuses a lifetime that no pre-signed URL can have.
 pub fn check_presign(time: Duration) -> Result<(), CliError> {
     if time <= MAX_PRESIGN {
         return Ok(());
@@ -51,50 +52,50 @@ pub fn check_presign(time: Duration) -> Result<(), CliError> {
         .hint("use --presign 7d, and renew the URLs before they end: `s3ota presign`"))
 }
 
-/// The largest object that is read back: a manifest has at most 8 KiB.
+/// The largest object that is read: a manifest has at most 8 KiB.
 const MAX_READ: i64 = 1 << 20;
 
-/// A bucket. A copy is the same one, for tasks of their own.
+/// A bucket. Clones share everything, for use in other tasks.
 #[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
     probe: Arc<Probe>,
     bucket: String,
-    /// What every key begins with, for the policies that errors tell.
+    /// The beginning of every key, for the policies in errors.
     prefix: String,
     region: String,
     credentials: AwsCredentials,
     is_aws: bool,
     is_https: bool,
-    /// Whether the service was found to write no matter what must hold.
+    /// Whether the service was found to ignore conditions.
     ignores_conditions: Arc<AtomicBool>,
 }
 
-/// An object that was read.
+/// An object.
 #[derive(Debug, Clone)]
 pub struct Object {
     /// Its contents.
     pub bytes: Vec<u8>,
-    /// Its entity tag, to say which state of it one has seen.
+    /// Its entity tag, which identifies this state of it.
     pub etag: Option<String>,
     /// When it was written, in seconds since 1970.
     pub modified: Option<u64>,
 }
 
-/// What a service says of an object without sending it.
+/// The metadata of an object.
 #[derive(Debug, Clone, Default)]
 pub struct Head {
     /// Bytes.
     pub size: u64,
-    /// Its SHA-256 in base64, where it was uploaded with one and the service keeps it.
+    /// Its SHA-256 in base64, if it was uploaded with one and the service keeps it.
     pub sha256: Option<String>,
     /// When it was written, in seconds since 1970.
     pub modified: Option<u64>,
 }
 
 impl Store {
-    /// The bucket of a location, in whatever region it lies. Without `credentials`, the AWS chain finds them:
-    /// environment, profiles with SSO or a process, web identity, container, instance.
+    /// Connects to the bucket of a location, in whatever region it is. Without `credentials`, the AWS chain finds them: environment,
+    /// profiles with SSO or a process, web identity, container, instance.
     pub async fn connect(
         args: &S3Args,
         location: &Location,
@@ -104,11 +105,11 @@ impl Store {
         if let Some(url) = endpoint_url {
             endpoint::check(url)?;
         }
-        // A server whose key and CA are given is trusted by them alone.
+        // If a server's key and CA are given, only that CA is trusted.
         let system_roots = credentials.is_none() || !args.aws.names_ca();
         let access = Access::of(&args.aws, credentials, system_roots).await?;
-        // Uploads are watched by `upload.rs`. The SDK's own guard does not see what our counter sends, and would end every one
-        // that takes longer than five seconds.
+        // `upload.rs` watches uploads itself. The SDK's own guard does not see what our counter sends, and would end every upload that
+        // takes longer than five seconds.
         let guard = StalledStreamProtectionConfig::enabled().upload_enabled(false);
         let mut config = aws_sdk_s3::config::Builder::from(&access.config)
             .stalled_stream_protection(guard.build());
@@ -127,7 +128,7 @@ impl Store {
             is_https: true,
             ignores_conditions: Arc::default(),
         };
-        // Profiles and the environment can name an endpoint as well, so the SDK is asked where it would go.
+        // Profiles and the environment can name an endpoint as well, so ask the SDK where it would go.
         let url = store.object_url("probe").await?;
         store.is_aws = endpoint_url.is_none() && is_aws_host(host(&url));
         store.is_https = url.starts_with("https://");
@@ -140,7 +141,7 @@ impl Store {
             if let Some(region) = store.bucket_region(&location.bucket).await?
                 && region != store.region
             {
-                tracing::info!("the bucket {} lies in {region}", location.bucket);
+                tracing::info!("the bucket {} is in {region}", location.bucket);
                 store.client =
                     Client::from_conf(config.region(Region::new(region.clone())).build());
                 store.region = region;
@@ -149,7 +150,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Makes the bucket, if it is not there already.
+    /// Creates the bucket, if it does not exist.
     pub async fn create_bucket(&self) -> Result<(), CliError> {
         let mut request = self.client.create_bucket().bucket(&self.bucket);
         if self.region != DEFAULT_REGION {
@@ -171,7 +172,7 @@ impl Store {
         }
     }
 
-    /// What the service says of an object, `None` where there is none.
+    /// The metadata of an object; `None` if it does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<Head>, CliError> {
         match self
             .client
@@ -201,7 +202,7 @@ impl Store {
         }
     }
 
-    /// Asks for an object, or the part of it that a `Range` names; `None` where there is none.
+    /// Requests an object, or the part of it that a `Range` names; `None` if it does not exist.
     async fn open(
         &self,
         key: &str,
@@ -221,13 +222,16 @@ impl Store {
         }
     }
 
-    /// An object's body broke off.
+    /// The error that the download of an object was interrupted.
     fn broken(&self, key: &str, error: &dyn std::fmt::Display) -> CliError {
-        let message = format!("s3://{}/{key} broke off: {error}", self.bucket);
+        let message = format!(
+            "the download of s3://{}/{key} was interrupted: {error}",
+            self.bucket
+        );
         CliError::new("s3.connect", message)
     }
 
-    /// A small object, `None` where there is none.
+    /// A small object; `None` if it does not exist.
     pub async fn get(&self, key: &str) -> Result<Option<Object>, CliError> {
         let Some(object) = self.open(key, None).await? else {
             return Ok(None);
@@ -236,10 +240,7 @@ impl Store {
             .content_length()
             .is_some_and(|length| length > MAX_READ)
         {
-            let message = format!(
-                "s3://{}/{key} is no manifest, it is far too large",
-                self.bucket
-            );
+            let message = format!("s3://{}/{key} is too large for a manifest", self.bucket);
             return Err(
                 CliError::new("manifest.invalid", message).hint("choose another prefix or channel")
             );
@@ -255,7 +256,7 @@ impl Store {
         }))
     }
 
-    /// The first `length` bytes of an object, `None` where there is none or it is not so long.
+    /// The first `length` bytes of an object; `None` if it does not exist or is shorter.
     pub async fn get_start(&self, key: &str, length: u64) -> Result<Option<Vec<u8>>, CliError> {
         let range = format!("bytes=0-{}", length.saturating_sub(1));
         let Some(object) = self.open(key, Some(range)).await? else {
@@ -273,7 +274,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The SHA-256 of a whole object that the service sends, `None` where there is none.
+    /// The SHA-256 of a whole object; `None` if it does not exist.
     pub async fn read_sha256(&self, key: &str) -> Result<Option<[u8; 32]>, CliError> {
         let Some(object) = self.open(key, None).await? else {
             return Ok(None);
@@ -286,7 +287,7 @@ impl Store {
         Ok(Some(hash.finalize().into()))
     }
 
-    /// Deletes an object. That it is not there is no error.
+    /// Deletes an object. A missing object is not an error.
     pub async fn delete(&self, key: &str) -> Result<(), CliError> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match request.send().await {
@@ -295,21 +296,21 @@ impl Store {
         }
     }
 
-    /// The public URL of an object. It works if the object may be read by anyone.
+    /// The public URL of an object. It works if anyone may read the object.
     pub async fn object_url(&self, key: &str) -> Result<String, CliError> {
-        // The SDK knows every partition's domain and every service's style; the URL without its signature is what it
-        // would ask itself.
+        // The SDK knows every partition's domain and every service's style: take the URL that it would request itself, without its
+        // signature.
         let mut url = self.presign_get(key, Duration::from_secs(60)).await?;
         url.truncate(url.find('?').unwrap_or(url.len()));
         Ok(url)
     }
 
-    /// A URL by which anyone may read an object for some time.
+    /// A URL with which anyone may read an object for a while.
     pub async fn presign_get(&self, key: &str, good_for: Duration) -> Result<String, CliError> {
         let failed = |error: String| {
             CliError::new(
                 "publish.presign",
-                format!("the URL cannot be signed: {error}"),
+                format!("the URL cannot be pre-signed: {error}"),
             )
         };
         let good_for =
@@ -325,7 +326,7 @@ impl Store {
         Ok(request.uri().to_owned())
     }
 
-    /// When the credentials end, for temporary ones: `Some(None)` where that is not known.
+    /// The expiry of temporary credentials: `Some(None)` if it is not known.
     pub fn credentials_end(&self) -> Option<Option<SystemTime>> {
         let temporary =
             self.credentials.session_token().is_some() || self.credentials.expiry().is_some();
@@ -337,7 +338,7 @@ impl Store {
         &self.bucket
     }
 
-    /// The region it lies in, as far as known.
+    /// The region that it is in, if known.
     pub fn region(&self) -> &str {
         &self.region
     }
@@ -347,29 +348,29 @@ impl Store {
         self.is_aws
     }
 
-    /// The host and port of the service; `None` for AWS, where a bucket's name says enough.
+    /// The host and port of the service; `None` for AWS, where the bucket's name is enough.
     pub async fn service(&self) -> Result<Option<String>, CliError> {
         let url = self.object_url("x").await?;
         let is_aws = is_aws_host(host(&url));
         Ok((!is_aws).then(|| authority(&url).to_ascii_lowercase()))
     }
 
-    /// Whether the service was found to know no conditional writes.
+    /// Whether the service was found to have no conditional writes.
     pub fn ignores_conditions(&self) -> bool {
         self.ignores_conditions.load(Ordering::Relaxed)
     }
 
-    /// Whether the service is asked over HTTPS.
+    /// Whether the service is used over HTTPS.
     pub fn is_https(&self) -> bool {
         self.is_https
     }
 
-    /// Asks for URLs as a device does: without credentials.
+    /// A client that requests URLs as a device does: without credentials.
     pub fn probe(&self) -> &Probe {
         &self.probe
     }
 
-    /// The statement of a bucket policy that lets anyone read what lies under a prefix.
+    /// The policy that lets anyone read what is under a prefix.
     pub fn public_read_policy(&self, prefix: &str) -> String {
         format!(
             r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"{}"}}]}}"#,
@@ -377,13 +378,13 @@ impl Store {
         )
     }
 
-    /// The name in policies of all that lies under a prefix.
+    /// The ARN of everything under a prefix.
     pub fn objects(&self, prefix: &str) -> String {
         let slash = if prefix.is_empty() { "" } else { "/" };
         self.arn(&format!("{prefix}{slash}*"))
     }
 
-    /// The name of objects in policies; an empty key is the bucket.
+    /// The ARN of objects; an empty key is the bucket.
     pub fn arn(&self, key: &str) -> String {
         let partition = match &self.region {
             region if region.starts_with("cn-") => "aws-cn",
@@ -394,7 +395,7 @@ impl Store {
         format!("arn:{partition}:s3:::{}{slash}{key}", self.bucket)
     }
 
-    /// The region the bucket lies in, if S3 says it. It does so also to those who may not read the bucket.
+    /// The region of the bucket, if S3 tells it. S3 does so even without permission to read the bucket.
     async fn bucket_region(&self, bucket: &str) -> Result<Option<String>, CliError> {
         const REGION: &str = "x-amz-bucket-region";
         match self.client.head_bucket().bucket(bucket).send().await {
@@ -407,7 +408,7 @@ impl Store {
                 let status = response.map(|response| response.status().as_u16());
                 match (region, status) {
                     (Some(region), _) => Ok(Some(region)),
-                    // What is wrong with it, if it is there at all, the first real request will say better.
+                    // Whatever is wrong with it, the first real request will explain better.
                     (None, Some(_)) => Ok(None),
                     _ => Err(self.explain(error, "s3:ListBucket", "")),
                 }
@@ -416,7 +417,37 @@ impl Store {
     }
 }
 
-/// A moment as the SDK has it, in seconds since 1970.
+/// The expiry of a pre-signed URL, in seconds since 1970; `None` for other URLs.
+///
+/// Signature version 4 has the time of signing and the lifetime, version 2 has the expiry.
+pub fn presigned_until(url: &str) -> Option<u64> {
+    let query = url.split_once('?')?.1;
+    let value = |name: &str| {
+        query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    };
+    if let (Some(made), Some(lifetime)) = (value("X-Amz-Date"), value("X-Amz-Expires")) {
+        // 20261125T130413Z
+        let digits = |range| made.get(range);
+        let text = format!(
+            "{}-{}-{}T{}:{}:{}Z",
+            digits(0..4)?,
+            digits(4..6)?,
+            digits(6..8)?,
+            digits(9..11)?,
+            digits(11..13)?,
+            digits(13..15)?
+        );
+        let made = Timestamp::parse(&text).ok()?.unix_seconds();
+        return made.checked_add(lifetime.parse().ok()?);
+    }
+    value("Signature")?;
+    value("Expires")?.parse().ok()
+}
+
+/// A time of the SDK in seconds since 1970.
 fn seconds(time: &aws_sdk_s3::primitives::DateTime) -> Option<u64> {
     u64::try_from(time.secs()).ok()
 }
@@ -432,7 +463,7 @@ fn host(url: &str) -> &str {
 }
 
 fn is_aws_host(host: &str) -> bool {
-    // The domains of the SDK's partitions that have S3 for the public.
+    // The domains of the SDK's partitions that offer S3 to the public.
     [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"]
         .iter()
         .any(|domain| host.ends_with(domain))
@@ -444,7 +475,7 @@ mod tests {
 
     use super::*;
 
-    /// A bucket on AWS, which is not asked anything.
+    /// A bucket on AWS that receives no requests.
     fn on_aws(region: &'static str, session_token: Option<String>) -> Store {
         let credentials = AwsCredentials::new("AKIDEXAMPLE", "secret", session_token, None, "test");
         let config = aws_sdk_s3::Config::builder()
@@ -524,5 +555,27 @@ mod tests {
             resource("us-gov-west-1", ""),
             "arn:aws-us-gov:s3:::my-bucket/*"
         );
+    }
+
+    #[test]
+    fn both_kinds_of_pre_signed_urls_have_an_expiry() {
+        let v4 = "https://b/k?X-Amz-Date=20261125T130413Z&X-Amz-Expires=60&X-Amz-Signature=0";
+        assert_eq!(
+            presigned_until(v4),
+            Some(
+                Timestamp::parse("2026-11-25T13:05:13Z")
+                    .unwrap()
+                    .unix_seconds()
+            )
+        );
+        let v2 = "https://b/k?AWSAccessKeyId=A&Signature=x%3D&Expires=1795611913";
+        assert_eq!(presigned_until(v2), Some(1_795_611_913));
+        for other in [
+            "https://b/k",
+            "https://b/k?Expires=5",
+            "https://b/k?X-Amz-Date=2026&X-Amz-Expires=60",
+        ] {
+            assert_eq!(presigned_until(other), None, "{other}");
+        }
     }
 }

@@ -506,19 +506,30 @@ pub async fn see_that_it_stands(
     manifest: &ManifestDocument,
 ) -> Result<(), CliError> {
     super::catalogue::refuse_yanked(store, prefix, &manifest.version).await?;
-    if let Some(key) = image_key(prefix, &manifest.version, manifest.sha256)
-        && manifest.url.contains(&layout::url_path(&key))
-        && store.head(&key).await?.is_none()
-    {
-        let message = format!(
-            "the image of {} is no longer in the bucket: s3://{}/{key}",
-            manifest.version,
-            store.bucket()
-        );
-        return Err(CliError::new("release.image", message)
-            .hint("publish the firmware again: the same bytes under the same version restore it"));
+    if has_image(store, prefix, manifest).await? {
+        return Ok(());
     }
-    Ok(())
+    let message = format!(
+        "the image of {} is no longer in the bucket s3://{}",
+        manifest.version,
+        store.bucket()
+    );
+    Err(CliError::new("release.image", message)
+        .hint("publish the firmware again: the same bytes under the same version restore it"))
+}
+
+/// Whether the image of a manifest is in the bucket; an image elsewhere is taken to be there.
+pub async fn has_image(
+    store: &Store,
+    prefix: &str,
+    manifest: &ManifestDocument,
+) -> Result<bool, CliError> {
+    match image_key(prefix, &manifest.version, manifest.sha256) {
+        Some(key) if manifest.url.contains(&layout::url_path(&key)) => {
+            Ok(store.head(&key).await?.is_some())
+        }
+        _ => Ok(true),
+    }
 }
 
 /// Warns of what a store cannot do.

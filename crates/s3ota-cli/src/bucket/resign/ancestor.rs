@@ -4,7 +4,7 @@
 //! only to the release that this host's rollback state has as the last good one. Where the state has none, or the bucket
 //! disagrees, the owner must name one.
 
-use s3ota_manifest::{ManifestDocument, layout};
+use s3ota_manifest::ManifestDocument;
 
 use super::{Doubt, SigningHost, Vouched, replayed, serial};
 use crate::bucket::catalogue;
@@ -47,7 +47,7 @@ pub async fn newest_good(
             wanted.is_allowed(&manifest.version) && !yanked.contains(&manifest.version)
         });
     for manifest in good {
-        if has_image(store, prefix, manifest).await? {
+        if channel::has_image(store, prefix, manifest).await? {
             return Ok(Some(manifest.clone()));
         }
     }
@@ -88,7 +88,7 @@ impl SigningHost {
                     _ => "it is the one to yank".to_owned(),
                 }),
                 Some(_) if is_yanked(meant) => Some("it was yanked".to_owned()),
-                Some(named) if !has_image(store, prefix, named).await? => {
+                Some(named) if !channel::has_image(store, prefix, named).await? => {
                     Some("its image is no longer in the bucket".to_owned())
                 }
                 Some(_) => None,
@@ -112,7 +112,7 @@ impl SigningHost {
         for manifest in &before {
             if wanted.is_allowed(&manifest.version)
                 && !is_yanked(&manifest.version)
-                && has_image(store, prefix, manifest).await?
+                && channel::has_image(store, prefix, manifest).await?
             {
                 good = Some(manifest);
                 break;
@@ -239,19 +239,5 @@ impl SigningHost {
             wanted.is_allowed(&signed.version) && !self.knows_yanked(&signed.version)
         };
         Ok(known.releases().find(is_good).cloned())
-    }
-}
-
-/// Whether the image of a manifest is in the bucket; an image elsewhere is up to its owner.
-async fn has_image(
-    store: &Store,
-    prefix: &str,
-    manifest: &ManifestDocument,
-) -> Result<bool, CliError> {
-    match channel::image_key(prefix, &manifest.version, manifest.sha256) {
-        Some(key) if manifest.url.contains(&layout::url_path(&key)) => {
-            Ok(store.head(&key).await?.is_some())
-        }
-        _ => Ok(true),
     }
 }

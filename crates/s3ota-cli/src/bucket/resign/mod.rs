@@ -524,13 +524,39 @@ impl SigningHost {
             return Err(CliError::new("sign.min_version", message).hint(say));
         }
         let Some(found) = self.signed_before(store, prefix, channel).await? else {
-            return Ok(());
+            return self.drops_no_min_version(channel);
         };
         let message = format!(
             "{found} was signed for {name} with the key {key}, and this host has never seen it. The min_version of {name} cannot be \
              taken from a bucket, where an older manifest may have been put back. Nothing was signed"
         );
         Err(CliError::new("sign.min_version", message).hint(or_import(say)))
+    }
+
+    /// Refuses to put a release after one whose `min_version` another key has signed, without a word about it. This host cannot
+    /// verify that signature, so it takes nothing over by itself.
+    fn drops_no_min_version(&self, channel: &Channel) -> Result<(), CliError> {
+        let manifest = channel.current.as_ref().map(|held| held.manifest.as_ref());
+        let Some(Ok(manifest)) = manifest else {
+            return Ok(());
+        };
+        let (Some(signature), Some(min_version)) = (&manifest.signature, &manifest.min_version)
+        else {
+            return Ok(());
+        };
+        let key = self.signer.key_id();
+        if key.is(&signature.keyid) {
+            return Ok(());
+        }
+        let message = format!(
+            "the manifest on the channel {} has the min_version {min_version} under the key {}; under the key {key}, it would be \
+             dropped. Nothing was signed",
+            channel.name, signature.keyid
+        );
+        Err(CliError::new("sign.min_version", message).hint(format!(
+            "keep it with --min-version {min_version}, or use --no-min-version if it is not yours; to replace a key on this \
+             host, bring the manifest over first: `s3ota sign s3://… --key NEW --release-key OLD.pub`"
+        )))
     }
 
     /// An object that proves that the key has signed for a channel before.

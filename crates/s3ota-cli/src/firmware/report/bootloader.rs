@@ -1,10 +1,10 @@
-//! Which bootloader a flash has, as far as a dump can tell.
+//! The bootloader of a flash, as far as a dump shows it.
 //!
-//! Whether it does app rollback is a setting that it was built with, and it does not say so. Two things give it away: a
-//! record that waits for its verification, since nothing but such a bootloader writes that state (`write_otadata` in
-//! `bootloader_utility_get_selected_boot_partition`, ESP-IDF `bootloader_utility.c`; the update library never does), and the
-//! sentence of a bootloader that does anti-rollback, which can only be had with app rollback
-//! (`BOOTLOADER_APP_ANTI_ROLLBACK` in `components/bootloader/Kconfig.app_rollback`). Nothing gives away that it does not.
+//! Whether it does app rollback is a setting of its build that it does not tell. Two things show it: a record that is pending
+//! verification, since only such a bootloader writes that state (`write_otadata` in
+//! `bootloader_utility_get_selected_boot_partition`, ESP-IDF `bootloader_utility.c`; the update library never does), and the log
+//! message of a bootloader with anti-rollback, which requires app rollback (`BOOTLOADER_APP_ANTI_ROLLBACK` in
+//! `components/bootloader/Kconfig.app_rollback`). Nothing shows that it does not.
 
 use std::fmt;
 
@@ -13,18 +13,18 @@ use s3ota_image::otadata::{Record, State};
 use s3ota_image::partition::TABLE_OFFSET;
 use serde_json::{Value, json};
 
-/// Where the chips' ROMs look for it.
+/// The addresses at which the chips' ROMs look for it.
 const ADDRESSES: [usize; 3] = [0, 0x1000, 0x2000];
 
 /// What such a bootloader logs at each start (`bootloader_utility.c`).
 const ANTI_ROLLBACK: &[u8] = b"Enabled a check secure version of app for anti rollback";
 
-/// What a dump tells of the bootloader.
+/// What a dump shows of the bootloader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct BootloaderReport {
     /// Whether one is in the dump.
     is_there: bool,
-    /// The ESP-IDF that built it, where it says so (v5.2 and newer).
+    /// The ESP-IDF that built it, if it names it (v5.2 and newer).
     idf_version: Option<String>,
     built: Option<String>,
     app_rollback: Option<Evidence>,
@@ -33,14 +33,14 @@ pub(super) struct BootloaderReport {
 /// What shows that it does app rollback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Evidence {
-    /// A record waits for its verification.
+    /// A record is pending verification.
     Record,
     /// It does anti-rollback.
     AntiRollback,
 }
 
 impl BootloaderReport {
-    /// Of the contents of a flash, and of the records in its otadata.
+    /// From the contents of a flash, and the records in its otadata.
     pub(super) fn of(flash: &[u8], records: &[Record]) -> Self {
         let table = TABLE_OFFSET as usize;
         let image = ADDRESSES.into_iter().find_map(|at| {
@@ -70,12 +70,12 @@ impl BootloaderReport {
         }
     }
 
-    /// Whether it is certain that it does app rollback.
+    /// Whether it certainly does app rollback.
     pub(super) fn does_app_rollback(&self) -> bool {
         self.app_rollback.is_some()
     }
 
-    /// Whether there is anything to say.
+    /// Whether nothing is known.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -85,7 +85,7 @@ impl BootloaderReport {
             "present": self.is_there,
             "idf_version": self.idf_version,
             "built": self.built,
-            // `null`: a dump cannot tell.
+            // `null`: a dump does not show it.
             "app_rollback": self.does_app_rollback().then_some(true),
         })
     }
@@ -96,15 +96,15 @@ impl fmt::Display for BootloaderReport {
         match (&self.idf_version, &self.built) {
             (Some(version), Some(built)) => write!(f, "of ESP-IDF {version}, built {built}")?,
             (Some(version), None) => write!(f, "of ESP-IDF {version}")?,
-            _ if self.is_there => f.write_str("does not say which")?,
+            _ if self.is_there => f.write_str("of an unknown version")?,
             _ => f.write_str("not in this dump")?,
         }
         f.write_str(match self.app_rollback {
             Some(Evidence::Record) => {
-                "; does app rollback: a record waits for its verification, and nothing else writes that"
+                "; does app rollback: a record is pending verification, which nothing else writes"
             }
             Some(Evidence::AntiRollback) => "; does app rollback, and anti-rollback",
-            None => "; whether it does app rollback cannot be told from here",
+            None => "; may do app rollback, which this dump does not show",
         })
     }
 }
@@ -113,7 +113,7 @@ impl fmt::Display for BootloaderReport {
 /// (`components/esp_bootloader_format/include/esp_bootloader_desc.h`): 80 bytes, with the version at 8 and the date at 40.
 const DESCRIPTION_MAGIC: u8 = 80;
 
-/// The text in a C string buffer, if it is one that can be shown.
+/// The text in a C string buffer, if it can be shown.
 fn text(buffer: &[u8]) -> Option<String> {
     let end = buffer.iter().position(|byte| *byte == 0)?;
     let text = buffer.get(..end)?;
@@ -128,7 +128,7 @@ mod tests {
     use s3ota_image::Chip;
     use s3ota_image::app::ImageBuilder;
 
-    /// A flash with a bootloader that says what it is, and this in its data.
+    /// A flash with a bootloader that names its version, and this in its data.
     fn flash(at: usize, version: &[u8], more: &[u8]) -> Vec<u8> {
         let mut description = [0; 80];
         description[0] = DESCRIPTION_MAGIC;
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bootloader_is_told_by_its_description() {
+    fn a_bootloader_is_recognised_by_its_description() {
         for at in ADDRESSES {
             let report = BootloaderReport::of(&flash(at, b"v5.5.1", b""), &[]);
             assert_eq!(
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_bootloader_is_told_by_its_description() {
+    fn a_real_bootloader_is_recognised_by_its_description() {
         const ELF: &[u8] =
             include_bytes!("../../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
         let bootloader = crate::firmware::bundled_bootloader(ELF).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn app_rollback_is_told_by_what_only_it_leaves_behind() {
+    fn app_rollback_is_recognised_by_what_only_it_leaves_behind() {
         let state = |state| [Record::new(2, state, [0xFF; 20]), Record::ERASED];
         let none = vec![0xFF; 0x1_0000];
         for other in [State::New, State::Valid, State::Aborted, State::Undefined] {

@@ -1,4 +1,4 @@
-//! What lies on a flash, and what would boot from it.
+//! What is on a flash, and what would boot from it.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct FlashReport {
     boots: Result<App, String>,
 }
 
-/// A partition and what it holds.
+/// A partition and its contents.
 #[derive(Debug, Clone)]
 struct Entry {
     partition: Partition,
@@ -31,7 +31,7 @@ struct Entry {
 
 #[derive(Debug, Clone)]
 enum Contents {
-    /// No app partition: not looked at.
+    /// Not an app partition: not read.
     Data,
     /// Erased, at least where an image would begin.
     Empty,
@@ -40,7 +40,7 @@ enum Contents {
     App(Box<ImageReport>),
 }
 
-/// The two records, and the slots they count.
+/// The two records, and the number of slots.
 #[derive(Debug, Clone)]
 struct Otadata {
     records: [Record; 2],
@@ -48,13 +48,13 @@ struct Otadata {
 }
 
 impl FlashReport {
-    /// Of the contents of a flash. They are only looked at: the bootloader runs on a copy.
+    /// From the contents of a flash. They are not changed: the bootloader runs on a copy.
     pub fn of(bytes: &[u8]) -> Result<Self, CliError> {
         let begin = TABLE_OFFSET as usize;
         let invalid = |problem: String| CliError::new("flash.partitions", problem);
         let table = bytes
             .get(begin..begin + MAX_LEN)
-            .ok_or_else(|| invalid(format!("a flash is larger than {} bytes", bytes.len())))?;
+            .ok_or_else(|| invalid(format!("{} bytes are not enough for a flash", bytes.len())))?;
         let table = PartitionTable::parse(table).map_err(|error| invalid(error.to_string()))?;
         let slots = table.ota_slots().count() as u32;
         let otadata = table
@@ -148,7 +148,7 @@ impl fmt::Display for FlashReport {
                 app.partition.label,
                 version(app).unwrap_or("unknown")
             ),
-            Err(problem) => write!(f, "\nboots: nothing, since {problem}"),
+            Err(problem) => write!(f, "\nboots: nothing: {problem}"),
         }
     }
 }
@@ -201,7 +201,7 @@ impl fmt::Display for Contents {
             Self::Missing => f.write_str("beyond the end of this dump"),
             Self::App(report) => match (&report.verdict, report.header) {
                 (Ok(image), _) => write!(f, "{}, {} bytes, intact", report.title(), image.length),
-                (Err(error), Some(_)) => write!(f, "{}, broken: {error}", report.title()),
+                (Err(error), Some(_)) => write!(f, "{}, damaged: {error}", report.title()),
                 (Err(_), None) => f.write_str("no app image"),
             },
         }
@@ -223,7 +223,7 @@ impl Otadata {
         })
     }
 
-    /// Which sector decides what boots.
+    /// The sector whose record decides what boots.
     fn in_force(&self) -> Option<usize> {
         otadata::active(&self.records)
     }
@@ -259,9 +259,9 @@ impl Otadata {
                 .slot(self.slots)
                 .map_or_else(String::new, |slot| format!("names ota_{slot}"));
             let verdict = match (record.crc_matches(), self.in_force() == Some(sector)) {
-                (false, _) => "CRC wrong: counts as absent",
-                (true, true) => "CRC good, in force",
-                (true, false) => "CRC good",
+                (false, _) => "wrong CRC: counts as absent",
+                (true, true) => "good CRC, in force",
+                (true, false) => "good CRC",
             };
             [
                 name,
@@ -275,7 +275,7 @@ impl Otadata {
     }
 }
 
-/// The state's name, as ESP-IDF has it without its prefix.
+/// The state's name in ESP-IDF, without its prefix.
 fn state(record: &Record) -> String {
     match record.state {
         State::New => "new".to_owned(),
@@ -387,7 +387,7 @@ boots: ota_1, version 1.1.0"
     }
 
     #[test]
-    fn a_record_that_waits_for_its_verification_shows_a_bootloader_with_app_rollback() {
+    fn a_record_that_is_pending_verification_shows_a_bootloader_with_app_rollback() {
         let mut flash = updated();
         let waits = Record::new(2, State::PendingVerify, [0xFF; 20]).emit();
         let at = OTADATA + SECTOR_SIZE as usize;
@@ -400,12 +400,12 @@ boots: ota_1, version 1.1.0"
         );
         let json = report.to_json();
         assert_eq!(json["bootloader"]["app_rollback"], true);
-        // At its next start that bootloader gives up what was not confirmed.
+        // At its next start, that bootloader aborts what was not confirmed.
         assert_eq!(json["boots"]["version"], "1.0.0");
     }
 
     #[test]
-    fn a_broken_slot_is_shown_and_not_booted() {
+    fn a_damaged_slot_is_shown_and_not_booted() {
         let mut flash = updated();
         flash[OTA_1 + 250] ^= 1;
         let report = FlashReport::of(&flash).unwrap();

@@ -1,4 +1,4 @@
-//! What an app image says, as far as it can be read.
+//! The contents of an app image, as far as it can be read.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::firmware::limits;
 use crate::output::{bytes, hex};
 
-/// What was read of an app image, whole or broken.
+/// What was read of an app image, intact or damaged.
 #[derive(Debug, Clone)]
 pub struct ImageReport {
     /// The header, if there is one.
@@ -18,11 +18,11 @@ pub struct ImageReport {
     segments: Vec<Segment>,
     /// The signature for Secure Boot that follows it.
     signature: Option<SignatureKind>,
-    /// The proof that it is whole, or what is wrong with it.
+    /// The verified image, or what is wrong with it.
     pub verdict: Result<Image, ImageError>,
 }
 
-/// A part of the image, and where it is loaded to.
+/// A segment of the image, and its load address.
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     address: u32,
@@ -30,12 +30,12 @@ struct Segment {
 }
 
 impl ImageReport {
-    /// Of bytes that should be an image and nothing else.
+    /// From bytes that should be an image and nothing else.
     pub fn of_file(bytes: &[u8]) -> Self {
         Self::with(Verifier::new(), bytes)
     }
 
-    /// Of a partition, which goes on after the image.
+    /// From a partition, which continues after the image.
     pub fn of_slot(bytes: &[u8]) -> Self {
         Self::with(Verifier::in_slot(), bytes)
     }
@@ -124,7 +124,7 @@ impl fmt::Display for ImageReport {
         let arduino = self.descriptor.as_ref().is_some_and(Descriptor::is_arduino);
         let version = self.text(Descriptor::version).unwrap_or("none");
         let whose = if arduino {
-            " (of the Arduino core: the sketch's is not in the image)"
+            " (of the Arduino core; the image does not contain the sketch's)"
         } else {
             ""
         };
@@ -157,7 +157,7 @@ impl fmt::Display for ImageReport {
         row(
             "eFuse block",
             self.descriptor.as_ref().map(|descriptor| {
-                // Unlike a chip's, a least revision of 65535 is none.
+                // Unlike for a chip, a minimum revision of 65535 means none.
                 let min = match descriptor.min_efuse_block_revision {
                     u16::MAX => 0,
                     min => min,
@@ -188,7 +188,7 @@ impl fmt::Display for ImageReport {
         }
         for segment in &self.segments {
             let Segment { address, size } = segment;
-            // Fills the file up to where the next segment can be mapped.
+            // It fills the file up to where the next segment can be mapped.
             let padding = if *address == 0 { ", padding" } else { "" };
             row(
                 "segment",
@@ -215,7 +215,7 @@ impl fmt::Display for ImageReport {
     }
 }
 
-/// The segments whose headers are there (`esp_image_segment_header_t`: address, length).
+/// The segments whose headers are readable (`esp_image_segment_header_t`: address, length).
 fn segments(bytes: &[u8], count: u8) -> Vec<Segment> {
     let mut segments = Vec::new();
     let mut at = Header::LEN;
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn guard_signature_and_limits_are_told_of_a_file_and_of_a_slot() {
+    fn guard_signature_and_limits_of_a_file_and_of_a_slot_are_described() {
         let file = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
             .revisions(3, 199)
             .block_revisions(101, 299)
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_image_is_described_as_far_as_it_goes() {
+    fn a_damaged_image_is_described_as_far_as_it_goes() {
         let report = ImageReport::of_file(&IMAGE[..3000]);
         assert_eq!(report.to_json()["version"], "1.0.0");
         assert!(

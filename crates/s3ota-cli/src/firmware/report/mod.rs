@@ -1,4 +1,4 @@
-//! What an app image or a flash dump holds, for people and for programs.
+//! The contents of an app image or a flash dump, for people and for programs.
 
 mod bootloader;
 mod flash;

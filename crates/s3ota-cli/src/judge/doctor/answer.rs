@@ -1,4 +1,4 @@
-//! Getting a document, and what the answer's head says about polling, caching and clocks.
+//! Downloads a document, and checks what the answer's head says about polling, caching and clocks.
 
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use s3ota::MAX_REDIRECTS;
@@ -6,18 +6,19 @@ use s3ota::http::MAX_ETAG;
 use s3ota::tls::{CertificateError, RecordError, TlsError};
 use s3ota_manifest::{HttpsUrl, MAX_URL, layout};
 
-use super::address::{self, expiry, hours, now};
+use super::address;
 use super::client::{Answer, Client, Trouble};
 use super::finding::Report;
-use crate::s3::{Location, Store};
+use crate::clock;
+use crate::s3::{Location, Store, presigned_until};
 
-/// A clock that is further off than this is worth a word. S3 refuses signatures made by one that is 15 minutes off.
+/// Note a clock error above this. S3 refuses signatures whose clock is 15 minutes off.
 const SKEW: u64 = 5 * 60;
 
-/// A manifest that a cache may keep for longer than this, in seconds, keeps a release from a fleet.
+/// A cache lifetime of the manifest, in seconds, above which releases arrive late.
 const LONG: u64 = 60 * 60;
 
-/// What to do about an object that cannot be had.
+/// What to do about an object that cannot be downloaded.
 pub struct Advice {
     denied: String,
     missing: &'static str,
@@ -26,9 +27,9 @@ pub struct Advice {
 impl Advice {
     /// For a URL of which no more is known.
     pub fn for_url(url: &str) -> Self {
-        let denied = match expiry(url) {
+        let denied = match presigned_until(url) {
             Some(_) => {
-                "sign it anew with `s3ota publish --presign`, with credentials that have s3:GetObject on it themselves"
+                "pre-sign it again with `s3ota publish --presign`, with credentials that have s3:GetObject on it themselves"
                     .to_owned()
             }
             None => {
@@ -39,11 +40,11 @@ impl Advice {
         };
         Self {
             denied,
-            missing: "look at the spelling of bucket, prefix and channel, and publish a release there",
+            missing: "check the spelling of bucket, prefix and channel, and publish a release there",
         }
     }
 
-    /// For a bucket one has credentials for.
+    /// For a bucket with credentials.
     pub fn for_bucket(store: &Store, location: &Location) -> Self {
         let policy = store.public_read_policy(&location.prefix);
         Self {
@@ -56,15 +57,15 @@ impl Advice {
     }
 }
 
-/// What was got.
+/// A downloaded document.
 pub struct Fetched {
-    /// Where it was, after all redirects.
+    /// Its URL, after all redirects.
     pub url: String,
-    /// The answer, of status 200.
+    /// The answer, with status 200.
     pub answer: Answer,
 }
 
-/// Gets a document, and reports whatever keeps a device from doing so.
+/// Downloads a document, and reports whatever stops a device from doing so.
 pub async fn fetch(
     client: &mut Client,
     report: &mut Report,
@@ -103,7 +104,7 @@ pub async fn fetch(
                 report.good(
                     subject,
                     format!(
-                        "{} proves who it is, and answers 200 with {} bytes",
+                        "{} has a valid certificate, and answers 200 with {} bytes",
                         at.host(),
                         answer.body.len()
                     ),
@@ -118,38 +119,38 @@ pub async fn fetch(
             }
             401 | 403 => {
                 let message = format!(
-                    "devices may not read the {subject}, or it is not there: HTTP {status}"
+                    "devices may not read the {subject}, or it does not exist: HTTP {status}"
                 );
                 report.fault(subject, "http.denied", message, &advice.denied);
                 return None;
             }
             404 | 410 => {
-                let message = format!("the {subject} is not there: HTTP {status}");
+                let message = format!("the {subject} does not exist: HTTP {status}");
                 report.fault(subject, "http.missing", message, advice.missing);
                 return None;
             }
             429 | 500..=599 => {
-                let message = format!("the server is in trouble: HTTP {status}");
-                let fix = "wait and look again; devices do so, too, and ask less often with a longer interval";
+                let message = format!("the server is overloaded or broken: HTTP {status}");
+                let fix = "wait and check again; devices do so, too, and ask less often with a longer interval";
                 report.fault(subject, "http.status", message, fix);
                 return None;
             }
             _ => {
                 let message =
-                    format!("the server answers HTTP {status}, which a device does not take");
-                let fix = "let the URL answer 200 with the document itself";
+                    format!("the server answers HTTP {status}, which a device does not accept");
+                let fix = "make the URL answer 200 with the document itself";
                 report.fault(subject, "http.status", message, fix);
                 return None;
             }
         }
     }
-    let message = format!("more than {MAX_REDIRECTS} redirects, or they go round in a circle");
-    let fix = "give devices the URL at which the document lies";
+    let message = format!("there are more than {MAX_REDIRECTS} redirects, perhaps in a circle");
+    let fix = "give devices the final URL of the document";
     report.fault(subject, "http.redirect", message, fix);
     None
 }
 
-/// Where a redirect leads, if a device goes there.
+/// Where a redirect leads, if a device follows it.
 fn follow(
     report: &mut Report,
     subject: &'static str,
@@ -157,9 +158,10 @@ fn follow(
     answer: &Answer,
 ) -> Option<String> {
     let status = answer.status;
-    let fix = "let the server redirect to https:// only, or give devices the URL at which the document lies";
+    let fix =
+        "make the server redirect to https:// only, or give devices the final URL of the document";
     let Some(location) = answer.field("location") else {
-        let message = format!("the server redirects (HTTP {status}) to nowhere");
+        let message = format!("the server redirects (HTTP {status}), but not to any URL");
         report.fault(subject, "http.redirect", message, fix);
         return None;
     };
@@ -171,14 +173,14 @@ fn follow(
             report.note(
                 subject,
                 format!(
-                    "redirected ({status}) to {shown}: one connection more for each device and check"
+                    "redirected ({status}) to {shown}: this costs each device another connection for each check"
                 ),
             );
             Some(next)
         }
         Err(error) => {
             let message = format!(
-                "the server redirects (HTTP {status}) to {location}, where no device goes: {error}"
+                "the server redirects (HTTP {status}) to {location}, which no device follows: {error}"
             );
             report.fault(subject, "http.redirect", message, fix);
             None
@@ -186,7 +188,7 @@ fn follow(
     }
 }
 
-/// Says why there is no answer, and what helps.
+/// Reports why there is no answer, and the fix.
 pub fn report_trouble(
     report: &mut Report,
     subject: &'static str,
@@ -197,70 +199,70 @@ pub fn report_trouble(
     let (code, fix) = match trouble {
         Trouble::Resolve => (
             "net.dns",
-            format!("look at the spelling of {host}, and at the region in it; make its DNS record, if it is yours"),
+            format!("check the spelling of {host}, and the region in it; if it is your host, create its DNS record"),
         ),
         Trouble::Connect(_) => (
             "net.connect",
             format!("start the server, and open port {} in its firewall", url.port()),
         ),
-        Trouble::Silence => ("net.silence", format!("look at why {host} does not answer")),
+        Trouble::Silence => ("net.silence", format!("check why {host} does not answer")),
         Trouble::Tls(error) => (error.code(), mend_tls(*error, host)),
         Trouble::NotHttp => (
             "http.invalid",
-            "let the server speak HTTP/1.1 on this port".to_owned(),
+            "make the server speak HTTP/1.1 on this port".to_owned(),
         ),
         Trouble::HeadTooLarge => (
             "http.invalid",
-            "let the server send fewer or shorter header fields, such as cookies, policies and x-amz-meta-…".to_owned(),
+            "make the server send fewer or shorter header fields, such as cookies, policies and x-amz-meta-…".to_owned(),
         ),
         Trouble::Incomplete => (
             "http.incomplete",
-            "upload the object again; look at what stands between devices and the bucket".to_owned(),
+            "upload the object again; check what is between devices and the bucket".to_owned(),
         ),
         Trouble::TooLong(_) if subject == "manifest" => (
             "manifest.invalid",
-            "let the URL lead to a manifest, and keep its notes short".to_owned(),
+            "make the URL lead to a manifest, and keep its notes short".to_owned(),
         ),
         Trouble::TooLong(_) => (
             "image.size",
-            "publish the app image alone, not the contents of a flash".to_owned(),
+            "publish only the app image, not the dump of a flash".to_owned(),
         ),
     };
     report.fault(subject, code, format!("{host}: {trouble}"), fix);
 }
 
-/// What to do about a TLS server.
+/// The fix for a TLS server.
 fn mend_tls(error: TlsError, host: &str) -> String {
     match error {
         TlsError::Certificate(CertificateError::UnknownIssuer) => {
-            "devices trust Amazon's roots and those their firmware adds: give the firmware this server's root (`Config::roots`), \
-             and say it here with --ca; or let the server send the intermediate certificates, too"
+            "devices trust Amazon's roots and those that their firmware adds: add this server's root to the firmware (`Config::roots`), \
+             and pass it here with --ca; or make the server send its intermediate certificates, too"
                 .to_owned()
         }
         TlsError::Certificate(CertificateError::Expired { .. }) => {
-            "renew the certificate on the server, and let a job do so from now on".to_owned()
+            "renew the certificate on the server, and automate that".to_owned()
         }
         TlsError::Certificate(CertificateError::NotYetValid { .. }) => {
-            "set the clock of the machine that made the certificate, or of this one".to_owned()
+            "set the clock of the machine that issued the certificate, or of this one".to_owned()
         }
         TlsError::Certificate(CertificateError::WrongName) => format!(
-            "use a host name that the certificate is for, or get one that has {host} among its subject alternative names"
+            "use a host name that the certificate covers, or get one with {host} among its subject alternative names"
         ),
         TlsError::Certificate(_) => {
-            "give the server a certificate for TLS servers with a P-256 or RSA key, issued by an authority, with its chain"
+            "use a certificate for TLS servers with a P-256 or RSA key, issued by a CA, with its chain"
                 .to_owned()
         }
         TlsError::Record(RecordError::NotTls(_)) => {
-            "let the server speak TLS on this port, or put a proxy or CDN that does in front".to_owned()
+            "make the server speak TLS on this port, or put a proxy or CDN with TLS in front".to_owned()
         }
         TlsError::Handshake(_) => {
-            "let the server offer TLS 1.3 with TLS_AES_128_GCM_SHA256 and P-256 (secp256r1)".to_owned()
+            "make the server offer TLS 1.3 with TLS_AES_128_GCM_SHA256 and P-256 (secp256r1)".to_owned()
         }
-        _ => "look again; if it stays so, something on the way breaks the connection".to_owned(),
+        _ => "check again; if it persists, something on the way breaks the connection".to_owned(),
     }
 }
 
-/// Examines how a manifest is served.
+/// Checks how a manifest is served.
 pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched: &Fetched) {
     const SUBJECT: &str = "manifest";
     let answer = &fetched.answer;
@@ -275,7 +277,7 @@ pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched:
     let content_type = answer.field("content-type").unwrap_or_default();
     if !content_type.starts_with(layout::MANIFEST_CONTENT_TYPE) {
         let message = format!(
-            "its Content-Type is `{content_type}`: a device does not mind, other clients and proxies do"
+            "its Content-Type is `{content_type}`: devices ignore it, but other clients and proxies may not"
         );
         let fix = mend_field("application/json");
         report.warning(SUBJECT, "http.type", message, fix);
@@ -284,9 +286,9 @@ pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched:
 
     let Some(tag) = answer.field("etag").filter(|tag| tag.len() <= MAX_ETAG) else {
         let message = format!(
-            "there is no ETag of at most {MAX_ETAG} bytes: every look for an update costs the whole manifest"
+            "there is no ETag of at most {MAX_ETAG} bytes: every check downloads the whole manifest"
         );
-        let fix = "let the server send an ETag; S3 does, and CDNs pass it on unless told otherwise";
+        let fix = "make the server send an ETag; S3 does, and CDNs pass it on by default";
         report.warning(SUBJECT, "http.etag", message, fix);
         return;
     };
@@ -302,28 +304,29 @@ pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched:
         )
         .await;
     match unchanged.map(|answer| answer.status) {
-        Ok(304) => report.good(SUBJECT, "looking again costs a 304 and no body"),
+        Ok(304) => report.good(SUBJECT, "a check without news costs a 304 and no body"),
         Ok(status) => {
             let message = format!(
-                "a look at an unchanged manifest is answered with HTTP {status} instead of 304: it costs the whole manifest each time"
+                "a check of an unchanged manifest is answered with HTTP {status} instead of 304: it downloads the whole manifest each time"
             );
-            let fix = "let the server or CDN answer If-None-Match with 304";
+            let fix = "make the server or CDN answer If-None-Match with 304";
             report.warning(SUBJECT, "http.not_modified", message, fix);
         }
         Err(trouble) => report_trouble(report, SUBJECT, &url, &trouble),
     }
 }
 
-/// A body that needs unpacking is nothing for a device.
+/// Reports a body that has to be decompressed, which no device does.
 pub fn examine_encoding(report: &mut Report, subject: &'static str, answer: &Answer) {
     let Some(encoding) = answer.field("content-encoding") else {
         return;
     };
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
         let message = format!(
-            "the {subject} is served with Content-Encoding: {encoding}, which no device unpacks"
+            "the {subject} is served with Content-Encoding: {encoding}, which no device decodes"
         );
-        let fix = "upload it as it is, without --content-encoding, and switch compression off for it at the CDN";
+        let fix =
+            "upload it without --content-encoding, and turn compression off for it at the CDN";
         report.fault(subject, "http.encoded", message, fix);
     }
 }
@@ -334,33 +337,36 @@ fn examine_clock(report: &mut Report, answer: &Answer) {
         .and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok())
         .and_then(|date| u64::try_from(date.secs()).ok());
     let Some(date) = date else { return };
-    // A cache's answer has the date it was made, and says how old it is.
+    // A cached answer has the date on which it was made, and its age.
     let age: u64 = answer
         .field("age")
         .and_then(|age| age.parse().ok())
         .unwrap_or(0);
-    let (server, here) = (date.saturating_add(age), now());
+    let (server, here) = (date.saturating_add(age), clock::now());
     let off = server.abs_diff(here);
     if off <= SKEW {
-        return report.good("manifest", "the server's clock and this one agree");
+        return report.good(
+            "manifest",
+            "the clocks of the server and this computer agree",
+        );
     }
     let word = if server > here { "ahead of" } else { "behind" };
     let message = format!(
-        "the server's clock is {} {word} this one: pre-signed URLs end by the one, manifests and certificates by the devices'",
-        hours(off)
+        "the server's clock is {} {word} this computer's: it decides when pre-signed URLs expire, the devices' clocks when manifests and certificates do",
+        clock::span(off)
     );
-    let fix = "set the wrong one by NTP; is it this computer's?";
+    let fix = "set the wrong clock by NTP; is it this computer's?";
     report.warning("manifest", "clock.skew", message, fix);
 }
 
 fn examine_manifest_cache(report: &mut Report, answer: &Answer) {
     let fix = format!(
-        "publish with s3ota, which sets `Cache-Control: {}`, and let the CDN heed it",
+        "publish with s3ota, which sets `Cache-Control: {}`, and make the CDN respect it",
         layout::CHANNEL_CACHE_CONTROL
     );
     let Some(control) = answer.field("cache-control") else {
-        let message = "there is no Cache-Control: what stands between devices and the bucket decides how late a release arrives, \
-             CloudFront by default a day";
+        let message = "there is no Cache-Control: caches between devices and the bucket decide how late a release arrives; \
+             CloudFront's default is a day";
         return report.warning("manifest", "http.cache", message, fix);
     };
     let seconds = |name: &str| {
@@ -370,14 +376,14 @@ fn examine_manifest_cache(report: &mut Report, answer: &Answer) {
     match seconds("s-maxage=").or(seconds("max-age=")) {
         Some(time) if time > LONG && !control.contains("no-cache") => {
             let message = format!(
-                "caches may keep the manifest for {}: a release arrives that late",
-                hours(time)
+                "caches may keep the manifest for {}: releases arrive that late",
+                clock::span(time)
             );
             report.warning("manifest", "http.cache", message, fix);
         }
         Some(time) => report.good(
             "manifest",
-            format!("caches keep it for {} at the most", hours(time)),
+            format!("caches keep it for at most {}", clock::span(time)),
         ),
         None => {}
     }

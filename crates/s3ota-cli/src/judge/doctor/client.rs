@@ -12,7 +12,7 @@ use s3ota::tls::{Buffers, CertTime, Roots, TlsError, connect};
 use s3ota_manifest::HttpsUrl;
 use s3ota_sim::host::{HostNetwork, OsRng};
 
-use super::address::now;
+use crate::clock;
 use crate::error::CliError;
 use crate::judge::rehearsal::trusting;
 
@@ -140,7 +140,7 @@ impl Client {
             .await?
             .map_err(Trouble::Connect)?;
         let roots = trusting(&self.roots).unwrap_or_default();
-        let time = CertTime::Known(now());
+        let time = CertTime::Known(clock::now());
         let mut rng = OsRng;
         let tls = connect(
             socket,

@@ -1,4 +1,4 @@
-//! What the doctor finds: how bad it is, what it is, and what to do about it.
+//! Findings of the doctor: severity, what it is, and the fix.
 
 use console::Style;
 use serde_json::json;
@@ -7,14 +7,14 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::output::terminal::Painted;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Severity {
     /// As it should be.
     Good,
     /// Worth knowing.
     Note,
-    /// A device gets by, but worse than it could.
+    /// A device copes, but not as well as it could.
     Warning,
     /// A device would not update itself.
     Fault,
@@ -31,7 +31,7 @@ impl Severity {
     }
 }
 
-/// Tells each finding as it is made, and counts.
+/// Reports each finding as it is made, and counts them.
 #[derive(Debug)]
 pub struct Report {
     out: Output,
@@ -40,7 +40,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report of nothing yet.
+    /// An empty report.
     pub fn new(out: Output) -> Self {
         Self {
             out,
@@ -49,12 +49,12 @@ impl Report {
         }
     }
 
-    /// Where it is told.
+    /// Where it is printed.
     pub fn out(&self) -> &Output {
         &self.out
     }
 
-    /// Whether something was found that stops a device.
+    /// Whether something would stop a device.
     pub fn has_faults(&self) -> bool {
         self.faults > 0
     }
@@ -69,7 +69,7 @@ impl Report {
         self.tell(Severity::Note, subject, None, message.into(), None);
     }
 
-    /// Something could be better; `fix` says how to make it so.
+    /// Something could be better; `fix` says how.
     pub fn warning(
         &mut self,
         subject: &str,
@@ -82,7 +82,7 @@ impl Report {
         self.tell(Severity::Warning, subject, Some(code), message.into(), fix);
     }
 
-    /// Something stops a device; `fix` says how to make it go on.
+    /// Something would stop a device; `fix` says what to do.
     pub fn fault(
         &mut self,
         subject: &str,
@@ -95,7 +95,7 @@ impl Report {
         self.tell(Severity::Fault, subject, Some(code), message.into(), fix);
     }
 
-    /// Sums up: an error if something would stop a device.
+    /// Ends the report: an error if something would stop a device.
     pub fn conclude(self) -> Result<(), CliError> {
         let Self {
             out,
@@ -112,7 +112,7 @@ impl Report {
                 n => format!("{n} things would stop a device from updating itself"),
             };
             return Err(CliError::new("doctor.fault", message)
-                .hint("mend what is marked ✗ above, and look again"));
+                .hint("fix what is marked ✗ above, and check again"));
         }
         out.say(match warnings {
             0 => "\na device would update itself".to_owned(),

@@ -1,8 +1,8 @@
-//! Whether the image is what the manifest says, and whether a download that is cut off can go on.
+//! Whether the image is what the manifest says, and whether an interrupted download can resume.
 
 use s3ota::Chip;
 use s3ota_image::ImageError;
-use s3ota_image::app::{Image, Verifier};
+use s3ota_image::app::Image;
 use s3ota_manifest::{HttpsUrl, Version};
 use sha2::{Digest, Sha256};
 
@@ -15,9 +15,6 @@ use crate::output;
 
 const SUBJECT: &str = "image";
 
-/// The most bytes of an image: the flash of the largest chips.
-const MAX_IMAGE: usize = 32 << 20;
-
 /// The slots of the usual partition table for 4 MB of flash.
 const USUAL_SLOT: u32 = 0x1F_0000;
 
@@ -29,14 +26,22 @@ pub struct Kind {
     pub project: Option<String>,
 }
 
-/// Examines the image of a release; what it is for, where a device could take it.
+/// Checks the image of a release. Returns what it is for, if a device could take it.
 pub async fn examine(
     client: &mut Client,
     report: &mut Report,
     release: &Release,
     advice: &Advice,
 ) -> Option<Kind> {
-    let fetched = fetch(client, report, SUBJECT, &release.url, advice, MAX_IMAGE).await?;
+    let fetched = fetch(
+        client,
+        report,
+        SUBJECT,
+        &release.url,
+        advice,
+        firmware::MAX_IMAGE as usize,
+    )
+    .await?;
     examine_encoding(report, SUBJECT, &fetched.answer);
     let content_type = fetched.answer.field("content-type").unwrap_or_default();
     if content_type.starts_with("text/") {
@@ -48,14 +53,14 @@ pub async fn examine(
     }
     let same = examine_bytes(report, release, &fetched.answer.body);
     examine_range(client, report, &fetched).await;
-    let image = match verify(&fetched.answer.body) {
+    let image = match firmware::verify(&fetched.answer.body) {
         Ok(image) => image,
         Err(error) => {
             let fix = match error {
                 ImageError::NotAnImage { .. } => {
-                    "let `url` lead to an app image: what `s3ota publish`, `espflash save-image` or `idf.py build` make"
+                    "make `url` lead to an app image: the output of `s3ota publish`, `espflash save-image` or `idf.py build`"
                 }
-                // It was changed after it was published, which has been said.
+                // It was changed after it was published, which has been reported.
                 _ if !same => "upload the image again, as it was when the release was made",
                 _ => "build the image again, and publish that",
             };
@@ -72,13 +77,7 @@ pub async fn examine(
     })
 }
 
-fn verify(bytes: &[u8]) -> Result<Image, ImageError> {
-    let mut verifier = Verifier::new();
-    verifier.update(bytes)?;
-    verifier.finish()
-}
-
-/// Whether these are the bytes the manifest names.
+/// Whether these are the bytes that the manifest names.
 fn examine_bytes(report: &mut Report, release: &Release, bytes: &[u8]) -> bool {
     let again = "publish the release again: manifest and image are not of the same build";
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -86,7 +85,7 @@ fn examine_bytes(report: &mut Report, release: &Release, bytes: &[u8]) -> bool {
     if let Some(expected) = release.size
         && u64::from(expected) != size
     {
-        let message = format!("it has {size} bytes, the manifest says {expected}");
+        let message = format!("it has {size} bytes, but the manifest says {expected}");
         report.fault(SUBJECT, "image.size", message, again);
         same = false;
     }
@@ -96,7 +95,7 @@ fn examine_bytes(report: &mut Report, release: &Release, bytes: &[u8]) -> bool {
             report.good(SUBJECT, "its SHA-256 is the manifest's");
         } else if same {
             let message = format!(
-                "its SHA-256 is {}…, the manifest says {}…",
+                "its SHA-256 is {}…, but the manifest says {}…",
                 output::hex(&found[..6]),
                 output::hex(&expected[..6])
             );
@@ -108,7 +107,7 @@ fn examine_bytes(report: &mut Report, release: &Release, bytes: &[u8]) -> bool {
         report.note(
             SUBJECT,
             format!(
-                "it has {}: more than the {} of a slot on the usual 4 MB of flash",
+                "it has {}, more than the {} of a slot with the usual table for 4 MB of flash",
                 output::bytes(size),
                 output::bytes(USUAL_SLOT.into())
             ),
@@ -126,7 +125,7 @@ fn examine_descriptor(report: &mut Report, release: &Release, image: &Image) {
     if descriptor.is_arduino() {
         report.note(
             SUBJECT,
-            "it was built with Arduino, whose images do not say the sketch's version",
+            "it was built with Arduino, whose images do not contain the sketch's version",
         );
         return;
     }
@@ -135,7 +134,7 @@ fn examine_descriptor(report: &mut Report, release: &Release, image: &Image) {
     match (own, named) {
         (Ok(own), Ok(named)) if own != named => {
             let message = format!(
-                "it calls itself {own}, the manifest calls it {named}: devices refuse it, lest they install it again and again"
+                "it calls itself {own}, but the manifest calls it {named}: devices refuse it, or they would install it again and again"
             );
             let fix = format!("publish it as {own}, or build the firmware as {named}");
             report.fault(SUBJECT, "image.version", message, fix);
@@ -144,14 +143,14 @@ fn examine_descriptor(report: &mut Report, release: &Release, image: &Image) {
         (Err(_), _) => report.note(
             SUBJECT,
             format!(
-                "it calls its version `{}`, which cannot be compared",
+                "its version is `{}`, which cannot be compared",
                 descriptor.version()
             ),
         ),
     }
 }
 
-/// On which chips it runs, and whether a device can go back from it.
+/// Checks which chips it runs on, and whether a device can roll back from it.
 fn examine_fitness(report: &mut Report, image: &Image) {
     for remark in firmware::remarks(image) {
         let fix = remark.hint.unwrap_or_default();
@@ -159,12 +158,11 @@ fn examine_fitness(report: &mut Report, image: &Image) {
     }
     if let Some(guard) = image.guard {
         let kind = guard.kind_name().unwrap_or("an unknown kind");
-        let message =
-            format!("it has a boot guard ({kind}), so a device goes back from it if it fails");
+        let message = format!("it has a boot guard ({kind}): if it fails, a device rolls back");
         report.good(SUBJECT, message);
     }
-    let limits = firmware::limits(image.header.min_revision, image.header.max_revision);
-    report.note(SUBJECT, format!("it runs on chips of revision {limits}"));
+    let limits = firmware::revisions(image.header.min_revision, image.header.max_revision);
+    report.note(SUBJECT, format!("it runs on chips of {limits}"));
     if let Some(kind) = image.signature {
         report.note(
             SUBJECT,
@@ -176,7 +174,7 @@ fn examine_fitness(report: &mut Report, image: &Image) {
 fn examine_chip(report: &mut Report, release: &Release, image: &Image) -> Option<Chip> {
     let Some(chip) = image.header.chip() else {
         let message = format!("it is for an unknown chip, number {}", image.header.chip_id);
-        let fix = "build it for an ESP32, or look with a newer s3ota";
+        let fix = "build it for an ESP32, or check with a newer s3ota";
         report.fault(SUBJECT, "image.chip", message, fix);
         return None;
     };
@@ -184,7 +182,7 @@ fn examine_chip(report: &mut Report, release: &Release, image: &Image) -> Option
         && named != chip.name()
     {
         let message =
-            format!("it is for the {chip}, the manifest says {named}: no device takes it");
+            format!("it is for the {chip}, but the manifest says {named}: no device takes it");
         let fix =
             "publish the firmware of this chip; use one prefix for each product and kind of chip";
         report.fault(SUBJECT, "image.chip", message, fix);
@@ -194,7 +192,7 @@ fn examine_chip(report: &mut Report, release: &Release, image: &Image) -> Option
     Some(chip)
 }
 
-/// Whether a download that was cut off half-way can go on there.
+/// Whether a download that was interrupted half-way can resume there.
 async fn examine_range(client: &mut Client, report: &mut Report, fetched: &Fetched) {
     let total = fetched.answer.body.len();
     let Ok(url) = HttpsUrl::parse(&fetched.url) else {
@@ -215,12 +213,12 @@ async fn examine_range(client: &mut Client, report: &mut Report, fetched: &Fetch
         && part.field("content-range") == Some(expected.as_str())
         && fetched.answer.body.get(from..) == Some(&part.body);
     if whole {
-        return report.good(SUBJECT, "a download that is cut off goes on where it was");
+        return report.good(SUBJECT, "an interrupted download can resume");
     }
     let message = format!(
-        "asked for its second half the server answers HTTP {}: a download that is cut off starts anew",
+        "a request for its second half is answered with HTTP {}: an interrupted download starts from the beginning",
         part.status
     );
-    let fix = "let the server or CDN answer Range with 206, and keep the object's ETag the same";
+    let fix = "make the server or CDN answer Range with 206, and keep the object's ETag";
     report.warning(SUBJECT, "http.range", message, fix);
 }

@@ -1,23 +1,24 @@
-//! What a manifest says, and whether a device will believe it.
+//! The contents of a manifest, and whether devices will accept it.
 
 use s3ota::ReleaseKey;
 use s3ota_manifest::{Manifest, ManifestError, Rollout, SignatureError, UrlError};
 
-use super::address::{display, hours, now};
+use super::address::display;
 use super::finding::Report;
+use crate::clock;
 
 const SUBJECT: &str = "manifest";
 
-/// A manifest that expires sooner than this, in seconds, is worth a warning.
+/// Warn of an expiry nearer than this, in seconds.
 const SOON: u64 = 7 * 24 * 60 * 60;
 
-/// A release, as far as the image must agree with it.
+/// A release, as far as the image must match it.
 pub struct Release {
     /// The document it was read from.
     pub document: Vec<u8>,
     /// Its version, in canonical form.
     pub version: String,
-    /// Where the image lies.
+    /// The URL of the image.
     pub url: String,
     /// Bytes of the image.
     pub size: Option<u32>,
@@ -29,7 +30,7 @@ pub struct Release {
     pub board: Option<String>,
 }
 
-/// Examines a manifest; `None` where there is none.
+/// Checks a manifest; `None` if there is none.
 pub fn examine(
     report: &mut Report,
     url: &str,
@@ -42,16 +43,16 @@ pub fn examine(
         Err(error) => {
             let fix = match error {
                 ManifestError::TooLarge => {
-                    "keep notes and fields of your own short: a device has 8 KiB for all of it"
+                    "keep notes and your own fields short: a device has 8 KiB for all of it"
                 }
                 ManifestError::ByteOrderMark | ManifestError::Utf8 { .. } => {
                     "save it as UTF-8 without a byte order mark"
                 }
                 ManifestError::NotAnObject => {
-                    "is this the URL of a manifest? what is there is no JSON object"
+                    "is this the URL of a manifest? the document is not a JSON object"
                 }
                 ManifestError::Url(UrlError::Http | UrlError::NotHttps) => {
-                    "let `url` begin with https://: no device downloads a firmware over http"
+                    "make `url` begin with https://: no device downloads a firmware over http"
                 }
                 ManifestError::DuplicateKey(_) => "write each field once",
                 _ => {
@@ -67,27 +68,34 @@ pub fn examine(
     examine_signature(report, url, &manifest, keys);
     if let Some(expires) = manifest.expires {
         let ends = expires.unix_seconds();
-        match ends.checked_sub(now()) {
+        match ends.checked_sub(clock::now()) {
             None | Some(0) => report.fault(
                 SUBJECT,
                 "release.expired",
-                format!("the manifest expired on {}: a device that knows the time takes it for one that was held back", display(ends)),
+                format!(
+                    "the manifest expired on {}: a device that knows the date refuses it",
+                    display(ends)
+                ),
                 "publish the release again, with a later expiry",
             ),
             Some(left) if left < SOON => report.warning(
                 SUBJECT,
                 "release.expires",
-                format!("the manifest expires in {}, on {}", hours(left), display(ends)),
-                "publish the release again before that, and let a job do so",
+                format!(
+                    "the manifest expires in {}, on {}",
+                    clock::span(left),
+                    display(ends)
+                ),
+                "publish the release again before that, and automate it",
             ),
-            Some(_) => report.good(SUBJECT, format!("it is good until {}", display(ends))),
+            Some(_) => report.good(SUBJECT, format!("it is valid until {}", display(ends))),
         }
     }
     if manifest.sha256.is_none() || manifest.size.is_none() {
         report.warning(
             SUBJECT,
             "manifest.digest",
-            "it says no size or no SHA-256: a device that was cut off starts anew, and takes any image under the URL for the release",
+            "it has no size or no SHA-256: an interrupted download starts from the beginning, and any image at the URL is taken for the release",
             "publish with `s3ota publish`, or add the fields `size` and `sha256`",
         );
     }
@@ -95,7 +103,7 @@ pub fn examine(
         report.warning(
             SUBJECT,
             "manifest.chip",
-            "it names no chip: another kind of device finds out only from the image's first bytes",
+            "it names no chip: a device of another kind notices only from the image's first bytes",
             "publish with `s3ota publish`, or add a field like \"chip\": \"esp32c3\"",
         );
     }
@@ -104,13 +112,13 @@ pub fn examine(
         Some(rollout) if rollout.to_string() == "0" => report.warning(
             SUBJECT,
             "release.rollout",
-            "the release is rolled out to nobody: `rollout` is 0",
-            "raise `rollout` when it shall go out",
+            "the rollout includes nobody: `rollout` is 0",
+            "raise `rollout` to release it",
         ),
         Some(rollout) if Some(rollout) != everyone => {
             report.note(
                 SUBJECT,
-                format!("{rollout} percent of the devices take it for now"),
+                format!("the rollout includes {rollout} percent of the devices now"),
             );
         }
         _ => {}
@@ -133,13 +141,13 @@ fn examine_signature(report: &mut Report, url: &str, manifest: &Manifest<'_>, ke
             Some(signature) => report.note(
                 SUBJECT,
                 format!(
-                    "it carries a signature by {}, not verified: give --release-key",
+                    "it has a signature by the key {}, which is not verified: give --release-key",
                     signature.keyid
                 ),
             ),
             None => report.note(
                 SUBJECT,
-                "it is not signed: who may write to the bucket may release",
+                "it is not signed: anyone who can write to the bucket can release",
             ),
         };
     }
@@ -157,18 +165,18 @@ fn examine_signature(report: &mut Report, url: &str, manifest: &Manifest<'_>, ke
                 report.fault(
                     SUBJECT,
                     "release.channel",
-                    format!("it is signed for the channel {channel}, and lies where devices of the channel {followed} look"),
-                    format!("publish the release on {followed}, signed for it, or let the devices follow {channel}"),
+                    format!("it is signed for the channel {channel}, but lies where devices of the channel {followed} look"),
+                    format!("publish the release on {followed}, signed for it, or configure the devices for {channel}"),
                 );
             }
         }
         Err(error) => {
             let fix = match error {
                 SignatureError::Missing => {
-                    "publish the release signed, with a key that devices have"
+                    "publish the release signed, with a key that devices trust"
                 }
                 SignatureError::UnknownKey => {
-                    "sign with a key that devices have, or give the right one with --release-key"
+                    "sign with a key that devices trust, or give the right one with --release-key"
                 }
                 SignatureError::NoImage => "publish it with size and sha256, and sign that",
                 _ => "sign the release again: something in it was changed after it was signed",

@@ -1,15 +1,14 @@
-//! `s3ota doctor`: looks at a bucket the way a device will, and says what it would stumble over and how to mend it.
+//! Checks a bucket the way a device will see it, and says what would stop one and how to fix it.
 //!
-//! | file | what it looks at |
+//! | file | what it checks |
 //! |---|---|
-//! | `address.rs` | URLs before anyone is asked: https, the host's name, how long a pre-signed one is good for |
-//! | `client.rs` | fetches over the device's own TLS client, and keeps the whole answer |
+//! | `address.rs` | URLs before any request: https, the host's name, the expiry of a pre-signed one |
+//! | `client.rs` | downloads with the device's own TLS client, and keeps the whole answer |
 //! | `answer.rs` | names, TLS, status, redirects, headers |
-//! | `manifest.rs` | the manifest: can it be read, will it be believed |
-//! | `image.rs` | the image: is it what the manifest says, can a cut-off download go on |
+//! | `manifest.rs` | the manifest: can it be read, will devices accept it |
+//! | `image.rs` | the image: is it what the manifest says, can an interrupted download resume |
 //!
-//! At the end the virtual device in `judge/rehearsal.rs` installs the release. What is found goes to the `Report` in
-//! `finding.rs`.
+//! At the end the virtual device in `judge/rehearsal.rs` installs the release. Findings go to the `Report` in `finding.rs`.
 
 mod address;
 mod answer;
@@ -32,15 +31,15 @@ use self::manifest::Release;
 use super::rehearsal::{self, OLDEST, Rehearsal};
 use crate::error::CliError;
 use crate::output::Output;
-use crate::s3::{Location, S3Args, Store};
+use crate::s3::{Location, S3Args, Store, presigned_until};
 
 /// The subject of findings about the device.
 const DEVICE: &str = "device";
 
-/// How long the URL is good for that is signed for looking into a private bucket.
+/// The lifetime of the URL that is pre-signed to check a private bucket.
 const LOOK: Duration = Duration::from_secs(15 * 60);
 
-/// What is examined, and with what.
+/// An examination: as which device, and its report.
 pub struct Examination {
     client: Client,
     /// The release keys that devices have.
@@ -58,7 +57,7 @@ pub struct Target<'a> {
     pub channel: &'a str,
     /// Where devices reach the bucket, if not at the S3 service itself.
     pub public_url: Option<&'a str>,
-    /// Which service, and as whom.
+    /// The S3 service and the credentials.
     pub s3: &'a S3Args,
 }
 
@@ -78,20 +77,20 @@ impl Examination {
         })
     }
 
-    /// Examines the URL of a manifest. It fails if something would stop a device.
+    /// Examines the URL of a manifest. Fails if something would stop a device.
     pub async fn of_url(mut self, url: &str) -> Result<(), CliError> {
         let advice = Advice::for_url(url);
         self.examine_url(url, &advice, None).await?;
         self.report.conclude()
     }
 
-    /// Examines a channel in a bucket. It fails if something would stop a device.
+    /// Examines a channel in a bucket. Fails if something would stop a device.
     pub async fn of_bucket(mut self, target: &Target<'_>) -> Result<(), CliError> {
         self.examine_bucket(target).await?;
         self.report.conclude()
     }
 
-    /// Finds out which URL the devices of a channel are given, and examines that.
+    /// Finds the URL that the devices of a channel are given, and examines it.
     async fn examine_bucket(&mut self, target: &Target<'_>) -> Result<(), CliError> {
         let Target {
             location,
@@ -116,12 +115,12 @@ impl Examination {
             report.fault("bucket", "manifest.missing", message, fix);
             return Ok(());
         };
-        report.good("bucket", format!("s3://{}/{key} is there", location.bucket));
+        report.good("bucket", format!("s3://{}/{key} exists", location.bucket));
 
         let manifest = ManifestDocument::parse(&object.bytes).ok();
         let is_presigned = manifest
             .as_ref()
-            .is_some_and(|manifest| address::expiry(&manifest.url).is_some());
+            .is_some_and(|manifest| presigned_until(&manifest.url).is_some());
         let url = match public_url {
             Some(base) => format!(
                 "{}/{}",
@@ -131,19 +130,19 @@ impl Examination {
             None if is_presigned => {
                 report.note(
                     "bucket",
-                    "the release is for a private bucket: looked at through a URL that is signed now. \
-                     Of the devices' own URL say `s3ota doctor URL` how long it is good for",
+                    "the release is for a private bucket: checked with a URL that is pre-signed now. `s3ota doctor URL` with the devices' own \
+                     URL shows when that expires",
                 );
                 store.presign_get(&key, LOOK).await?
             }
             None => store.object_url(&key).await?,
         };
-        // S3 says 403, and not 404, to those who may not list the bucket. With credentials the two can be told apart.
+        // Without permission to list the bucket, S3 says 403, not 404. With credentials the two can be told apart.
         if let Some(image) = manifest.and_then(|manifest| image_key(&manifest, location))
             && store.head(&image).await?.is_none()
         {
             let message = format!(
-                "the manifest names s3://{}/{image}, which is not there",
+                "the manifest names s3://{}/{image}, which does not exist",
                 location.bucket
             );
             report.fault(
@@ -158,7 +157,7 @@ impl Examination {
         self.examine_url(&url, &advice, Some(&object.bytes)).await
     }
 
-    /// Examines what a device that is given this URL meets. `stored` is what the bucket holds under it, if that is known.
+    /// Examines what a device with this URL meets. `stored` is what the bucket holds there, if that is known.
     async fn examine_url(
         &mut self,
         url: &str,
@@ -188,7 +187,7 @@ impl Examination {
                 "manifest",
                 "http.stale",
                 "devices are served another manifest than the bucket holds now",
-                "wait as long as the cache in between keeps it, or invalidate it there",
+                "wait until the cache in between expires, or invalidate it",
             );
         }
         let Some(release) = manifest::examine(report, url, fetched.answer.body, &self.keys) else {
@@ -199,7 +198,7 @@ impl Examination {
             return Ok(());
         }
         let kind = image::examine(&mut self.client, report, &release, advice).await;
-        // A device says no more than its first trouble, and all of it has been said.
+        // A device reports only its first problem, and all of them have been reported.
         if let Some(kind) = kind
             && !report.has_faults()
         {
@@ -219,7 +218,7 @@ impl Examination {
         let mut document = release.document.clone();
         let manifest = Manifest::parse(&mut document)?;
         let Some(device_id) = rehearsal::id_in_rollout(&manifest) else {
-            report.note(DEVICE, "the rollout has not reached any device yet");
+            report.note(DEVICE, "the rollout includes no device yet");
             return Ok(());
         };
         let out = *report.out();
@@ -247,7 +246,7 @@ impl Examination {
                     release.version
                 ),
             ),
-            Ok(Some(_)) => report.note(DEVICE, "it does nothing"),
+            Ok(Some(_)) => report.note(DEVICE, "it finds nothing to do"),
             Err(error) => report.fault(
                 DEVICE,
                 error.code(),
@@ -259,7 +258,7 @@ impl Examination {
     }
 }
 
-/// The key of a release's image, where it lies in this bucket under the name the publisher gives it.
+/// The key of a release's image, if it is in this bucket under the name that the publisher gives it.
 fn image_key(manifest: &ManifestDocument, location: &Location) -> Option<String> {
     let version = Version::parse(&manifest.version).ok()?;
     let key = layout::image_key(&location.prefix, &version, &manifest.sha256?).ok()?;
@@ -269,7 +268,7 @@ fn image_key(manifest: &ManifestDocument, location: &Location) -> Option<String>
 }
 
 impl Report {
-    /// Says what is looked at now.
+    /// Announces what is checked next.
     fn look_at(&self, what: &'static str, url: &str) {
         let shown = url.split('?').next().unwrap_or(url);
         self.out().heading(format_args!("{what}  {shown}"));

@@ -1,4 +1,4 @@
-//! The development server: an S3 service of our own, and a client for it.
+//! The development server: our own S3 service, and a client for it.
 
 mod secret;
 
@@ -10,7 +10,7 @@ pub use self::secret::{of_folder as secret_of_folder, warn_if_open};
 use super::{AwsArgs, Credentials, Location, S3Args, Store};
 use crate::error::CliError;
 
-/// Starts a development server; with the key pair it takes.
+/// Starts a development server. Returns it with its access key.
 pub async fn start(options: Options) -> Result<(DevServer, Credentials), CliError> {
     let credentials = Credentials {
         access_key: options.access_key.clone(),
@@ -19,7 +19,7 @@ pub async fn start(options: Options) -> Result<(DevServer, Credentials), CliErro
     Ok((DevServer::start(options).await?, credentials))
 }
 
-/// A development server for one command: on any free port, and with nothing left when it stops.
+/// A development server for one command: on any free port, leaving nothing behind.
 pub async fn start_for_now() -> Result<(DevServer, Credentials), CliError> {
     start(Options {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -29,7 +29,7 @@ pub async fn start_for_now() -> Result<(DevServer, Credentials), CliError> {
     .await
 }
 
-/// The location's bucket on a development server. It is made if it is not there.
+/// The location's bucket on a development server. It is created if needed.
 pub async fn bucket_on(
     server: &DevServer,
     credentials: &Credentials,

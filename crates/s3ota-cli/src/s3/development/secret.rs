@@ -1,6 +1,6 @@
 //! The secret key of a development server: random, and kept in its folder for the next start.
 //!
-//! Whoever knows it may write to the server's buckets, from every machine that reaches it.
+//! Anyone who knows it can write to the server's buckets, from every machine that reaches it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -14,17 +14,17 @@ use crate::output::{self, Output};
 /// The file in the server's folder.
 const FILE: &str = "secret-key";
 
-/// The least that is not guessed.
+/// The shortest secret that cannot be guessed.
 const LEAST: usize = 16;
 
-/// A secret that nobody else knows.
+/// A random secret.
 pub fn random() -> String {
     let mut bytes = [0; 20];
     OsRng.fill_bytes(&mut bytes);
     output::hex(&bytes)
 }
 
-/// The secret of the server on a folder. It is made if there is none yet; who wants another writes it into the file.
+/// The secret of the server on a folder. It is created if needed; to choose another one, write it into the file.
 pub fn of_folder(dir: &Path) -> Result<String, CliError> {
     fs::create_dir_all(dir).map_err(|error| CliError::file(dir, &error))?;
     let path = dir.join(FILE);
@@ -47,22 +47,22 @@ pub fn of_folder(dir: &Path) -> Result<String, CliError> {
     let secret = text.trim_end();
     if secret.len() < LEAST || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = format!(
-            "{} holds no secret key: {LEAST} or more letters, digits and signs in one line",
+            "{} contains no secret key: at least {LEAST} letters, digits and signs on one line",
             path.display()
         );
         return Err(CliError::new("serve.secret", message)
-            .hint("delete it, and the next start makes another"));
+            .hint("delete it, and the next start creates another"));
     }
     Ok(secret.to_owned())
 }
 
-/// Warns if others on this machine may read the secret. It is no more than a warning: some file systems know no owners.
+/// Warns if other users of this machine can read the secret. Only a warning: some file systems have no owners.
 pub fn warn_if_open(dir: &Path, out: &Output) {
     let path = dir.join(FILE);
     if is_open(&path) {
-        let message = format!("{} may be read by others on this machine", path.display());
+        let message = format!("other users of this machine can read {}", path.display());
         out.warning(&CliError::new("serve.secret", message).hint(format!(
-            "close it with `chmod 600 {0}`; or delete it, and the next start makes another",
+            "run `chmod 600 {0}`; or delete it, and the next start creates another",
             path.display()
         )));
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_its_folders_own_and_its_owners_alone() {
+    fn a_secret_belongs_to_its_folder_and_only_its_owner_can_read_it() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let secret = of_folder(one.path()).unwrap();
         assert_eq!(of_folder(one.path()).unwrap(), secret);
