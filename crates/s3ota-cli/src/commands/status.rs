@@ -223,6 +223,6 @@ mod tests {
         assert_eq!(ends(at(SOON + 100), SOON), None);
         assert!(ends(at(3 * 3600 + 100), SOON).unwrap().contains("3 hours"));
         let past = Timestamp::from_unix_seconds(1).unwrap();
-        assert!(ends(past, SOON).unwrap().contains("has ended"));
+        assert!(ends(past, SOON).unwrap().contains("has expired"));
     }
 }

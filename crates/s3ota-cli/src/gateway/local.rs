@@ -24,7 +24,7 @@ use crate::error::CliError;
 use crate::output::Output;
 
 /// The longest time for a handshake or a request.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How many connections are open at a time. Others wait.
 const MOST_CONNECTIONS: usize = 1000;
@@ -104,7 +104,7 @@ pub async fn run(
         tokio::spawn(async move {
             let _place = place;
             match tls {
-                Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+                Some(tls) => match tokio::time::timeout(TIMEOUT, tls.accept(stream)).await {
                     Ok(Ok(stream)) => serve(&gateway, stream).await,
                     Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                     Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -123,7 +123,7 @@ async fn serve(gateway: &Gateway, stream: impl AsyncRead + AsyncWrite + Unpin) {
         service_fn(|request| async move { Ok::<_, Infallible>(gateway.answer(&request).await) });
     let ended = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = ended {

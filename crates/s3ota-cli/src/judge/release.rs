@@ -204,7 +204,7 @@ fn tell(manifest: &Manifest<'_>, out: &Output) {
             "signature",
             manifest
                 .signature
-                .map(|signature| format!("by the key {}, not verified yet", signature.keyid)),
+                .map(|signature| format!("names the key {}", signature.keyid)),
         ),
     ];
     out.say(format_args!("version   {}", manifest.version));

@@ -29,7 +29,7 @@ const CHUNK: usize = 16 * 1024;
 const TICK: Duration = Duration::from_millis(100);
 
 /// The longest time without a byte sent or an answer. Some services take their time to answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The size of a part. Larger objects are uploaded in parts, so that a broken connection costs one part, not all of it. The
 /// same as the `aws` command's; S3 requires at least 5 MiB.
@@ -396,10 +396,10 @@ impl Watch {
                 sent,
                 since: Instant::now(),
             };
-        } else if self.since.elapsed() > PATIENCE {
+        } else if self.since.elapsed() > TIMEOUT {
             let message = format!(
                 "the upload is stuck: no byte sent and no answer for {} seconds",
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             );
             return Err(CliError::new("s3.connect", message)
                 .hint("check the network, and run the command again"));

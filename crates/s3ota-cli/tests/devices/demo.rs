@@ -1,4 +1,4 @@
-//! `s3ota demo`: the whole path ends as it should, with made-up firmwares and with one's own.
+//! `s3ota demo`: the whole path, with made-up firmwares and with your own.
 
 use std::process::Command;
 
@@ -34,7 +34,7 @@ fn all<'e>(events: &'e [Value], name: &str) -> Vec<&'e Value> {
 }
 
 #[test]
-fn a_signed_release_is_installed_a_strangers_refused_and_a_broken_one_rolled_back() {
+fn a_signed_release_is_installed_an_attackers_refused_and_a_broken_one_rolled_back() {
     let events = demo(&[]);
     let [key] = all(&events, "key")[..] else {
         panic!("{events:?}")
@@ -53,7 +53,7 @@ fn a_signed_release_is_installed_a_strangers_refused_and_a_broken_one_rolled_bac
 }
 
 #[test]
-fn it_is_played_with_firmwares_of_ones_own() {
+fn it_runs_with_your_own_firmwares() {
     let dir = tempfile::tempdir().unwrap();
     let firmware = |version: &str| {
         let path = dir.path().join(format!("{version}.bin"));

@@ -1,4 +1,4 @@
-//! `s3ota device`: a virtual device updates itself, and what it refuses leaves its flash as it was.
+//! `s3ota device`: a virtual device updates itself, and leaves its flash unchanged when it refuses something.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ async fn once_updates_restarts_confirms_and_then_has_nothing_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_firmware_left_on_trial_is_given_up_and_its_release_not_tried_again() {
+async fn a_firmware_left_on_trial_is_rolled_back_and_its_release_not_tried_again() {
     let bench = Bench::new();
     let server = Server::start(releasing("1.1.0")).await;
     let output = bench.run(&server, &["--no-confirm"]).await;
@@ -396,7 +396,7 @@ fn wrong_usage_exits_with_2_and_help_with_0() {
 }
 
 #[test]
-fn what_is_no_flash_is_an_error_that_says_so() {
+fn a_file_that_is_not_a_flash_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let run = |path: &Path| {
         let path = path.to_str().unwrap();
@@ -478,7 +478,7 @@ async fn a_release_for_newer_chips_is_refused_by_an_older_one_before_its_flash_i
 }
 
 #[test]
-fn a_device_is_not_made_with_a_firmware_that_its_chip_does_not_boot() {
+fn a_device_is_not_created_with_a_firmware_that_its_chip_does_not_boot() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let image = ImageBuilder::new(Chip::Esp32, "1.0.0").revisions(300, 399);

@@ -1,7 +1,7 @@
-//! `s3ota doctor` names what is wrong with a bucket and how to mend it: a fault, a test.
+//! `s3ota doctor` finds what is wrong with a bucket and says how to fix it: one test for each fault.
 //!
-//! The buckets lie on the development server, which is S3 with all its checks; what no S3 server does (a certificate
-//! of last year, a redirect to http) on a scripted one.
+//! The buckets are on the development server, which is S3 with all its checks. What no S3 server does (an expired certificate, a
+//! redirect to http) comes from a scripted server.
 
 use std::process::{Command, Output};
 
@@ -253,7 +253,7 @@ fn all_but(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_bucket_is_found_healthy_from_either_end() {
+async fn a_healthy_bucket_passes_by_url_and_by_location() {
     let bucket = Bucket::released(Access::PublicRead).await;
     for diagnosis in [
         bucket.examined().await,
@@ -284,7 +284,7 @@ async fn a_healthy_bucket_is_found_healthy_from_either_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_bucket_with_pre_signed_urls_is_found_healthy() {
+async fn a_private_bucket_with_pre_signed_urls_passes() {
     let bucket = Bucket::released_with(Access::Policy, &["--presign", "7d"]).await;
     let diagnosis = bucket.examined_at("s3://firmware/lamp", &[]).await;
     assert_eq!(
@@ -315,7 +315,7 @@ async fn fault_02_a_manifest_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_03_a_certificate_of_an_unknown_authority() {
+async fn fault_03_a_certificate_of_an_unknown_ca() {
     let server = Server::start(all_but(|_, _, _| None)).await;
     let diagnosis = doctor(s3ota(), vec![server.url("/manifest.json")]).await;
     diagnosis.is_fault("tls.certificate", "trusted authority", "Config::roots");
@@ -357,7 +357,7 @@ async fn fault_06_a_private_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_07_a_channel_that_holds_nothing() {
+async fn fault_07_an_empty_channel() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let diagnosis = bucket
         .examined_at("s3://firmware/lamp", &["--channel", "beta"])
@@ -373,7 +373,7 @@ async fn fault_07_a_channel_that_holds_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_08_a_manifest_that_is_no_json() {
+async fn fault_08_a_manifest_that_is_not_json() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let page = b"<html>Welcome to your new bucket</html>".to_vec();
     bucket.put("lamp/stable.json", page, |put| put).await;
@@ -439,7 +439,7 @@ async fn fault_12_a_redirect_to_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_13_an_image_that_is_not_there() {
+async fn fault_13_a_missing_image() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let key = bucket.image_key().await;
     bucket
@@ -509,7 +509,7 @@ async fn fault_17_an_image_for_another_chip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_18_an_image_that_calls_itself_otherwise() {
+async fn fault_18_an_image_with_another_version() {
     let bucket = Bucket::released(Access::PublicRead).await;
     bucket.change_manifest(json!({ "version": "1.2.0" })).await;
     bucket
@@ -519,7 +519,7 @@ async fn fault_18_an_image_that_calls_itself_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_19_a_pre_signed_url_that_has_ended() {
+async fn fault_19_an_expired_pre_signed_url() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let url = bucket.manifest().await["url"].as_str().unwrap().to_owned();
     let ended =
@@ -532,7 +532,7 @@ async fn fault_19_a_pre_signed_url_that_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_20_a_release_that_nobody_signed() {
+async fn fault_20_an_unsigned_release() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let key = rcgen::KeyPair::generate().unwrap();
     let path = bucket.bench.path("release.pub");
@@ -595,7 +595,7 @@ async fn fault_22_a_signed_release_that_was_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warning_01_a_manifest_that_caches_keep() {
+async fn warning_01_a_manifest_that_caches_keep_too_long() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let bytes = bucket.manifest().await.to_string().into_bytes();
     bucket
@@ -625,7 +625,7 @@ async fn warning_02_a_manifest_of_another_content_type() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warning_03_a_server_that_knows_no_ranges() {
+async fn warning_03_a_server_without_range_requests() {
     let whole = |request: &Request, _: &[u8], image: &[u8]| {
         request.field("range").map(|_| served("", image))
     };
@@ -636,7 +636,7 @@ async fn warning_03_a_server_that_knows_no_ranges() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warning_04_a_server_that_does_not_know_what_has_changed() {
+async fn warning_04_a_server_without_conditional_requests() {
     let always = |request: &Request, manifest: &[u8], _: &[u8]| {
         request.field("if-none-match").map(|_| served("", manifest))
     };
@@ -681,7 +681,7 @@ async fn warning_07_an_image_without_a_boot_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warning_08_an_image_that_asks_for_a_chip_nobody_has() {
+async fn warning_08_an_image_for_a_chip_revision_that_does_not_exist() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let firmware = bucket.bench.dir.path().join("asks.bin");
     let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");

@@ -1,4 +1,4 @@
-//! A bucket that nobody may read but the gateway: devices update themselves through it, with a token and a fresh URL.
+//! Devices update themselves from a private bucket through the gateway, with a token and a fresh URL.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -80,7 +80,7 @@ impl Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_with_a_token_updates_itself_from_a_bucket_that_nobody_may_read() {
+async fn a_device_with_a_token_updates_itself_from_a_private_bucket() {
     let bench = bench().await;
     let authority = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
@@ -135,7 +135,7 @@ async fn a_device_with_a_token_updates_itself_from_a_bucket_that_nobody_may_read
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_gets_what_it_should() {
+async fn each_request_gets_the_right_answer() {
     let bench = bench().await;
     let gateway = Gateway::start(&bench, &["--token-file", "tokens", "--presign", "10m"]);
     let stable = format!("/any/stage/stable.json?token={TOKEN}");

@@ -1,4 +1,4 @@
-//! What `s3ota inspect` promises, of files made by other tools and of a flash.
+//! `s3ota inspect`, with files of other tools and with a flash.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -100,7 +100,7 @@ fn a_broken_image_is_shown_and_fails() {
 }
 
 #[test]
-fn a_flash_says_what_would_boot_and_stays_as_it_is() {
+fn a_flash_dump_shows_what_would_boot_and_is_not_changed() {
     let firmware = std::fs::read(fixture("hello-esp32c3-1.0.0.bin")).unwrap();
     let bytes = Setup::default().flash(&firmware).unwrap();
     let flash = file(&bytes);
@@ -117,7 +117,7 @@ fn a_flash_says_what_would_boot_and_stays_as_it_is() {
 }
 
 #[test]
-fn a_flash_that_boots_nothing_fails() {
+fn a_flash_dump_that_boots_nothing_is_an_error() {
     let firmware = std::fs::read(fixture("hello-esp32c3-1.0.0.bin")).unwrap();
     let mut bytes = Setup::default().flash(&firmware).unwrap();
     bytes[0x1_0400] ^= 1;
@@ -128,7 +128,7 @@ fn a_flash_that_boots_nothing_fails() {
 }
 
 #[test]
-fn what_is_none_of_these_is_one_error() {
+fn any_other_file_is_one_error() {
     for (bytes, code) in [(&b"hello"[..], "image.invalid"), (b"", "image.size")] {
         let (status, events) = inspect(&file(bytes));
         assert_eq!((status, events.len()), (1, 1));
@@ -138,7 +138,7 @@ fn what_is_none_of_these_is_one_error() {
 }
 
 #[test]
-fn an_image_says_on_which_chips_it_runs_and_whether_it_can_go_back() {
+fn an_image_shows_which_chips_it_runs_on_and_whether_devices_can_roll_back() {
     let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
         .revisions(3, 199)
         .block_revisions(101, 0)
@@ -177,7 +177,7 @@ fn an_image_says_on_which_chips_it_runs_and_whether_it_can_go_back() {
 }
 
 #[test]
-fn a_flash_tells_its_bootloader_as_far_as_a_dump_can() {
+fn a_flash_dump_shows_its_bootloader_as_far_as_it_can() {
     let firmware = std::fs::read(fixture("hello-esp32c3-1.0.0.bin")).unwrap();
     let mut bytes = Setup::default().flash(&firmware).unwrap();
     let (_, events) = inspect(&file(&bytes));
@@ -189,5 +189,5 @@ fn a_flash_tells_its_bootloader_as_far_as_a_dump_can() {
     let dump = file(&bytes);
     let (_, events) = inspect(&dump);
     assert_eq!(events[0]["bootloader"]["app_rollback"], true);
-    assert!(text(&dump).contains("does app rollback: a record waits"));
+    assert!(text(&dump).contains("does app rollback: a record is pending verification"));
 }

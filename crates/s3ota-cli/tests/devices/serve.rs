@@ -1,4 +1,4 @@
-//! `s3ota serve`: the walk through the commands that the README shows, without any other tool.
+//! `s3ota serve`: the walk through the commands in the README, without any other tool.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -71,7 +71,7 @@ impl Serving {
 }
 
 #[test]
-fn the_readmes_walk_ends_with_a_device_that_updated_itself() {
+fn the_walk_in_the_readme_ends_with_an_updated_device() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     for version in ["1.0.0", "1.1.0"] {
@@ -127,7 +127,7 @@ fn a_second_server_on_the_same_folder_is_refused() {
 }
 
 #[test]
-fn a_server_that_others_reach_takes_its_own_secret_and_none_that_is_printed_anywhere() {
+fn a_reachable_server_accepts_only_its_own_secret() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0").project_name("lamp");

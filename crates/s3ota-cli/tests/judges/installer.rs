@@ -1,4 +1,4 @@
-//! `s3ota publish --web-installer`: the page, in a real browser where there is one.
+//! `s3ota publish --web-installer`: the page, in a real browser if there is one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ fn chromium() -> Option<&'static str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_installer_holds_bootloader_partition_table_and_app_at_their_places() {
+async fn the_installer_has_bootloader_partition_table_and_app_in_their_places() {
     let bench = Bench::new(Access::PublicRead).await;
     let run = bench.s3ota(&["publish", ELF, "s3://firmware/lamp", "--web-installer"]);
     let page = run.succeeded()["url"].as_str().unwrap().to_owned();
@@ -78,7 +78,7 @@ async fn the_installer_holds_bootloader_partition_table_and_app_at_their_places(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_image_alone_is_told_to_bring_its_bootloader() {
+async fn an_app_image_alone_needs_a_bootloader() {
     let bench = Bench::new(Access::PublicRead).await;
     let firmware = bench.firmware(Chip::Esp32, "1.0.0", b"");
     let refused = bench.publish(&firmware, &["--web-installer"]);
@@ -226,7 +226,7 @@ const BUTTON: &str = "install-button.js";
 const CHUNK: &str = "styles-sT2V1cOw.js";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_runs_no_file_of_the_program_that_was_changed() {
+async fn a_browser_runs_no_changed_file_of_the_program() {
     let Some(chromium) = chromium() else { return };
     let bench = Bench::new(Access::PublicRead).await;
     let run = bench.s3ota(&["publish", ELF, "s3://firmware/lamp", "--web-installer"]);

@@ -1,4 +1,4 @@
-//! `s3ota keygen` and `s3ota pubkey`: keys that nobody overwrites or reads over the shoulder, and that openssl understands.
+//! `s3ota keygen` and `s3ota pubkey`: nobody overwrites or spies out the keys, and openssl understands them.
 
 use std::fs;
 use std::path::Path;
@@ -54,7 +54,7 @@ fn last_event(output: &Output) -> Value {
 }
 
 #[test]
-fn a_key_is_encrypted_its_file_is_its_owners_alone_and_nothing_is_overwritten() {
+fn a_key_is_encrypted_only_its_owner_can_read_it_and_nothing_is_overwritten() {
     let bench = Bench::new();
     let made = bench.s3ota(&["keygen"], Some("a long passphrase"));
     assert_eq!(
@@ -96,7 +96,7 @@ fn a_key_is_encrypted_its_file_is_its_owners_alone_and_nothing_is_overwritten() 
 }
 
 #[test]
-fn the_public_part_comes_out_the_same_each_time() {
+fn every_command_prints_the_same_public_key() {
     let bench = Bench::new();
     fs::write(bench.path().join("phrase"), "from a file\nand no more\n").unwrap();
     let made = bench.s3ota(
@@ -165,7 +165,7 @@ fn a_key_that_cannot_be_used_is_an_error_that_says_why() {
 }
 
 #[test]
-fn openssl_reads_our_keys_and_we_read_those_of_openssl() {
+fn openssl_reads_our_keys_and_we_read_its_keys() {
     if !crate::judge::installed("openssl", "apt-get install openssl") {
         return;
     }

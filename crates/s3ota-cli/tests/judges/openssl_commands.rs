@@ -1,5 +1,5 @@
-//! The commands of docs/signing.md, run as they stand there: openssl makes keys and signatures that `s3ota` takes, and the other
-//! way round.
+//! The commands of docs/signing.md as they are written there: openssl makes keys and signatures that `s3ota` accepts, and the
+//! other way round.
 
 use std::fs;
 use std::path::Path;

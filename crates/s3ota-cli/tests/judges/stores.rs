@@ -1,5 +1,5 @@
-//! The way of a release, from an empty account to an updated device, on three S3 servers that have nothing in common
-//! but the protocol: the development server, moto, and Ceph's gateway.
+//! A release from an empty account to an updated device, on three S3 servers with nothing in common but the protocol: the
+//! development server, moto, and Ceph's gateway.
 
 mod life;
 
@@ -257,7 +257,7 @@ fn accesses_are_logged_on_request(server: &Server, lacks: &Lacks) {
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains(why), "{text}");
     };
-    refused("there is no bucket logs to log into");
+    refused("there is no bucket logs for the access log");
     assert!(!is_there(server, "logged"), "nothing was begun");
     server.aws(&["s3", "mb", "s3://logs"]);
     if lacks.log {
@@ -266,7 +266,7 @@ fn accesses_are_logged_on_request(server: &Server, lacks: &Lacks) {
         assert!(
             warned
                 .iter()
-                .any(|it| it["message"] == "the service writes no access log"),
+                .any(|it| it["message"] == "the service has no access log"),
             "{events:?}"
         );
         return;

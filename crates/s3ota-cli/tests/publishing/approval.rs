@@ -1,4 +1,4 @@
-//! An `s3ota.toml` that came with a folder sends credentials and releases nowhere that its user has not approved.
+//! An `s3ota.toml` from someone else sends no credentials and no releases anywhere that the user has not approved.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -97,7 +97,7 @@ impl Folder {
 }
 
 #[test]
-fn an_endpoint_in_a_folders_file_gets_no_credentials_before_it_is_approved() {
+fn an_endpoint_in_a_settings_file_gets_no_credentials_before_it_is_approved() {
     let folder = Folder::new();
     let endpoint = folder.endpoint();
     let toml = format!("location = 's3://firmware/lamp'\nendpoint_url = '{endpoint}'\n");
@@ -188,7 +188,7 @@ fn an_endpoint_in_a_folders_file_gets_no_credentials_before_it_is_approved() {
 }
 
 #[test]
-fn the_other_settings_that_say_whom_to_trust_need_approval_too() {
+fn the_other_settings_about_trust_need_approval_too() {
     let folder = Folder::new();
     std::fs::write(folder.dir.path().join("clone/ca.pem"), "one").unwrap();
     std::fs::write(folder.dir.path().join("clone/lamp.bin"), b"no firmware").unwrap();
@@ -221,7 +221,7 @@ fn the_other_settings_that_say_whom_to_trust_need_approval_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_sends_nothing_elsewhere_is_used_as_it_stands() {
+async fn harmless_settings_need_no_approval() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     let firmware = bench.firmware(s3ota_image::Chip::Esp32C3, "1.0.0", b"");
@@ -287,7 +287,7 @@ fn on_a_terminal_the_user_is_asked_once() {
             "{seen}"
         );
         assert!(
-            seen.contains("is not approved") && !seen.contains("cannot be reached"),
+            seen.contains("you have not approved") && !seen.contains("cannot be reached"),
             "{seen}"
         );
     }
@@ -313,7 +313,7 @@ fn on_a_terminal_the_user_is_asked_once() {
 }
 
 #[test]
-fn plain_http_is_for_this_machine_alone_whoever_names_the_endpoint() {
+fn plain_http_is_for_this_machine_only_wherever_the_endpoint_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config");
     let url = "http://minio.example.com:9000";

@@ -1,4 +1,4 @@
-//! Someone else acts between two requests of a command: what was decided on is not true any more.
+//! Someone else acts between two requests of a command: what it has read is no longer true.
 
 use std::sync::{Arc, Mutex};
 
@@ -93,7 +93,7 @@ impl Bench {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_is_given_to_one_image_however_close_two_come() {
+async fn a_version_names_one_image_even_if_two_are_published_at_once() {
     let bench = Bench::new(Access::PublicRead).await;
     let (one, another) = (
         bench.image_of("1.0.0", "one"),
@@ -112,7 +112,7 @@ async fn a_version_is_given_to_one_image_however_close_two_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_one_who_yanks_and_one_who_releases_the_same_version_one_sees_the_other() {
+async fn of_a_yank_and_a_release_of_the_same_version_one_sees_the_other() {
     for by_promotion in [false, true] {
         let bench = Bench::new(Access::PublicRead).await;
         bench.release("1.0.0", "stable");
@@ -146,7 +146,7 @@ async fn of_one_who_yanks_and_one_who_releases_the_same_version_one_sees_the_oth
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_yank_is_not_stopped_by_who_changes_the_channel() {
+async fn a_yank_is_not_stopped_by_a_change_of_the_channel() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.release("1.0.0", "stable");
     bench.release("1.1.0", "stable");
@@ -163,7 +163,7 @@ async fn a_yank_is_not_stopped_by_who_changes_the_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_put_back_between_the_look_and_the_write_is_not_signed_anew_either() {
+async fn what_is_put_back_between_check_and_write_is_not_signed_either() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     let key = ["--key", "release.key"];
@@ -194,7 +194,7 @@ async fn what_is_put_back_between_the_look_and_the_write_is_not_signed_anew_eith
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gc_looks_once_more_before_it_removes_an_image() {
+async fn gc_checks_again_before_it_removes_an_image() {
     let bench = Bench::new(Access::PublicRead).await;
     let old = bench.release("1.0.0", "stable");
     bench.release("1.1.0", "stable");
@@ -233,7 +233,7 @@ async fn gc_looks_once_more_before_it_removes_an_image() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_gc_removes_under_a_publishers_hands_is_sent_again() {
+async fn an_image_that_gc_removes_during_a_publish_is_uploaded_again() {
     let bench = Bench::new(Access::PublicRead).await;
     let old = bench.release("1.0.0", "stable");
     bench.release("1.1.0", "stable");
@@ -251,7 +251,7 @@ async fn an_image_that_gc_removes_under_a_publishers_hands_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_gc_may_be_about_to_remove_is_sent_again_and_young() {
+async fn an_image_that_gc_may_be_about_to_remove_is_uploaded_again_and_new() {
     let dir = tempfile::tempdir().unwrap();
     let options = || Options {
         dir: Some(dir.path().to_owned()),
@@ -280,7 +280,7 @@ async fn an_image_that_gc_may_be_about_to_remove_is_sent_again_and_young() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_who_changes_a_channel_has_the_last_word_on_older_devices_too() {
+async fn the_last_change_of_a_channel_decides_for_legacy_clients_too() {
     for at in [
         ("PUT", "/older/stable.aws-s3-ota.json", 0),
         ("GET", "/older/stable.aws-s3-ota.json", 0),
@@ -319,7 +319,7 @@ async fn a_store_without_conditions_is_read_before_it_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_counts_as_there_only_if_it_is_this_image() {
+async fn an_image_counts_as_uploaded_only_if_it_is_this_image() {
     let bench = Bench::new(Access::PublicRead).await;
     let image = bench.image_of("1.0.0", "");
     let bytes = std::fs::read(&image).unwrap();

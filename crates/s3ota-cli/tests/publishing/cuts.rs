@@ -1,6 +1,6 @@
-//! The publisher is killed at every S3 request it makes: before it reaches the server, and when the server has done it but
-//! nobody heard the answer. Whoever reads a channel then finds the old release or the new one, whole; and the command,
-//! run again, ends what was begun.
+//! The publisher is killed at every S3 request: before it reaches the server, and after the server has carried it out but before
+//! the answer arrives. The channel then holds the old release or the new one, whole; and the command, run again, completes what
+//! was begun.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -290,7 +290,7 @@ async fn the_other_commands_killed_at_every_write_leave_whole_releases_and_can_b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn publish_killed_in_a_multipart_upload_leaves_a_whole_release_and_what_gc_clears_away() {
+async fn publish_killed_in_a_multipart_upload_leaves_a_whole_release_and_parts_that_gc_removes() {
     let stage = Stage::new().await;
     let bench = &stage.bench;
     bench

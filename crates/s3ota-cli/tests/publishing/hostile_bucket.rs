@@ -1,8 +1,8 @@
-//! Someone who owns the bucket, but not the release key, cannot make a device install, go back, or stand still beyond `expires`;
-//! nor have the owner do it, by putting old, signed manifests where the owner's next command finds them.
+//! An attacker who controls the bucket but not the release key cannot make a device install, roll back or freeze beyond `expires`;
+//! nor make the owner do it, by putting old, signed manifests where the owner's next command finds them.
 //!
-//! A real server over TLS, the real command as publisher and as device, and a hand in the bucket that writes what it likes. What is
-//! refused leaves the device's flash as it was, to the bit.
+//! A real server over TLS, the real command as publisher and as device, and an attacker who writes anything into the bucket. When
+//! something is refused, not a bit of the device's flash changes.
 
 use crate::bucket::*;
 use s3ota_devserver::Access;
@@ -232,7 +232,7 @@ async fn it_cannot_make_a_device_install_what_the_owner_did_not_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_cannot_exchange_the_image_behind_a_good_manifest() {
+async fn it_cannot_replace_the_image_of_a_valid_manifest() {
     let siege = Siege::of_a_device_with("1.0.0").await;
     siege.release("lamp", "1.1.0", &[]);
     let good = siege.manifest().await;
@@ -321,7 +321,7 @@ async fn it_cannot_make_a_device_go_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_cannot_hold_a_device_on_a_release_beyond_its_expiry() {
+async fn it_cannot_freeze_a_device_on_a_release_beyond_its_expiry() {
     let siege = Siege::of_a_device_with("1.0.0").await;
     siege.release("lamp", "1.1.0", &["--expires", "90d"]);
     let frozen = siege.manifest().await;
@@ -371,7 +371,7 @@ async fn it_cannot_hold_a_device_on_a_release_beyond_its_expiry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_cannot_have_the_owner_sign_what_it_put_there() {
+async fn it_cannot_get_the_owner_to_sign_what_it_put_there() {
     let siege = Siege::of_a_device_with("1.0.0").await;
     siege.release("lamp", "1.1.0", &[]);
     siege.release("lamp", "1.2.0", &["--channel", "beta"]);
@@ -520,7 +520,7 @@ fn now() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_channels_manifest_is_not_signed_anew_as_this_channels() {
+async fn another_channels_manifest_is_not_signed_for_this_channel() {
     let replay = Replay::new().await;
     let good = replay.release("stable", "1.0.0", &[]).await;
     let beta = replay.release("beta", "2.0.0", &[]).await;
@@ -568,7 +568,7 @@ async fn an_expired_permission_to_go_back_is_not_rolled_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_permission_to_go_back_ends_with_the_next_change_unless_it_is_asked_for_again() {
+async fn a_permission_to_go_back_ends_with_the_next_change_unless_it_is_given_again() {
     let replay = Replay::new().await;
     let back = ["--allow-downgrade", "--expires", "7d"];
     for (act, channel) in [
@@ -627,7 +627,7 @@ async fn an_older_manifest_is_not_promoted_nor_followed_by_what_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_channel_does_not_go_back_to_what_was_put_into_its_history() {
+async fn a_channel_does_not_go_back_to_a_release_planted_in_its_history() {
     let replay = Replay::new().await;
     let first = replay.release("stable", "1.0.0", &[]).await;
     replay.release("stable", "1.1.0", &[]).await;
@@ -665,7 +665,7 @@ async fn a_channel_does_not_go_back_to_what_was_put_into_its_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_channel_does_not_go_further_back_for_what_was_taken_from_the_bucket_or_marked_there() {
+async fn a_channel_does_not_go_further_back_because_of_a_deleted_object_or_a_planted_mark() {
     for what in ["history", "mark", "image"] {
         let replay = Replay::new().await;
         replay.release("stable", "1.0.0", &[]).await;
@@ -723,7 +723,7 @@ async fn a_release_is_not_left_on_a_channel_because_someone_hides_it_from_the_ya
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_manifest_does_not_get_a_new_date() {
+async fn an_expired_manifest_does_not_get_a_new_expiry() {
     let replay = Replay::new().await;
     let frozen = replay
         .release("stable", "1.0.0", &["--expires", "1s"])
@@ -747,7 +747,7 @@ async fn an_expired_manifest_does_not_get_a_new_date() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_least_version_does_not_get_lost_with_an_older_manifest() {
+async fn the_min_version_is_not_lost_with_an_older_manifest() {
     let replay = Replay::new().await;
     let before = replay.release("stable", "1.0.0", &[]).await;
     let floor = ["--min-version", "1.1.0"];
@@ -785,7 +785,7 @@ async fn the_least_version_does_not_get_lost_with_an_older_manifest() {
             let warned = run.all("warning");
             let says = |it: &&&Value| {
                 let message = it["message"].as_str().unwrap();
-                message.contains("its manifest is not in the bucket any more")
+                message.contains("its manifest is no longer in the bucket")
             };
             assert_eq!(warned.iter().filter(says).count(), 1, "{warned:?}");
         }
@@ -806,7 +806,7 @@ async fn the_least_version_does_not_get_lost_with_an_older_manifest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_signed_in_a_manifest_decides_nothing_that_is_signed() {
+async fn unsigned_fields_of_a_manifest_decide_nothing_that_is_signed() {
     let replay = Replay::new().await;
     let args = ["--expires", "30d", "--also", "aws-s3-ota"];
     let good = replay.release("stable", "1.0.0", &args).await;
@@ -862,7 +862,7 @@ async fn a_planted_record_gets_nothing_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_without_a_key_change_nothing_and_give_no_new_urls_to_what_was_put_back() {
+async fn commands_without_a_key_change_nothing_and_renew_no_urls_of_what_was_put_back() {
     let replay = Replay::new().await;
     let first = replay
         .release("stable", "1.0.0", &["--expires", "1s"])
@@ -895,7 +895,7 @@ async fn commands_without_a_key_change_nothing_and_give_no_new_urls_to_what_was_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_goes_does_not_bring_back_what_its_successor_has_signed_anew() {
+async fn a_replaced_key_does_not_bring_back_what_its_successor_has_replaced() {
     let replay = Replay::new().await;
     replay.bench.key("new");
     let floor = ["--min-version", "1.0.0"];
@@ -918,7 +918,65 @@ async fn a_key_that_goes_does_not_bring_back_what_its_successor_has_signed_anew(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_products_manifest_is_not_signed_anew_though_its_channel_has_the_same_name() {
+async fn a_new_key_on_a_host_without_state_does_not_silently_drop_the_min_version() {
+    let replay = Replay::new().await;
+    replay.bench.key("new");
+    replay
+        .release("stable", "1.0.0", &["--min-version", "1.0.0"])
+        .await;
+    let firmware = replay.firmware("1.1.0");
+    let publish = ["publish", &firmware, PLACE, "--key", "new.key"];
+    let on_a_fresh_host = |args: &[&str]| replay.bench.s3ota_on(FRESH, &[&publish, args].concat());
+    let before = replay.bench.objects().await;
+    let refused = on_a_fresh_host(&[]);
+    assert_eq!(refused.error(), "sign.min_version");
+    let hint = refused.events.last().unwrap()["hint"].as_str().unwrap();
+    assert!(hint.contains("--min-version 1.0.0") && hint.contains("--no-min-version"));
+    assert!(replay.bench.objects().await == before);
+    let kept = on_a_fresh_host(&["--min-version", "1.0.0"]);
+    assert_eq!(kept.published()["min_version"], "1.0.0");
+
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.key("release");
+    bench.key("new");
+    let old = [
+        "publish",
+        &firmware,
+        PLACE,
+        "--key",
+        "release.key",
+        "--min-version",
+        "1.0.0",
+    ];
+    bench.s3ota(&old).published();
+    let dropped = bench.s3ota_on(FRESH, &[&publish[..], &["--no-min-version"]].concat());
+    assert_eq!(dropped.published()["min_version"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_shows_how_many_devices_get_what_it_signed() {
+    let replay = Replay::new().await;
+    let unpaused = replay.release("stable", "1.1.0", &[]).await;
+    replay.owner(&["rollout", PLACE, "pause"]).succeeded();
+    let sign = ["sign", PLACE, "--version", "1.1.0"];
+    assert_eq!(replay.owner(&sign).all("signed")[0]["rollout"], "0");
+    // A host that knows nothing signs what an attacker put back, of the same version. It shows that it is not paused.
+    replay.put(MANIFEST, &unpaused).await;
+    let run = replay.on_a_fresh_host(&sign);
+    assert_eq!(run.all("signed")[0]["rollout"], "100");
+    for (percent, shown) in [("5%", "to 5% of devices"), ("pause", "paused")] {
+        replay.owner(&["rollout", PLACE, percent]).succeeded();
+        let mut command = replay.bench.command();
+        command.args(sign).args(["--key", "release.key"]);
+        let output = command.current_dir(replay.bench.dir.path()).output();
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        let expected = format!("signed 1.1.0 on stable, {shown}, with the key ");
+        assert!(said.starts_with(&expected), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_products_manifest_is_not_signed_although_its_channel_has_the_same_name() {
     // Arduino's images do not say what they are of: there the owner's host has to know where a manifest was.
     for (lamp, kettle) in [
         ("lamp", "kettle"),
@@ -951,7 +1009,7 @@ async fn another_products_manifest_is_not_signed_anew_though_its_channel_has_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_yanked_release_is_not_released_again_because_someone_has_deleted_its_mark() {
+async fn a_yanked_release_is_not_released_again_after_someone_has_deleted_its_mark() {
     let replay = Replay::new().await;
     replay.release("stable", "1.0.0", &[]).await;
     let stable = replay.release("stable", "1.1.0", &[]).await;
@@ -1009,7 +1067,7 @@ async fn a_yanked_release_is_not_released_again_because_someone_has_deleted_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_that_is_marked_as_yanked_is_not_signed_anew_except_to_pause_it() {
+async fn a_yanked_release_is_not_signed_again_except_to_pause_it() {
     let replay = Replay::new().await;
     replay.release("stable", "1.0.0", &[]).await;
     // Its mark is there, and the channel serves it still, as where a yank was cut off.
@@ -1045,7 +1103,7 @@ async fn a_release_that_is_marked_as_yanked_is_not_signed_anew_except_to_pause_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_manifest_is_not_paused_anew_on_a_host_that_cannot_know_that_it_is_old() {
+async fn an_old_manifest_is_not_paused_on_a_host_that_cannot_know_that_it_is_old() {
     let replay = Replay::new().await;
     let old = replay.release("stable", "1.0.0", &[]).await;
     replay.release("stable", "1.1.0", &[]).await;

@@ -1,6 +1,6 @@
-//! Devices in the field that run another library find a channel's releases too, and what becomes of them: `--also`.
+//! `--also`: legacy clients find a channel's releases, and take them.
 //!
-//! The judges read as the libraries do, by their sources: esp32FOTA 0.3 (`esp32FOTA.cpp`, `checkJSONManifest`; `semver.c`),
+//! The judges decide as the sources of the clients do: esp32FOTA 0.3 (`esp32FOTA.cpp`, `checkJSONManifest`; `semver.c`),
 //! ESP32-OTA-Pull (`ESP32OTAPull.h`, `CheckForOTAUpdate`), AwsS3Ota 2.0 and, where it says so, 1.0 (`AwsS3Ota.cpp`,
 //! `fetchManifest`, `fetchFirmwareManifest`).
 
@@ -151,7 +151,7 @@ fn all(version: &str) -> [Option<String>; 3] {
 const NOTHING: [Option<String>; 3] = [None, None, None];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_published_is_found_by_devices_with_each_of_the_libraries() {
+async fn legacy_clients_of_each_kind_find_what_is_published() {
     let bench = Bench::new(Access::PublicRead).await;
     let image = bench.esp32_image("2.0.0");
     let publish = ["publish", &image, PLACE];
@@ -216,7 +216,7 @@ async fn what_is_published_is_found_by_devices_with_each_of_the_libraries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_changes_a_channel_changes_what_older_devices_are_offered() {
+async fn every_change_of_a_channel_changes_what_legacy_clients_are_offered() {
     let bench = Bench::new(Access::PublicRead).await;
     let publish = |version: &str, args: &[&str]| bench.offer(version, args);
     publish("1.0.0", &ALSO);
@@ -280,7 +280,7 @@ async fn whatever_changes_a_channel_changes_what_older_devices_are_offered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_library_that_is_not_kept_any_longer_finds_nothing_and_stays_away() {
+async fn a_client_that_is_not_served_any_more_finds_nothing_from_then_on() {
     let bench = Bench::new(Access::PublicRead).await;
     let publish = |version: &str, args: &[&str]| bench.offer(version, args);
     let take = async |version: &str| bench.take("stable", version).await;
@@ -319,7 +319,7 @@ async fn a_library_that_is_not_kept_any_longer_finds_nothing_and_stays_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_left_behind_is_brought_in_step_by_the_same_command() {
+async fn the_same_command_completes_an_interrupted_update_for_legacy_clients() {
     let bench = Bench::new(Access::PublicRead).await;
     let image = bench.esp32_image("1.0.0");
     bench
@@ -356,7 +356,7 @@ async fn what_was_left_behind_is_brought_in_step_by_the_same_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_library_cannot_take_is_warned_of() {
+async fn what_a_legacy_client_cannot_handle_is_reported() {
     let bench = Bench::new(Access::PublicRead).await;
     let image = bench.esp32_image("1.10.0");
     let publish = ["publish", &image, PLACE];
@@ -416,7 +416,7 @@ async fn what_a_library_cannot_take_is_warned_of() {
     assert!(
         messages
             .iter()
-            .any(|text| text.contains("2.0 none of more than 511")),
+            .any(|text| text.contains("2.0 of at most 511")),
         "{messages:?}"
     );
 
@@ -435,7 +435,7 @@ async fn what_a_library_cannot_take_is_warned_of() {
 
 /// What the sources do with documents that others write, so that the judges are worth something.
 #[test]
-fn the_judges_judge_as_the_libraries_sources_do() {
+fn the_judges_decide_as_the_sources_of_the_clients_do() {
     let list = json!([
         { "type": "other", "version": "9.0.0", "url": "http://h/other" },
         { "type": "lamp", "version": "0.0.2", "url": "http://h/2" },

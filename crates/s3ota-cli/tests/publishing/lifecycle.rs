@@ -1,4 +1,4 @@
-//! The life of a release: channels, rollouts, what is withdrawn and what is removed, against a real S3 server over TLS.
+//! The life of a release, on a real S3 server over TLS: channels, rollouts, yanks, clean-up.
 
 use std::process::Command;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn pair(version: &str, rollout: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_goes_from_beta_to_everyone_and_is_withdrawn() {
+async fn a_release_goes_from_beta_to_everyone_and_is_yanked() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.release("1.0.0", "stable");
     bench.release("1.1.0", "beta");
@@ -223,11 +223,15 @@ async fn a_release_goes_from_beta_to_everyone_and_is_withdrawn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_person_reads_is_a_table_without_colours_where_there_is_no_terminal() {
+async fn tables_have_no_colours_without_a_terminal() {
     let bench = Bench::new(Access::PublicRead).await;
     assert!(bench.said(&["status", PLACE]).contains("s3ota publish"));
     assert!(bench.said(&["list", PLACE]).contains("s3ota publish"));
-    assert!(bench.said(&["history", PLACE]).contains("nothing happened"));
+    assert!(
+        bench
+            .said(&["history", PLACE])
+            .contains("nothing has happened")
+    );
     bench.release("1.0.0", "stable");
     bench.release("1.1.0", "beta");
     let status = bench.said(&["status", PLACE]);
@@ -256,13 +260,13 @@ async fn what_a_person_reads_is_a_table_without_colours_where_there_is_no_termin
     assert!(dry.contains("nothing was changed"), "{dry}");
     let paused = bench.said(&["rollout", PLACE, "pause"]);
     assert!(
-        paused.contains("To go on: s3ota rollout s3://firmware/lamp 100% --channel stable"),
+        paused.contains("To continue: s3ota rollout s3://firmware/lamp 100% --channel stable"),
         "{paused}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_that_is_only_tried_uploads_nothing() {
+async fn a_dry_run_of_publish_uploads_nothing() {
     let bench = Bench::new(Access::PublicRead).await;
     let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
     let run = bench.publish(&firmware, &["--dry-run"]);
@@ -272,7 +276,7 @@ async fn a_publish_that_is_only_tried_uploads_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signed_channel_stays_signed_and_a_way_back_is_a_signed_permission() {
+async fn a_signed_channel_stays_signed_and_going_back_needs_a_signed_permission() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     let key = bench.path("release.key");
@@ -368,7 +372,7 @@ async fn a_signed_channel_stays_signed_and_a_way_back_is_a_signed_permission() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_on_a_yanked_release_is_moved_by_a_newly_signed_one_and_never_in_silence() {
+async fn a_device_on_a_yanked_release_moves_only_to_a_newly_signed_one() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     let url = format!("{}/firmware/lamp/stable.json", bench.server.endpoint_url());
@@ -425,7 +429,7 @@ async fn a_device_on_a_yanked_release_is_moved_by_a_newly_signed_one_and_never_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gc_removes_what_nobody_needs_and_nothing_that_is_young() {
+async fn gc_removes_what_nobody_needs_and_nothing_new() {
     let bench = Bench::new(Access::PublicRead).await;
     for minor in 0..4 {
         bench.release(&format!("1.{minor}.0"), "stable");
@@ -492,7 +496,7 @@ async fn gc_removes_what_nobody_needs_and_nothing_that_is_young() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_says_what_needs_attention() {
+async fn status_shows_what_needs_attention() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.release("1.0.0", "stable");
     let run = bench.s3ota(&["status", PLACE]);
@@ -548,7 +552,7 @@ async fn status_says_what_needs_attention() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_one_is_need_not_be_said_every_time() {
+async fn the_location_can_be_set_once() {
     let bench = Bench::new(Access::PublicRead).await;
     let run = bench.s3ota(&[]);
     assert_eq!(
@@ -582,6 +586,39 @@ async fn where_one_is_need_not_be_said_every_time() {
     std::fs::write(bench.path("next.bin"), image).unwrap();
     bench.s3ota(&["publish", "next.bin"]).published();
     assert_eq!(bench.serves("beta").await.0, "1.2.0");
+    // The setting `channel` is the one to change. It hides nothing of the history.
+    let history = bench.s3ota(&["history"]);
+    let channels = history.all("change");
+    assert!(channels.iter().any(|change| change["channel"] == "stable"));
+    let of_stable = bench.s3ota(&["history", "--channel", "stable"]);
+    let changes = of_stable.all("change");
+    assert!(!changes.is_empty());
+    assert!(changes.iter().all(|change| change["channel"] == "stable"));
+    let examined = bench.s3ota(&["doctor"]);
+    assert_eq!(
+        examined.all("finding")[0]["message"],
+        "s3://firmware/lamp/beta.json exists"
+    );
+    let planned = bench.s3ota(&["bucket", "init", "--dry-run"]);
+    assert_eq!(planned.succeeded()["prefix"], "lamp");
+    bench.key("release");
+    let key = ["--key", "release.key"];
+    let unsigned = bench.s3ota(&[&["sign"][..], &key].concat());
+    assert_eq!(unsigned.error(), "sign.untrusted");
+    // A location among the options is not the one that is meant.
+    let reason = ["yank", "1.2.0", "--reason", "s3://other/lamp has it too"];
+    bench.s3ota(&reason).succeeded();
+    assert_eq!(bench.serves("beta").await.0, "1.1.0");
+    bench
+        .s3ota(&[
+            "rollout",
+            "s3://firmware/lamp",
+            "10%",
+            "--channel",
+            "stable",
+        ])
+        .succeeded();
+    assert_eq!(bench.serves("stable").await.1, "10");
     let elsewhere = |command: &mut Command| {
         let output = command
             .env("S3OTA_LOCATION", "s3://firmware/other")
@@ -605,7 +642,7 @@ async fn where_one_is_need_not_be_said_every_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_image_goes_up_in_parts_and_arrives_whole() {
+async fn a_large_image_is_uploaded_in_parts_and_arrives_whole() {
     let bench = Bench::new(Access::PublicRead).await;
     let large = bench.large_firmware("1.0.0");
     let image = std::fs::read(&large).unwrap();
@@ -622,7 +659,7 @@ async fn a_large_image_goes_up_in_parts_and_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_in_parts_that_fails_is_given_up() {
+async fn a_failed_multipart_upload_is_aborted() {
     let bench = Bench::new(Access::PublicRead).await;
     let large = bench.large_firmware("1.0.0");
     let decide = |asked: crate::proxy::Asked| async move {
@@ -641,7 +678,7 @@ async fn an_upload_in_parts_that_fails_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_channel_goes_back_to_what_is_good_there_and_allowed() {
+async fn a_channel_goes_back_to_a_release_that_is_good_and_allowed() {
     let bench = Bench::new(Access::PublicRead).await;
     for minor in 0..5 {
         bench.release(&format!("1.{minor}.0"), "stable");
@@ -668,7 +705,7 @@ async fn a_channel_goes_back_to_what_is_good_there_and_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_manifests_with_one_number_are_both_kept() {
+async fn two_manifests_with_the_same_serial_are_both_kept() {
     let bench = Bench::new(Access::PublicRead).await;
     let by_hand = |name: &str| {
         format!(r#"{{"version": "0.1.0", "url": "https://example.com/{name}.bin", "serial": 5}}"#)
@@ -688,7 +725,7 @@ async fn two_manifests_with_one_number_are_both_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_takes_no_notice_of_conditions_is_told_of() {
+async fn a_store_that_ignores_conditions_is_reported() {
     let bench = Bench::new(Access::PublicRead).await;
     let decide = |asked: crate::proxy::Asked| async move {
         // What is asked for so must fail.
@@ -710,7 +747,7 @@ async fn a_store_that_takes_no_notice_of_conditions_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_without_conditional_writes_is_told_of() {
+async fn a_store_without_conditional_writes_is_reported() {
     let bench = Bench::new(Access::PublicRead).await;
     let decide = |asked: crate::proxy::Asked| async move {
         if asked.has_condition {
@@ -736,7 +773,7 @@ async fn a_store_without_conditional_writes_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_takes_its_time_is_waited_for() {
+async fn a_slow_store_is_waited_for() {
     let bench = Bench::new(Access::PublicRead).await;
     let decide = |asked: crate::proxy::Asked| async move {
         // More than the five seconds after which the SDK would lose its patience.

@@ -1,4 +1,4 @@
-//! Who may not do something is told the permission that is missing, and the line of a policy that grants it.
+//! A missing permission is named, with the policy statement that grants it.
 
 use crate::bucket::*;
 use s3ota_devserver::Access;
@@ -15,7 +15,7 @@ fn statement(hint: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_denied_is_named_with_the_policy_line_that_grants_it() {
+async fn a_missing_permission_is_named_with_the_policy_statement_that_grants_it() {
     let bench = Bench::new(Access::PublicRead).await;
     let image = bench
         .firmware(Chip::Esp32C3, "1.0.0", b"")

@@ -1,4 +1,4 @@
-//! A private bucket: a device updates itself by pre-signed URLs, and they are renewed without the release key.
+//! A private bucket: a device updates itself with pre-signed URLs, and they are renewed without the release key.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_device_updates_from_a_private_bucket_and_the_urls_are_renewed_without
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_renewed_is_said() {
+async fn urls_that_cannot_be_renewed_are_reported() {
     let bench = Bench::new(Access::Policy).await;
     let presign = |args: &[&str]| bench.s3ota(&[&["presign", "s3://firmware/lamp"], args].concat());
     assert_eq!(presign(&[]).error(), "channel.empty");

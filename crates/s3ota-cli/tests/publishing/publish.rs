@@ -1,4 +1,4 @@
-//! What `s3ota publish` promises, against a real S3 server over TLS.
+//! `s3ota publish`, on a real S3 server over TLS.
 
 use std::path::Path;
 use std::process::Command;
@@ -159,7 +159,7 @@ async fn publishing_the_same_again_changes_nothing_but_the_date() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_is_never_given_to_two_images() {
+async fn a_version_never_names_two_images() {
     let bench = Bench::new(Access::PublicRead).await;
     bench
         .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b"one"), &[])
@@ -208,7 +208,7 @@ async fn a_version_that_contradicts_the_image_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_arduino_build_is_published_under_the_version_that_is_given() {
+async fn an_arduino_build_is_published_under_the_given_version() {
     let bench = Bench::new(Access::PublicRead).await;
     let path = bench.dir.path().join("sketch.bin");
     std::fs::write(
@@ -258,7 +258,7 @@ async fn presigned_urls_open_a_private_bucket_to_anyone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_bucket_is_warned_of_with_the_policy_that_opens_it() {
+async fn a_private_bucket_is_reported_with_the_policy_that_opens_it() {
     let bench = Bench::new(Access::Policy).await;
     let run = bench.publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b""), &[]);
     run.published();
@@ -322,7 +322,7 @@ async fn a_public_url_stands_for_the_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_work_is_said_with_a_code_and_a_hint() {
+async fn impossible_options_are_refused_with_a_code_and_a_hint() {
     let bench = Bench::new(Access::PublicRead).await;
     let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
     let text = bench.dir.path().join("text.bin");
@@ -361,7 +361,7 @@ async fn what_cannot_work_is_said_with_a_code_and_a_hint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_are_looked_for_and_tried() {
+async fn missing_and_wrong_credentials_are_reported() {
     let bench = Bench::new(Access::PublicRead).await;
     let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
     let run = |command: &mut Command| {
@@ -538,7 +538,7 @@ async fn that_the_release_before_had_no_guard_is_not_believed_without_its_image(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_made_by_hand_is_followed_without_a_look_at_its_image() {
+async fn a_manifest_made_by_hand_is_followed_without_checking_its_image() {
     let bench = Bench::new(Access::PublicRead).await;
     let by_hand = r#"{"version":"0.9.0","url":"https://example.com/lamp.bin"}"#;
     bench.write("lamp/stable.json", by_hand).await;
@@ -546,7 +546,7 @@ async fn a_manifest_made_by_hand_is_followed_without_a_look_at_its_image() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_some_devices_would_refuse_is_warned_of_against_the_release_before() {
+async fn what_some_devices_would_refuse_after_the_release_before_is_reported() {
     let bench = Bench::new(Access::PublicRead).await;
     let image = |version: &str| ImageBuilder::new(Chip::Esp32C3, version).length(5000);
     let first = image("1.0.0")
@@ -584,7 +584,7 @@ async fn what_some_devices_would_refuse_is_warned_of_against_the_release_before(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_elf_is_published_with_the_least_chip_revision_it_says() {
+async fn an_elf_is_published_with_its_minimum_chip_revision() {
     let bench = Bench::new(Access::PublicRead).await;
     let mut elf = std::fs::read(format!("{FIXTURE}.elf")).unwrap();
     let said = b"esp32c30serial";

@@ -151,7 +151,7 @@ async fn of_fifty_publishers_at_once_one_wins_each_round_and_every_loser_is_told
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: 1275 processes"]
-async fn fifty_publishers_who_try_again_all_win_in_the_end() {
+async fn fifty_publishers_that_retry_all_win_in_the_end() {
     let race = Race::new().await;
     let mut versions: Vec<String> = (0..PUBLISHERS).map(|n| format!("1.0.{n}")).collect();
     let mut winners = Vec::new();

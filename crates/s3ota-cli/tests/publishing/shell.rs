@@ -12,7 +12,7 @@ fn s3ota(args: &[&str]) -> String {
 }
 
 #[test]
-fn every_shell_is_told_every_subcommand() {
+fn every_shell_completes_every_subcommand() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = s3ota(&["completions", shell]);
         for word in ["publish", "doctor", "bucket", "rollout"] {

@@ -1,4 +1,4 @@
-//! Releases that are signed: what `s3ota publish --key` writes, and what it refuses.
+//! Signed releases: what `s3ota publish --key` writes, and what it refuses.
 
 use crate::bucket::*;
 use s3ota_devserver::Access;
@@ -23,7 +23,7 @@ fn is_signed_by(manifest: &ManifestDocument, key: ReleaseKey) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signed_release_has_channel_serial_and_an_end_and_each_serial_is_higher() {
+async fn a_signed_release_has_a_channel_a_rising_serial_and_an_expiry() {
     let bench = Bench::new(Access::PublicRead).await;
     let keyid = bench.key("release");
     let key = public(&bench, "release");
@@ -65,7 +65,7 @@ async fn a_signed_release_has_channel_serial_and_an_end_and_each_serial_is_highe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unsigned_release_does_not_take_the_place_of_a_signed_one_unless_that_is_said() {
+async fn an_unsigned_release_does_not_replace_a_signed_one_without_a_flag() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     let key = bench.path("release.key");
@@ -117,7 +117,7 @@ async fn a_change_of_keys_and_a_changed_manifest_are_warned_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_counts_if_it_is_signed_needs_a_key_and_a_way_back_needs_an_end() {
+async fn options_that_need_a_signature_need_a_key_and_a_permission_to_go_back_must_expire() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     let key = bench.path("release.key");
@@ -292,7 +292,7 @@ async fn verify_judges_files_without_a_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_in_a_bucket_is_signed_anew_and_keys_are_exchanged() {
+async fn a_release_in_a_bucket_is_signed_again_and_its_key_is_replaced() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("old");
     bench.key("new");

@@ -1,4 +1,4 @@
-//! What a host remembers of what its keys have signed, and what it asks where it remembers nothing.
+//! The rollback state of a host, and what a host without it asks for.
 
 use crate::bucket::*;
 use s3ota_devserver::Access;
@@ -31,7 +31,7 @@ fn hint(run: &Run) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_one_host_a_release_lives_its_whole_life_without_a_further_word() {
+async fn on_one_host_a_release_needs_no_further_options() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     for (version, channel) in [
@@ -74,7 +74,7 @@ async fn on_one_host_a_release_lives_its_whole_life_without_a_further_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_knows_nothing_must_be_told_which_release_is_meant() {
+async fn a_host_without_state_must_be_told_the_version() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     for (version, channel) in [("1.0.0", "stable"), ("1.1.0", "stable"), ("1.2.0", "beta")] {
@@ -125,7 +125,7 @@ async fn a_host_that_knows_nothing_must_be_told_which_release_is_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_knows_nothing_must_be_told_the_least_version_unless_the_channel_is_new() {
+async fn a_host_without_state_must_be_told_the_min_version_unless_the_channel_is_new() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     bench.release_from("desk", "1.0.0", &[]).published();
@@ -161,7 +161,7 @@ async fn a_host_that_knows_nothing_must_be_told_the_least_version_unless_the_cha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_host_learned_from_the_bucket_by_a_version_does_not_say_the_least_version() {
+async fn naming_a_version_does_not_make_a_host_trust_its_min_version() {
     let floor = ["--min-version", "1.0.0"];
     let acts: [&[&str]; 3] = [
         &["rollout", PLACE, "50%", "--version", "1.0.0"],
@@ -226,7 +226,7 @@ async fn what_a_host_learned_from_the_bucket_by_a_version_does_not_say_the_least
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_host_knows_is_handed_over_to_another() {
+async fn the_state_of_one_host_is_imported_on_another() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     bench
@@ -262,7 +262,7 @@ async fn what_one_host_knows_is_handed_over_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_lost_for_good_is_gone_over_by_who_says_so() {
+async fn a_flag_goes_on_where_the_newer_release_is_lost() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     bench.release_from("desk", "1.0.0", &[]).published();
@@ -293,7 +293,7 @@ async fn what_is_lost_for_good_is_gone_over_by_who_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_or_remembered_is_said_before_anything_is_signed() {
+async fn a_state_that_cannot_be_read_or_written_is_reported_before_anything_is_signed() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     bench.release_from("desk", "1.0.0", &[]).published();
@@ -354,7 +354,7 @@ async fn what_cannot_be_read_or_remembered_is_said_before_anything_is_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_services_with_a_bucket_of_one_name_are_two_places() {
+async fn two_services_with_a_bucket_of_the_same_name_are_two_locations() {
     let (one, two) = (
         Bench::new(Access::PublicRead).await,
         Bench::new(Access::PublicRead).await,
@@ -384,7 +384,7 @@ async fn two_services_with_a_bucket_of_one_name_are_two_places() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_in_a_file_is_not_signed_anew_for_another_channel_or_when_it_is_an_old_one() {
+async fn a_manifest_in_a_file_is_not_signed_for_another_channel_or_when_it_is_outdated() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     let fetch = async |file: &str| {

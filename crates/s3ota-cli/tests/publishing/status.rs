@@ -1,4 +1,4 @@
-//! `s3ota status` says *signed* of what verifies, and by which key; whatever a manifest claims.
+//! `s3ota status` shows as *signed* only what verifies, and by which key, whatever a manifest claims.
 
 use crate::bucket::*;
 use s3ota_devserver::Access;
@@ -37,7 +37,7 @@ fn stable(run: &Run) -> (&str, Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signed_is_what_verifies_with_a_key_that_is_at_hand() {
+async fn only_what_verifies_with_a_given_key_is_shown_as_signed() {
     let bench = Bench::new(Access::PublicRead).await;
     let (owner, stranger) = (bench.key("release"), bench.key("stranger"));
     let first = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
@@ -52,8 +52,9 @@ async fn signed_is_what_verifies_with_a_key_that_is_at_hand() {
         .published();
     let (run, said) = status(&bench, &[], &[]);
     assert_eq!(stable(&run), ("not verified", None));
-    let sentence =
-        format!("stable carries a signature by {owner}, not verified: give --release-key\n");
+    let sentence = format!(
+        "stable has a signature by the key {owner}, which is not verified: give --release-key\n"
+    );
     assert!(
         said.contains(&sentence) && !said.contains(&format!("by {owner} ")),
         "{said}"
@@ -93,7 +94,7 @@ async fn signed_is_what_verifies_with_a_key_that_is_at_hand() {
     std::fs::remove_file(bench.path("s3ota.toml")).unwrap();
     let (run, said) = status(&bench, &["--release-key", "stranger.key.pub"], &[]);
     assert_eq!(stable(&run), ("not verified", None));
-    assert!(said.contains("none of the keys that are given"), "{said}");
+    assert!(said.contains("none of the given keys"), "{said}");
 
     // Somebody signs in the owner's name, and somebody changes what the owner signed.
     let signed = bench.manifest("lamp/stable.json").await;
@@ -121,7 +122,7 @@ async fn signed_is_what_verifies_with_a_key_that_is_at_hand() {
             message
                 .as_str()
                 .unwrap()
-                .contains("carries a signature by the key"),
+                .contains("has a signature by the key"),
             "{message}"
         );
     }
@@ -139,7 +140,7 @@ async fn signed_is_what_verifies_with_a_key_that_is_at_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_does_not_say_signed_before_it_knows() {
+async fn verify_does_not_say_signed_before_it_has_verified() {
     let bench = Bench::new(Access::PublicRead).await;
     let owner = bench.key("release");
     let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
@@ -157,7 +158,7 @@ async fn verify_does_not_say_signed_before_it_knows() {
     };
     let unsigned = verify(&["--unsigned"]);
     assert!(
-        unsigned.contains(&format!("in the name of the key {owner}")),
+        unsigned.contains(&format!("names the key {owner}")),
         "{unsigned}"
     );
     assert!(

@@ -1,7 +1,7 @@
-//! What a bucket or a server says, a terminal shows and does not obey.
+//! A terminal shows what a bucket or a server says, and does not obey it.
 //!
-//! Every text in the bucket holds commands to terminals; every command that reads is run on it, for people, for programs, and
-//! with all its logs, and nothing of what it prints is a command.
+//! Every text in the bucket contains commands for terminals. Every command that reads the bucket is run on it, for people, for
+//! programs, and with all its logs, and nothing that it prints is a command.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -268,7 +268,7 @@ fn hostile_service() -> String {
 }
 
 #[test]
-fn what_a_service_answers_is_no_command_either() {
+fn the_answer_of_a_service_is_not_obeyed_either() {
     let url = hostile_service();
     let dir = tempfile::tempdir().unwrap();
     let mut shown = 0;

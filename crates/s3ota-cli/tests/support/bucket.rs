@@ -1,4 +1,4 @@
-//! A bucket on a real S3 server over TLS, and the command `s3ota` at work on it.
+//! A bucket on a real S3 server over TLS, and the command `s3ota` to use on it.
 
 // Each test takes what it needs.
 #![allow(dead_code)]

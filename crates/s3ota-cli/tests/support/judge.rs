@@ -1,4 +1,4 @@
-//! Other people's programs that judge ours, where they are installed.
+//! Other people's programs that judge ours, if they are installed.
 
 use std::process::Command;
 

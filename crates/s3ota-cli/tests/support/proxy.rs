@@ -1,4 +1,4 @@
-//! A plain HTTP proxy in front of the S3 server, which a test tells what to do with each request.
+//! A plain HTTP proxy in front of the S3 server. A test tells it what to do with each request.
 
 // Each test takes what it needs.
 #![allow(dead_code)]

@@ -1,4 +1,4 @@
-//! S3 servers to try things on: the development server, moto, and Ceph's gateway, each over HTTPS on this machine.
+//! S3 servers: the development server, moto, and Ceph's gateway, each over HTTPS on this machine.
 //!
 //! A tool that is not installed is skipped, as `judge.rs` says.
 

@@ -150,12 +150,12 @@ mod tests {
             let report = BootloaderReport::of(&flash(at, b"v5.5.1", b""), &[]);
             assert_eq!(
                 report.to_string(),
-                "of ESP-IDF v5.5.1, built Mar  1 2026; whether it does app rollback cannot be told from here"
+                "of ESP-IDF v5.5.1, built Mar  1 2026; may do app rollback, which this dump does not show"
             );
             assert_eq!(report.to_json()["app_rollback"], Value::Null);
         }
         let hostile = BootloaderReport::of(&flash(0, b"\x1b[2J", b""), &[]);
-        assert!(hostile.to_string().starts_with("does not say which"));
+        assert!(hostile.to_string().starts_with("of an unknown version"));
     }
 
     #[test]

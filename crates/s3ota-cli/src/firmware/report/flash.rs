@@ -259,9 +259,9 @@ impl Otadata {
                 .slot(self.slots)
                 .map_or_else(String::new, |slot| format!("names ota_{slot}"));
             let verdict = match (record.crc_matches(), self.in_force() == Some(sector)) {
-                (false, _) => "wrong CRC: counts as absent",
-                (true, true) => "good CRC, in force",
-                (true, false) => "good CRC",
+                (false, _) => "CRC wrong: counts as absent",
+                (true, true) => "CRC good, in force",
+                (true, false) => "CRC good",
             };
             [
                 name,

@@ -1,5 +1,5 @@
-//! Fetching as a device does: its TLS client, its roots and nothing else, HTTP/1.1. Unlike a device, this keeps the
-//! whole answer, so that there is something to examine.
+//! Downloads as a device does: with its TLS client, its roots only, and HTTP/1.1. Unlike a device, this keeps the whole answer, so
+//! that there is something to check.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,8 +16,8 @@ use crate::clock;
 use crate::error::CliError;
 use crate::judge::rehearsal::trusting;
 
-/// The longest silence on a connection.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest time without a byte from the server.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The most fields in a head.
 const MAX_FIELDS: usize = 64;
@@ -48,30 +48,30 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The entity tag, if it is one that vouches for every byte.
+    /// The entity tag, if it is a strong one, which stands for every byte.
     pub fn strong_etag(&self) -> Option<&str> {
         self.field("etag").filter(|tag| tag.starts_with('"'))
     }
 }
 
-/// Why there is no answer.
+/// Why there is no usable answer.
 #[derive(Debug)]
 pub enum Trouble {
     /// The host's name has no address.
     Resolve,
-    /// Nobody listens there.
+    /// There is no server at the address.
     Connect(std::io::Error),
     /// The server did not prove who it is, or TLS failed.
     Tls(TlsError),
-    /// The server says nothing any more.
+    /// The server has stopped answering.
     Silence,
-    /// The answer is no HTTP/1.1.
+    /// The answer is not HTTP/1.1.
     NotHttp,
-    /// The head has more bytes or fields than a device takes.
+    /// The head has more bytes or fields than a device accepts.
     HeadTooLarge,
-    /// The body ended too early, or its end cannot be told.
+    /// The body ended too early, or its end is unclear.
     Incomplete,
-    /// The body has more bytes than are acceptable.
+    /// The body has too many bytes.
     TooLong(usize),
 }
 
@@ -83,17 +83,17 @@ impl fmt::Display for Trouble {
             Self::Tls(error) => error.fmt(f),
             Self::Silence => write!(
                 f,
-                "the server says nothing for {} seconds",
-                PATIENCE.as_secs()
+                "the server has sent nothing for {} seconds",
+                TIMEOUT.as_secs()
             ),
             Self::NotHttp => f.write_str("the server's answer is not HTTP/1.1"),
             Self::HeadTooLarge => write!(
                 f,
                 "the head of the server's answer has more than {MAX_HEAD} bytes or {MAX_FIELDS} fields"
             ),
-            Self::Incomplete => f.write_str("the answer breaks off before its end"),
+            Self::Incomplete => f.write_str("the answer was cut off"),
             Self::TooLong(limit) => {
-                write!(f, "the answer has more than the {limit} bytes it may have")
+                write!(f, "the answer has more than {limit} bytes")
             }
         }
     }
@@ -121,7 +121,7 @@ impl Client {
         trusting(&self.roots).unwrap_or_default()
     }
 
-    /// Gets a document of at most `limit` bytes. `progress` is told how many bytes of how many have come.
+    /// Downloads a document of at most `limit` bytes. `progress` gets the bytes so far and in total.
     pub async fn get(
         &mut self,
         url: &HttpsUrl<'_>,
@@ -132,11 +132,11 @@ impl Client {
         let network = HostNetwork::default();
         let address = match url.host().parse::<IpAddr>() {
             Ok(address) => address,
-            Err(_) => patiently(network.get_host_by_name(url.host(), AddrType::IPv4))
+            Err(_) => within_timeout(network.get_host_by_name(url.host(), AddrType::IPv4))
                 .await?
                 .map_err(|_| Trouble::Resolve)?,
         };
-        let socket = patiently(network.connect(SocketAddr::new(address, url.port())))
+        let socket = within_timeout(network.connect(SocketAddr::new(address, url.port())))
             .await?
             .map_err(Trouble::Connect)?;
         let roots = trusting(&self.roots).unwrap_or_default();
@@ -150,7 +150,7 @@ impl Client {
             &mut rng,
             &mut self.buffers,
         );
-        let mut stream = patiently(tls).await??;
+        let mut stream = within_timeout(tls).await??;
 
         let mut request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nAccept-Encoding: identity\r\nUser-Agent: s3ota/{} doctor\r\nConnection: close\r\n",
@@ -162,8 +162,8 @@ impl Client {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        patiently(stream.write_all(request.as_bytes())).await??;
-        patiently(stream.flush()).await??;
+        within_timeout(stream.write_all(request.as_bytes())).await??;
+        within_timeout(stream.flush()).await??;
 
         let (mut answer, mut rest) = head(&mut stream).await?;
         let mut body = Framing::of(&answer)?;
@@ -177,7 +177,7 @@ impl Client {
             if body.is_over() {
                 return Ok(answer);
             }
-            match patiently(stream.read(&mut buffer)).await?? {
+            match within_timeout(stream.read(&mut buffer)).await?? {
                 0 if matches!(body, Framing::ToTheEnd) => return Ok(answer),
                 0 => return Err(Trouble::Incomplete),
                 n => rest.extend_from_slice(&buffer[..n]),
@@ -186,13 +186,13 @@ impl Client {
     }
 }
 
-async fn patiently<T>(operation: impl Future<Output = T>) -> Result<T, Trouble> {
-    tokio::time::timeout(PATIENCE, operation)
+async fn within_timeout<T>(operation: impl Future<Output = T>) -> Result<T, Trouble> {
+    tokio::time::timeout(TIMEOUT, operation)
         .await
         .map_err(|_| Trouble::Silence)
 }
 
-/// Reads the head of the final answer, and what came behind it.
+/// Reads the head of the final answer, and the bytes that came with it.
 async fn head(stream: &mut impl Read<Error = TlsError>) -> Result<(Answer, Vec<u8>), Trouble> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 1024];
@@ -220,7 +220,7 @@ async fn head(stream: &mut impl Read<Error = TlsError>) -> Result<(Answer, Vec<u
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Trouble::HeadTooLarge),
             Err(_) => return Err(Trouble::NotHttp),
         }
-        match patiently(stream.read(&mut buffer)).await?? {
+        match within_timeout(stream.read(&mut buffer)).await?? {
             0 => return Err(Trouble::Incomplete),
             n => bytes.extend_from_slice(&buffer[..n]),
         }
@@ -229,9 +229,9 @@ async fn head(stream: &mut impl Read<Error = TlsError>) -> Result<(Answer, Vec<u
 
 /// How a body ends.
 enum Framing {
-    /// After so many bytes, of which some are still to come.
+    /// After this many bytes, of which `left` are still to come.
     Length { total: usize, left: usize },
-    /// With a chunk of no bytes.
+    /// With an empty chunk.
     Chunked { over: bool },
     /// With the connection.
     ToTheEnd,
@@ -254,7 +254,7 @@ impl Framing {
         })
     }
 
-    /// How many bytes the body will have, as far as that is known.
+    /// The length of the body, if known.
     fn length(&self) -> Option<usize> {
         match self {
             Self::Length { total, .. } => Some(*total),
@@ -270,7 +270,7 @@ impl Framing {
         }
     }
 
-    /// Moves what has come into the body.
+    /// Moves the received bytes into the body.
     fn take(&mut self, rest: &mut Vec<u8>, body: &mut Vec<u8>) -> Result<(), Trouble> {
         match self {
             Self::Length { left, .. } => {
@@ -294,7 +294,7 @@ impl Framing {
                     if *over {
                         return Ok(());
                     }
-                    // The chunk, and the line end behind it.
+                    // The chunk, and the end of its line.
                     if rest.len() < end.saturating_add(2) {
                         return Ok(());
                     }
@@ -318,7 +318,7 @@ mod tests {
             body: Vec::new(),
         };
         let mut framing = Framing::of(&answer).ok()?;
-        // One byte at a time: no end may depend on how the bytes arrive.
+        // One byte at a time: the end must not depend on how the bytes arrive.
         let mut rest = Vec::new();
         for byte in bytes {
             rest.push(*byte);
