@@ -89,7 +89,7 @@ impl Device {
             .unwrap()
     }
 
-    /// What the last process said. Its last line may be cut.
+    /// The events of the last process. Its last line may be cut.
     fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.log).unwrap();
         text.lines()

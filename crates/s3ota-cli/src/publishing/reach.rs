@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Plan, ReleaseOptions};
+use super::ReleaseOptions;
+use super::plan::Plan;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::{Location, Store};

@@ -45,6 +45,11 @@ impl Release {
         })
     }
 
+    /// The version, which is a valid one.
+    pub fn version(&self) -> Version<'_> {
+        Version::parse(&self.version).unwrap_or(Version::new(0, 0, 0))
+    }
+
     /// The manifest of the release, with a URL that does not expire.
     pub fn manifest(
         &self,

@@ -14,7 +14,7 @@ use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
 use serde_json::{Value, json};
 
-/// What the doctor said.
+/// What the doctor reported.
 struct Diagnosis {
     findings: Vec<Value>,
     status: Option<i32>,
@@ -453,7 +453,7 @@ async fn fault_13_a_missing_image() {
         .unwrap();
     let diagnosis = bucket.examined_at("s3://firmware/lamp", &[]).await;
     diagnosis.is_fault("http.missing", "images/1.1.0-", "publish the release again");
-    // Without credentials nobody can tell whether it is there.
+    // Without credentials, nobody can tell whether it exists.
     let diagnosis = bucket.examined().await;
     diagnosis.is_fault("http.denied", "the image", "publish it again");
 }

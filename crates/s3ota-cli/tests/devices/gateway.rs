@@ -267,7 +267,7 @@ async fn as_a_lambda_function_it_answers_the_events_of_a_function_url() {
         })
     };
     let events = [event(&format!("token={TOKEN}")), event("token=wrong")];
-    // The runtime may open as many connections as it likes: each asks for the next event or brings an answer.
+    // The runtime may open as many connections as it likes: each asks for the next event or sends an answer.
     let (answers, answered) = std::sync::mpsc::channel();
     let waiting = std::sync::Arc::new(std::sync::Mutex::new(events.into_iter().enumerate()));
     std::thread::spawn(move || {

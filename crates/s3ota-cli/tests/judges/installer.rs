@@ -304,7 +304,7 @@ async fn a_browser_runs_no_changed_file_of_the_program() {
     assert!(dom.contains("<title>ran"), "{dom}");
 }
 
-/// The unpacked npm package esp-web-tools, if it can be had: what `S3OTA_ESP_WEB_TOOLS` names, or what npm brings.
+/// The unpacked npm package esp-web-tools, if there is one: the one in `S3OTA_ESP_WEB_TOOLS`, or from npm.
 fn esp_web_tools() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("S3OTA_ESP_WEB_TOOLS") {
         return Some(given.into());
@@ -366,7 +366,7 @@ async fn with_its_program_beside_it_the_page_loads_nothing_from_elsewhere() {
         );
         assert!(dom.contains(r#"<p id="note"></p>"#), "{dom}");
 
-        // A file that is changed afterwards, by who owns the bucket but not the page.
+        // A file that an attacker changes afterwards, who controls the bucket but not the page.
         let (_, _, mut dialog) = bench.read(&format!("{folder}/{DIALOG}")).await;
         dialog.extend_from_slice(b";document.title = 'ran';");
         bench

@@ -57,7 +57,7 @@ fn openssl_alone_makes_a_key_signs_what_s3ota_takes_and_verifies_what_s3ota_sign
     );
     assert!(said.contains("Verified OK"), "{said}");
 
-    // It would have said so if it were otherwise.
+    // It would have reported an error.
     let changed = run("sed -i s/1.2.0/1.3.0/ statement.txt signed.json
         ! openssl dgst -sha256 -verify release.pub -signature statement.sig statement.txt
         ! s3ota verify signed.json --release-key release.pub");

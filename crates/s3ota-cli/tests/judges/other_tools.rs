@@ -160,7 +160,7 @@ fn a_key_in_kms_signs_a_release_that_a_device_takes() {
         "ca.pem",
     ]);
     moto.update_a_device(url, &["--release-key", "release.pub"]);
-    // By its alias, and signed anew.
+    // By its alias, and signed again.
     let key_id = key["KeyMetadata"]["KeyId"].as_str().unwrap();
     moto.aws(&[
         "kms",

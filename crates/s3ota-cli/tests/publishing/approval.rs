@@ -62,7 +62,7 @@ impl Folder {
         sprung
     }
 
-    /// The command is refused, says what to do, and asks nobody for anything.
+    /// The command is refused with a hint, and sends no request.
     fn is_refused(&self, args: &[&str], what: &str) {
         let run = self.run(args);
         assert_eq!(run.usage_error(), "cli.untrusted", "{args:?}");
@@ -124,7 +124,7 @@ fn an_endpoint_in_a_settings_file_gets_no_credentials_before_it_is_approved() {
     // What has nothing to do with it goes on.
     assert_eq!(folder.run(&["inspect", "lamp.bin"]).status, 1);
 
-    // The user's own word counts, on the command line and in the environment.
+    // What the user sets on the command line or in the environment needs no approval.
     folder.goes(&["status", "--endpoint-url", &endpoint]);
     let mut command = folder.command(&["--json", "status"]);
     command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");

@@ -333,7 +333,7 @@ async fn it_cannot_freeze_a_device_on_a_release_beyond_its_expiry() {
         let moment = frozen.expires.unwrap().unix_seconds() - 90 * 86_400 + days * 86_400;
         Timestamp::from_unix_seconds(moment).unwrap().to_string()
     };
-    // Before it is over, nobody can tell. After, each attempt says that something is wrong.
+    // Before the expiry, nobody can tell. After it, each attempt reports that something is wrong.
     siege.refuses("a frozen release", "release.expired", &["--now", &day(91)]);
     let last = siege.run(&["--now", &day(89)]);
     assert_eq!(
@@ -361,7 +361,7 @@ async fn it_cannot_freeze_a_device_on_a_release_beyond_its_expiry() {
         (&"confirmed".into(), &"1.2.0".into()),
         "{last}"
     );
-    // A device without a clock remembers at least what it has seen.
+    // A device without a clock has at least its rollback state.
     siege.write(&frozen).await;
     siege.refuses(
         "the release before, without a clock",
@@ -641,7 +641,7 @@ async fn a_channel_does_not_go_back_to_a_release_planted_in_its_history() {
         replay.refuses(act, ["sign.channel"; 2]).await;
     }
 
-    // Under a later name an older one is no later one; unsigned ones and a stranger's do not count.
+    // A later name does not make an older manifest newer; unsigned ones and those of other keys do not count.
     replay.put(&late(0), &first).await;
     let unsigned = ManifestDocument {
         version: "1.2.9".into(),
@@ -684,7 +684,7 @@ async fn a_channel_does_not_go_further_back_because_of_a_deleted_object_or_a_pla
         replay
             .refuses(&yank, ["sign.history", "sign.unknown"])
             .await;
-        // Whoever names the release gets that one or none.
+        // A named release is that one or none.
         let named = [&yank[..], &["--version", "1.1.0"]].concat();
         replay.refuses(&named, ["sign.history"; 2]).await;
         let named = [&yank[..], &["--version", "1.0.0"]].concat();
@@ -750,8 +750,8 @@ async fn an_expired_manifest_does_not_get_a_new_expiry() {
 async fn the_min_version_is_not_lost_with_an_older_manifest() {
     let replay = Replay::new().await;
     let before = replay.release("stable", "1.0.0", &[]).await;
-    let floor = ["--min-version", "1.1.0"];
-    let with_floor = replay.release("stable", "1.1.0", &floor).await;
+    let min_version = ["--min-version", "1.1.0"];
+    let with_min_version = replay.release("stable", "1.1.0", &min_version).await;
     replay.put(MANIFEST, &before).await;
     let firmware = replay.firmware("1.2.0");
     let publish = ["publish", &firmware, PLACE];
@@ -759,14 +759,14 @@ async fn the_min_version_is_not_lost_with_an_older_manifest() {
         .refuses(&publish, ["sign.replayed", "sign.min_version"])
         .await;
 
-    // Nor with something else in its place, or nothing: this host remembers it, and another one asks.
+    // Nor with something else in its place, or nothing: this host knows it, and another one asks.
     let unsigned = ManifestDocument {
         signature: None,
         ..before
     };
     let altered = ManifestDocument {
         min_version: None,
-        ..with_floor.clone()
+        ..with_min_version.clone()
     };
     for planted in [Some(&unsigned), Some(&altered), None] {
         match planted {
@@ -789,10 +789,10 @@ async fn the_min_version_is_not_lost_with_an_older_manifest() {
             };
             assert_eq!(warned.iter().filter(says).count(), 1, "{warned:?}");
         }
-        assert!(replay.stable().await.serial > with_floor.serial);
+        assert!(replay.stable().await.serial > with_min_version.serial);
     }
 
-    // It is lowered, or given up, by who says so.
+    // Flags lower it, or drop it.
     let one = [&publish[..], &["--min-version", "1.0.0"]].concat();
     assert_eq!(replay.owner(&one).published()["min_version"], "1.1.0");
     let one = [&one[..], &["--no-min-version"]].concat();
@@ -898,11 +898,11 @@ async fn commands_without_a_key_change_nothing_and_renew_no_urls_of_what_was_put
 async fn a_replaced_key_does_not_bring_back_what_its_successor_has_replaced() {
     let replay = Replay::new().await;
     replay.bench.key("new");
-    let floor = ["--min-version", "1.0.0"];
-    let old = replay.release("stable", "1.0.0", &floor).await;
+    let min_version = ["--min-version", "1.0.0"];
+    let old = replay.release("stable", "1.0.0", &min_version).await;
     let exchange = ["sign", PLACE, "--release-key", "release.key.pub"];
     let with_new = |args: &[&str]| replay.bench.s3ota(&[args, &["--key", "new.key"]].concat());
-    // The new key has not said what the old one has said; who names the old one takes it over.
+    // The new key has no min_version yet; signing with the old key named takes it over.
     let firmware = replay.firmware("1.1.0");
     let publish = ["publish", &firmware, PLACE];
     assert_eq!(with_new(&publish).error(), "sign.min_version");
@@ -977,7 +977,7 @@ async fn sign_shows_how_many_devices_get_what_it_signed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_products_manifest_is_not_signed_although_its_channel_has_the_same_name() {
-    // Arduino's images do not say what they are of: there the owner's host has to know where a manifest was.
+    // Images built with Arduino do not name their project: there the owner's host has to know where a manifest was.
     for (lamp, kettle) in [
         ("lamp", "kettle"),
         ("arduino-lib-builder", "arduino-lib-builder"),
@@ -1117,12 +1117,12 @@ async fn an_old_manifest_is_not_paused_on_a_host_that_cannot_know_that_it_is_old
     replay
         .refuses(&yank, ["sign.replayed", "sign.unknown"])
         .await;
-    // Where the version seems to be served by no channel, that is all that is said.
+    // If no channel seems to serve the version, only that is reported.
     let run = replay.on_a_fresh_host(&["yank", PLACE, "1.1.0"]);
     run.succeeded();
     assert_eq!(run.warnings(), ["sign.unknown", "release.left"]);
     assert_eq!(replay.stable().await, old);
-    // Who has looked elsewhere, says so.
+    // The user who has checked elsewhere names the version.
     let named = [&yank[..], &["--version", "1.0.0"]].concat();
     replay.on_a_fresh_host(&named).succeeded();
     assert_eq!(replay.stable().await.rollout, Rollout::from_percent(0).ok());

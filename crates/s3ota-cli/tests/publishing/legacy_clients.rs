@@ -253,7 +253,7 @@ async fn every_change_of_a_channel_changes_what_legacy_clients_are_offered() {
     rollout("100%");
     assert_eq!(bench.take("stable", "1.0.0").await, all("1.1.0"));
 
-    // Withdrawn: no device is offered it any more. Who has it keeps it, but for AwsS3Ota, which takes any other version.
+    // Yanked: no device is offered it any more. Devices that have it keep it, except with AwsS3Ota, which takes any other version.
     bench.s3ota(&["yank", PLACE, "1.1.0"]).succeeded();
     assert_eq!(bench.take("stable", "0.9.0").await, all("1.0.0"));
     assert_eq!(
@@ -297,7 +297,7 @@ async fn a_client_that_is_not_served_any_more_finds_nothing_from_then_on() {
     bench.s3ota(&["rollout", PLACE, "100%"]).succeeded();
     assert_eq!(take("0.9.0").await, pull_only("1.2.0"));
 
-    // As if it had been killed before it came so far: said again, it is done.
+    // As if it had been killed before: run again, it completes the update.
     bench
         .write(
             "lamp/older/stable.esp32fota.json",

@@ -305,7 +305,7 @@ async fn a_signed_channel_stays_signed_and_going_back_needs_a_signed_permission(
     let promote = ["promote", PLACE, "beta", "stable"];
     assert_eq!(bench.s3ota(&promote).error(), "publish.unsigned");
     let (before, _) = signed("stable").await;
-    // Nor does it begin unsigned on a channel that is new, unless that is said.
+    // Nor does a new channel begin unsigned without a flag.
     let new = ["promote", PLACE, "beta", "nightly"];
     for more in [&[][..], &["--dry-run"], &["--presign", "1d"]] {
         let run = bench.s3ota(&[&new[..], more].concat());
@@ -467,7 +467,7 @@ async fn gc_removes_what_nobody_needs_and_nothing_new() {
         ["1.2.0", "1.3.0", "2.0.0", "by"]
     );
 
-    // Its record stays, so the version stays what it was; the same bytes bring it back.
+    // Its record stays, so the version keeps its bytes; the same bytes restore the image.
     let listed = bench.s3ota(&["list", PLACE]);
     let first = listed.all("release");
     let first = first.iter().find(|it| it["version"] == "1.0.0").unwrap();
@@ -694,9 +694,9 @@ async fn a_channel_goes_back_to_a_release_that_is_good_and_allowed() {
 
     // Devices do not go below 1.5.0 any more, so nothing is left where that is yanked.
     bench.key("release");
-    for (version, floor) in [("1.4.1", "1.0.0"), ("1.5.0", "1.5.0")] {
+    for (version, min_version) in [("1.4.1", "1.0.0"), ("1.5.0", "1.5.0")] {
         let firmware = bench.firmware(Chip::Esp32C3, version, b"");
-        let args = ["--key", "release.key", "--min-version", floor];
+        let args = ["--key", "release.key", "--min-version", min_version];
         bench.publish(&firmware, &args).published();
     }
     let yank = ["yank", PLACE, "1.5.0", "--key", "release.key"];

@@ -31,7 +31,7 @@ async fn a_device_updates_from_a_private_bucket_and_the_urls_are_renewed_without
         "the URL has ended"
     );
 
-    // Whoever renews has no key, not even its public part.
+    // The renewal has no key, not even its public part.
     for file in ["release.key", "release.key.pub"] {
         std::fs::rename(bench.path(file), bench.path(&format!("{file}.away"))).unwrap();
     }

@@ -464,7 +464,7 @@ async fn a_firmware_without_a_boot_guard_is_warned_of() {
         assert_eq!(run.warnings(), ["image.guard"]);
         run.published();
     }
-    // Having one is no reason to be asked.
+    // A firmware with a guard needs no flag.
     let guarded = bench.firmware(Chip::Esp32C3, "1.2.0", b"");
     let run = bench.publish(&guarded, &[]);
     assert_eq!(run.warnings(), Vec::<&str>::new());
@@ -513,7 +513,7 @@ async fn a_firmware_without_a_boot_guard_is_not_promoted_over_one_with_it_unless
     assert_eq!(told.succeeded()["event"], "promoted");
 }
 
-/// Who can write to the bucket cannot make the guard be forgotten by taking its witness away.
+/// An attacker who can write to the bucket cannot hide the guard by removing the image that has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn that_the_release_before_had_no_guard_is_not_believed_without_its_image() {
     let bench = Bench::new(Access::PublicRead).await;

@@ -29,7 +29,7 @@ impl Gate {
             return;
         }
         let opened = self.open.notified();
-        // Whoever asks again has been let through once.
+        // A retry has been let through once.
         if self.waiting.fetch_add(1, Ordering::SeqCst) + 1 >= self.expected.load(Ordering::SeqCst) {
             self.open.notify_waiters();
         } else {
@@ -60,7 +60,7 @@ impl Race {
         Self { bench, gate, url }
     }
 
-    /// Lets some publishers release a version each, all at once; the one who won.
+    /// Lets some publishers release a version each, all at once. Returns the one that won.
     async fn round(&self, versions: &[String]) -> String {
         self.gate.waiting.store(0, Ordering::SeqCst);
         self.gate.expected.store(versions.len(), Ordering::SeqCst);

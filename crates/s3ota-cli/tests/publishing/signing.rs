@@ -167,7 +167,11 @@ async fn options_that_need_a_signature_need_a_key_and_a_permission_to_go_back_mu
         &back,
         &["--key", &key, "--allow-downgrade", "--expires", "7d"],
     );
-    assert_eq!(run.published()["min_version"], "1.4.0", "the floor stays");
+    assert_eq!(
+        run.published()["min_version"],
+        "1.4.0",
+        "the min_version stays"
+    );
     assert_eq!(run.warnings(), Vec::<&str>::new());
     assert!(bench.manifest("lamp/stable.json").await.downgrade);
     let below = bench.firmware(Chip::Esp32C3, "1.3.0", b"");
@@ -234,7 +238,7 @@ async fn verify_judges_a_url_as_a_device_would() {
     let url = format!("{}/firmware/lamp/stable.json", bench.server.endpoint_url());
     assert_eq!(bench.s3ota(&["verify", &url]).usage_error(), "cli.usage");
 
-    // Rolled out to nobody: good, and yet no device would fetch it.
+    // Rolled out to nobody: valid, but no device would download it.
     bench
         .publish(&release, &["--key", &key, "--rollout", "0"])
         .published();

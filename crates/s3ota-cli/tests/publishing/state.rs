@@ -40,7 +40,7 @@ async fn on_one_host_a_release_needs_no_further_options() {
         ("1.2.0", "beta"),
         ("1.2.0", "beta"),
     ] {
-        let run = bench.release_from("desk", version, &["--channel", channel]);
+        let run = bench.release_from("laptop", version, &["--channel", channel]);
         run.published();
         assert_eq!(run.warnings(), Vec::<&str>::new());
     }
@@ -53,13 +53,13 @@ async fn on_one_host_a_release_needs_no_further_options() {
         &["rollout", PLACE, "10%"],
     ];
     for act in acts {
-        bench.signs("desk", act).succeeded();
+        bench.signs("laptop", act).succeeded();
     }
     let ten_percent = ("1.0.0".to_owned(), "10".to_owned());
     assert_eq!(bench.served("stable").await, ten_percent);
-    bench.release_from("desk", "1.3.0", &[]).published();
+    bench.release_from("laptop", "1.3.0", &[]).published();
 
-    let run = bench.s3ota_on("desk", &["state", "show"]);
+    let run = bench.s3ota_on("laptop", &["state", "show"]);
     let known = run.all("known");
     assert_eq!(known.len(), 2);
     assert_eq!(known[1]["channel"], "stable");
@@ -79,7 +79,7 @@ async fn a_host_without_state_must_be_told_the_version() {
     bench.key("release");
     for (version, channel) in [("1.0.0", "stable"), ("1.1.0", "stable"), ("1.2.0", "beta")] {
         bench
-            .release_from("desk", version, &["--channel", channel])
+            .release_from("laptop", version, &["--channel", channel])
             .published();
     }
     let promote = ["promote", PLACE, "beta", "stable"];
@@ -119,7 +119,7 @@ async fn a_host_without_state_must_be_told_the_version() {
     }
     let half = ("1.1.0".to_owned(), "50".to_owned());
     assert_eq!(bench.served("stable").await, half);
-    // Whoever was told once knows it from then on.
+    // A host that was told once knows it from then on.
     bench.signs("ci-4", &["sign", PLACE]).succeeded();
     bench.signs("ci-4", &["rollout", PLACE, "60%"]).succeeded();
 }
@@ -128,7 +128,7 @@ async fn a_host_without_state_must_be_told_the_version() {
 async fn a_host_without_state_must_be_told_the_min_version_unless_the_channel_is_new() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
-    bench.release_from("desk", "1.0.0", &[]).published();
+    bench.release_from("laptop", "1.0.0", &[]).published();
     let run = bench.release_from("ci", "1.1.0", &[]);
     assert_eq!(run.error(), "sign.min_version");
     assert!(hint(&run).contains("--min-version") && hint(&run).contains("--no-min-version"));
@@ -143,14 +143,14 @@ async fn a_host_without_state_must_be_told_the_min_version_unless_the_channel_is
         "1.0.0"
     );
     assert_eq!(
-        bench.release_from("desk", "1.3.0", &[]).published()["min_version"],
+        bench.release_from("laptop", "1.3.0", &[]).published()["min_version"],
         "1.0.0"
     );
     bench
         .release_from("another", "1.3.0", &["--no-min-version"])
         .published();
     assert_eq!(
-        bench.release_from("desk", "1.4.0", &[]).published()["min_version"],
+        bench.release_from("laptop", "1.4.0", &[]).published()["min_version"],
         "1.0.0",
         "it is not given up in silence"
     );
@@ -162,7 +162,7 @@ async fn a_host_without_state_must_be_told_the_min_version_unless_the_channel_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn naming_a_version_does_not_make_a_host_trust_its_min_version() {
-    let floor = ["--min-version", "1.0.0"];
+    let min_version = ["--min-version", "1.0.0"];
     let acts: [&[&str]; 3] = [
         &["rollout", PLACE, "50%", "--version", "1.0.0"],
         &["sign", PLACE, "--version", "1.0.0"],
@@ -171,13 +171,15 @@ async fn naming_a_version_does_not_make_a_host_trust_its_min_version() {
     for act in acts {
         let bench = Bench::new(Access::PublicRead).await;
         bench.key("release");
-        bench.release_from("desk", "1.0.0", &[]).published();
+        bench.release_from("laptop", "1.0.0", &[]).published();
         let before = bench.read("lamp/stable.json").await.2;
-        bench.release_from("desk", "1.1.0", &floor).published();
         bench
-            .release_from("desk", "1.1.5", &["--channel", "beta"])
+            .release_from("laptop", "1.1.0", &min_version)
             .published();
-        // What lies there is the release before, which has no least version; `yank` goes back to it.
+        bench
+            .release_from("laptop", "1.1.5", &["--channel", "beta"])
+            .published();
+        // The bucket holds the release before, which has no min_version; `yank` goes back to it.
         let is_yank = act[0] == "yank";
         if !is_yank {
             bench.write("lamp/stable.json", before).await;
@@ -193,7 +195,7 @@ async fn naming_a_version_does_not_make_a_host_trust_its_min_version() {
         let kept = bench.manifest("lamp/stable.json").await.min_version;
         assert_eq!(kept.as_deref(), is_yank.then_some("1.0.0"), "{act:?}");
 
-        // A further word on what lies there is no word on that.
+        // Signing what the bucket holds again does not confirm it.
         bench.signs("ci", &["sign", PLACE]).succeeded();
         let objects = bench.objects().await;
         let promote = ["promote", PLACE, "beta", "stable", "--version", "1.1.5"];
@@ -207,17 +209,17 @@ async fn naming_a_version_does_not_make_a_host_trust_its_min_version() {
         assert!(bench.objects().await == objects, "{act:?}");
 
         // Said once, it is known.
-        let run = bench.release_from("ci", "1.2.0", &floor);
+        let run = bench.release_from("ci", "1.2.0", &min_version);
         assert_eq!(run.published()["min_version"], "1.0.0");
         assert!(knows_floor("ci", "stable"));
         let run = bench.release_from("ci", "1.3.0", &[]);
         assert_eq!(run.published()["min_version"], "1.0.0");
 
-        // Or another host says it. Who has signed the first release of a channel knows it without.
+        // Or another host confirms it. The host that signed the first release of a channel knows it already.
         let rollout = ["rollout", PLACE, "20%", "--version", "1.3.0"];
         bench.signs("other", &rollout).succeeded();
-        assert!(!knows_floor("other", "stable") && knows_floor("desk", "beta"));
-        let event = bench.s3ota_on("desk", &["state", "export"]);
+        assert!(!knows_floor("other", "stable") && knows_floor("laptop", "beta"));
+        let event = bench.s3ota_on("laptop", &["state", "export"]);
         std::fs::write(bench.path("state.json"), event.succeeded().to_string()).unwrap();
         let import = ["state", "import", "state.json"];
         bench.s3ota_on("other", &import).succeeded();
@@ -230,12 +232,12 @@ async fn the_state_of_one_host_is_imported_on_another() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     bench
-        .release_from("desk", "1.0.0", &["--min-version", "0.9.0"])
+        .release_from("laptop", "1.0.0", &["--min-version", "0.9.0"])
         .published();
-    bench.release_from("desk", "1.1.0", &[]).published();
+    bench.release_from("laptop", "1.1.0", &[]).published();
     let mut command = bench.command();
     let exported = command
-        .env("S3OTA_STATE", bench.path("desk"))
+        .env("S3OTA_STATE", bench.path("laptop"))
         .args(["state", "export"])
         .output()
         .unwrap();
@@ -253,7 +255,7 @@ async fn the_state_of_one_host_is_imported_on_another() {
         "0.9.0"
     );
     // As an event, and again: that makes nothing older.
-    let event = bench.s3ota_on("desk", &["state", "export"]);
+    let event = bench.s3ota_on("laptop", &["state", "export"]);
     std::fs::write(bench.path("state.json"), event.succeeded().to_string()).unwrap();
     let run = bench.s3ota_on("ci", &import);
     assert_eq!(run.all("known")[0]["version"], "1.2.0");
@@ -265,38 +267,40 @@ async fn the_state_of_one_host_is_imported_on_another() {
 async fn a_flag_goes_on_where_the_newer_release_is_lost() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
-    bench.release_from("desk", "1.0.0", &[]).published();
+    bench.release_from("laptop", "1.0.0", &[]).published();
     let backup = bench.read("lamp/stable.json").await.2;
-    bench.release_from("desk", "1.1.0", &[]).published();
+    bench.release_from("laptop", "1.1.0", &[]).published();
     let lost = bench.manifest("lamp/stable.json").await;
     bench.write("lamp/stable.json", backup).await;
     let rollout = ["rollout", PLACE, "50%"];
-    let run = bench.signs("desk", &rollout);
+    let run = bench.signs("laptop", &rollout);
     assert_eq!(run.error(), "sign.replayed");
     let message = run.events.last().unwrap()["message"].as_str().unwrap();
     for said in ["1.0.0", "1.1.0", &lost.serial.unwrap().to_string()] {
         assert!(message.contains(said), "both are named: {message}");
     }
     assert!(hint(&run).contains("--newer-is-lost"));
-    let run = bench.signs("desk", &[&rollout[..], &["--newer-is-lost"]].concat());
+    let run = bench.signs("laptop", &[&rollout[..], &["--newer-is-lost"]].concat());
     assert_eq!(run.error(), "sign.unknown", "which one has to be said, too");
     let named = ["--newer-is-lost", "--version", "1.0.0"];
     bench
-        .signs("desk", &[&rollout[..], &named].concat())
+        .signs("laptop", &[&rollout[..], &named].concat())
         .succeeded();
     let now = bench.manifest("lamp/stable.json").await;
     assert!(
         now.serial > lost.serial,
         "devices that have seen the lost one take it"
     );
-    bench.signs("desk", &["rollout", PLACE, "60%"]).succeeded();
+    bench
+        .signs("laptop", &["rollout", PLACE, "60%"])
+        .succeeded();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_cannot_be_read_or_written_is_reported_before_anything_is_signed() {
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
-    bench.release_from("desk", "1.0.0", &[]).published();
+    bench.release_from("laptop", "1.0.0", &[]).published();
     let file = bench.path("desk/signed.json");
     let good = std::fs::read(&file).unwrap();
     std::fs::write(&file, &good[..good.len() / 2]).unwrap();
@@ -310,18 +314,18 @@ async fn a_state_that_cannot_be_read_or_written_is_reported_before_anything_is_s
         &["state", "export"],
     ] {
         let args = match act[0] {
-            "presign" | "state" => bench.s3ota_on("desk", act),
-            _ => bench.signs("desk", act),
+            "presign" | "state" => bench.s3ota_on("laptop", act),
+            _ => bench.signs("laptop", act),
         };
         assert_eq!(args.error(), "state.damaged", "{act:?}");
     }
-    let run = bench.release_from("desk", "1.1.0", &[]);
+    let run = bench.release_from("laptop", "1.1.0", &[]);
     assert_eq!(run.error(), "state.damaged");
     assert!(hint(&run).contains("s3ota state import"), "{}", hint(&run));
     assert!(bench.objects().await == before);
     assert_eq!(std::fs::read(&file).unwrap(), good[..good.len() / 2]);
     std::fs::write(&file, good).unwrap();
-    bench.release_from("desk", "1.1.0", &[]).published();
+    bench.release_from("laptop", "1.1.0", &[]).published();
 
     // No folder at all, or one that cannot be made.
     std::fs::write(bench.path("a-file"), "").unwrap();
@@ -361,7 +365,7 @@ async fn two_services_with_a_bucket_of_the_same_name_are_two_locations() {
     );
     one.key("release");
     let key = one.path("release.key");
-    let state = one.path("desk");
+    let state = one.path("laptop");
     let release = |bench: &Bench, version: &str| {
         let mut command = bench.command();
         let args = [
@@ -380,7 +384,7 @@ async fn two_services_with_a_bucket_of_the_same_name_are_two_locations() {
     release(&one, "1.1.0");
     release(&two, "1.0.0");
     release(&one, "1.2.0");
-    assert_eq!(one.s3ota_on("desk", &["state", "show"]).events.len(), 2);
+    assert_eq!(one.s3ota_on("laptop", &["state", "show"]).events.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -392,20 +396,20 @@ async fn a_manifest_in_a_file_is_not_signed_for_another_channel_or_when_it_is_ou
         std::fs::write(bench.path(file), manifest).unwrap();
     };
     bench
-        .release_from("desk", "1.0.0", &["--allow-downgrade", "--expires", "2s"])
+        .release_from("laptop", "1.0.0", &["--allow-downgrade", "--expires", "2s"])
         .published();
     fetch("old.json").await;
     bench
-        .release_from("desk", "1.1.0", &["--allow-downgrade", "--expires", "9d"])
+        .release_from("laptop", "1.1.0", &["--allow-downgrade", "--expires", "9d"])
         .published();
     fetch("permission.json").await;
-    bench.release_from("desk", "1.2.0", &[]).published();
+    bench.release_from("laptop", "1.2.0", &[]).published();
     fetch("newest.json").await;
     tokio::time::sleep(std::time::Duration::from_millis(3100)).await;
 
     let sign = |file: &str, args: &[&str]| {
         let before = std::fs::read(bench.path(file)).unwrap();
-        let run = bench.signs("desk", &[&["sign", file], args].concat());
+        let run = bench.signs("laptop", &[&["sign", file], args].concat());
         let after = std::fs::read(bench.path(file)).unwrap();
         assert_eq!(run.status == 0, before != after, "{file}: {:?}", run.events);
         run

@@ -20,7 +20,7 @@ const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}2J\u{8}\r\u{202e}\u{20
 /// The same for the 32 bytes that an image has for a name.
 const SHORT: &str = "\u{1b}]0;o\u{7}\u{9b}2J\r\u{202e}\u{200b}";
 
-/// What is left of an output that a terminal would obey. Line breaks are the command's own; colours are, where it is told to
+/// The rest of an output that a terminal would obey. Line breaks are the command's own; colours are, where it is told to
 /// use them.
 fn obeyed(text: &str, with_colours: bool) -> Option<char> {
     let mut rest = text.to_owned();

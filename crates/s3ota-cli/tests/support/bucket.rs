@@ -149,7 +149,7 @@ impl Bench {
         Run::of(command.output().unwrap())
     }
 
-    /// The same on another host, which remembers what was signed in a folder of its own.
+    /// The same on another host, whose rollback state is in a folder of its own.
     pub fn s3ota_on(&self, host: &str, args: &[&str]) -> Run {
         let mut command = self.command();
         command

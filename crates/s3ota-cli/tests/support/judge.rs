@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// Whether there is one. Where it is missing that is said, and how to get it; with `S3OTA_JUDGES=required` in the
+/// Whether a tool is installed. If it is missing, a message says how to get it; with `S3OTA_JUDGES=required` in the
 /// environment, as in CI, it is an error.
 pub fn installed(tool: &str, how_to_get_it: &str) -> bool {
     let found = Command::new(tool).arg("--help").output().is_ok();

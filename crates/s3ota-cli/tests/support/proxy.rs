@@ -158,7 +158,7 @@ async fn one_request(
     server.write_all(&body).await?;
     server.flush().await?;
     let mut answer = Vec::new();
-    // The server may end without a word, which TLS calls an error.
+    // The server may close without a notice, which TLS calls an error.
     let _ = server.read_to_end(&mut answer).await;
     if fate == Fate::Unanswered {
         done();

@@ -57,7 +57,7 @@ impl Server {
         }
     }
 
-    /// The development server, where nobody may read what no policy opens.
+    /// The development server, with reading only where a policy allows it.
     pub fn development() -> Option<Self> {
         let mut this = Self::new("s3ota", "s3ota-secret");
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -172,7 +172,7 @@ impl Server {
         );
         this.run_ceph("ceph-mon", &["--mkfs", "-i", "a", "--monmap", &map]);
         this.spawn(this.ceph_tool("ceph-mon", &["-i", "a", "-f"]), "mon");
-        // With its UUID said, the same daemon comes of it however often it is asked for.
+        // With its UUID given, it is the same daemon however often it is asked for.
         let osd = this.monitor_says(&["osd", "create", OSD], |id| !id.trim().is_empty());
         assert_eq!(osd.trim(), "0");
         this.run_ceph("ceph-osd", &["-i", "0", "--mkfs", "--osd-uuid", OSD]);

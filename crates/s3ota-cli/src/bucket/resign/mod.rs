@@ -14,17 +14,18 @@
 //! neither its serial nor its `min_version`.
 
 mod ancestor;
+mod args;
+mod min_version;
 mod withdrawn;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use clap::Args;
-use s3ota_manifest::{KeyId, ManifestDocument, ReleaseKey, Version};
+use s3ota_manifest::{KeyId, ManifestDocument, ReleaseKey};
 
 pub use self::ancestor::{Wanted, newest_good};
+pub use self::args::{Intent, MeantArgs, MinVersionArgs, canonical};
 pub use self::withdrawn::{is_known as known_to_be_yanked, refuse_yanked};
-use crate::bucket::catalogue;
 use crate::bucket::channel::Channel;
 use crate::clock;
 use crate::error::CliError;
@@ -32,95 +33,6 @@ use crate::keys::{self, Signer};
 use crate::legacy::LegacyClient;
 use crate::s3::{Location, Store};
 use crate::state::rollback::{self, At, Known, RollbackState, Signed};
-
-/// The release in the bucket to sign again.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Signing")]
-pub struct MeantArgs {
-    /// The version that you expect in the bucket. Required on a host that has not signed on the channel before, such as a fresh CI
-    /// machine: it cannot know whether the release in the bucket is the newest. If the bucket holds another version, nothing is signed
-    #[arg(id = "meant", long = "version", value_name = "VERSION")]
-    pub version: Option<String>,
-
-    /// Go on even though this host knows a newer release than the bucket holds, because the newer one is lost: for example after the
-    /// bucket was restored from a backup. By default nothing older is signed
-    #[arg(long)]
-    pub newer_is_lost: bool,
-}
-
-impl MeantArgs {
-    /// What a signing host needs of it.
-    pub fn intent(&self) -> Result<Intent, CliError> {
-        Ok(Intent {
-            version: self.version.as_deref().map(canonical).transpose()?,
-            newer_is_lost: self.newer_is_lost,
-            ..Intent::default()
-        })
-    }
-}
-
-/// The `min_version` of a release.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Signing")]
-pub struct MinVersionArgs {
-    /// Devices that see this release never go back below this version, for example because older versions have a security hole. Later
-    /// releases keep it, where this host knows it or is told
-    #[arg(long, value_name = "VERSION")]
-    pub min_version: Option<String>,
-
-    /// Drop the min_version of the releases before. With --min-version, set a lower one. Devices that have seen a higher one keep
-    /// it
-    #[arg(long)]
-    pub no_min_version: bool,
-}
-
-impl MinVersionArgs {
-    /// Refuses options that devices would ignore or not understand.
-    pub fn check(&self, is_signed: bool) -> Result<(), CliError> {
-        let given = [
-            (self.min_version.is_some(), "--min-version"),
-            (self.no_min_version, "--no-min-version"),
-        ];
-        if let Some((_, flag)) = given.into_iter().find(|(given, _)| *given && !is_signed) {
-            let message =
-                format!("{flag} needs a signature: devices ignore it in an unsigned manifest");
-            return Err(
-                CliError::new("publish.unsigned", message).hint("sign the release with --key")
-            );
-        }
-        self.raise(None).map(drop)
-    }
-
-    /// The `min_version` of a release that had this one, or none.
-    pub fn raise(&self, had: Option<String>) -> Result<Option<String>, CliError> {
-        let given = self.min_version.as_deref().map(Version::parse).transpose();
-        let given = given.map_err(|error| {
-            CliError::new("publish.min_version", format!("--min-version: {error}")).usage()
-        })?;
-        let had = had.filter(|_| !self.no_min_version);
-        Ok(rollback::highest(given.map(|it| it.to_string()), had))
-    }
-}
-
-/// What the command line says about what is signed.
-#[derive(Debug, Clone, Default)]
-pub struct Intent {
-    /// The expected version, in its canonical form.
-    pub version: Option<String>,
-    /// Whether to go on where this host knows a newer release.
-    pub newer_is_lost: bool,
-    /// The `min_version`.
-    pub min_version: MinVersionArgs,
-}
-
-/// A version in its canonical form, as in manifests.
-pub fn canonical(version: &str) -> Result<String, CliError> {
-    Version::parse(version)
-        .map(|version| version.to_string())
-        .map_err(|error| {
-            CliError::new("publish.version", format!("--version {version}: {error}")).usage()
-        })
-}
 
 /// The proof that a manifest in the bucket may be signed again. Only its judge makes one.
 #[derive(Debug, Clone, Copy)]
@@ -473,125 +385,6 @@ impl SigningHost {
         })
     }
 
-    /// Refuses to put a release on a channel whose `min_version` nobody knows: this host's state has none, the command line names
-    /// none, and the bucket has releases of this channel under this key or another one with a `min_version`.
-    pub async fn min_version_is_known(
-        &self,
-        store: &Store,
-        prefix: &str,
-        channel: &Channel,
-    ) -> Result<(), CliError> {
-        let MinVersionArgs {
-            min_version,
-            no_min_version,
-        } = &self.intent.min_version;
-        if min_version.is_some() || *no_min_version {
-            return Ok(());
-        }
-        let (name, key) = (&channel.name, self.signer.key_id());
-        let say = "set it with --min-version, or use --no-min-version if there is none";
-        let known = self.known(name);
-        match known.as_ref().map(Known::knows_min_version) {
-            Some(true) => return Ok(()),
-            Some(false) => {
-                let message = format!(
-                    "this host knows of {name} only what was in the bucket when --version named it. The min_version of {name} is not known: \
-                     an older manifest may have been put back. Nothing was signed"
-                );
-                return Err(CliError::new("sign.min_version", message).hint(or_import(say)));
-            }
-            None => {}
-        }
-        let under_another = {
-            let state = self.state.borrow();
-            state
-                .channels()
-                .filter(|(at, _)| at.place == self.place && at.channel == *name)
-                .find_map(|(at, known)| match &known.min_version {
-                    None if known.knows_min_version() => None,
-                    min_version => Some((at.key, min_version.clone())),
-                })
-        };
-        if let Some((other, min_version)) = under_another {
-            let below = match min_version {
-                Some(min_version) => {
-                    format!("devices of {name} do not go back below {min_version}")
-                }
-                None => format!("there are releases for {name} whose min_version is not known"),
-            };
-            let message =
-                format!("under the key {other}, {below}; under the key {key}, nothing is known");
-            return Err(CliError::new("sign.min_version", message).hint(say));
-        }
-        let Some(found) = self.signed_before(store, prefix, channel).await? else {
-            return self.drops_no_min_version(channel);
-        };
-        let message = format!(
-            "{found} was signed for {name} with the key {key}, and this host has never seen it. The min_version of {name} cannot be \
-             taken from a bucket, where an older manifest may have been put back. Nothing was signed"
-        );
-        Err(CliError::new("sign.min_version", message).hint(or_import(say)))
-    }
-
-    /// Refuses to put a release after one whose `min_version` another key has signed, without a word about it. This host cannot
-    /// verify that signature, so it takes nothing over by itself.
-    fn drops_no_min_version(&self, channel: &Channel) -> Result<(), CliError> {
-        let manifest = channel.current.as_ref().map(|held| held.manifest.as_ref());
-        let Some(Ok(manifest)) = manifest else {
-            return Ok(());
-        };
-        let (Some(signature), Some(min_version)) = (&manifest.signature, &manifest.min_version)
-        else {
-            return Ok(());
-        };
-        let key = self.signer.key_id();
-        if key.is(&signature.keyid) {
-            return Ok(());
-        }
-        let message = format!(
-            "the manifest on the channel {} has the min_version {min_version} under the key {}; under the key {key}, it would be \
-             dropped. Nothing was signed",
-            channel.name, signature.keyid
-        );
-        Err(CliError::new("sign.min_version", message).hint(format!(
-            "keep it with --min-version {min_version}, or use --no-min-version if it is not yours; to replace a key on this \
-             host, bring the manifest over first: `s3ota sign s3://… --key NEW --release-key OLD.pub`"
-        )))
-    }
-
-    /// An object that proves that the key has signed for a channel before.
-    async fn signed_before(
-        &self,
-        store: &Store,
-        prefix: &str,
-        channel: &Channel,
-    ) -> Result<Option<String>, CliError> {
-        let key = [self.signer.key()];
-        let is_ours = |bytes: &[u8], manifest: &ManifestDocument| {
-            manifest.channel.as_deref() == Some(&*channel.name) && keys::verify(bytes, &key).is_ok()
-        };
-        if let Some(held) = &channel.current
-            && let Ok(manifest) = &held.manifest
-            && is_ours(held.bytes(), manifest)
-        {
-            return Ok(Some(self.object(&channel.key)));
-        }
-        for (key, held) in catalogue::filed(store, prefix, &channel.name, usize::MAX).await? {
-            if let Ok(manifest) = &held.manifest
-                && is_ours(held.bytes(), manifest)
-            {
-                return Ok(Some(self.object(&key)));
-            }
-        }
-        let versions = catalogue::versions(store, prefix).await?;
-        for (version, record) in catalogue::records(store, prefix, &versions).await? {
-            if is_ours(record.to_json()?.as_bytes(), &record) {
-                return Ok(Some(format!("the record of {version}")));
-            }
-        }
-        Ok(None)
-    }
-
     /// A warning about what a channel holds, where nothing of it counts.
     pub fn warning(&self, channel: &Channel) -> Option<CliError> {
         let (name, key) = (&channel.name, self.signer.key_id());
@@ -658,29 +451,6 @@ impl SigningHost {
         }
     }
 
-    /// Whether the `min_version` of what is signed now is known to be the channel's. A manifest found in the bucket does not prove
-    /// it, nor does a --version that vouches for one.
-    fn knows_min_version(&self, channel: &Channel) -> Result<bool, CliError> {
-        let MinVersionArgs {
-            min_version,
-            no_min_version,
-        } = &self.intent.min_version;
-        if min_version.is_some() || *no_min_version {
-            return Ok(true);
-        }
-        // Where there is nothing of ours, a firmware is signed, and `min_version_is_known` has permitted it.
-        if self.present(channel)?.is_none() {
-            return Ok(true);
-        }
-        let state = self.state.borrow();
-        Ok(self.trusted.iter().any(|key| {
-            let key = key.id().to_string();
-            state
-                .known(&key, &self.place, &channel.name)
-                .is_some_and(Known::knows_min_version)
-        }))
-    }
-
     /// Reads the state again: another command on this host may have signed in the meantime.
     pub fn look_again(&self) -> Result<(), CliError> {
         self.state.borrow_mut().look_again()
@@ -690,13 +460,6 @@ impl SigningHost {
     pub fn object(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
     }
-}
-
-/// The hint `say`, or to copy the state of another host.
-fn or_import(say: &str) -> String {
-    format!(
-        "{say}; or copy the state of another host: `s3ota state export` there, `s3ota state import` here"
-    )
 }
 
 /// Refuses to renew the URLs of a signed manifest that cannot be the newest of its channel. There is no key to verify its
