@@ -303,7 +303,7 @@ async fn fault_01_a_dot_in_the_buckets_name() {
         "s3://my.bucket/lamp",
     ] {
         let diagnosis = doctor(s3ota(), vec![target.to_owned()]).await;
-        diagnosis.is_fault("url.dots", "my.bucket", "a bucket without dots");
+        diagnosis.is_fault("url.dots", "my.bucket", "a bucket name without dots");
     }
 }
 
@@ -338,7 +338,7 @@ async fn fault_05_a_certificate_for_another_host() {
     let server = Server::start_as(other, all_but(|_, _, _| None)).await;
     examined(&server)
         .await
-        .is_fault("tls.certificate", "another host", "has localhost among");
+        .is_fault("tls.certificate", "another host", "with localhost among");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -528,7 +528,7 @@ async fn fault_19_an_expired_pre_signed_url() {
     bucket
         .examined()
         .await
-        .is_fault("url.expired", "ended on 2026-01-08", "--presign 7d");
+        .is_fault("url.expired", "expired on 2026-01-08", "--presign 7d");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -545,7 +545,7 @@ async fn fault_20_an_unsigned_release() {
     diagnosis.is_fault(
         "release.signature",
         "not signed",
-        "with a key that devices have",
+        "with a key that devices trust",
     );
 }
 
@@ -677,7 +677,7 @@ async fn warning_07_an_image_without_a_boot_guard() {
     let told = ["--drop-guard"];
     tokio::task::block_in_place(|| bucket.bench.publish(&firmware, &told)).published();
     let diagnosis = bucket.examined().await;
-    diagnosis.is_warning("image.guard", "no boot guard", "first of all");
+    diagnosis.is_warning("image.guard", "no boot guard", "first thing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,7 +114,11 @@ fn an_endpoint_in_a_settings_file_gets_no_credentials_before_it_is_approved() {
         &["yank", "1.0.0"],
         &["presign"],
         &["publish", "lamp.bin"],
+        &["doctor"],
         &["doctor", "s3://firmware/lamp"],
+        &["sign"],
+        &["gateway"],
+        &["bucket", "init", "--dry-run"],
         &["status", "s3://firmware/elsewhere"],
         // Alone, it shows the status.
         &[],

@@ -965,10 +965,16 @@ async fn sign_shows_how_many_devices_get_what_it_signed() {
     let run = replay.on_a_fresh_host(&sign);
     assert_eq!(run.all("signed")[0]["rollout"], "100");
     for (percent, shown) in [("5%", "to 5% of devices"), ("pause", "paused")] {
-        replay.owner(&["rollout", PLACE, percent]).succeeded();
+        replay
+            .on_a_fresh_host(&["rollout", PLACE, percent])
+            .succeeded();
         let mut command = replay.bench.command();
-        command.args(sign).args(["--key", "release.key"]);
-        let output = command.current_dir(replay.bench.dir.path()).output();
+        command
+            .args(sign)
+            .args(["--key", "release.key"])
+            .env("S3OTA_STATE", replay.bench.path(FRESH))
+            .current_dir(replay.bench.dir.path());
+        let output = command.output();
         let said = String::from_utf8(output.unwrap().stdout).unwrap();
         let expected = format!("signed 1.1.0 on stable, {shown}, with the key ");
         assert!(said.starts_with(&expected), "{said}");

@@ -391,7 +391,7 @@ async fn what_a_legacy_client_cannot_handle_is_reported() {
     assert_eq!(about("of its manifest's URL"), 1, "{signed:?}");
     let own = bench.manifest("lamp/signed.json").await.url;
     assert!((256..512).contains(&own.len()), "{own}");
-    assert_eq!(about("image's URL of more than 255 bytes"), 1, "{signed:?}");
+    assert_eq!(about("image URLs of at most 255 bytes"), 1, "{signed:?}");
     let document = bench.older("signed", "aws-s3-ota").await;
     assert_eq!(aws_s3_ota_1(&document, "1.9.0"), None, "and so it is");
     assert_eq!(aws_s3_ota(&document, "1.9.0"), Some(own));
