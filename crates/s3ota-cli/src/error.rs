@@ -1,18 +1,18 @@
-//! What failed, for people and for programs.
+//! Failures, for people and for programs.
 
 use std::fmt;
 use std::path::Path;
 
-/// A failure: a stable dotted code for programs, a sentence for people, and what to do next where that helps.
+/// A failure: a stable dotted code for programs, a sentence for people, and a next step where that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliError {
     /// `tls.certificate`, `manifest.invalid`, `image.chip`…
     pub code: &'static str,
-    /// What happened, to what.
+    /// What happened, and to what.
     pub message: String,
-    /// What to do next.
+    /// The next step.
     pub hint: Option<String>,
-    /// Whether the command line is to blame: nothing was tried.
+    /// Whether the command line is wrong, and nothing was tried.
     pub is_usage: bool,
 }
 
@@ -27,7 +27,7 @@ impl CliError {
         }
     }
 
-    /// The same failure with an advice.
+    /// The same failure with a next step.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
@@ -35,7 +35,7 @@ impl CliError {
         }
     }
 
-    /// The same failure, blamed on the command line.
+    /// The same failure, caused by the command line.
     pub fn usage(self) -> Self {
         Self {
             is_usage: true,

@@ -1,106 +1,69 @@
 //! The command `s3ota`: an ESP32 updates itself from nothing but an S3 bucket.
 //!
-//! | subcommand | file | what it does |
-//! |---|---|---|
-//! | `publish` | `publish.rs` | puts a firmware and its manifest into a bucket |
-//! | `keygen`, `pubkey` | `keygen.rs` | make a key that signs releases, print its public part |
-//! | `sign` | `sign.rs` | signs a manifest that is there already |
-//! | `state` | `state.rs` | shows what this host remembers of what its keys have signed, and exchanges it with other hosts |
-//! | `verify` | `verify.rs` | judges a release as a device would |
-//! | `presign` | `presign.rs` | renews the URLs of a release in a private bucket |
-//! | `gateway` | `gateway.rs` | gives devices the manifests of a private bucket, with fresh URLs |
-//! | `promote`, `rollout`, `yank` | `promote.rs`, `rollout.rs`, `yank.rs` | change what a channel serves |
-//! | `status`, `list`, `history`, `diff` | files of these names | show what is in a bucket |
-//! | `gc` | `gc.rs` | removes images that nobody needs |
-//! | `inspect` | `inspect.rs` | says what an image or a flash dump holds, and what would boot |
-//! | `bucket init` | `bucket.rs` | makes a bucket fit for devices |
-//! | `doctor` | `doctor.rs` | looks at a bucket the way a device will, and says what to mend |
-//! | `serve` | `serve.rs` | an S3 server over HTTPS for development |
-//! | `device` | `device.rs` | a virtual ESP32 on a flash file |
-//! | `demo` | `demo.rs` | all of it in one terminal |
-//! | `trust` | `trust.rs` | approves an `s3ota.toml`; what needs that is in `approval.rs` |
+//! | folder | what it holds |
+//! |---|---|
+//! | `commands` | the command line: a file for each subcommand |
+//! | `settings` | `s3ota.toml`, and what of it the user has approved |
+//! | `judge` | the virtual device, which judges releases (`verify`), buckets (`doctor`) and updates itself (`device`) |
+//! | `gateway` | hands out the manifests of a private bucket |
+//! | `publishing` | turns a firmware into a release |
+//! | `bucket` | what lies in a bucket, and every way to change it: channels, releases, history, setup |
+//! | `state` | what this host keeps between two commands: the rollback state |
+//! | `keys` | release keys, signatures |
+//! | `firmware` | app images, ELF files, flash dumps |
+//! | `s3` | the S3 client |
+//! | `output` | lines for people, JSON for programs, and the only way to the terminal |
 //!
-//! What commands on a bucket share: `channel.rs`, the one way to change a channel, `catalogue.rs`, what lies in a bucket,
-//! `anew.rs`, what of it is signed anew, and `memory.rs`, what this host remembers of what its keys have signed.
-//! What people read goes through `output.rs`, and to the terminal by `terminal.rs` alone; what failed is an `error.rs`.
+//! A folder uses those below it in this table and none above it; a test holds it to that. A failure is an `error.rs`: a code,
+//! a sentence and a next step.
 
-mod anew;
-mod approval;
 mod bucket;
-mod catalogue;
-mod certificates;
-mod channel;
-mod cli;
 mod clock;
-mod config;
-mod demo;
-mod device;
-mod diff;
-mod doctor;
+mod commands;
 mod error;
 mod firmware;
 mod gateway;
-mod gc;
-mod history;
-mod home;
-mod inspect;
-mod keygen;
+mod judge;
 mod keys;
-mod list;
-mod memory;
+mod legacy;
 mod output;
-mod presign;
-mod promote;
-mod publish;
-mod rollout;
+mod publishing;
 mod s3;
-mod seal;
-mod serve;
-mod shell;
-mod sign;
-mod signature;
+mod settings;
 mod state;
-mod state_dir;
-mod status;
-mod table;
-mod terminal;
-mod trust;
-mod verify;
-mod yank;
+mod versions;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::{Cli, Command};
-use crate::config::Config;
-use crate::device::DeviceCommand;
+use crate::commands::Cli;
 use crate::error::CliError;
-use crate::output::Output;
+use crate::output::{Output, terminal};
+use crate::settings::Settings;
 
 fn main() -> ExitCode {
     terminal::tame_panics();
     let wants_json = std::env::args().any(|arg| arg == "--json");
-    let config = match Config::find() {
-        Ok(config) => config,
+    let settings = match Settings::find() {
+        Ok(settings) => settings,
         Err(error) => return end(Err(error), &Output::new(wants_json)),
     };
-    let args = config.complete(std::env::args_os().collect());
-    let matches = config.settle(Cli::command()).try_get_matches_from(args);
+    let matches = settings.parse(Cli::command(), std::env::args_os());
     let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(usage) => return cli::report_usage(&usage),
+        Err(usage) => return commands::report_usage(&usage),
     };
     let out = Output::new(cli.json);
     output::init_logging(cli.verbose);
-    let ended = config
+    let ended = settings
         .permit(&matches, &out)
-        .and_then(|()| run(cli, &config, &out));
+        .and_then(|()| commands::run(cli, &settings, &out));
     end(ended, &out)
 }
 
-/// Says what failed, and how the command ends.
+/// Reports a failure, and returns the exit code.
 fn end(result: Result<(), CliError>, out: &Output) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,38 +74,66 @@ fn end(result: Result<(), CliError>, out: &Output) -> ExitCode {
     }
 }
 
-/// Runs one command on one thread: nothing here is bound by the processor for long.
-#[tokio::main(flavor = "current_thread")]
-async fn run(cli: Cli, config: &Config, out: &Output) -> Result<(), CliError> {
-    let Some(command) = cli.command else {
-        return home::run(config, out).await;
-    };
-    match command {
-        Command::Publish(args) => publish::run(args, out).await,
-        Command::Sign(args) => sign::run(*args, out).await,
-        Command::Verify(args) => verify::run(args, out).await,
-        Command::Presign(args) => presign::run(args, out).await,
-        Command::Gateway(args) => gateway::run(*args, out).await,
-        Command::Keygen(args) => keygen::keygen(&args, out),
-        Command::Pubkey(args) => keygen::pubkey(args, out).await,
-        Command::State(command) => state::run(&command, out),
-        Command::Promote(args) => promote::run(args, out).await,
-        Command::Rollout(args) => rollout::run(args, out).await,
-        Command::Yank(args) => yank::run(args, out).await,
-        Command::Status(args) => status::run(args, out).await,
-        Command::List(args) => list::run(args, out).await,
-        Command::History(args) => history::run(args, out).await,
-        Command::Diff(args) => diff::run(args, out).await,
-        Command::Gc(args) => gc::run(args, out).await,
-        Command::Bucket(command) => bucket::run(command, out).await,
-        Command::Doctor(args) => doctor::run(args, out).await,
-        Command::Inspect(args) => inspect::run(&args, out),
-        Command::Serve(args) => serve::run(args, out).await,
-        Command::Device(DeviceCommand::New(args)) => device::new(&args, out),
-        Command::Device(DeviceCommand::Run(args)) => device::run(args, out).await,
-        Command::Completions(args) => shell::completions(&args),
-        Command::Man(args) => shell::man(&args),
-        Command::Demo(args) => demo::run(args, out).await,
-        Command::Trust(args) => trust::run(&args, config, out),
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// The layers, the lowest first.
+    const LAYERS: [&[&str]; 9] = [
+        &["clock", "error", "versions"],
+        &["output"],
+        &["firmware", "s3", "legacy"],
+        &["keys"],
+        &["state"],
+        &["bucket", "settings"],
+        &["publishing"],
+        &["gateway", "judge"],
+        &["commands"],
+    ];
+
+    fn layer(module: &str) -> Option<usize> {
+        LAYERS.iter().position(|layer| layer.contains(&module))
+    }
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn no_folder_uses_one_above_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = Vec::new();
+        sources(&root, &mut files);
+        let mut arrows = 0;
+        for file in files {
+            let path = file.strip_prefix(&root).unwrap().with_extension("");
+            let of = path.iter().next().unwrap().to_str().unwrap();
+            if of == "main" {
+                continue;
+            }
+            let own = layer(of).unwrap_or_else(|| panic!("{of} has no layer"));
+            let source = fs::read_to_string(&file).unwrap();
+            for used in source.split("crate::").skip(1) {
+                let end = used.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let used = &used[..end.unwrap_or(used.len())];
+                // What follows in texts and attributes is no module.
+                let Some(theirs) = layer(used) else { continue };
+                arrows += 1;
+                assert!(
+                    theirs < own || used == of,
+                    "{} uses {used}, which is not below it",
+                    file.display()
+                );
+            }
+        }
+        assert!(arrows > 100, "only {arrows} arrows");
     }
 }

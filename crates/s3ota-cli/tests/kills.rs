@@ -1,4 +1,6 @@
-//! A virtual device that is killed again and again: each time a new process goes on with the flash the last one left.
+//! A virtual device that is killed again and again: each time a new process goes on with the flash that the last one left.
+//!
+//! It measures times, so it is a program of its own: nothing else runs beside it.
 
 #[path = "../../s3ota-sim/tests/support/bucket.rs"]
 mod bucket;
@@ -87,7 +89,7 @@ impl Device {
             .unwrap()
     }
 
-    /// What the last process said. Its last line may be cut.
+    /// The events of the last process. Its last line may be cut.
     fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.log).unwrap();
         text.lines()

@@ -1,15 +1,15 @@
-//! On which chips a firmware runs, and whether it can go back: what looks like a mistake in the image itself, and against
-//! the release before it.
+//! Which chips a firmware runs on, and whether a device can roll back from it: what looks like a mistake in the image itself, and
+//! compared with the release before.
 //!
-//! Nothing of it stops a device from fetching the release. It stops the bootloader from booting it, or the device from ever
-//! going back, so people hear of it before they publish.
+//! None of this stops a device from downloading the release. It stops the bootloader from booting it, or the device from ever
+//! rolling back, so it is reported before you publish.
 
 use s3ota_image::Chip;
 use s3ota_image::app::{Image, Revision};
 
 use crate::error::CliError;
 
-/// Above this no chip and no eFuse block has a revision (v9.99): the field holds something else.
+/// The highest revision of a chip or an eFuse block (v9.99); above it, the field holds something else.
 const NO_REVISION: u16 = 999;
 
 /// What looks like a mistake in an image.
@@ -21,10 +21,10 @@ pub fn remarks(image: &Image) -> Vec<CliError> {
     let header = &image.header;
     let range = limits(header.min_revision, header.max_revision);
     if is_empty(header.min_revision, header.max_revision) {
-        let hint = "build it again, with another least or greatest revision";
+        let hint = "build it again, with another minimum or maximum revision";
         remark(
             "image.revision",
-            format!("it asks for chip revision {range}, which no chip has: no bootloader boots it"),
+            format!("it requires chip revision {range}, which no chip has: no bootloader boots it"),
             hint,
         );
     }
@@ -33,39 +33,40 @@ pub fn remarks(image: &Image) -> Vec<CliError> {
             descriptor.min_efuse_block_revision,
             descriptor.max_efuse_block_revision,
         );
-        // For a least block revision, 65535 stands for none.
+        // As a minimum block revision, 65535 means none.
         if header.chip() != Some(Chip::Esp32) && min != u16::MAX && is_empty(min, max) {
             let range = limits(min, max);
-            let hint = "look at its app descriptor: a descriptor of another layout, or other data, lies in its place";
+            let hint = "check its app descriptor: another layout, or other data, is in its place";
             remark(
                 "image.efuse",
                 format!(
-                    "it asks for eFuse block revision {range}, which no chip has: newer bootloaders refuse it"
+                    "it requires eFuse block revision {range}, which no chip has: newer bootloaders refuse it"
                 ),
                 hint,
             );
         }
-        // esp-hal says the revision it starts on in the ELF file, and older espflash left it out of the image. Its
-        // descriptor names no ESP-IDF.
+        // esp-hal names the revision that it requires in the ELF file, and older espflash did not copy it to the image. Its descriptor
+        // names no ESP-IDF.
         let starts_on_all = !matches!(header.chip(), Some(Chip::Esp32 | Chip::Esp32P4));
         if header.min_revision == 0 && descriptor.idf_version() == "0.0.0" && !starts_on_all {
             let hint = "publish the ELF file, or save the image with espflash 4.6 or newer; \
                         for older chips build with ESP_HAL_CONFIG_MIN_CHIP_REVISION=0";
             remark(
                 "image.revision",
-                "it takes every chip revision, but esp-hal starts on v3.0 and newer unless told otherwise: \
-                 older chips would install it and fail".to_owned(),
+                "it accepts every chip revision, but esp-hal requires v3.0 by default: \
+                 older chips would install it and fail"
+                    .to_owned(),
                 hint,
             );
         }
     }
-    // Nothing is known of a guard for Arduino yet.
+    // There is no guard for Arduino yet.
     let is_arduino = |image: &Image| image.descriptor.as_ref().is_some_and(|it| it.is_arduino());
     if image.guard.is_none() && !is_arduino(image) {
-        let hint = "let the firmware call the boot guard first of all, as the examples do";
+        let hint = "call the boot guard first thing in the firmware, as the examples do";
         remark(
             "image.guard",
-            "it has no boot guard: a device cannot go back from it if it fails, unless its bootloader does that".to_owned(),
+            "it has no boot guard: if it fails, a device cannot roll back from it, unless its bootloader does".to_owned(),
             hint,
         );
     }
@@ -84,7 +85,7 @@ pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
         remark(
             "publish.rollback",
             format!(
-                "its secure version is {new}, that of the release before was {old}: devices with anti-rollback refuse it"
+                "its secure version is {new}, and the release before has {old}: devices with anti-rollback refuse it"
             ),
             "build it with the same secure version, or a higher one",
         );
@@ -101,9 +102,9 @@ pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
         remark(
             "publish.secure_boot",
             format!(
-                "it is {new} for Secure Boot, the release before was {old}: a device with Secure Boot takes one kind only"
+                "it is {new} for Secure Boot, and the release before is {old}: a device with Secure Boot accepts one kind only"
             ),
-            "sign it as the release before: espsecure sign-data --version 2",
+            "sign it like the release before: espsecure sign-data --version 2",
         );
     }
     if image.header.chip_id == before.header.chip_id {
@@ -115,20 +116,20 @@ pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
         };
         let ((min, max), (old_min, old_max)) = (of(image), of(before));
         if min > old_min || max < old_max {
-            let (new, old) = (limits(min, max), limits(old_min, old_max));
+            let (new, old) = (revisions(min, max), revisions(old_min, old_max));
             remark(
                 "publish.revision",
                 format!(
-                    "it runs on chips of revision {new}, the release before on {old}: the others keep what they have"
+                    "it runs on chips of {new}, and the release before on {old}: the other chips keep what they have"
                 ),
-                "build it for all chips that are in the field, or give these a channel of their own",
+                "build it for all chips in the field, or give these a channel of their own",
             );
         }
     }
     remarks
 }
 
-/// A greatest revision, where 0 stands for none.
+/// A maximum revision, where 0 means none.
 fn greatest(max: u16) -> u16 {
     if max == 0 { u16::MAX } else { max }
 }
@@ -144,6 +145,14 @@ pub fn limits(min: u16, max: u16) -> String {
         (0, u16::MAX) => "any".to_owned(),
         (min, u16::MAX) => format!("{} and later", Revision(min)),
         (min, max) => format!("{} to {}", Revision(min), Revision(max)),
+    }
+}
+
+/// The same in a sentence: `revision v0.3 and later`, `any revision`.
+pub fn revisions(min: u16, max: u16) -> String {
+    match limits(min, max).as_str() {
+        "any" => "any revision".to_owned(),
+        limits => format!("revision {limits}"),
     }
 }
 
@@ -167,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_no_chip_meets_are_remarked() {
+    fn limits_that_no_chip_meets_are_reported() {
         for (image, expected) in [
             (builder(), &[][..]),
             (builder().revisions(3, 199).block_revisions(100, 199), &[]),
@@ -192,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_some_devices_would_refuse_after_the_release_before_is_remarked() {
+    fn what_some_devices_would_refuse_after_the_release_before_is_reported() {
         let signed = |kind| builder().signature(kind);
         let (rsa, ecdsa) = (SignatureKind::Rsa, SignatureKind::Ecdsa);
         for (before, after, expected) in [
@@ -243,6 +252,8 @@ mod tests {
     #[test]
     fn limits_are_told_as_esptool_tells_revisions() {
         assert_eq!(limits(0, 0), "any");
+        assert_eq!(revisions(0, 0), "any revision");
+        assert_eq!(revisions(3, u16::MAX), "revision v0.3 and later");
         assert_eq!(limits(3, u16::MAX), "v0.3 and later");
         assert_eq!(limits(301, 399), "v3.1 to v3.99");
     }

@@ -1,4 +1,4 @@
-//! What a device is answered. It knows of requests and answers only, not of how they come.
+//! The answers for devices. This file handles requests and answers only; how they arrive is up to the others.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,15 +13,14 @@ use tokio::sync::Mutex;
 
 use crate::error::CliError;
 use crate::output::{Output, hex};
-use crate::presign::image_key;
-use crate::publish::presigned_url;
+use crate::publishing::{image_to_renew, presigned_url};
 use crate::s3::{Location, S3Args, Store};
 
-/// Temporary credentials are renewed before they are so near their end.
+/// Temporary credentials are renewed when they expire sooner than this.
 const RENEWED_BEFORE: Duration = Duration::from_secs(10 * 60);
 
 /// The handler.
-pub(super) struct Gateway {
+pub struct Gateway {
     s3: S3Args,
     location: Location,
     good_for: Duration,
@@ -31,8 +30,8 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to a location. URLs are good for so long; without `tokens`, anyone is answered.
-    pub(super) async fn open(
+    /// A gateway to a location. URLs are valid for `good_for`; without `tokens`, anyone gets an answer.
+    pub async fn open(
         s3: S3Args,
         location: Location,
         good_for: Duration,
@@ -51,26 +50,26 @@ impl Gateway {
     }
 
     /// Where the releases are.
-    pub(super) fn location(&self) -> &Location {
+    pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// The answer to a request, whose body is nobody's business. It is told as well, with the device that asked.
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
+    /// The answer to a request, whose body is ignored. The request is reported, with the device that made it.
+    pub async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
         let answer = match self.manifest(request).await {
             Ok(answer) => answer,
             Err(Refusal::Device(status, why)) => refusal(status, why),
-            // What is wrong with the bucket is its owner's to know.
+            // What is wrong with the bucket is for its owner only.
             Err(Refusal::Bucket(error)) => {
                 self.out.warning(&error);
                 refusal(
                     StatusCode::BAD_GATEWAY,
-                    "the bucket cannot be read: the gateway's log says why",
+                    "the bucket cannot be read: see the gateway's log",
                 )
             }
         };
         let status = answer.status().as_u16();
-        // Without the query: a token is in it.
+        // Without the query, which may contain a token.
         let path = request.uri().path();
         let agent = request.headers().get(USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok()).unwrap_or("-");
@@ -89,7 +88,7 @@ impl Gateway {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return Err(Refusal::Device(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "a manifest can only be fetched",
+                "a manifest can only be read",
             ));
         }
         if let Some(tokens) = &self.tokens
@@ -97,7 +96,7 @@ impl Gateway {
         {
             return Err(Refusal::Device(
                 StatusCode::FORBIDDEN,
-                "a token is asked for: ?token=… in the manifest's URL, or Authorization: Bearer …",
+                "a token is required: ?token=… in the manifest's URL, or Authorization: Bearer …",
             ));
         }
         let path = request.uri().path();
@@ -107,7 +106,7 @@ impl Gateway {
             .and_then(|name| name.strip_suffix(".json"));
         let nothing = Refusal::Device(
             StatusCode::NOT_FOUND,
-            "there is no such channel: its manifest is /CHANNEL.json",
+            "there is no such channel: the path of a manifest is /CHANNEL.json",
         );
         let key = channel.and_then(|name| layout::channel_key(&self.location.prefix, name).ok());
         let Some(key) = key else {
@@ -118,17 +117,17 @@ impl Gateway {
             return Err(nothing);
         };
 
-        // Of what is stored, not of what is sent: a new signature on the URL is no new manifest.
+        // Of the stored manifest, not of the sent one: a new pre-signed URL does not make a new manifest.
         let etag = format!("\"{}\"", &hex(&Sha256::digest(&stored.bytes))[..32]);
         let answer = Response::builder()
             .header(ETAG, &etag)
-            // The URL in it is for who asked, and for now.
+            // Its URL is for this device, and for now.
             .header(CACHE_CONTROL, "private, no-store");
         if is_known(request.headers(), &etag) {
             return finish(answer.status(StatusCode::NOT_MODIFIED), String::new());
         }
         let mut manifest = ManifestDocument::parse(&stored.bytes).map_err(CliError::from)?;
-        let image = image_key(&manifest, &self.location)?;
+        let image = image_to_renew(&manifest, &self.location)?;
         manifest.url = presigned_url(&store, &image, self.good_for).await?;
         let json = manifest.to_json().map_err(CliError::from)?;
         finish(
@@ -151,9 +150,9 @@ impl Gateway {
 
 /// Why a request gets no manifest.
 enum Refusal {
-    /// The device is to blame, and told.
+    /// The device's fault; it is told.
     Device(StatusCode, &'static str),
-    /// The bucket, its rights or what lies in it.
+    /// The bucket, its permissions or its contents.
     Bucket(CliError),
 }
 
@@ -198,7 +197,7 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
         .any(|tag| tag.trim().trim_start_matches("W/") == etag)
 }
 
-/// The token that a request shows.
+/// The token in a request.
 fn shown<B>(request: &Request<B>) -> &str {
     let header = request.headers().get(AUTHORIZATION);
     let bearer = header
@@ -213,22 +212,22 @@ fn shown<B>(request: &Request<B>) -> &str {
     bearer.or_else(in_query).unwrap_or_default()
 }
 
-/// What devices may show. Only hashes are kept and compared: how long that takes says nothing about a token.
+/// The accepted tokens. Only hashes are kept and compared, so the time of a comparison reveals nothing about a token.
 #[derive(Debug)]
-pub(super) struct Tokens(Vec<[u8; 32]>);
+pub struct Tokens(Vec<[u8; 32]>);
 
 impl Tokens {
-    /// Shorter ones could be guessed.
+    /// The shortest token that cannot be guessed.
     const LEAST: usize = 16;
 
-    /// Tokens of at least 16 characters that can stand in a URL. `None` of none.
-    pub(super) fn new<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Option<Self>, CliError> {
+    /// Tokens of at least 16 characters that can be in a URL. `None` if there are none.
+    pub fn new<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Option<Self>, CliError> {
         let mut hashes = Vec::new();
         for token in tokens {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
             if token.len() < Self::LEAST || !token.bytes().all(fits) {
                 let message = format!(
-                    "a token has at least {} characters, and only letters, digits and - . _ ~",
+                    "a token must have at least {} characters, and only letters, digits and - . _ ~",
                     Self::LEAST
                 );
                 return Err(CliError::new("gateway.token", message)
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_in_the_query_or_the_header() {
+    fn a_token_is_in_the_query_or_the_header() {
         let shows = |uri: &str, header: Option<&str>| {
             let mut request = Request::builder().uri(uri);
             if let Some(header) = header {
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_that_could_be_guessed_or_not_be_sent_are_refused() {
+    fn tokens_that_could_be_guessed_or_not_sent_are_refused() {
         assert!(Tokens::new(std::iter::empty()).unwrap().is_none());
         for wrong in [
             "short",
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_known_by_its_tag_strong_or_weak() {
+    fn a_state_is_recognised_by_its_tag_strong_or_weak() {
         let known = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(IF_NONE_MATCH, value.parse().unwrap());

@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 use super::answer::Gateway;
 use crate::error::CliError;
 
-/// Whether this process was started by Lambda, which says so by the address of its runtime API.
-pub(super) fn is_there() -> bool {
+/// Whether Lambda started this process: then the environment has the address of its runtime API.
+pub fn is_there() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
-/// Answers what Lambda hands over.
-pub(super) async fn run(gateway: Gateway) -> Result<(), CliError> {
+/// Answers the requests that Lambda passes on.
+pub async fn run(gateway: Gateway) -> Result<(), CliError> {
     let gateway = Arc::new(gateway);
     let handler = service_fn(|event: LambdaEvent<Value>| {
         let gateway = Arc::clone(&gateway);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn another_event_is_an_error_and_no_panic() {
+    fn another_event_is_an_error_and_not_a_panic() {
         for event in [json!({}), json!(null), json!({ "rawPath": "not a path" })] {
             assert!(request(&event).is_err(), "{event}");
         }

@@ -1,4 +1,4 @@
-//! The gateway as a server of its own: HTTPS with a certificate that is given, or HTTP behind a proxy.
+//! The gateway as a server: HTTPS with the given certificate, or HTTP behind a proxy.
 
 use std::convert::Infallible;
 use std::fs;
@@ -23,14 +23,14 @@ use super::answer::Gateway;
 use crate::error::CliError;
 use crate::output::Output;
 
-/// Who takes longer for a handshake, or to say what it wants, is gone.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest time for a handshake or a request.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Connections at a time. More wait until one ends.
+/// How many connections are open at a time. Others wait.
 const MOST_CONNECTIONS: usize = 1000;
 
 /// TLS with the certificate chain and the key in these files.
-pub(super) fn tls(chain: &Path, key: &Path) -> Result<TlsAcceptor, CliError> {
+pub fn tls(chain: &Path, key: &Path) -> Result<TlsAcceptor, CliError> {
     let broken = |path: &Path, problem: String| {
         CliError::new("gateway.tls", format!("{}: {problem}", path.display())).usage()
     };
@@ -53,7 +53,7 @@ pub(super) fn tls(chain: &Path, key: &Path) -> Result<TlsAcceptor, CliError> {
 }
 
 /// Listens until Ctrl-C.
-pub(super) async fn run(
+pub async fn run(
     gateway: Gateway,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -65,7 +65,7 @@ pub(super) async fn run(
             "gateway.listen",
             format!("cannot listen on {address}: {error}"),
         )
-        .hint("choose another with --listen")
+        .hint("choose another address with --listen")
     };
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     let address = listener.local_addr().map_err(unusable)?;
@@ -76,11 +76,11 @@ pub(super) async fn run(
     ));
     if tls.is_none() {
         out.say(
-            "Devices take HTTPS only: put a proxy before it, or give it --tls-cert and --tls-key",
+            "Devices accept HTTPS only: put a TLS proxy in front, or use --tls-cert and --tls-key",
         );
     }
     if is_open {
-        out.say("Anyone is answered who finds it: --token-file asks devices for a token");
+        out.say("Anyone who finds it gets an answer: with --token-file, devices need a token");
     }
     out.event(
         "listening",
@@ -96,7 +96,7 @@ pub(super) async fn run(
         };
         let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).acquire_owned().await)
         else {
-            // Out of file descriptors, most likely: others may end meanwhile.
+            // Most likely out of file descriptors: others may be closed soon.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -104,7 +104,7 @@ pub(super) async fn run(
         tokio::spawn(async move {
             let _place = place;
             match tls {
-                Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+                Some(tls) => match tokio::time::timeout(TIMEOUT, tls.accept(stream)).await {
                     Ok(Ok(stream)) => serve(&gateway, stream).await,
                     Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                     Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -123,7 +123,7 @@ async fn serve(gateway: &Gateway, stream: impl AsyncRead + AsyncWrite + Unpin) {
         service_fn(|request| async move { Ok::<_, Infallible>(gateway.answer(&request).await) });
     let ended = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = ended {

@@ -1,7 +1,7 @@
 //! Key files: PKCS#8 in PEM (RFC 5958, RFC 7468), as `openssl` reads and writes them.
 //!
 //! A private key is encrypted with AES-256-CBC under a key that scrypt makes from the passphrase (PBES2, RFC 8018 and RFC
-//! 7914). What is read may also use PBKDF2, which is what `openssl` uses unless told otherwise.
+//! 7914). Keys encrypted with PBKDF2, the default of `openssl`, can be read as well.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -19,11 +19,11 @@ use s3ota_manifest::ReleaseKey;
 use super::passphrase::{self, PassphraseArgs};
 use crate::error::CliError;
 
-/// How hard scrypt is: N = 2^14, r = 8, p = 5, one of the settings that OWASP's Password Storage Cheat Sheet recommends.
-/// A higher N would be beyond the 32 MiB that `openssl` allows it, a higher p makes up for that.
+/// The cost of scrypt: N = 2^14, r = 8, p = 5, one of the settings that OWASP's Password Storage Cheat Sheet recommends. A higher
+/// N would exceed the 32 MiB that `openssl` allows; a higher p makes up for that.
 const SCRYPT: (u8, u32, u32) = (14, 8, 5);
 
-/// Makes a new key.
+/// Creates a key.
 pub fn generate() -> SigningKey {
     SigningKey::random(&mut OsRng)
 }
@@ -40,7 +40,7 @@ pub fn public(key: &SigningKey) -> ReleaseKey {
     ReleaseKey::from_point(bytes)
 }
 
-/// Reads a private key, and asks for the passphrase if it has one.
+/// Reads a private key, and asks for its passphrase if it has one.
 pub fn read(path: &Path, passphrase: &PassphraseArgs) -> Result<SigningKey, CliError> {
     let text = fs::read(path)
         .map(Zeroizing::new)
@@ -50,10 +50,10 @@ pub fn read(path: &Path, passphrase: &PassphraseArgs) -> Result<SigningKey, CliE
     let pem = std::str::from_utf8(&text)
         .ok()
         .filter(|text| text.contains("-----BEGIN"))
-        .ok_or_else(|| wrong("this is no key in PEM").hint("make one with `s3ota keygen`"))?;
+        .ok_or_else(|| wrong("this is not a key in PEM").hint("create one with `s3ota keygen`"))?;
     if pem.contains("-----BEGIN EC PRIVATE KEY") {
         let hint = format!(
-            "turn it into one with `openssl pkcs8 -topk8 -in {} -out release.key`",
+            "convert it with `openssl pkcs8 -topk8 -in {} -out release.key`",
             path.display()
         );
         return Err(wrong("this is a key in openssl's old format, not in PKCS#8").hint(hint));
@@ -64,11 +64,8 @@ pub fn read(path: &Path, passphrase: &PassphraseArgs) -> Result<SigningKey, CliE
         "PRIVATE KEY" => document,
         "ENCRYPTED PRIVATE KEY" => {
             let unknown = |error| {
-                wrong(&format!(
-                    "it is encrypted in a way that cannot be read here: {error}"
-                ))
-                .hint(
-                    "encrypt it anew with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`",
+                wrong(&format!("its encryption is not supported: {error}")).hint(
+                    "encrypt it again with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`",
                 )
             };
             let encrypted =
@@ -77,23 +74,23 @@ pub fn read(path: &Path, passphrase: &PassphraseArgs) -> Result<SigningKey, CliE
             encrypted.decrypt(passphrase.as_bytes()).map_err(|_| {
                 CliError::new(
                     "key.passphrase",
-                    format!("{}: the passphrase is not this key's", path.display()),
+                    format!("{}: wrong passphrase", path.display()),
                 )
             })?
         }
-        "PUBLIC KEY" => return Err(wrong("this is a public key: the private one signs")),
-        label => return Err(wrong(&format!("this is no private key but a {label}"))),
+        "PUBLIC KEY" => return Err(wrong("this is a public key; signing needs the private one")),
+        label => return Err(wrong(&format!("this is not a private key but a {label}"))),
     };
     let not_p256 = || {
-        wrong("this is no P-256 key, and devices know no others")
-            .hint("make one with `s3ota keygen`")
+        wrong("this is not a P-256 key, and devices support no other kind")
+            .hint("create one with `s3ota keygen`")
     };
     let info = PrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| not_p256())?;
     let secret = SecretKey::try_from(info).map_err(|_| not_p256())?;
     Ok(secret.into())
 }
 
-/// Writes a private key to a new file that its owner alone can read; encrypted, if there is a passphrase.
+/// Writes a private key to a new file that only its owner can read; encrypted if there is a passphrase.
 pub fn write_private(
     path: &Path,
     key: &SigningKey,
@@ -135,7 +132,7 @@ fn encrypt(key: &[u8], passphrase: &str) -> Result<SecretDocument, pkcs8::Error>
     PrivateKeyInfo::try_from(key)?.encrypt_with_params(scheme, passphrase.as_bytes())
 }
 
-/// Writes a file that was not there before.
+/// Writes a new file.
 fn create(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -153,7 +150,7 @@ fn create(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
     })
 }
 
-/// Refuses a file that is there already, before anyone is asked for a passphrase.
+/// Refuses an existing file, before anyone is asked for a passphrase.
 pub fn refuse_existing(path: &Path) -> Result<(), CliError> {
     if path.exists() {
         Err(exists(path))
@@ -163,6 +160,6 @@ pub fn refuse_existing(path: &Path) -> Result<(), CliError> {
 }
 
 fn exists(path: &Path) -> CliError {
-    CliError::new("key.exists", format!("{} is there already", path.display()))
-        .hint("a key is never overwritten: choose another name, or move the old one away")
+    CliError::new("key.exists", format!("{} exists already", path.display()))
+        .hint("keys are never overwritten: choose another name, or move the old one away")
 }

@@ -1,4 +1,4 @@
-//! Keys in AWS KMS: they sign there, and never leave.
+//! Keys in AWS KMS, which sign there and never leave it.
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
@@ -9,7 +9,7 @@ use s3ota_manifest::ReleaseKey;
 use crate::error::CliError;
 use crate::s3::{Access, AwsArgs, error_chain};
 
-/// A key of the kind ECC_NIST_P256 for SIGN_VERIFY.
+/// A key of the spec ECC_NIST_P256 for SIGN_VERIFY.
 pub struct KmsKey {
     client: Client,
     id: String,
@@ -18,7 +18,7 @@ pub struct KmsKey {
 impl KmsKey {
     /// Looks a key up by its id, alias or ARN, and fetches its public part.
     pub async fn open(id: &str, aws: &AwsArgs) -> Result<(ReleaseKey, Self), CliError> {
-        // An ARN says the region: arn:aws:kms:REGION:ACCOUNT:key/ID.
+        // An ARN contains the region: arn:aws:kms:REGION:ACCOUNT:key/ID.
         let region = id
             .strip_prefix("arn:")
             .and_then(|rest| rest.split(':').nth(2));
@@ -36,14 +36,14 @@ impl KmsKey {
             Err(error) => return Err(key.explain(&error, "kms:GetPublicKey")),
         };
         let not_p256 = || {
-            CliError::new("key.invalid", format!("the KMS key {id} is no P-256 key, and devices know no others"))
-                .hint("make one with `aws kms create-key --key-spec ECC_NIST_P256 --key-usage SIGN_VERIFY`")
+            CliError::new("key.invalid", format!("the KMS key {id} is not a P-256 key, and devices support no other kind"))
+                .hint("create one with `aws kms create-key --key-spec ECC_NIST_P256 --key-usage SIGN_VERIFY`")
         };
         let public = ReleaseKey::from_spki(public.as_ref()).ok_or_else(not_p256)?;
         Ok((public, key))
     }
 
-    /// The signature of a message of up to 4,096 bytes, with SHA-256, in DER. KMS itself makes the hash.
+    /// The signature of a message of up to 4,096 bytes, with SHA-256, in DER. KMS computes the hash.
     pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CliError> {
         let request = self
             .client
@@ -56,11 +56,11 @@ impl KmsKey {
             .send()
             .await
             .map_err(|error| self.explain(&error, "kms:Sign"))?;
-        let empty = || CliError::new("key.kms", "KMS answers without a signature");
+        let empty = || CliError::new("key.kms", "KMS answered without a signature");
         Ok(answer.signature.ok_or_else(empty)?.into_inner())
     }
 
-    /// Says what went wrong with a request that needed `action`.
+    /// Explains why a request that needed `action` failed.
     fn explain<E, R>(&self, error: &SdkError<E, R>, action: &str) -> CliError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -72,7 +72,7 @@ impl KmsKey {
                 "key.kms",
                 format!("KMS cannot be reached: {}", error_chain(error)),
             )
-            .hint("look at the network, the region, and AWS_ENDPOINT_URL_KMS if it is set");
+            .hint("check the network, the region, and AWS_ENDPOINT_URL_KMS if it is set");
         };
         let said = service.message().unwrap_or("KMS gave no reason");
         match service.code().unwrap_or_default() {
@@ -82,10 +82,10 @@ impl KmsKey {
             }
             "AccessDeniedException" => CliError::new(
                 "key.kms",
-                format!("the credentials may not do {action} with the KMS key {id}: {said}"),
+                format!("the credentials do not permit {action} with the KMS key {id}: {said}"),
             )
             .hint(
-                "who signs needs kms:GetPublicKey and kms:Sign on the key, by its policy or by IAM",
+                "signing needs kms:GetPublicKey and kms:Sign on the key, by its key policy or by IAM",
             ),
             code => CliError::new(
                 "key.kms",

@@ -1,4 +1,4 @@
-//! Passphrases: from a file, from the environment, or from a person at a terminal.
+//! Passphrases: from a file, from the environment, or from the user on a terminal.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use clap::Args;
 use p256::elliptic_curve::zeroize::Zeroizing;
 
 use crate::error::CliError;
-use crate::terminal;
+use crate::output::terminal;
 
-/// The variable that may hold the passphrase.
+/// The variable for the passphrase.
 const VARIABLE: &str = "S3OTA_PASSPHRASE";
 
-/// Where the passphrase of a key file is.
+/// Where the passphrase of a key file comes from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PassphraseArgs {
-    /// A file whose first line is the passphrase of the key; else S3OTA_PASSPHRASE holds it, else it is asked for
+    /// A file whose first line is the passphrase of the key; by default S3OTA_PASSPHRASE, or else you are asked
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
 }
@@ -24,20 +24,20 @@ pub struct PassphraseArgs {
 pub(super) fn of(key: &Path, args: &PassphraseArgs) -> Result<Zeroizing<String>, CliError> {
     match given(args)? {
         Some(passphrase) => Ok(passphrase),
-        None => ask(&format!("Passphrase of {}: ", key.display())),
+        None => ask(&format!("Passphrase for {}: ", key.display())),
     }
 }
 
-/// A passphrase for a new key. Who types it does so twice.
+/// A passphrase for a new key. The user types it twice.
 pub fn choose(args: &PassphraseArgs) -> Result<Zeroizing<String>, CliError> {
     let passphrase = match given(args)? {
         Some(passphrase) => passphrase,
         None => {
-            let first = ask("A passphrase for the key: ")?;
-            if *first != *ask("The same once more: ")? {
+            let first = ask("New passphrase for the key: ")?;
+            if *first != *ask("Repeat the passphrase: ")? {
                 return Err(CliError::new(
                     "key.passphrase",
-                    "the two passphrases differ: no key was made",
+                    "the passphrases differ; no key was created",
                 ));
             }
             first
@@ -46,7 +46,7 @@ pub fn choose(args: &PassphraseArgs) -> Result<Zeroizing<String>, CliError> {
     if passphrase.is_empty() {
         return Err(
             CliError::new("key.passphrase", "an empty passphrase protects nothing")
-                .hint("choose one, or say --no-passphrase if the key is protected in another way"),
+                .hint("choose one, or use --no-passphrase if the key is protected in another way"),
         );
     }
     Ok(passphrase)
@@ -75,10 +75,10 @@ fn ask(question: &str) -> Result<Zeroizing<String>, CliError> {
     let Some(answer) = terminal::ask_secret(question) else {
         return Err(CliError::new(
             "key.passphrase",
-            "the key needs a passphrase, and there is no terminal to ask at",
+            "the key needs a passphrase, and there is no terminal on which to ask for it",
         )
         .hint(format!(
-            "give it in a file with --passphrase-file, or in the variable {VARIABLE}"
+            "pass it in a file with --passphrase-file, or in {VARIABLE}"
         )));
     };
     let failed = |error| {

@@ -1,4 +1,4 @@
-//! As whom AWS services are asked: credentials and region by the ordinary chain, TLS by the trusted roots.
+//! Credentials, region and TLS for AWS services: credentials and region by the usual chain, TLS by the trusted roots.
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -12,10 +12,10 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoM
 use super::{AwsArgs, endpoint, tls};
 use crate::error::CliError;
 
-/// The region that is asked where a bucket is, and that services other than AWS are told.
+/// The region to ask for a bucket's region, and the one for services other than AWS.
 pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
-/// An access key that is given, not looked for.
+/// An access key that is given, not looked up.
 #[derive(Clone)]
 pub struct Credentials {
     /// The access key id.
@@ -24,7 +24,7 @@ pub struct Credentials {
     pub secret_key: String,
 }
 
-/// What every client of an AWS service is made from.
+/// What the client of any AWS service is made from.
 #[derive(Debug)]
 pub struct Access {
     /// The SDK's configuration.
@@ -35,7 +35,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Access with these credentials. Without, the AWS chain finds them: environment, profiles with SSO or a process, web
+    /// Access with these credentials. Without any, the AWS chain finds them: environment, profiles with SSO or a process, web
     /// identity, container, instance.
     pub async fn of(
         args: &AwsArgs,
@@ -64,7 +64,7 @@ impl Access {
             loader = loader.profile_name(profile);
         }
         let config = loader.load().await;
-        // The environment and the profile may name one for every service.
+        // The environment and the profile may name an endpoint for every service.
         if let Some(url) = config.endpoint_url().filter(|url| !url.is_empty()) {
             endpoint::check(url)?;
         }
@@ -78,7 +78,7 @@ impl Access {
 }
 
 impl AwsArgs {
-    /// Whether there is a CA to trust; an empty variable names none.
+    /// Whether a CA is named; an empty variable names none.
     pub(super) fn names_ca(&self) -> bool {
         self.ca
             .as_deref()
@@ -86,8 +86,8 @@ impl AwsArgs {
     }
 }
 
-/// The region that the command line, the environment or the profile names. The instance's own is not asked for:
-/// anywhere but on AWS that takes seconds, and on AWS the bucket's region is found out anyway.
+/// The region that the command line, the environment or the profile names. The instance is not asked for its own: anywhere but on
+/// AWS that takes seconds, and on AWS the bucket's region is found anyway.
 async fn find_region(args: &AwsArgs) -> String {
     let mut profile = ProfileFileRegionProvider::builder();
     if let Some(name) = &args.profile {
@@ -102,14 +102,14 @@ async fn find_region(args: &AwsArgs) -> String {
         .map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.to_string())
 }
 
-/// Refuses a region that is no label of a host name: it becomes a part of the name of the server that is asked.
+/// Refuses a region that is not a label of a host name: it becomes part of the server's name.
 fn check_region(region: &str) -> Result<(), CliError> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if (1..=63).contains(&region.len()) && region.bytes().all(inner) {
         return Ok(());
     }
-    let message = format!("`{region}` is no region");
-    Err(CliError::new("s3.region", message).hint("it is written like eu-central-1"))
+    let message = format!("`{region}` is not a valid region");
+    Err(CliError::new("s3.region", message).hint("write it like eu-central-1"))
 }
 
 async fn find_credentials(

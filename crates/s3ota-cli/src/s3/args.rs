@@ -1,10 +1,10 @@
-//! The part of the command line that says which bucket is meant, and as whom AWS is asked.
+//! The options for the S3 service, the credentials and the CA.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Which S3 service, and as whom.
+/// The S3 service and the credentials.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "S3")]
 pub struct S3Args {
@@ -16,10 +16,10 @@ pub struct S3Args {
     pub aws: AwsArgs,
 }
 
-/// As whom AWS is asked, and whom to believe that it is AWS.
+/// The AWS identity, and the CA that vouches for AWS.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AwsArgs {
-    /// The profile of the AWS configuration to use
+    /// The profile to use from the AWS configuration
     #[arg(long)]
     pub profile: Option<String>,
 

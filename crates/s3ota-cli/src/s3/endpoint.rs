@@ -1,13 +1,13 @@
-//! Which URLs may be asked with credentials.
+//! Which endpoints may receive credentials.
 //!
-//! Over plain http whoever is on the way reads the releases and session tokens, and answers as they like. That is all right on
-//! this machine alone.
+//! Over plain http, anyone on the network path can read the releases and session tokens, and answer as they like. That is
+//! acceptable only on this machine.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::CliError;
 
-/// Refuses what is no URL of a server, and plain http to any but this machine. What follows the server's name is not looked at.
+/// Refuses what is not the URL of a server, and plain http to another machine. What follows the server's name is not checked.
 pub(super) fn check(url: &str) -> Result<(), CliError> {
     let wrong = |problem: &str, hint: &str| {
         let message = format!("the endpoint `{url}` {problem}");
@@ -20,7 +20,7 @@ pub(super) fn check(url: &str) -> Result<(), CliError> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let Some(host) = host(authority) else {
         return wrong(
-            "is no URL of a server",
+            "is not the URL of a server",
             "write it like https://s3.example.com or http://127.0.0.1:9000",
         );
     };
@@ -28,13 +28,13 @@ pub(super) fn check(url: &str) -> Result<(), CliError> {
         return Ok(());
     }
     wrong(
-        "is plain http: whoever is on the way reads and changes what passes",
-        "give an https:// URL, with --ca if its certificate is from a CA of your own; plain http is for this machine alone: \
+        "is plain http: anyone on the network path can read and change the traffic",
+        "use an https:// URL, with --ca if its certificate is from a CA of your own; plain http is allowed only to this machine: \
          http://localhost, http://127.0.0.1, http://[::1]",
     )
 }
 
-/// The host of `host:port`, if nothing in it can be read in two ways.
+/// The host of `host:port`, if it is unambiguous.
 fn host(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {

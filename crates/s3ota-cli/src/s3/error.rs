@@ -1,4 +1,4 @@
-//! What S3 answers, in words that say what to do.
+//! Errors of S3, with a next step.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -10,8 +10,59 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use super::Store;
 use crate::error::CliError;
 
+/// Why the service refused a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Problem {
+    NoBucket,
+    NoKey,
+    Credentials,
+    Clock,
+    Acl,
+    Region,
+    Denied,
+    /// A condition does not hold.
+    Conflict,
+    Other,
+}
+
+impl Problem {
+    pub(super) fn of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Self {
+        let Some(service) = error.as_service_error() else {
+            return Self::Other;
+        };
+        let status = error.raw_response().map_or(0, |it| it.status().as_u16());
+        // Answers to HEAD have no body, so only the HTTP status.
+        match (service.code().unwrap_or_default(), status) {
+            ("NoSuchBucket", _) | ("NotFound" | "", 404) => Self::NoBucket,
+            (
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "TokenRefreshRequired",
+                _,
+            ) => Self::Credentials,
+            ("RequestTimeTooSkewed", _) => Self::Clock,
+            ("AccessControlListNotSupported", _) => Self::Acl,
+            (
+                "PermanentRedirect"
+                | "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException",
+                _,
+            )
+            | (_, 301) => Self::Region,
+            ("AccessDenied" | "AllAccessDisabled" | "Forbidden", _) | (_, 401 | 403) => {
+                Self::Denied
+            }
+            ("NoSuchKey", _) => Self::NoKey,
+            ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, 412) => Self::Conflict,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Store {
-    /// Says what went wrong with a request that needed `action` on `key`; an empty key is the bucket.
+    /// Explains why a request that needed `action` on `key` failed; an empty key is the bucket.
     pub(super) fn explain<E>(
         &self,
         error: SdkError<E, HttpResponse>,
@@ -29,7 +80,7 @@ impl Store {
             return match status {
                 Some(status) => {
                     let message = format!(
-                        "the server's answer makes no sense (HTTP {status}): {}",
+                        "the server's answer cannot be understood (HTTP {status}): {}",
                         chain(&error)
                     );
                     CliError::new("s3.error", message)
@@ -39,35 +90,42 @@ impl Store {
             };
         };
         let said = service.message().unwrap_or("the server gave no reason");
-        // Answers to HEAD have no body, and so no code but that of HTTP.
-        match (service.code().unwrap_or_default(), status.unwrap_or_default()) {
-            ("NoSuchBucket", _) | ("NotFound" | "", 404) => {
+        match Problem::of(&error) {
+            Problem::NoBucket => {
                 CliError::new("s3.bucket", format!("there is no bucket {bucket}"))
-                    .hint(format!("make it with `aws s3 mb s3://{bucket}`, or look at its spelling and the --endpoint-url"))
+                    .hint(format!("create it with `s3ota bucket init s3://{bucket}/PREFIX`, or check its spelling and the --endpoint-url"))
             }
-            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
-                CliError::new("s3.credentials", format!("the server does not take the credentials: {said}"))
-                    .hint("see which ones are used with `aws sts get-caller-identity`; --profile chooses others")
+            Problem::Credentials => {
+                CliError::new("s3.credentials", format!("the server rejects the credentials: {said}"))
+                    .hint("`aws sts get-caller-identity` shows which ones are used; choose others with --profile")
             }
-            ("RequestTimeTooSkewed", _) => CliError::new("s3.error", "this computer's clock is wrong, says the server")
-                .hint("set the clock: signatures are good for a quarter of an hour"),
-            ("AccessControlListNotSupported", _) => {
-                CliError::new("s3.acl", format!("ACLs are disabled for the bucket {bucket}, as they are for every new one"))
-                    .hint(format!("leave --public-read out and open the bucket by a policy: {}", self.public_read_policy("")))
+            Problem::Clock => CliError::new("s3.error", "the server says that this computer's clock is wrong")
+                .hint("set the clock: signatures are valid for 15 minutes"),
+            Problem::Acl => {
+                CliError::new("s3.acl", format!("ACLs are disabled for the bucket {bucket}, as they are for every new bucket"))
+                    .hint(format!("leave out --public-read and open the bucket with a policy: {}", self.public_read_policy("")))
             }
-            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) | (_, 301) => {
+            Problem::Region => {
                 CliError::new("s3.region", format!("the bucket {bucket} is not in {}: {said}", self.region))
-                    .hint("say where it is with --region")
+                    .hint("set its region with --region")
             }
-            ("AccessDenied" | "AllAccessDisabled" | "Forbidden", _) | (_, 401 | 403) => self.denied(said, action, key),
-            ("NoSuchKey", _) => CliError::new("s3.missing", format!("there is no s3://{bucket}/{key}")),
-            ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, 412) => {
-                CliError::new("s3.conflict", format!("s3://{bucket}/{key} was changed by someone else meanwhile"))
-                    .hint("look at what is published now, and publish again")
-            }
-            ("", status) => CliError::new("s3.error", format!("the server answers HTTP {status}: {said}")),
-            (code, _) => CliError::new("s3.error", format!("the server answers {code}: {said}")),
+            Problem::Denied => self.denied(said, action, key),
+            Problem::NoKey => CliError::new("s3.missing", format!("there is no s3://{bucket}/{key}")),
+            Problem::Conflict => self.changed(key),
+            Problem::Other => match service.code() {
+                None | Some("") => CliError::new("s3.error", format!("the server answers HTTP {}: {said}", status.unwrap_or_default())),
+                Some(code) => CliError::new("s3.error", format!("the server answers {code}: {said}")),
+            },
         }
+    }
+
+    /// The error that someone else has changed an object.
+    pub(super) fn changed(&self, key: &str) -> CliError {
+        let message = format!(
+            "someone else has changed s3://{}/{key} in the meantime",
+            self.bucket
+        );
+        CliError::new("s3.conflict", message).hint("check what is published now, and publish again")
     }
 
     fn denied(&self, said: &str, action: &str, key: &str) -> CliError {
@@ -76,19 +134,19 @@ impl Store {
         } else {
             format!("{}/{key}", self.bucket)
         };
-        let message = format!("the credentials may not do {action} on s3://{name}: {said}");
+        let message = format!("the credentials do not permit {action} on s3://{name}: {said}");
         let (resource, owner) = match key {
-            "" => (self.arn(""), "the bucket's"),
-            _ if self.prefix.is_empty() => (self.arn("*"), "the objects'"),
-            _ => (self.arn(&format!("{}/*", self.prefix)), "the objects'"),
+            "" => (self.arn(""), "bucket"),
+            _ if self.prefix.is_empty() => (self.arn("*"), "object"),
+            _ => (self.arn(&format!("{}/*", self.prefix)), "object"),
         };
         let actions: Vec<String> = action
             .split(" and ")
             .map(|action| format!("\"{action}\""))
             .collect();
-        // Without s3:ListBucket, S3 answers 403 for an object that is not there.
+        // Without s3:ListBucket, S3 answers 403 for a missing object.
         CliError::new("s3.denied", message).hint(format!(
-            r#"{owner} line in a policy that grants it: {{"Effect":"Allow","Action":[{}],"Resource":"{resource}"}}; s3ota needs s3:GetObject and s3:PutObject on {}, s3:DeleteObject there for gc, and s3:ListBucket on {}"#,
+            r#"the {owner} statement in an IAM policy that grants it: {{"Effect":"Allow","Action":[{}],"Resource":"{resource}"}}; s3ota needs s3:GetObject and s3:PutObject on {}, s3:DeleteObject there for gc, and s3:ListBucket on {}"#,
             actions.join(","),
             self.arn("*"),
             self.arn("")
@@ -98,22 +156,22 @@ impl Store {
 
 /// Why there are no credentials.
 pub(super) fn credentials(error: &CredentialsError, profile: Option<&str>) -> CliError {
-    // The last place in the chain is the metadata service of an EC2 instance, which elsewhere fails in many ways.
+    // The last place in the chain is the metadata service of an EC2 instance, which fails in many ways elsewhere.
     let nowhere =
         matches!(error, CredentialsError::CredentialsNotLoaded(_)) || chain(error).contains("IMDS");
     match (error, profile) {
         (_, None) if nowhere => {
             CliError::new("s3.credentials", "no AWS credentials were found").hint(
                 "run `aws configure` or `aws sso login`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; \
-                 --profile chooses among several",
+                 --profile chooses a profile",
             )
         }
         (error, Some(profile)) => {
-            let message = format!("the profile {profile} gives no credentials: {}", chain(error));
-            CliError::new("s3.credentials", message).hint("`aws configure list-profiles` shows which there are")
+            let message = format!("the profile {profile} has no usable credentials: {}", chain(error));
+            CliError::new("s3.credentials", message).hint("`aws configure list-profiles` lists the profiles")
         }
-        (error, None) => CliError::new("s3.credentials", format!("the AWS credentials cannot be had: {}", chain(error)))
-            .hint("`aws sts get-caller-identity` goes the same way; `aws sso login` renews a session"),
+        (error, None) => CliError::new("s3.credentials", format!("the AWS credentials are not available: {}", chain(error)))
+            .hint("try `aws sts get-caller-identity`, which uses the same credentials; `aws sso login` renews a session"),
     }
 }
 
@@ -123,17 +181,17 @@ fn unreachable_server(problem: &str) -> CliError {
         format!("the S3 service cannot be reached: {problem}"),
     );
     if problem.contains("UnknownIssuer") {
-        error.hint("give the certificate of the CA that signed the server's with --ca")
+        error.hint("pass the CA of the server's certificate with --ca")
     } else if problem.contains("invalid peer certificate") {
         error.hint(
-            "the server's certificate is wrong; is the host name of --endpoint-url one it is for?",
+            "the server's certificate is not valid; is it for the host name in --endpoint-url?",
         )
     } else {
-        error.hint("look at the --endpoint-url and the network")
+        error.hint("check the --endpoint-url and the network")
     }
 }
 
-/// An error and its causes, each said once.
+/// An error and its causes, each once.
 pub fn chain(error: &dyn Error) -> String {
     let mut causes: Vec<String> = Vec::new();
     let mut cause = Some(error);
@@ -144,7 +202,7 @@ pub fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    // The layers of the HTTP client, which say nothing about the problem.
+    // Layers of the HTTP client, which tell nothing about the problem.
     let layers = ["dispatch failure", "io error", "client error (Connect)"];
     if causes
         .last()

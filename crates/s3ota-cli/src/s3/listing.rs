@@ -1,4 +1,4 @@
-//! What lies in a bucket.
+//! Listing a bucket.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use aws_sdk_s3::types::MultipartUpload;
 use super::{Store, seconds};
 use crate::error::CliError;
 
-/// An object in a list.
+/// A listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Its key.
@@ -19,7 +19,7 @@ pub struct Listed {
 }
 
 impl Store {
-    /// The objects whose keys begin with `prefix`; without those in folders below it, where `folders` says so.
+    /// The objects whose keys begin with `prefix`; without those in subfolders, if `folders` says so.
     pub async fn list(&self, prefix: &str, folders: Folders) -> Result<Vec<Listed>, CliError> {
         let mut request = self
             .client
@@ -47,8 +47,8 @@ impl Store {
         Ok(objects)
     }
 
-    /// Uploads in parts under a prefix that were begun longer ago than `age` and never completed: their parts are
-    /// paid for, and no list shows them.
+    /// Multipart uploads under a prefix that began longer ago than `age` and were never completed. Their parts cost money, and no
+    /// list shows them.
     pub async fn abandoned_uploads(
         &self,
         prefix: &str,
@@ -62,7 +62,7 @@ impl Store {
         let before = SystemTime::now()
             .checked_sub(age)
             .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        // The first thousand; who has more calls again.
+        // The first thousand; run the command again for more.
         let page = request
             .send()
             .await
@@ -82,7 +82,7 @@ impl Store {
             .collect())
     }
 
-    /// Gives an upload in parts up.
+    /// Aborts a multipart upload.
     pub async fn abort_upload(&self, upload: &Abandoned) -> Result<(), CliError> {
         let request = self
             .client
@@ -97,20 +97,20 @@ impl Store {
     }
 }
 
-/// Whether a list goes down into folders.
+/// Whether to list subfolders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folders {
     /// Everything that begins with the prefix.
     With,
-    /// What lies in this folder alone.
+    /// Only this folder.
     Without,
 }
 
-/// An upload in parts that was never completed.
+/// A multipart upload that was never completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abandoned {
-    /// The key it was to have.
+    /// The key of its object.
     pub key: String,
-    /// Its name.
+    /// Its id.
     pub id: String,
 }

@@ -1,4 +1,4 @@
-//! Where in S3 a product lies.
+//! The location of a product in S3.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,22 +13,22 @@ use crate::error::CliError;
 pub struct Location {
     /// The bucket's name.
     pub bucket: String,
-    /// What every key begins with, without `/` at either end.
+    /// The beginning of every key, without `/` at either end.
     pub prefix: String,
 }
 
 impl Location {
-    /// Refuses a bucket whose name is more than one label of a host name, which S3's certificate does not cover.
+    /// Refuses a bucket name with a dot, which S3's certificate does not cover.
     pub(super) fn check_tls_name(&self) -> Result<(), CliError> {
         if !self.bucket.contains('.') {
             return Ok(());
         }
         let message = format!(
             "the bucket {} has a dot in its name: the certificate of *.s3.amazonaws.com does not cover {0}.s3.amazonaws.com, \
-             so no device could read from it over HTTPS",
+             so devices could not read from it over HTTPS",
             self.bucket
         );
-        Err(CliError::new("s3.url", message).hint("use a bucket without dots in its name"))
+        Err(CliError::new("s3.url", message).hint("use a bucket name without dots"))
     }
 }
 
@@ -45,7 +45,7 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, CliError> {
         let wrong = |problem: String| {
             CliError::new("s3.url", problem)
-                .hint("the destination is written s3://BUCKET/PREFIX, like s3://my-bucket/lamp")
+                .hint("write the location as s3://BUCKET/PREFIX, for example s3://my-bucket/lamp")
         };
         let Some(rest) = text.strip_prefix("s3://") else {
             return Err(wrong(format!("`{text}` does not begin with s3://")));
@@ -53,7 +53,7 @@ impl FromStr for Location {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !is_bucket_name(bucket) {
             return Err(wrong(format!(
-                "`{bucket}` is no name of a bucket: 3 to 63 lower-case letters, digits, `-` and `.`, with a letter or digit at both ends"
+                "`{bucket}` is not a valid bucket name: 3 to 63 lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
             )));
         }
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_location_is_refused_with_an_example() {
+    fn an_invalid_location_is_refused_with_an_example() {
         for text in [
             "",
             "my-bucket/lamp",

@@ -1,4 +1,4 @@
-//! Asking for a URL as a device does: over HTTPS, with no credentials.
+//! Requests as a device makes them: over HTTPS, without credentials.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use crate::error::CliError;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An HTTP client that is nobody.
+/// An HTTP client without an identity.
 #[derive(Debug)]
 pub struct Probe(Connector);
 
 impl Probe {
     /// A client that trusts the certificates in the file `ca` besides the system's.
     pub fn trusting(ca: Option<&Path>) -> Result<Self, CliError> {
+        let ca = ca.filter(|path| !path.as_os_str().is_empty());
         super::tls::trust(ca, true).map(Self::new)
     }
 
@@ -35,7 +36,7 @@ impl Probe {
         )
     }
 
-    /// The document at a URL, at most `limit` bytes of it. Redirects are followed as a device does: a few, to https.
+    /// The document at a URL, at most `limit` bytes. Redirects are followed as a device does: a few, and to https only.
     pub async fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, CliError> {
         let late = |_| {
             unreadable(
@@ -53,13 +54,13 @@ impl Probe {
             }
             Err(CliError::new(
                 "http.redirect",
-                format!("{url} redirects again and again"),
+                format!("{url} redirects too often"),
             ))
         };
         tokio::time::timeout(TIMEOUT, fetch).await.map_err(late)?
     }
 
-    /// The document at a URL, or where it is instead.
+    /// The document at a URL, or the URL that it redirects to.
     async fn ask(&self, url: &str, limit: usize) -> Result<Result<Vec<u8>, String>, CliError> {
         let mut request =
             HttpRequest::get(url).map_err(|error| unreadable(url, &error.to_string()))?;
@@ -81,7 +82,8 @@ impl Probe {
                 return Ok(Err(location.to_owned()));
             }
             (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                let message = format!("{url} redirects to {location}, where a device does not go");
+                let message =
+                    format!("{url} redirects to {location}, which a device does not follow");
                 return Err(CliError::new("http.redirect", message));
             }
             (status, _) => {
@@ -105,7 +107,7 @@ impl Probe {
         Ok(Ok(bytes))
     }
 
-    /// The status of the answer to a GET of the first byte, or why there was no answer.
+    /// The status of a GET for the first byte, or why there was no answer.
     pub async fn status(&self, url: &str) -> Result<u16, String> {
         let mut request = HttpRequest::get(url).map_err(|error| error.to_string())?;
         request.headers_mut().insert("range", "bytes=0-0");
@@ -122,5 +124,5 @@ impl Probe {
 }
 
 fn unreadable(url: &str, problem: &str) -> CliError {
-    CliError::new("http.get", format!("{url} cannot be read: {problem}"))
+    CliError::new("http.get", format!("{url} cannot be downloaded: {problem}"))
 }

@@ -1,6 +1,6 @@
-//! A bucket's settings: who may read it, what is deleted when, what is logged.
+//! The settings of a bucket: read access, deletion, logging.
 //!
-//! Not every service has all of them: what is asked for in vain is `Setting::Unsupported`, not an error.
+//! Not every service has all of them: one that is missing is `Setting::Unsupported`, not an error.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -13,14 +13,15 @@ use aws_sdk_s3::types::{
 };
 
 use super::Store;
+use super::error::Problem;
 use crate::error::CliError;
 
-/// What a bucket is set to.
+/// The value of a setting.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Setting<T> {
-    /// This.
+    /// This value.
     Is(T),
-    /// Nothing.
+    /// None.
     Unset,
     /// The service has no such setting.
     Unsupported,
@@ -36,28 +37,28 @@ impl<T> Setting<T> {
     }
 }
 
-/// What lifts up public access, and what does not: the four switches of Block Public Access.
+/// The switches of Block Public Access.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PublicAccessBlock {
-    /// Public ACLs cannot be set, and those that are set count for nothing.
+    /// Public ACLs cannot be set, and existing ones have no effect.
     pub acls: bool,
-    /// Public policies cannot be set, and those that are set count for nothing.
+    /// Public policies cannot be set, and existing ones have no effect.
     pub policy: bool,
 }
 
 impl Store {
-    /// Whether the bucket is there and ours to see.
+    /// Whether the bucket exists and the credentials can see it.
     pub async fn exists(&self) -> Result<bool, CliError> {
         match self.client.head_bucket().bucket(&self.bucket).send().await {
             Ok(_) => Ok(true),
             Err(error) if status(&error) == Some(404) => Ok(false),
             Err(error) if status(&error) == Some(403) => {
                 let message = format!(
-                    "the bucket {} is someone else's, or the credentials may not see it",
+                    "the bucket {} belongs to someone else, or the credentials may not see it",
                     self.bucket
                 );
                 Err(CliError::new("s3.denied", message).hint(
-                    "choose another name, which all of AWS shares; or ask for s3:ListBucket on it",
+                    "choose another name: all of AWS shares the names of buckets; or get s3:ListBucket on it",
                 ))
             }
             Err(error) => Err(self.explain(error, "s3:ListBucket", "")),
@@ -71,7 +72,7 @@ impl Store {
         Ok(setting.map(|answer| answer.policy))
     }
 
-    /// Replaces the bucket's policy; an empty one is deleted. `false` where the service knows no policies.
+    /// Replaces the bucket's policy; an empty one is deleted. `false` if the service has no policies.
     pub async fn set_policy(&self, policy: Option<&str>) -> Result<bool, CliError> {
         match policy {
             Some(policy) => {
@@ -99,7 +100,7 @@ impl Store {
         }))
     }
 
-    /// Sets the bucket's Block Public Access. `false` where the service has none.
+    /// Sets the bucket's Block Public Access. `false` if the service has none.
     pub async fn set_public_access_block(
         &self,
         block: PublicAccessBlock,
@@ -115,7 +116,7 @@ impl Store {
         self.done(put.send().await, "s3:PutBucketPublicAccessBlock")
     }
 
-    /// The rules by which objects are deleted.
+    /// The lifecycle rules, which delete objects.
     pub async fn lifecycle(&self) -> Result<Setting<Vec<LifecycleRule>>, CliError> {
         let get = self
             .client
@@ -125,7 +126,7 @@ impl Store {
         Ok(setting.map(|answer| answer.rules))
     }
 
-    /// Replaces the rules by which objects are deleted. `false` where the service has none.
+    /// Replaces the lifecycle rules. `false` if the service has none.
     pub async fn set_lifecycle(&self, rules: Vec<LifecycleRule>) -> Result<bool, CliError> {
         let configuration = BucketLifecycleConfiguration::builder()
             .set_rules(Some(rules))
@@ -139,7 +140,7 @@ impl Store {
         self.done(put.send().await, "s3:PutLifecycleConfiguration")
     }
 
-    /// How many rules let web pages of other origins read the bucket.
+    /// The number of rules that let web pages of other origins read the bucket.
     pub async fn cors(&self) -> Result<Setting<usize>, CliError> {
         let get = self.client.get_bucket_cors().bucket(&self.bucket);
         let setting = self.setting(get.send().await, "s3:GetBucketCORS")?;
@@ -160,7 +161,7 @@ impl Store {
         Ok(setting.map(|answer| Some(answer.logging_enabled?.target_bucket)))
     }
 
-    /// Logs every access into another bucket. `false` where the service does not log.
+    /// Logs every access to another bucket. `false` if the service has no access log.
     pub async fn set_logging(&self, bucket: &str, prefix: &str) -> Result<bool, CliError> {
         let target = LoggingEnabled::builder()
             .target_bucket(bucket)
@@ -173,7 +174,7 @@ impl Store {
         self.done(put.send().await, "s3:PutBucketLogging")
     }
 
-    /// The same service and credentials, another bucket.
+    /// Another bucket, with the same service and credentials.
     pub fn of_bucket(&self, bucket: &str) -> Self {
         Self {
             bucket: bucket.to_owned(),
@@ -216,20 +217,21 @@ impl Store {
     where
         E: ProvideErrorMetadata + Error + Debug + 'static,
     {
+        let problem = Problem::of(&error);
         let error = self.explain(error, action, "");
-        if error.code != "s3.denied" {
+        if problem != Problem::Denied {
             return error;
         }
         let hint = match action {
             "s3:PutBucketPolicy" => format!(
-                "it needs s3:PutBucketPolicy on {}, and no Block Public Access in the way: see \
+                "it needs s3:PutBucketPolicy on {}, and Block Public Access must permit it: see \
                  `aws s3api get-public-access-block --bucket {}`, and for the whole account \
                  `aws s3control get-public-access-block --account-id ID`; or keep the bucket private with --private",
                 self.arn(""),
                 self.bucket
             ),
             _ => format!(
-                "setting up a bucket needs {action} on {}, and its Get and Put siblings: let someone who has them do it",
+                "setting up a bucket needs {action} on {}, and the matching Get and Put permissions: ask an administrator",
                 self.arn("")
             ),
         };
@@ -244,7 +246,7 @@ fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
 }
 
 fn is_unset<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    // moto answers 200 and nothing where a bucket was never set to keep versions.
+    // moto answers 200 without a value if versioning was never set.
     status(error) == Some(200)
         || matches!(
             error.code(),

@@ -1,4 +1,4 @@
-//! Putting an object, in one request or in parts, and telling how far it is.
+//! Uploads: in one request or in parts, with progress.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,33 +18,34 @@ use http_body::{Body, Frame, SizeHint};
 use s3ota_manifest::{Sha256Digest, layout};
 use tokio::task::JoinSet;
 
+use super::error::Problem;
 use super::{Object, Store};
 use crate::error::CliError;
 
-/// How much is handed to the connection at a time, and so how fine progress is told.
+/// The size of the pieces that go to the connection, and so the resolution of progress.
 const CHUNK: usize = 16 * 1024;
 
-/// How often progress is told.
+/// The interval of progress.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long nothing may go on in an upload: no byte sent, and no answer. Some services take their time to answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest time without a byte sent or an answer. Some services take their time to answer.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What is larger than this goes up in parts of this size: a line that breaks then costs one part, not all of it. The
-/// same as the `aws` command's; S3's parts have at least 5 MiB.
+/// The size of a part. Larger objects are uploaded in parts, so that a broken connection costs one part, not all of it. The
+/// same as the `aws` command's; S3 requires at least 5 MiB.
 const PART: usize = 8 * 1024 * 1024;
 
-/// Parts on their way at a time.
+/// How many parts are uploaded at a time.
 const PARTS_AT_A_TIME: usize = 4;
 
-/// An object to put.
+/// An object to upload.
 #[derive(Debug)]
 pub struct Upload<'a> {
     /// Its key.
     pub key: &'a str,
     /// Its contents.
     pub bytes: Bytes,
-    /// Its SHA-256, where it is known: then the service is told, and takes nothing else.
+    /// Its SHA-256, if known: the service then rejects anything else.
     pub sha256: Option<Sha256Digest>,
     /// Its `Content-Type`.
     pub content_type: &'a str,
@@ -52,8 +53,6 @@ pub struct Upload<'a> {
     pub cache_control: &'a str,
     /// Whether the ACL `public-read` is set on it.
     pub public_read: bool,
-    /// What must hold, or nothing is put.
-    pub condition: Condition,
 }
 
 impl<'a> Upload<'a> {
@@ -66,11 +65,10 @@ impl<'a> Upload<'a> {
             content_type: layout::MANIFEST_CONTENT_TYPE,
             cache_control: layout::CHANNEL_CACHE_CONTROL,
             public_read: false,
-            condition: Condition::None,
         }
     }
 
-    /// What the credentials must be allowed.
+    /// The permissions that it needs.
     fn action(&self) -> &'static str {
         if self.public_read {
             "s3:PutObject and s3:PutObjectAcl"
@@ -84,19 +82,19 @@ impl<'a> Upload<'a> {
     }
 }
 
-/// What must hold for an object to be put. Services that know no conditional writes put it in any case.
+/// The condition of a write. Services without conditional writes ignore it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing.
+    /// None.
     None,
-    /// There is no such object yet.
+    /// The object does not exist yet.
     Absent,
     /// The object is still the one with this entity tag.
     Unchanged(String),
 }
 
 impl Condition {
-    /// What was read is still so: the object, or that there is none.
+    /// That the object, or its absence, is as it was read.
     pub fn as_read(object: Option<&Object>) -> Self {
         match object.map(|object| &object.etag) {
             None => Self::Absent,
@@ -106,28 +104,51 @@ impl Condition {
     }
 }
 
+/// The result of a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Put {
+    /// The upload is the object.
+    Written,
+    /// The object is not the one in the condition. Nothing was written.
+    Conflict,
+    /// The condition requires an object, and there is none. Nothing was written.
+    Missing,
+}
+
 impl Store {
-    /// Puts an object, with a checksum that the service verifies before it takes the object. Large ones without a
-    /// condition go up in parts.
+    /// Uploads an object, with a checksum that the service verifies first. Large objects go up in parts.
     pub async fn put(
         &self,
         upload: &Upload<'_>,
         progress: impl FnMut(u64),
     ) -> Result<(), CliError> {
-        if upload.bytes.len() > PART && upload.condition == Condition::None {
-            self.put_parts(upload, progress).await
-        } else {
-            self.put_whole(upload, progress).await
+        if upload.bytes.len() > PART {
+            return self.put_parts(upload, progress).await;
         }
+        match self.put_whole(upload, &Condition::None, progress).await? {
+            Put::Written => Ok(()),
+            Put::Conflict | Put::Missing => Err(self.changed(upload.key)),
+        }
+    }
+
+    /// Uploads an object if a condition holds.
+    pub async fn put_if(
+        &self,
+        condition: &Condition,
+        upload: &Upload<'_>,
+    ) -> Result<Put, CliError> {
+        self.put_whole(upload, condition, |_| {}).await
     }
 
     async fn put_whole(
         &self,
         upload: &Upload<'_>,
+        condition: &Condition,
         mut progress: impl FnMut(u64),
-    ) -> Result<(), CliError> {
-        let mut condition = upload.condition.clone();
-        let mut refusal = None;
+    ) -> Result<Put, CliError> {
+        let mut condition = condition.clone();
+        let mut is_second = false;
         loop {
             let sent = Arc::new(AtomicU64::new(0));
             let mut request = self
@@ -160,30 +181,32 @@ impl Store {
                     () = tokio::time::sleep(TICK) => progress(watch.see(sent.load(Ordering::Relaxed))?),
                 }
             };
-            match result {
+            let error = match result {
                 Ok(_) => {
                     progress(upload.bytes.len() as u64);
-                    return Ok(());
+                    return Ok(Put::Written);
                 }
-                Err(error)
-                    if condition != Condition::None && error.code() == Some("NotImplemented") =>
-                {
-                    self.ignores_conditions.store(true, Ordering::Relaxed);
-                    condition = Condition::None;
+                Err(error) => error,
+            };
+            if condition != Condition::None && error.code() == Some("NotImplemented") {
+                self.ignores_conditions.store(true, Ordering::Relaxed);
+                condition = Condition::None;
+                continue;
+            }
+            let refused = match Problem::of(&error) {
+                _ if is_second => Put::Conflict,
+                Problem::Conflict => Put::Conflict,
+                Problem::NoKey => Put::Missing,
+                _ => return Err(self.explain(error, upload.action(), upload.key)),
+            };
+            // Ceph compares the tag with its quotes to one without, and so refuses a matching one. Asking again without quotes does not
+            // change the condition.
+            match bare(&condition) {
+                Some(unquoted) if !self.is_aws && !is_second && refused == Put::Conflict => {
+                    condition = unquoted;
+                    is_second = true;
                 }
-                Err(error) => {
-                    let error = self.explain(error, upload.action(), upload.key);
-                    // Ceph compares the tag as it was sent with one without quotes, so it refuses what is right. Asking
-                    // again without them changes nothing about what must hold.
-                    match (refusal, bare(&condition)) {
-                        (Some(first), _) => return Err(first),
-                        (None, Some(unquoted)) if !self.is_aws && error.code == "s3.conflict" => {
-                            condition = unquoted;
-                            refusal = Some(error);
-                        }
-                        (None, _) => return Err(error),
-                    }
-                }
+                _ => return Ok(refused),
             }
         }
     }
@@ -208,7 +231,7 @@ impl Store {
         let id = begun.upload_id().unwrap_or_default();
         let result = self.send_parts(upload, id, &mut progress).await;
         if result.is_err() {
-            // What is left of it would be paid for. Should this fail too, `gc` finds it.
+            // Its parts would cost money. If this fails too, `gc` finds it.
             let abort = self.client.abort_multipart_upload();
             let _ = abort
                 .bucket(&self.bucket)
@@ -283,14 +306,14 @@ impl Store {
             .send()
             .await;
         match completed {
-            // A success that does not look as the SDK expects it (moto's): what came of it shows when it is looked at.
+            // A success in a form that the SDK does not expect (moto): the check of the object shows the result.
             Err(error)
                 if error.code().is_none()
                     && error
                         .raw_response()
                         .is_some_and(|response| response.status().is_success()) =>
             {
-                tracing::info!("the answer to a completed upload is not understood");
+                tracing::info!("the answer to a completed upload cannot be understood");
             }
             Err(error) => return Err(self.explain(error, upload.action(), upload.key)),
             Ok(_) => {}
@@ -299,8 +322,8 @@ impl Store {
         Ok(())
     }
 
-    /// Whether an object is there and is exactly this one. Services that keep the SHA-256 they were told are believed,
-    /// others are read.
+    /// Whether an object exists and is exactly this one. A service that keeps the SHA-256 of the upload is trusted; otherwise the
+    /// object is read.
     pub async fn holds(
         &self,
         key: &str,
@@ -314,40 +337,36 @@ impl Store {
             return Ok(false);
         }
         match head.sha256 {
-            // Of an upload in parts it is a hash of hashes.
+            // For a multipart upload, it is a hash of hashes.
             Some(kept) if !kept.contains('-') => Ok(kept == base64(sha256)),
             _ => Ok(self.read_sha256(key).await? == Some(sha256.0)),
         }
     }
 
-    /// Finds out whether the service knows conditional writes, by asking for one that must fail. A service that does
-    /// not is left with an object that says so.
+    /// Finds out whether the service has conditional writes, with one that must fail. A service without them is left with an object
+    /// that says so.
     pub async fn try_conditions(&self, key: &str) -> Result<(), CliError> {
-        // AWS knows them.
+        // AWS has them.
         if self.is_aws || self.ignores_conditions() {
             return Ok(());
         }
         let upload = Upload {
             key,
-            bytes: Bytes::from_static(b"This store writes objects whatever must hold.\n"),
+            bytes: Bytes::from_static(b"This store ignores conditions on writes.\n"),
             sha256: None,
             content_type: "text/plain",
             cache_control: "no-store",
             public_read: false,
-            condition: Condition::Unchanged("\"00000000000000000000000000000000\"".to_owned()),
         };
-        match self.put_whole(&upload, |_| {}).await {
-            Ok(()) => {
-                self.ignores_conditions.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) if matches!(error.code, "s3.conflict" | "s3.missing") => Ok(()),
-            Err(error) => Err(error),
+        let never = Condition::Unchanged("\"00000000000000000000000000000000\"".to_owned());
+        if self.put_if(&never, &upload).await? == Put::Written {
+            self.ignores_conditions.store(true, Ordering::Relaxed);
         }
+        Ok(())
     }
 }
 
-/// A condition on an entity tag, with the tag as it is between its quotes.
+/// A condition on an entity tag without its quotes.
 fn bare(condition: &Condition) -> Option<Condition> {
     let Condition::Unchanged(etag) = condition else {
         return None;
@@ -356,7 +375,7 @@ fn bare(condition: &Condition) -> Option<Condition> {
     Some(Condition::Unchanged(etag.to_owned()))
 }
 
-/// Looks whether an upload goes on.
+/// Watches whether an upload makes progress.
 struct Watch {
     sent: u64,
     since: Instant,
@@ -370,20 +389,20 @@ impl Watch {
         }
     }
 
-    /// So much is sent now.
+    /// The bytes sent so far.
     fn see(&mut self, sent: u64) -> Result<u64, CliError> {
         if sent != self.sent {
             *self = Self {
                 sent,
                 since: Instant::now(),
             };
-        } else if self.since.elapsed() > PATIENCE {
+        } else if self.since.elapsed() > TIMEOUT {
             let message = format!(
-                "the upload stands still: no byte sent and no answer for {} seconds",
-                PATIENCE.as_secs()
+                "the upload is stuck: no byte sent and no answer for {} seconds",
+                TIMEOUT.as_secs()
             );
             return Err(CliError::new("s3.connect", message)
-                .hint("look at the network, and run the command again"));
+                .hint("check the network, and run the command again"));
         }
         Ok(sent)
     }
@@ -393,8 +412,8 @@ fn base64(sha256: &Sha256Digest) -> String {
     base64_simd::STANDARD.encode_to_string(sha256.0)
 }
 
-/// Puts a counter around each attempt's body. That happens after signing, so the body is signed and sent as the plain
-/// bytes it is: not every service takes the chunked signatures of a stream.
+/// Wraps the body of each attempt in a counter. That happens after signing, so the body is signed and sent as the plain bytes that
+/// it is: not every service accepts the chunked signatures of a stream.
 #[derive(Debug)]
 struct Counter(Arc<AtomicU64>);
 
@@ -422,7 +441,7 @@ impl Intercept for Counter {
     }
 }
 
-/// A body that counts what was taken of it.
+/// A body that counts the bytes taken from it.
 struct Counted {
     left: Bytes,
     sent: Arc<AtomicU64>,
@@ -457,7 +476,7 @@ impl Body for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::{bucket_on, start_for_now};
+    use crate::s3::development::{bucket_on, start_for_now};
 
     #[tokio::test]
     async fn a_condition_that_does_not_hold_is_a_conflict_and_changes_nothing() {
@@ -466,30 +485,37 @@ mod tests {
         let store = bucket_on(&server, &credentials, &location).await.unwrap();
         store.create_bucket().await.unwrap();
 
-        let upload = |bytes: &'static str, condition| Upload {
+        let upload = |bytes: &'static str| Upload {
             key: "stable.json",
             bytes: Bytes::from_static(bytes.as_bytes()),
             sha256: None,
             content_type: "application/json",
             cache_control: "no-cache",
             public_read: false,
-            condition,
         };
-        let mut sent = 0;
-        let first = upload("first", Condition::Absent);
-        store.put(&first, |bytes| sent = bytes).await.unwrap();
-        assert_eq!(sent, 5);
+        let first = store.put_if(&Condition::Absent, &upload("first")).await;
+        assert_eq!(first, Ok(Put::Written));
         let seen = store.get("stable.json").await.unwrap().unwrap();
         let unchanged = Condition::Unchanged(seen.etag.unwrap());
-        store
-            .put(&upload("second", unchanged.clone()), |_| {})
-            .await
-            .unwrap();
+        let second = store.put_if(&unchanged, &upload("second")).await;
+        assert_eq!(second, Ok(Put::Written));
 
-        for condition in [Condition::Absent, unchanged] {
-            let late = store.put(&upload("late", condition), |_| {}).await;
-            assert_eq!(late.unwrap_err().code, "s3.conflict");
+        for condition in [Condition::Absent, unchanged.clone()] {
+            let late = store.put_if(&condition, &upload("late")).await;
+            assert_eq!(late, Ok(Put::Conflict));
         }
+        let gone = Upload {
+            key: "gone.json",
+            ..upload("gone")
+        };
+        assert_eq!(store.put_if(&unchanged, &gone).await, Ok(Put::Missing));
+        let mut sent = 0;
+        let whole = Upload {
+            key: "whole.json",
+            ..upload("whole")
+        };
+        store.put(&whole, |bytes| sent = bytes).await.unwrap();
+        assert_eq!(sent, 5);
         let now = store.get("stable.json").await.unwrap().unwrap();
         assert_eq!(now.bytes, b"second");
         assert_eq!(store.head("stable.json").await.unwrap().unwrap().size, 6);

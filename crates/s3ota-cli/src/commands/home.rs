@@ -1,0 +1,77 @@
+//! `s3ota` alone: your location, and the next steps.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches};
+use serde_json::json;
+
+use crate::commands::{Cli, Command};
+use crate::error::CliError;
+use crate::output::Output;
+use crate::settings::{FILE, Settings};
+
+/// Shows the location and the next steps.
+pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
+    let Some((location, source)) = &settings.location else {
+        out.event("home", json!({ "location": null }));
+        out.say("s3ota updates ESP32s over the air from nothing but an S3 bucket.");
+        steps(
+            out,
+            &[
+                ("s3ota demo", "see the whole path in this terminal"),
+                (
+                    "s3ota serve --bucket firmware",
+                    "run an S3 server to try it with",
+                ),
+                (
+                    "s3ota publish FIRMWARE s3://BUCKET/PREFIX",
+                    "release a firmware",
+                ),
+                ("s3ota --help", "everything else"),
+            ],
+        );
+        out.say(format_args!(
+            "\nSet `location = \"s3://BUCKET/PREFIX\"` in {FILE}, or S3OTA_LOCATION in the environment, and you can leave the location out."
+        ));
+        return Ok(());
+    };
+    out.event("home", json!({ "location": location, "from": source }));
+    out.say(format_args!("{location}, from {source}\n"));
+    // As `s3ota status` would be called here.
+    let args = ["s3ota", "status"].map(OsString::from);
+    let parsed = settings
+        .parse(Cli::command(), args)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    if let Ok((cli, matches)) = parsed
+        && let Some(Command::Status(args)) = cli.command
+    {
+        settings.permit(&matches, out)?;
+        super::status::run(args, out).await?;
+    }
+    steps(
+        out,
+        &[
+            (
+                "s3ota publish FIRMWARE --channel beta",
+                "release a firmware",
+            ),
+            (
+                "s3ota promote beta stable --rollout 5%",
+                "release on one channel what another serves",
+            ),
+            ("s3ota rollout 100%", "roll it out to everyone"),
+            ("s3ota yank VERSION", "withdraw a release"),
+            ("s3ota history", "see who did what"),
+        ],
+    );
+    Ok(())
+}
+
+fn steps(out: &Output, steps: &[(&str, &str)]) {
+    out.heading("Next");
+    let width = steps.iter().map(|(command, _)| command.len()).max();
+    for (command, what) in steps {
+        let width = width.unwrap_or(0);
+        out.say(format_args!("  {command:width$}   {what}"));
+    }
+}

@@ -1,0 +1,89 @@
+//! `s3ota presign`: fresh URLs for a release in a private bucket, without its release key.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::bucket::channel::Channel;
+use crate::bucket::resign;
+use crate::clock::parse_duration;
+use crate::error::CliError;
+use crate::output::Output;
+use crate::publishing::{ends_early, image_to_renew, presigned_url};
+use crate::s3::{self, Location, S3Args, Store};
+
+/// Renew the pre-signed URLs of a release in a private bucket
+///
+/// Writes a fresh URL of the image into the channel's manifest, and prints a fresh URL of the manifest. Run it from cron or CI
+/// before the old URLs expire. It needs no release key: a signature covers what is installed, not where it is downloaded from,
+/// and stays valid. It refuses a signed manifest of another channel, an expired one, and one that this host knows to be
+/// outdated.
+///
+/// Devices must learn the manifest's new URL before the old one expires. Where they cannot, make the manifest public, and only
+/// the images private.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota presign s3://my-bucket/lamp
+  s3ota presign s3://my-bucket/lamp --channel beta --presign 12h --json
+
+The credentials need s3:GetObject and s3:PutObject on the channel's manifest, and s3:GetObject on the images. A URL expires with \
+the credentials that signed it: after hours for those of a role or of SSO, after 7 days for those of an IAM user.")]
+pub struct PresignArgs {
+    /// Where the releases are
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    pub location: String,
+
+    /// The channel
+    #[arg(long, default_value = "stable")]
+    pub channel: String,
+
+    /// How long the URLs are valid, at most 7d (12h, 30m…)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "7d")]
+    pub presign: Duration,
+
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// Renews the URLs.
+pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
+    let location: Location = args.location.parse().map_err(CliError::usage)?;
+    s3::check_presign(args.presign).map_err(CliError::usage)?;
+    let store = Store::connect(&args.s3, &location, None).await?;
+
+    let channel = Channel::read(&store, &location.prefix, &args.channel).await?;
+    let mut manifest = channel.manifest(&store)?.clone();
+    let place = resign::place(&store, &location).await?;
+    resign::may_be_renewed(&channel, &manifest, &place)?;
+    let image_key = image_to_renew(&manifest, &location)?;
+    if store.head(&image_key).await?.is_none() {
+        let message = format!(
+            "the image of {} is missing: s3://{}/{image_key}",
+            manifest.version, location.bucket
+        );
+        return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
+    }
+    manifest.url = presigned_url(&store, &image_key, args.presign).await?;
+    // Someone who publishes in the meantime has the last word.
+    channel.refresh(&store, &manifest, false).await?;
+    let manifest_url = presigned_url(&store, &channel.key, args.presign).await?;
+
+    if let Some(warning) = ends_early(&store, args.presign) {
+        out.warning(&warning);
+    }
+    out.say(format_args!(
+        "presigned {} on {}; this URL of the manifest is valid for now:",
+        manifest.version, args.channel
+    ));
+    out.say(&manifest_url);
+    out.event(
+        "presigned",
+        json!({
+            "version": manifest.version, "channel": args.channel, "good_for_s": args.presign.as_secs(),
+            "manifest_url": manifest_url, "image_url": manifest.url,
+        }),
+    );
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! `s3ota promote`: releases on one channel what another serves. Only a manifest is uploaded.
+
+use std::time::Duration;
+
+use clap::Args;
+use s3ota_manifest::{ManifestDocument, Rollout};
+use serde_json::json;
+
+use crate::bucket::channel::{
+    self, Act, ChangeArgs, Changing, Channel, Opened, PlaceArgs, parse_rollout,
+};
+use crate::bucket::resign::{self, Intent, MeantArgs, MinVersionArgs, Origin};
+use crate::bucket::seal::SealArgs;
+use crate::clock::parse_duration;
+use crate::error::CliError;
+use crate::legacy;
+use crate::output::Output;
+use crate::publishing;
+use crate::s3::{S3Args, Store};
+
+/// Release on one channel what another serves
+///
+/// The same bytes under the same version: devices of the second channel get exactly what those of the first have proved. Only
+/// the channel's manifest is uploaded.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota promote s3://my-bucket/lamp beta stable
+  s3ota promote s3://my-bucket/lamp beta stable --rollout 5%
+  s3ota promote s3://my-bucket/lamp beta stable --key kms:alias/lamp-release --version 1.3.0 --min-version 1.1.0")]
+pub struct PromoteArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// The channel that serves the release
+    pub from: String,
+
+    /// The channel that gets it
+    pub to: String,
+
+    /// The percentage of the channel's devices that take it
+    #[arg(long, value_name = "PERCENT", default_value = "100%")]
+    pub rollout: String,
+
+    /// Pre-sign the image's URL again, for a private bucket; valid for this long, at most 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub presign: Option<Duration>,
+
+    /// Allow a firmware without a boot guard on a channel whose release has one: devices cannot roll back from it
+    #[arg(long)]
+    pub drop_guard: bool,
+
+    #[command(flatten)]
+    pub change: ChangeArgs,
+
+    #[command(flatten)]
+    pub seal: SealArgs,
+
+    #[command(flatten)]
+    pub meant: MeantArgs,
+
+    #[command(flatten)]
+    pub min_version: MinVersionArgs,
+
+    /// Let devices of the second channel that run a newer version go back to this one, until --expires. The permission of the first
+    /// channel is not promoted
+    #[arg(long, requires = "expires")]
+    pub allow_downgrade: bool,
+
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// Promotes a release.
+pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
+    let rollout = parse_rollout(&args.rollout).map_err(CliError::usage)?;
+    if args.from == args.to {
+        let message = format!("{} is both the source and the target", args.to);
+        return Err(CliError::new("publish.channel", message).usage());
+    }
+    let opened = Changing {
+        change: &args.change,
+        seal: &args.seal,
+        s3: &args.s3,
+        allow_downgrade: args.allow_downgrade,
+    };
+    let intent = Intent {
+        min_version: args.min_version.clone(),
+        ..args.meant.intent()?
+    };
+    let Opened {
+        location,
+        store,
+        host,
+    } = opened.open(&args.place.location, intent).await?;
+    let prefix = &location.prefix;
+    let host = host.as_ref();
+    let source = Channel::read(&store, prefix, &args.from).await?;
+    let target = Channel::read(&store, prefix, &args.to).await?;
+    let offered = source.manifest(&store)?;
+    let signing = match host {
+        Some(host) => {
+            let vouched = host.vouch(&source, &store, host.intent().version.as_deref())?;
+            host.present(&target)?;
+            host.min_version_is_known(&store, prefix, &target).await?;
+            Some((host, Origin::Bucket(vouched)))
+        }
+        None => None,
+    };
+    if offered.signature.is_some() && host.is_none() && !args.change.unsigned {
+        let message = format!(
+            "the release on the channel {} is signed, and on {} it would not be: devices with release keys would refuse it",
+            args.from, args.to
+        );
+        return Err(CliError::new("publish.unsigned", message)
+            .hint("sign it with --key; or use --unsigned if that is what you want"));
+    }
+    resign::refuse_yanked(host, &store, prefix, &offered.version).await?;
+    if let Some(current) = &target.current
+        && let Some(warning) =
+            publishing::may_follow(offered, current.bytes(), &args.to, args.allow_downgrade)?
+    {
+        out.warning(&warning);
+    }
+    if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest) {
+        let drop = args.drop_guard;
+        let may = publishing::may_be_promoted(offered, current, &args.to, drop, &store, prefix);
+        for warning in may.await? {
+            out.warning(&warning);
+        }
+    }
+
+    if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest)
+        && (&current.version, current.sha256) == (&offered.version, offered.sha256)
+    {
+        let serves = current.rollout.unwrap_or(Rollout::EVERYONE);
+        if !args.change.dry_run {
+            if let Some(host) = host {
+                host.remember_present(&source)?;
+                host.remember_present(&target)?;
+            }
+            target
+                .update_legacy(&store, args.change.public_read)
+                .await?;
+        }
+        out.event(
+            "unchanged",
+            json!({ "version": current.version, "channel": args.to, "rollout": serves.to_string() }),
+        );
+        out.say(format_args!(
+            "{} serves {} already, to {serves}% of its devices; `s3ota rollout` changes that",
+            args.to, current.version
+        ));
+        return Ok(());
+    }
+
+    let mut manifest = ManifestDocument {
+        rollout: (rollout != Rollout::EVERYONE).then_some(rollout),
+        ..offered.clone()
+    };
+    manifest.min_version = args.min_version.raise(manifest.min_version)?;
+    if let Some(warning) = resign::end_permission(&mut manifest, args.allow_downgrade) {
+        out.warning(&warning);
+    }
+    manifest.url = match args.presign {
+        Some(good_for) => presigned(&store, prefix, offered, good_for).await?,
+        None if offered.url.contains("X-Amz-Signature=") => {
+            let message = format!(
+                "the URL in the manifest of {} is pre-signed, and will expire",
+                args.from
+            );
+            return Err(CliError::new("publish.presign", message)
+                .hint("pre-sign it again: s3ota promote … --presign 7d"));
+        }
+        None => offered.url.clone(),
+    };
+    let act = Act {
+        action: "promote",
+        from: Some(args.from.clone()),
+        by: args.change.by(),
+        signing,
+        lifetime: args.seal.expires.or_else(|| channel::lifetime(offered)),
+        unsigned: args.change.unsigned,
+        legacy: None,
+    };
+    if let Some(warning) = target.stamp(&mut manifest, &act).await? {
+        out.warning(&warning);
+    }
+    let (version, rollout) = (manifest.version.clone(), rollout.to_string());
+    if !args.change.dry_run {
+        target
+            .replace(&store, &manifest, host, args.change.public_read)
+            .await?;
+        if let Some(host) = host {
+            host.remember_present(&source)?;
+        }
+        channel::see_that_it_stands(&store, prefix, &manifest).await?;
+        channel::warn_of_store(&store, out);
+        legacy::warn(&manifest, out);
+    }
+    let event = if args.change.dry_run {
+        "would_promote"
+    } else {
+        "promoted"
+    };
+    out.event(
+        event,
+        json!({
+            "version": version, "from": args.from, "channel": args.to, "rollout": rollout,
+            "replaced": target.current.as_ref().and_then(|held| held.manifest.as_ref().ok()).map(|it| it.version.clone()),
+            "serial": manifest.serial,
+            "keyid": manifest.signature.as_ref().map(|signature| &signature.keyid),
+        }),
+    );
+    let word = if args.change.dry_run {
+        "nothing was changed; without --dry-run this releases"
+    } else {
+        "released"
+    };
+    out.say(format_args!(
+        "{word} {version} from {} to {rollout}% of {}",
+        args.from, args.to
+    ));
+    Ok(())
+}
+
+async fn presigned(
+    store: &Store,
+    prefix: &str,
+    manifest: &ManifestDocument,
+    good_for: Duration,
+) -> Result<String, CliError> {
+    let Some(key) = channel::image_key(prefix, &manifest.version, manifest.sha256) else {
+        let message =
+            "the manifest has no SHA-256, so the object that its URL leads to is not known";
+        return Err(CliError::new("publish.presign", message)
+            .hint("publish the firmware to the channel instead"));
+    };
+    publishing::presigned_url(store, &key, good_for).await
+}

@@ -1,0 +1,190 @@
+//! `s3ota publish`: puts a firmware and its manifest into a bucket.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::bucket::channel::{ChangeArgs, Changing, Opened, parse_rollout};
+use crate::bucket::resign::{Intent, MinVersionArgs};
+use crate::bucket::seal::SealArgs;
+use crate::clock::parse_duration;
+use crate::error::CliError;
+use crate::firmware;
+use crate::legacy::LegacyClient;
+use crate::output::Output;
+use crate::publishing::{Installer, Release, ReleaseOptions, Urls, publish};
+use crate::s3::{Location, S3Args};
+
+/// Put a firmware and its manifest into a bucket
+///
+/// The image is uploaded first and the channel's manifest last, so a device never sees an incomplete release. Version and chip
+/// are read from the image. Prints the manifest's URL, which you give to devices.
+///
+/// With --key the release is signed: devices that trust the key take no other. The signature covers everything that decides what
+/// they run, but not the URLs. `s3ota keygen` creates a key.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota publish target/lamp.bin s3://my-bucket/lamp
+  s3ota publish target/riscv32imc-unknown-none-elf/release/lamp s3://my-bucket/lamp --channel beta
+  s3ota publish lamp.bin s3://my-bucket/lamp --presign 7d
+  s3ota publish lamp.bin s3://my-bucket/lamp --key release.key --expires 90d
+  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd
+  s3ota publish lamp.bin s3://firmware/lamp --endpoint-url https://localhost:9443 --ca s3ota-data/ca.pem")]
+pub struct PublishArgs {
+    /// The firmware: an app image (.bin) or an ELF file
+    pub firmware: PathBuf,
+
+    /// The destination: s3://bucket/prefix, one prefix per product and kind of chip
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    pub destination: String,
+
+    /// The channel whose devices get the release
+    #[arg(long, default_value = "stable")]
+    pub channel: String,
+
+    /// The version of the release; needed only where the image does not name it (Arduino builds)
+    #[arg(long)]
+    pub version: Option<String>,
+
+    /// Release for devices of this board only
+    #[arg(long)]
+    pub board: Option<String>,
+
+    /// The percentage of devices that take the release
+    #[arg(long, value_name = "PERCENT")]
+    pub rollout: Option<String>,
+
+    /// Pre-sign the URLs, for a private bucket; valid for this long, at most 7d (12h, 30m…)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "public_read")]
+    pub presign: Option<Duration>,
+
+    /// Where devices reach the bucket, if not at the endpoint: the https URL of s3://BUCKET, for example that of a CDN
+    #[arg(long, value_name = "URL", conflicts_with = "presign")]
+    pub public_url: Option<String>,
+
+    /// A note for people, kept in the manifest
+    #[arg(long)]
+    pub notes: Option<String>,
+
+    #[command(flatten)]
+    pub seal: SealArgs,
+
+    #[command(flatten)]
+    pub min_version: MinVersionArgs,
+
+    /// Publish even though this host knows a newer release than the bucket holds, because the newer one is lost: for example after the
+    /// bucket was restored from a backup. By default nothing is signed over an older release
+    #[arg(long)]
+    pub newer_is_lost: bool,
+
+    /// Let devices that run a newer version go back to this one, until --expires
+    #[arg(long, requires = "expires")]
+    pub allow_downgrade: bool,
+
+    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
+    #[arg(long)]
+    pub drop_guard: bool,
+
+    /// Also upload a web page that installs this firmware on a new board over USB, in Chrome or Edge, under
+    /// PREFIX/installer/CHANNEL: bootloader, the usual partition table for 4 MB, and this firmware
+    #[arg(long, conflicts_with = "presign")]
+    pub web_installer: bool,
+
+    /// The bootloader for that page; not needed with an ELF file
+    #[arg(long, value_name = "FILE", requires = "web_installer")]
+    pub bootloader: Option<PathBuf>,
+
+    /// Upload the page's program with it, from the unpacked npm package esp-web-tools, so that the page loads nothing from elsewhere.
+    /// By default browsers load the same files from a CDN, and reject changed ones
+    #[arg(long, value_name = "DIR", requires = "web_installer")]
+    pub esp_web_tools: Option<PathBuf>,
+
+    /// Also keep the manifest that legacy clients read, under PREFIX/older, from now on: every change of the channel updates it. It
+    /// has no signature and no rollout, so it names a release only while that is for everyone
+    #[arg(long, value_name = "LIBRARY")]
+    pub also: Vec<LegacyClient>,
+
+    /// Stop keeping it: it names no release from now on
+    #[arg(long, value_name = "LIBRARY")]
+    pub not_also: Vec<LegacyClient>,
+
+    #[command(flatten)]
+    pub change: ChangeArgs,
+
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {
+    let rollout = args.rollout.as_deref().map(parse_rollout).transpose()?;
+    Ok(ReleaseOptions {
+        channel: args.channel.clone(),
+        version: args.version.clone(),
+        board: args.board.clone(),
+        rollout,
+        presign: args.presign,
+        public_url: args.public_url.clone(),
+        notes: args.notes.clone(),
+        expires: args.seal.expires,
+        min_version: args.min_version.clone(),
+        downgrade: args.allow_downgrade,
+        drop_guard: args.drop_guard,
+        also: args.also.clone(),
+        not_also: args.not_also.clone(),
+        change: args.change.clone(),
+    })
+}
+
+/// Publishes a firmware.
+pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
+    let location: Location = args.destination.parse().map_err(CliError::usage)?;
+    let options = options(&args).map_err(CliError::usage)?;
+    let is_signed = args.change.signs(&args.seal);
+    options.check(is_signed).map_err(CliError::usage)?;
+    let firmware = firmware::read(&args.firmware)?;
+    // Problems with the firmware are reported before anyone is asked for a passphrase or credentials.
+    let release = Release::of(&firmware, options.version.as_deref())?;
+    let installer = match args.web_installer {
+        true => Some(Installer::new(
+            &release,
+            &firmware,
+            &args.firmware,
+            args.bootloader.as_deref(),
+            args.esp_web_tools.as_deref(),
+            &location.prefix,
+            &options.channel,
+        )?),
+        false => None,
+    };
+    let opened = Changing {
+        change: &args.change,
+        seal: &args.seal,
+        s3: &args.s3,
+        allow_downgrade: args.allow_downgrade,
+    };
+    let intent = Intent {
+        newer_is_lost: args.newer_is_lost,
+        min_version: options.min_version.clone(),
+        ..Intent::default()
+    };
+    let Opened {
+        location,
+        store,
+        host,
+    } = opened.open(&args.destination, intent).await?;
+    publish(&firmware, &options, host.as_ref(), &store, &location, out).await?;
+    if let Some(installer) = installer.filter(|_| !options.change.dry_run) {
+        installer.upload(&store, options.change.public_read).await?;
+        let urls = Urls {
+            store: &store,
+            options: &options,
+        };
+        let url = urls.lasting(&installer.page_key()).await?;
+        out.say(format_args!("install new boards from this page:\n{url}"));
+        out.event("installer", json!({ "url": url }));
+    }
+    Ok(())
+}

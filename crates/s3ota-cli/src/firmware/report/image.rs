@@ -1,0 +1,325 @@
+//! The contents of an app image, as far as it can be read.
+
+use std::fmt;
+
+use s3ota_image::ImageError;
+use s3ota_image::app::{Descriptor, GuardMarker, Header, Image, SignatureKind, Verifier};
+use serde_json::{Value, json};
+
+use crate::firmware::limits;
+use crate::output::{bytes, hex};
+
+/// What was read of an app image, intact or damaged.
+#[derive(Debug, Clone)]
+pub struct ImageReport {
+    /// The header, if there is one.
+    pub header: Option<Header>,
+    descriptor: Option<Descriptor>,
+    segments: Vec<Segment>,
+    /// The signature for Secure Boot that follows it.
+    signature: Option<SignatureKind>,
+    /// The verified image, or what is wrong with it.
+    pub verdict: Result<Image, ImageError>,
+}
+
+/// A segment of the image, and its load address.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    address: u32,
+    size: u32,
+}
+
+impl ImageReport {
+    /// From bytes that should be an image and nothing else.
+    pub fn of_file(bytes: &[u8]) -> Self {
+        Self::with(Verifier::new(), bytes)
+    }
+
+    /// From a partition, which continues after the image.
+    pub fn of_slot(bytes: &[u8]) -> Self {
+        Self::with(Verifier::in_slot(), bytes)
+    }
+
+    fn with(mut verifier: Verifier, bytes: &[u8]) -> Self {
+        let fed = verifier.update(bytes);
+        let header = verifier.header().copied();
+        let descriptor = verifier.descriptor().cloned();
+        let verdict = fed.and_then(|()| verifier.finish());
+        let signature = verdict.as_ref().ok().and_then(|image: &Image| {
+            let sector = bytes.get(image.signature_offset() as usize..)?;
+            SignatureKind::parse(sector.first_chunk()?)
+        });
+        Self {
+            header,
+            descriptor,
+            segments: header.map_or_else(Vec::new, |header| segments(bytes, header.segment_count)),
+            signature,
+            verdict,
+        }
+    }
+
+    /// `lamp 1.1.0 for esp32c3`.
+    pub fn title(&self) -> String {
+        let project = self.text(Descriptor::project_name).unwrap_or("app");
+        let version = self
+            .text(Descriptor::version)
+            .unwrap_or("without a version");
+        format!("{project} {version} for {}", self.chip())
+    }
+
+    fn chip(&self) -> String {
+        match self.header.map(|header| (header.chip(), header.chip_id)) {
+            Some((Some(chip), _)) => chip.to_string(),
+            Some((None, id)) => format!("an unknown chip ({id})"),
+            None => "an unknown chip".to_owned(),
+        }
+    }
+
+    fn text(&self, field: fn(&Descriptor) -> &str) -> Option<&str> {
+        self.descriptor
+            .as_ref()
+            .map(field)
+            .filter(|text| !text.is_empty())
+    }
+
+    fn guard(&self) -> Option<GuardMarker> {
+        self.verdict.as_ref().ok().and_then(|image| image.guard)
+    }
+
+    /// The facts for programs.
+    pub fn to_json(&self) -> Value {
+        let image = self.verdict.as_ref().ok();
+        let error = self.verdict.as_ref().err();
+        json!({
+            "intact": image.is_some(),
+            "problem": error.map(|error| json!({ "code": error.code(), "message": error.to_string() })),
+            "chip": self.header.and_then(|header| header.chip()).map(|chip| chip.name()),
+            "version": self.text(Descriptor::version),
+            "project": self.text(Descriptor::project_name),
+            "idf_version": self.text(Descriptor::idf_version),
+            "build_date": self.text(Descriptor::date),
+            "build_time": self.text(Descriptor::time),
+            "arduino": self.descriptor.as_ref().map(Descriptor::is_arduino),
+            "secure_version": self.descriptor.as_ref().map(|descriptor| descriptor.secure_version),
+            "min_revision": self.header.map(|header| header.min_revision),
+            "max_revision": self.header.map(|header| header.max_revision),
+            "min_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.min_efuse_block_revision),
+            "max_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.max_efuse_block_revision),
+            "guard": self.guard().map(|guard| json!({
+                "kind": guard.kind(), "name": guard.kind_name(), "version": guard.version(),
+            })),
+            "size": image.map(|image| image.length),
+            "sha256": image.map(|image| hex(&image.sha256)),
+            "signed": image.map(|_| self.signature.is_some()),
+            "signature": self.signature.map(SignatureKind::name),
+            "segments": self.segments.iter().map(|s| json!({ "address": s.address, "size": s.size })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for ImageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = vec![("chip", self.chip())];
+        let mut row = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
+        let arduino = self.descriptor.as_ref().is_some_and(Descriptor::is_arduino);
+        let version = self.text(Descriptor::version).unwrap_or("none");
+        let whose = if arduino {
+            " (of the Arduino core; the image does not contain the sketch's)"
+        } else {
+            ""
+        };
+        row("version", Some(format!("{version}{whose}")));
+        row(
+            "project",
+            self.text(Descriptor::project_name).map(str::to_owned),
+        );
+        row(
+            "ESP-IDF",
+            self.text(Descriptor::idf_version).map(str::to_owned),
+        );
+        let built = [self.text(Descriptor::date), self.text(Descriptor::time)];
+        row(
+            "built",
+            Some(built.into_iter().flatten().collect::<Vec<_>>().join(" "))
+                .filter(|text| !text.is_empty()),
+        );
+        row(
+            "secure version",
+            self.descriptor
+                .as_ref()
+                .map(|descriptor| descriptor.secure_version.to_string()),
+        );
+        row(
+            "chip revision",
+            self.header
+                .map(|header| limits(header.min_revision, header.max_revision)),
+        );
+        row(
+            "eFuse block",
+            self.descriptor.as_ref().map(|descriptor| {
+                // Unlike for a chip, a minimum revision of 65535 means none.
+                let min = match descriptor.min_efuse_block_revision {
+                    u16::MAX => 0,
+                    min => min,
+                };
+                limits(min, descriptor.max_efuse_block_revision)
+            }),
+        );
+        if let Ok(image) = &self.verdict {
+            row(
+                "boot guard",
+                Some(match image.guard {
+                    None => "none found".to_owned(),
+                    Some(guard) => {
+                        let number = guard.kind().to_string();
+                        let kind = guard.kind_name().unwrap_or(&number);
+                        format!("{kind}, version {}", guard.version())
+                    }
+                }),
+            );
+            row(
+                "size",
+                Some(format!(
+                    "{} bytes ({})",
+                    image.length,
+                    bytes(image.length.into())
+                )),
+            );
+        }
+        for segment in &self.segments {
+            let Segment { address, size } = segment;
+            // It fills the file up to where the next segment can be mapped.
+            let padding = if *address == 0 { ", padding" } else { "" };
+            row(
+                "segment",
+                Some(format!("{address:#010x}, {size} bytes{padding}")),
+            );
+        }
+        match &self.verdict {
+            Ok(image) => {
+                row("digest", Some("good".to_owned()));
+                row(
+                    "signature",
+                    self.signature
+                        .map(|kind| format!("{kind}, of Secure Boot V2, not checked here")),
+                );
+                row("sha256", Some(hex(&image.sha256)));
+            }
+            Err(error) => row("broken", Some(error.to_string())),
+        }
+        let lines: Vec<_> = rows
+            .iter()
+            .map(|(name, value)| format!("{name:<14}  {value}"))
+            .collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// The segments whose headers are readable (`esp_image_segment_header_t`: address, length).
+fn segments(bytes: &[u8], count: u8) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let mut at = Header::LEN;
+    for _ in 0..count {
+        let Some(&[a, b, c, d, e, f, g, h]) =
+            bytes.get(at..).and_then(|rest| rest.first_chunk::<8>())
+        else {
+            break;
+        };
+        let segment = Segment {
+            address: u32::from_le_bytes([a, b, c, d]),
+            size: u32::from_le_bytes([e, f, g, h]),
+        };
+        segments.push(segment);
+        at = at.saturating_add(8).saturating_add(segment.size as usize);
+    }
+    segments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s3ota_image::Chip;
+    use s3ota_image::app::ImageBuilder;
+
+    const IMAGE: &[u8] =
+        include_bytes!("../../../../s3ota-image/tests/fixtures/hello-esp32c3-1.0.0.bin");
+
+    #[test]
+    fn an_image_is_described() {
+        let report = ImageReport::of_file(IMAGE);
+        let text = report.to_string();
+        assert_eq!(report.title(), "s3ota-hello 1.0.0 for esp32c3");
+        for line in [
+            "chip            esp32c3",
+            "version         1.0.0",
+            "size            76848 bytes (76.8 kB)",
+            "digest          good",
+            "chip revision   v0.0 to v1.99",
+            "eFuse block     any",
+            "boot guard      none found",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        assert_eq!(report.to_json()["segments"].as_array().unwrap().len(), 5);
+    }
+
+    #[test]
+    fn guard_signature_and_limits_of_a_file_and_of_a_slot_are_described() {
+        let file = ImageBuilder::new(Chip::Esp32C3, "1.0.0")
+            .revisions(3, 199)
+            .block_revisions(101, 299)
+            .secure_version(7)
+            .guard(GuardMarker::new(GuardMarker::ESP_HAL, 2))
+            .signature(SignatureKind::Rsa)
+            .build();
+        let mut slot = file.clone();
+        slot.resize(0x1_0000, 0xFF);
+        for report in [ImageReport::of_file(&file), ImageReport::of_slot(&slot)] {
+            let text = report.to_string();
+            for line in [
+                "secure version  7",
+                "chip revision   v0.3 to v1.99",
+                "eFuse block     v1.1 to v2.99",
+                "boot guard      esp-hal, version 2",
+                "signature       RSA, of Secure Boot V2, not checked here",
+            ] {
+                assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+            }
+            let json = report.to_json();
+            for (field, value) in [
+                ("min_revision", json!(3)),
+                ("max_revision", json!(199)),
+                ("min_efuse_block_revision", json!(101)),
+                ("max_efuse_block_revision", json!(299)),
+                ("secure_version", json!(7)),
+                ("signed", json!(true)),
+                ("signature", json!("rsa")),
+                (
+                    "guard",
+                    json!({ "kind": 1, "name": "esp-hal", "version": 2 }),
+                ),
+            ] {
+                assert_eq!(json[field], value, "{field}");
+            }
+        }
+        let unknown = ImageBuilder::new(Chip::Esp32C3, "1").guard(GuardMarker::new(99, 1));
+        let text = ImageReport::of_file(&unknown.build()).to_string();
+        assert!(text.contains("boot guard      99, version 1"), "{text}");
+    }
+
+    #[test]
+    fn a_damaged_image_is_described_as_far_as_it_goes() {
+        let report = ImageReport::of_file(&IMAGE[..3000]);
+        assert_eq!(report.to_json()["version"], "1.0.0");
+        assert!(
+            report
+                .to_string()
+                .contains("broken          the image ends after 3000 bytes"),
+            "{report}"
+        );
+        assert_eq!(report.to_json()["problem"]["code"], "image.size");
+        for length in 0..400 {
+            ImageReport::of_slot(&IMAGE[..length]).to_string();
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The judge of releases and buckets: a virtual device with the code that runs on the chip.
+
+pub mod chip;
+pub mod device;
+pub mod doctor;
+pub mod rehearsal;
+pub mod release;

@@ -1,0 +1,123 @@
+//! The virtual device that judges a release: in memory, with a firmware older than any release. It takes the same path as a real
+//! one, from the server's certificate to the last byte of the image, with the library and the TLS client that run on the chip.
+
+use s3ota::manifest::{Manifest, Place};
+use s3ota::tls::{RootError, Roots};
+use s3ota::{Checked, Chip, Config, Error, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
+use s3ota_image::app::ImageBuilder;
+use s3ota_sim::host::Date;
+use s3ota_sim::{Flash, Setup, VirtualDevice};
+
+use crate::error::CliError;
+
+/// The version of the device's firmware: no release is older.
+pub const OLDEST: &str = "0.0.0-0";
+
+/// A device, and its configuration.
+pub struct Rehearsal<'a> {
+    /// The manifest's URL.
+    pub manifest_url: &'a str,
+    /// Its id, which decides its place in a rollout.
+    pub device_id: &'a str,
+    /// Its chip.
+    pub chip: Chip,
+    /// The project of its firmware; a firmware of no project takes images of any.
+    pub project: Option<&'a str>,
+    /// Its board name.
+    pub board: Option<&'a str>,
+    /// Its channel, if the URL does not end with it.
+    pub channel: Option<&'a str>,
+    /// The keys that it trusts.
+    pub release_keys: &'a [ReleaseKey],
+    /// The roots that it trusts.
+    pub roots: Roots<'a>,
+    /// The number of attempts.
+    pub attempts: u8,
+    /// The size of the image in bytes, if known: the slots have room for it.
+    pub size: Option<u32>,
+}
+
+impl Rehearsal<'_> {
+    /// Lets the device check for the release, and install it if `with_image` is set. Returns the device's answer: `None` for an
+    /// update, the reason if there is none, or the device's refusal.
+    pub async fn play(self, with_image: bool) -> Result<Result<Option<NoUpdate>, Error>, CliError> {
+        let mut device = VirtualDevice::new(self.flash()?).with_date(Date::Host);
+        let running = device.power_on()?;
+        let config = Config {
+            board: self.board,
+            channel: self.channel,
+            release_keys: self.release_keys,
+            roots: self.roots,
+            patience: Patience {
+                attempts: self.attempts,
+                ..Patience::default()
+            },
+            ..Config::new(self.manifest_url, OLDEST, self.chip, self.device_id)
+        };
+        let mut workspace = Box::new(Workspace::new());
+        let mut updater = device.updater(&running, config, &mut workspace);
+        Ok(if with_image {
+            updater.install(&mut ()).await.map(|outcome| match outcome {
+                Outcome::Installed(_) => None,
+                Outcome::NoUpdate(reason) => Some(reason),
+            })
+        } else {
+            updater.check().await.map(|checked| match checked {
+                Checked::Available(_) => None,
+                Checked::NoUpdate(reason) => Some(reason),
+            })
+        })
+    }
+
+    /// A flash with slots that have room for the image, and the oldest firmware in the first.
+    fn flash(&self) -> Result<Flash, CliError> {
+        const MEGABYTE: u32 = 1 << 20;
+        // The largest flash that an image can be made for has 16 MB.
+        let slot = self
+            .size
+            .unwrap_or(7 * MEGABYTE)
+            .clamp(2 * MEGABYTE, 7 * MEGABYTE)
+            .next_multiple_of(MEGABYTE);
+        let table = format!(
+            "otadata, data, ota, 0xe000, 0x2000\nota_0, app, ota_0, {MEGABYTE}, {slot}\nota_1, app, ota_1, , {slot}\n"
+        );
+        // A device with a boot guard refuses an image without one, which is not the question here.
+        let firmware = ImageBuilder::new(self.chip, OLDEST).without_guard();
+        let firmware = match self.project {
+            Some(project) => firmware.project_name(project),
+            None => firmware.without_descriptor(),
+        };
+        Ok(Flash::in_memory(
+            Setup::from_csv(&table)?.flash(&firmware.build())?,
+        ))
+    }
+}
+
+/// The id of a device that a rollout includes; `None` if there is none.
+pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
+    let reached = |id: &String| {
+        let place = Place::of(id.as_bytes(), manifest);
+        manifest
+            .rollout
+            .is_none_or(|rollout| rollout.includes(place))
+    };
+    (0..100_000)
+        .map(|number| format!("virtual-{number}"))
+        .find(reached)
+}
+
+/// Amazon's roots and these, given as DER.
+pub fn trusting(more: &[Vec<u8>]) -> Result<Roots<'_>, CliError> {
+    let mut roots = Roots::amazon();
+    for der in more {
+        roots.add_der(der).map_err(|error| {
+            CliError::new("tls.root", format!("the CA certificate: {error}")).hint(match error {
+                RootError::Full => {
+                    "a device trusts few roots: name only the CA that it needs with --ca"
+                }
+                _ => "--ca takes the certificate of a CA, PEM or DER",
+            })
+        })?;
+    }
+    Ok(roots)
+}

@@ -1,0 +1,236 @@
+//! What the command prints: lines for people, or one JSON object per event.
+//!
+//! Every step is reported twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for programs
+//! only. Both end in `terminal.rs`, which makes texts from a bucket harmless.
+
+pub mod table;
+pub mod terminal;
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use console::Style;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use self::table::Table;
+use self::terminal::Painted;
+use crate::error::CliError;
+
+/// Where a command reports what it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// Output for programs or for people.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether only a program reads it.
+    pub fn is_for_programs(&self) -> bool {
+        self.json
+    }
+
+    /// A line for people.
+    pub fn say(&self, line: impl Display) {
+        if !self.json {
+            terminal::print(line);
+        }
+    }
+
+    /// A line for people after a mark, which may be coloured. Lines have no other colours.
+    pub fn say_marked(&self, indent: &str, mark: &Painted, line: impl Display) {
+        if !self.json {
+            terminal::print_marked(indent, mark, line);
+        }
+    }
+
+    /// A text for people or their tools, byte for byte.
+    pub fn raw(&self, text: &str) {
+        if !self.json {
+            terminal::write(text.as_bytes());
+        }
+    }
+
+    /// A table for people.
+    pub fn table(&self, table: &Table) {
+        if !self.json && !table.is_empty() {
+            table.print();
+        }
+    }
+
+    /// A heading for people.
+    pub fn heading(&self, text: impl Display) {
+        if !self.json {
+            terminal::print("");
+            terminal::print_painted(
+                &Painted::new(Style::new().bold(), &text.to_string()).for_stdout(),
+            );
+        }
+    }
+
+    /// An event for programs: `fields`, an object, with its name as `event`.
+    pub fn event(&self, name: &str, fields: Value) {
+        if self.json {
+            let mut object = serde_json::Map::new();
+            object.insert("event".to_owned(), json!(name));
+            if let Value::Object(fields) = fields {
+                object.extend(fields);
+            }
+            terminal::print_json(&Value::Object(object));
+        }
+    }
+
+    /// A failure, which ends the command.
+    pub fn error(&self, error: &CliError) {
+        self.trouble("error", Style::new().red().bold(), error);
+    }
+
+    /// A warning, which does not end the command.
+    pub fn warning(&self, warning: &CliError) {
+        self.trouble("warning", Style::new().yellow().bold(), warning);
+    }
+
+    fn trouble(&self, event: &str, style: Style, trouble: &CliError) {
+        if self.json {
+            let mut fields = json!({ "code": trouble.code, "message": trouble.message });
+            if let Some(hint) = &trouble.hint {
+                fields["hint"] = json!(hint);
+            }
+            self.event(event, fields);
+        } else {
+            terminal::tell("", &Painted::new(style, event), ":", &trouble.message);
+            if let Some(hint) = &trouble.hint {
+                let arrow = Painted::new(Style::new().cyan(), "→");
+                terminal::tell("  ", &arrow, "", hint);
+            }
+        }
+    }
+
+    /// A wrong command line.
+    pub fn usage_error(&self, message: &str) {
+        self.error(&CliError::new("cli.usage", message));
+    }
+
+    /// Reports the progress of `label` towards `total` bytes: a bar on a terminal, a line for each quarter elsewhere, events for
+    /// programs.
+    pub fn progress(&self, label: &'static str, total: u64) -> Progress {
+        let teller = if self.json {
+            Teller::Events {
+                told: Instant::now(),
+                last: None,
+            }
+        } else if terminal::shows_bars() {
+            let bar = ProgressBar::new(total);
+            let template = "  {prefix:<10} {bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+            let style = ProgressStyle::with_template(template);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(label);
+            Teller::Bar(bar)
+        } else {
+            Teller::Lines { quarters: 0 }
+        };
+        Progress {
+            out: *self,
+            label,
+            total,
+            teller,
+        }
+    }
+}
+
+/// The progress of something.
+pub struct Progress {
+    out: Output,
+    label: &'static str,
+    total: u64,
+    teller: Teller,
+}
+
+enum Teller {
+    Bar(ProgressBar),
+    Lines { quarters: u64 },
+    Events { told: Instant, last: Option<u64> },
+}
+
+impl Progress {
+    /// Sets the number of bytes done.
+    pub fn set(&mut self, done: u64) {
+        let Self {
+            out,
+            label,
+            total,
+            teller,
+        } = self;
+        match teller {
+            Teller::Bar(bar) => bar.set_position(done),
+            Teller::Lines { quarters } => {
+                let reached = done.saturating_mul(4).checked_div(*total).unwrap_or(4);
+                if reached > *quarters {
+                    *quarters = reached;
+                    let percent = reached * 25;
+                    out.say(format_args!(
+                        "  {label:<10} {percent:>3}%  {} of {}",
+                        bytes(done),
+                        bytes(*total)
+                    ));
+                }
+            }
+            // The first, the last, and a few per second.
+            Teller::Events { told, last } => {
+                let first_or_last = last.is_none() || done == *total;
+                if *last != Some(done)
+                    && (first_or_last || told.elapsed() >= Duration::from_millis(250))
+                {
+                    *told = Instant::now();
+                    *last = Some(done);
+                    out.event(
+                        "progress",
+                        json!({ "what": label, "done": done, "total": total }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Ends it, and removes the bar.
+    pub fn finish(self) {
+        if let Teller::Bar(bar) = self.teller {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Bytes for people: `1.2 MB`.
+pub fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        _ => format!("{:.2} MB", n as f64 / 1e6),
+    }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Sends logs to stderr: none by default, since everything important is printed; some with `-v`, all with `-vv`. `RUST_LOG`
+/// overrides both.
+pub fn init_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "off",
+        // The S3 service logs every 304 and 404 as an error.
+        1 => "info,s3s=off",
+        _ => "debug,s3s=off",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(terminal::Logs)
+        .init();
+}

@@ -1,0 +1,581 @@
+//! The S3 client: one bucket, with the usual AWS credentials.
+
+mod access;
+mod args;
+pub mod certificates;
+pub mod development;
+mod endpoint;
+mod error;
+mod listing;
+mod location;
+mod probe;
+mod settings;
+mod tls;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_config::Region;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Credentials as AwsCredentials, StalledStreamProtectionConfig};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, CreateBucketConfiguration};
+use s3ota_manifest::Timestamp;
+use sha2::{Digest, Sha256};
+
+use self::access::DEFAULT_REGION;
+pub use self::access::{Access, Credentials};
+pub use self::args::{AwsArgs, S3Args};
+#[cfg(feature = "kms")]
+pub use self::error::chain as error_chain;
+pub use self::listing::{Folders, Listed};
+pub use self::location::Location;
+pub use self::probe::Probe;
+pub use self::settings::{PublicAccessBlock, Setting};
+pub use self::upload::{Condition, Put, Upload};
+use crate::error::CliError;
+
+/// The longest lifetime of a pre-signed URL
+/// ([Signature Version 4](https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html)).
+const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Refuses a lifetime that no pre-signed URL can have.
+pub fn check_presign(time: Duration) -> Result<(), CliError> {
+    if time <= MAX_PRESIGN {
+        return Ok(());
+    }
+    let message = "a pre-signed URL is valid for 7 days at most";
+    Err(CliError::new("publish.presign", message)
+        .hint("use --presign 7d, and renew the URLs before they end: `s3ota presign`"))
+}
+
+/// The largest object that is read: a manifest has at most 8 KiB.
+const MAX_READ: i64 = 1 << 20;
+
+/// A bucket. Clones share everything, for use in other tasks.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    probe: Arc<Probe>,
+    bucket: String,
+    /// The beginning of every key, for the policies in errors.
+    prefix: String,
+    region: String,
+    credentials: AwsCredentials,
+    is_aws: bool,
+    is_https: bool,
+    /// Whether the service was found to ignore conditions.
+    ignores_conditions: Arc<AtomicBool>,
+}
+
+/// An object.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Its contents.
+    pub bytes: Vec<u8>,
+    /// Its entity tag, which identifies this state of it.
+    pub etag: Option<String>,
+    /// When it was written, in seconds since 1970.
+    pub modified: Option<u64>,
+}
+
+/// The metadata of an object.
+#[derive(Debug, Clone, Default)]
+pub struct Head {
+    /// Bytes.
+    pub size: u64,
+    /// Its SHA-256 in base64, if it was uploaded with one and the service keeps it.
+    pub sha256: Option<String>,
+    /// When it was written, in seconds since 1970.
+    pub modified: Option<u64>,
+}
+
+impl Store {
+    /// Connects to the bucket of a location, in whatever region it is. Without `credentials`, the AWS chain finds them: environment,
+    /// profiles with SSO or a process, web identity, container, instance.
+    pub async fn connect(
+        args: &S3Args,
+        location: &Location,
+        credentials: Option<Credentials>,
+    ) -> Result<Self, CliError> {
+        let endpoint_url = args.endpoint_url.as_deref().filter(|url| !url.is_empty());
+        if let Some(url) = endpoint_url {
+            endpoint::check(url)?;
+        }
+        // If a server's key and CA are given, only that CA is trusted.
+        let system_roots = credentials.is_none() || !args.aws.names_ca();
+        let access = Access::of(&args.aws, credentials, system_roots).await?;
+        // `upload.rs` watches uploads itself. The SDK's own guard does not see what our counter sends, and would end every upload that
+        // takes longer than five seconds.
+        let guard = StalledStreamProtectionConfig::enabled().upload_enabled(false);
+        let mut config = aws_sdk_s3::config::Builder::from(&access.config)
+            .stalled_stream_protection(guard.build());
+        if let Some(url) = endpoint_url {
+            config = config.endpoint_url(url);
+        }
+
+        let mut store = Self {
+            client: Client::from_conf(config.clone().build()),
+            probe: Arc::new(Probe::new(access.tls)),
+            bucket: location.bucket.clone(),
+            prefix: location.prefix.clone(),
+            region: access.region,
+            credentials: access.credentials,
+            is_aws: false,
+            is_https: true,
+            ignores_conditions: Arc::default(),
+        };
+        // Profiles and the environment can name an endpoint as well, so ask the SDK where it would go.
+        let url = store.object_url("probe").await?;
+        store.is_aws = endpoint_url.is_none() && is_aws_host(host(&url));
+        store.is_https = url.starts_with("https://");
+        if !store.is_aws {
+            store.client = Client::from_conf(config.clone().force_path_style(true).build());
+        }
+        endpoint::check(&store.object_url("probe").await?)?;
+        if store.is_aws {
+            location.check_tls_name()?;
+            if let Some(region) = store.bucket_region(&location.bucket).await?
+                && region != store.region
+            {
+                tracing::info!("the bucket {} is in {region}", location.bucket);
+                store.client =
+                    Client::from_conf(config.region(Region::new(region.clone())).build());
+                store.region = region;
+            }
+        }
+        Ok(store)
+    }
+
+    /// Creates the bucket, if it does not exist.
+    pub async fn create_bucket(&self) -> Result<(), CliError> {
+        let mut request = self.client.create_bucket().bucket(&self.bucket);
+        if self.region != DEFAULT_REGION {
+            let constraint = BucketLocationConstraint::from(self.region.as_str());
+            let configuration = CreateBucketConfiguration::builder()
+                .location_constraint(constraint)
+                .build();
+            request = request.create_bucket_configuration(configuration);
+        }
+        match request.send().await {
+            Err(error)
+                if !error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_bucket_already_owned_by_you()) =>
+            {
+                Err(self.explain(error, "s3:CreateBucket", ""))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The metadata of an object; `None` if it does not exist.
+    pub async fn head(&self, key: &str) -> Result<Option<Head>, CliError> {
+        match self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+        {
+            Ok(head) => Ok(Some(Head {
+                size: head
+                    .content_length()
+                    .and_then(|length| u64::try_from(length).ok())
+                    .unwrap_or(0),
+                sha256: head.checksum_sha256().map(str::to_owned),
+                modified: head.last_modified().and_then(seconds),
+            })),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_not_found()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
+        }
+    }
+
+    /// Requests an object, or the part of it that a `Range` names; `None` if it does not exist.
+    async fn open(
+        &self,
+        key: &str,
+        range: Option<String>,
+    ) -> Result<Option<GetObjectOutput>, CliError> {
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        match request.set_range(range).send().await {
+            Ok(object) => Ok(Some(object)),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_no_such_key()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
+        }
+    }
+
+    /// The error that the download of an object was interrupted.
+    fn broken(&self, key: &str, error: &dyn std::fmt::Display) -> CliError {
+        let message = format!(
+            "the download of s3://{}/{key} was interrupted: {error}",
+            self.bucket
+        );
+        CliError::new("s3.connect", message)
+    }
+
+    /// A small object; `None` if it does not exist.
+    pub async fn get(&self, key: &str) -> Result<Option<Object>, CliError> {
+        let Some(object) = self.open(key, None).await? else {
+            return Ok(None);
+        };
+        if object
+            .content_length()
+            .is_some_and(|length| length > MAX_READ)
+        {
+            let message = format!("s3://{}/{key} is too large for a manifest", self.bucket);
+            return Err(
+                CliError::new("manifest.invalid", message).hint("choose another prefix or channel")
+            );
+        }
+        let etag = object.e_tag().map(str::to_owned);
+        let modified = object.last_modified().and_then(seconds);
+        let bytes = object.body.collect().await;
+        let bytes = bytes.map_err(|error| self.broken(key, &error))?;
+        Ok(Some(Object {
+            bytes: bytes.to_vec(),
+            etag,
+            modified,
+        }))
+    }
+
+    /// The first `length` bytes of an object; `None` if it does not exist or is shorter.
+    pub async fn get_start(&self, key: &str, length: u64) -> Result<Option<Vec<u8>>, CliError> {
+        let range = format!("bytes=0-{}", length.saturating_sub(1));
+        let Some(object) = self.open(key, Some(range)).await? else {
+            return Ok(None);
+        };
+        let mut body = object.body;
+        let mut bytes = Vec::new();
+        while let Some(Ok(chunk)) = body.next().await {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 >= length {
+                bytes.truncate(length as usize);
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The SHA-256 of a whole object; `None` if it does not exist.
+    pub async fn read_sha256(&self, key: &str) -> Result<Option<[u8; 32]>, CliError> {
+        let Some(object) = self.open(key, None).await? else {
+            return Ok(None);
+        };
+        let mut body = object.body;
+        let mut hash = Sha256::new();
+        while let Some(chunk) = body.next().await {
+            hash.update(&chunk.map_err(|error| self.broken(key, &error))?);
+        }
+        Ok(Some(hash.finalize().into()))
+    }
+
+    /// Deletes an object. A missing object is not an error.
+    pub async fn delete(&self, key: &str) -> Result<(), CliError> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.explain(error, "s3:DeleteObject", key)),
+        }
+    }
+
+    /// The public URL of an object. It works if anyone may read the object.
+    pub async fn object_url(&self, key: &str) -> Result<String, CliError> {
+        // The SDK knows every partition's domain and every service's style: take the URL that it would request itself, without its
+        // signature.
+        let mut url = self.presign_get(key, Duration::from_secs(60)).await?;
+        url.truncate(url.find('?').unwrap_or(url.len()));
+        Ok(url)
+    }
+
+    /// A URL with which anyone may read an object for a while.
+    pub async fn presign_get(&self, key: &str, good_for: Duration) -> Result<String, CliError> {
+        let failed = |error: String| {
+            CliError::new(
+                "publish.presign",
+                format!("the URL cannot be pre-signed: {error}"),
+            )
+        };
+        let good_for =
+            PresigningConfig::expires_in(good_for).map_err(|error| failed(error.to_string()))?;
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .presigned(good_for)
+            .await;
+        let request = request.map_err(|error| failed(error::chain(&error)))?;
+        Ok(request.uri().to_owned())
+    }
+
+    /// The expiry of temporary credentials: `Some(None)` if it is not known.
+    pub fn credentials_end(&self) -> Option<Option<SystemTime>> {
+        let temporary =
+            self.credentials.session_token().is_some() || self.credentials.expiry().is_some();
+        temporary.then(|| self.credentials.expiry())
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The region that it is in, if known.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Whether the service is AWS.
+    pub fn is_aws(&self) -> bool {
+        self.is_aws
+    }
+
+    /// The host and port of the service; `None` for AWS, where the bucket's name is enough.
+    pub async fn service(&self) -> Result<Option<String>, CliError> {
+        let url = self.object_url("x").await?;
+        let is_aws = is_aws_host(host(&url));
+        Ok((!is_aws).then(|| authority(&url).to_ascii_lowercase()))
+    }
+
+    /// Whether the service was found to have no conditional writes.
+    pub fn ignores_conditions(&self) -> bool {
+        self.ignores_conditions.load(Ordering::Relaxed)
+    }
+
+    /// Whether the service is used over HTTPS.
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// A client that requests URLs as a device does: without credentials.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// The policy that lets anyone read what is under a prefix.
+    pub fn public_read_policy(&self, prefix: &str) -> String {
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"{}"}}]}}"#,
+            self.objects(prefix)
+        )
+    }
+
+    /// The ARN of everything under a prefix.
+    pub fn objects(&self, prefix: &str) -> String {
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        self.arn(&format!("{prefix}{slash}*"))
+    }
+
+    /// The ARN of objects; an empty key is the bucket.
+    pub fn arn(&self, key: &str) -> String {
+        let partition = match &self.region {
+            region if region.starts_with("cn-") => "aws-cn",
+            region if region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        };
+        let slash = if key.is_empty() { "" } else { "/" };
+        format!("arn:{partition}:s3:::{}{slash}{key}", self.bucket)
+    }
+
+    /// The region of the bucket, if S3 tells it. S3 does so even without permission to read the bucket.
+    async fn bucket_region(&self, bucket: &str) -> Result<Option<String>, CliError> {
+        const REGION: &str = "x-amz-bucket-region";
+        match self.client.head_bucket().bucket(bucket).send().await {
+            Ok(head) => Ok(head.bucket_region().map(str::to_owned)),
+            Err(error) => {
+                let response = error.raw_response();
+                let region = response
+                    .and_then(|response| response.headers().get(REGION))
+                    .map(str::to_owned);
+                let status = response.map(|response| response.status().as_u16());
+                match (region, status) {
+                    (Some(region), _) => Ok(Some(region)),
+                    // Whatever is wrong with it, the first real request will explain better.
+                    (None, Some(_)) => Ok(None),
+                    _ => Err(self.explain(error, "s3:ListBucket", "")),
+                }
+            }
+        }
+    }
+}
+
+/// The expiry of a pre-signed URL, in seconds since 1970; `None` for other URLs.
+///
+/// Signature version 4 has the time of signing and the lifetime, version 2 has the expiry.
+pub fn presigned_until(url: &str) -> Option<u64> {
+    let query = url.split_once('?')?.1;
+    let value = |name: &str| {
+        query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    };
+    if let (Some(made), Some(lifetime)) = (value("X-Amz-Date"), value("X-Amz-Expires")) {
+        // 20261125T130413Z
+        let digits = |range| made.get(range);
+        let text = format!(
+            "{}-{}-{}T{}:{}:{}Z",
+            digits(0..4)?,
+            digits(4..6)?,
+            digits(6..8)?,
+            digits(9..11)?,
+            digits(11..13)?,
+            digits(13..15)?
+        );
+        let made = Timestamp::parse(&text).ok()?.unix_seconds();
+        return made.checked_add(lifetime.parse().ok()?);
+    }
+    value("Signature")?;
+    value("Expires")?.parse().ok()
+}
+
+/// A time of the SDK in seconds since 1970.
+fn seconds(time: &aws_sdk_s3::primitives::DateTime) -> Option<u64> {
+    u64::try_from(time.secs()).ok()
+}
+
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
+fn host(url: &str) -> &str {
+    let authority = authority(url);
+    authority.split(':').next().unwrap_or(authority)
+}
+
+fn is_aws_host(host: &str) -> bool {
+    // The domains of the SDK's partitions that offer S3 to the public.
+    [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"]
+        .iter()
+        .any(|domain| host.ends_with(domain))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::BehaviorVersion;
+
+    use super::*;
+
+    /// A bucket on AWS that receives no requests.
+    fn on_aws(region: &'static str, session_token: Option<String>) -> Store {
+        let credentials = AwsCredentials::new("AKIDEXAMPLE", "secret", session_token, None, "test");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(credentials.clone())
+            .region(Region::from_static(region));
+        Store {
+            client: Client::from_conf(config.build()),
+            probe: Arc::new(Probe::new(tls::trust(None, false).unwrap())),
+            bucket: "my-bucket".to_owned(),
+            prefix: "lamp".to_owned(),
+            region: region.to_owned(),
+            credentials,
+            is_aws: true,
+            is_https: true,
+            ignores_conditions: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn devices_are_given_the_regional_url_of_the_buckets_own_host() {
+        for (region, host) in [
+            ("us-east-1", "my-bucket.s3.us-east-1.amazonaws.com"),
+            ("eu-central-1", "my-bucket.s3.eu-central-1.amazonaws.com"),
+            ("cn-north-1", "my-bucket.s3.cn-north-1.amazonaws.com.cn"),
+            ("us-gov-west-1", "my-bucket.s3.us-gov-west-1.amazonaws.com"),
+        ] {
+            let url = on_aws(region, None)
+                .object_url("lamp/a b+c.bin")
+                .await
+                .unwrap();
+            assert_eq!(url, format!("https://{host}/lamp/a%20b%2Bc.bin"));
+            assert!(is_aws_host(super::host(&url)));
+        }
+        assert!(!is_aws_host(super::host("http://127.0.0.1:9000/x")));
+        assert!(!is_aws_host("s3.amazonaws.com.example.org"));
+    }
+
+    #[tokio::test]
+    async fn a_presigned_url_carries_the_session_token_and_its_time() {
+        let store = on_aws("eu-central-1", Some("t".repeat(900)));
+        let url = store
+            .presign_get("lamp/stable.json", MAX_PRESIGN)
+            .await
+            .unwrap();
+        assert!(
+            url.contains("X-Amz-Expires=604800") && url.contains(&"t".repeat(900)),
+            "{url}"
+        );
+        assert_eq!(store.credentials_end(), Some(None));
+        assert_eq!(on_aws("eu-central-1", None).credentials_end(), None);
+        let too_long = MAX_PRESIGN + Duration::from_secs(1);
+        assert!(
+            store
+                .presign_get("lamp/stable.json", too_long)
+                .await
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_policy_names_the_partition_and_the_prefix() {
+        let resource = |region, prefix| {
+            let policy = on_aws(region, None).public_read_policy(prefix);
+            let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
+            policy["Statement"][0]["Resource"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(
+            resource("eu-west-1", "lamp"),
+            "arn:aws:s3:::my-bucket/lamp/*"
+        );
+        assert_eq!(resource("cn-north-1", ""), "arn:aws-cn:s3:::my-bucket/*");
+        assert_eq!(
+            resource("us-gov-west-1", ""),
+            "arn:aws-us-gov:s3:::my-bucket/*"
+        );
+    }
+
+    #[test]
+    fn both_kinds_of_pre_signed_urls_have_an_expiry() {
+        let v4 = "https://b/k?X-Amz-Date=20261125T130413Z&X-Amz-Expires=60&X-Amz-Signature=0";
+        assert_eq!(
+            presigned_until(v4),
+            Some(
+                Timestamp::parse("2026-11-25T13:05:13Z")
+                    .unwrap()
+                    .unix_seconds()
+            )
+        );
+        let v2 = "https://b/k?AWSAccessKeyId=A&Signature=x%3D&Expires=1795611913";
+        assert_eq!(presigned_until(v2), Some(1_795_611_913));
+        for other in [
+            "https://b/k",
+            "https://b/k?Expires=5",
+            "https://b/k?X-Amz-Date=2026&X-Amz-Expires=60",
+        ] {
+            assert_eq!(presigned_until(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What this host keeps between two commands.
+
+pub mod dir;
+pub mod rollback;

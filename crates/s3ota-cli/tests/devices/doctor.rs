@@ -1,0 +1,693 @@
+//! `s3ota doctor` finds what is wrong with a bucket and says how to fix it: one test for each fault.
+//!
+//! The buckets are on the development server, which is S3 with all its checks. What no S3 server does (an expired certificate, a
+//! redirect to http) comes from a scripted server.
+
+use std::process::{Command, Output};
+
+use crate::bucket::{Bench, s3ota};
+use crate::support::*;
+use aws_sdk_s3::primitives::ByteStream;
+use rcgen::{SanType, date_time_ymd};
+use s3ota_devserver::Access;
+use s3ota_image::Chip;
+use s3ota_image::app::ImageBuilder;
+use serde_json::{Value, json};
+
+/// What the doctor reported.
+struct Diagnosis {
+    findings: Vec<Value>,
+    status: Option<i32>,
+}
+
+impl Diagnosis {
+    fn of(output: &Output) -> Self {
+        let text = std::str::from_utf8(&output.stdout).unwrap();
+        let events = text.lines().map(|line| {
+            serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}"))
+        });
+        let findings: Vec<Value> = events.filter(|event| event["event"] == "finding").collect();
+        assert!(!findings.is_empty(), "{output:?}");
+        Self {
+            findings,
+            status: output.status.code(),
+        }
+    }
+
+    /// The codes of what is worse than a note.
+    fn codes(&self, severity: &str) -> Vec<&str> {
+        let bad = self
+            .findings
+            .iter()
+            .filter(|finding| finding["severity"] == severity);
+        bad.map(|finding| finding["code"].as_str().unwrap())
+            .collect()
+    }
+
+    /// Exactly this fault was found, in words that hold `what`, with a fix that holds `fix`, and it stops a device.
+    fn is_fault(&self, code: &str, what: &str, fix: &str) {
+        assert_eq!(self.codes("fault"), [code], "{:#?}", self.findings);
+        self.is_named(code, what, fix);
+        assert_eq!(self.status, Some(1));
+    }
+
+    /// Exactly this warning was given, and no device is stopped.
+    fn is_warning(&self, code: &str, what: &str, fix: &str) {
+        assert_eq!(self.codes("warning"), [code], "{:#?}", self.findings);
+        assert_eq!(self.codes("fault"), [""; 0], "{:#?}", self.findings);
+        self.is_named(code, what, fix);
+        assert_eq!(self.status, Some(0));
+    }
+
+    fn is_named(&self, code: &str, what: &str, fix: &str) {
+        let finding = self.findings.iter().find(|finding| finding["code"] == code);
+        let finding = finding.unwrap_or_else(|| panic!("no {code}: {:#?}", self.findings));
+        let holds = |field: &str, text: &str| finding[field].as_str().unwrap().contains(text);
+        assert!(holds("message", what), "{what:?} in {finding}");
+        assert!(holds("fix", fix), "{fix:?} in {finding}");
+    }
+}
+
+/// Runs the doctor beside the servers, which live on this test's runtime.
+async fn doctor(mut command: Command, args: Vec<String>) -> Diagnosis {
+    let run = move || {
+        command
+            .args(["--json", "doctor"])
+            .args(args)
+            .output()
+            .unwrap()
+    };
+    Diagnosis::of(&tokio::task::spawn_blocking(run).await.unwrap())
+}
+
+/// A bucket on the development server, with a release of `lamp` in it that a test then spoils.
+struct Bucket {
+    bench: Bench,
+}
+
+impl Bucket {
+    async fn released(access: Access) -> Self {
+        Self::released_with(access, &[]).await
+    }
+
+    /// The release was published with further arguments.
+    async fn released_with(access: Access, args: &[&str]) -> Self {
+        let bench = Bench::new(access).await;
+        let firmware = bench.dir.path().join("lamp.bin");
+        std::fs::write(&firmware, image(Chip::Esp32C3, "1.1.0")).unwrap();
+        let published = tokio::task::block_in_place(|| bench.publish(&firmware, args));
+        published.published();
+        Self { bench }
+    }
+
+    async fn manifest(&self) -> Value {
+        let object = self
+            .bench
+            .client
+            .get_object()
+            .bucket("firmware")
+            .key("lamp/stable.json");
+        let body = object.send().await.unwrap().body.collect().await.unwrap();
+        serde_json::from_slice(&body.to_vec()).unwrap()
+    }
+
+    /// Puts the manifest with some of its fields changed; `null` takes one out.
+    async fn change_manifest(&self, changes: Value) {
+        let mut manifest = self.manifest().await;
+        for (field, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => manifest.as_object_mut().unwrap().remove(field),
+                value => manifest
+                    .as_object_mut()
+                    .unwrap()
+                    .insert(field.clone(), value.clone()),
+            };
+        }
+        self.put(
+            "lamp/stable.json",
+            manifest.to_string().into_bytes(),
+            |put| put,
+        )
+        .await;
+    }
+
+    /// Puts an object as the publisher does, but for what `change` does to it.
+    async fn put(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        change: impl FnOnce(
+            aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder,
+        )
+            -> aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder,
+    ) {
+        let put = self
+            .bench
+            .client
+            .put_object()
+            .bucket("firmware")
+            .key(key)
+            .content_type(if key.ends_with(".json") {
+                "application/json"
+            } else {
+                "application/octet-stream"
+            })
+            .cache_control("public, max-age=60")
+            .body(ByteStream::from(bytes));
+        change(put).send().await.unwrap();
+    }
+
+    /// The key of the image the manifest names.
+    async fn image_key(&self) -> String {
+        let url = self.manifest().await["url"].as_str().unwrap().to_owned();
+        url.split_once("/firmware/")
+            .unwrap()
+            .1
+            .split('?')
+            .next()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// The doctor looks at the manifest's URL, as devices have it.
+    async fn examined(&self) -> Diagnosis {
+        let url = format!(
+            "{}/firmware/lamp/stable.json",
+            self.bench.server.endpoint_url()
+        );
+        self.examined_at(&url, &[]).await
+    }
+
+    async fn examined_at(&self, target: &str, more: &[&str]) -> Diagnosis {
+        let args = [&[target], more].concat();
+        doctor(
+            self.bench.command(),
+            args.into_iter().map(str::to_owned).collect(),
+        )
+        .await
+    }
+}
+
+fn image(chip: Chip, version: &str) -> Vec<u8> {
+    ImageBuilder::new(chip, version)
+        .project_name("lamp")
+        .length(60_000)
+        .build()
+}
+
+/// The doctor looks at a scripted server.
+async fn examined(server: &Server) -> Diagnosis {
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), &server.ca).unwrap();
+    let ca = ca.path().to_str().unwrap().to_owned();
+    doctor(
+        s3ota(),
+        vec![server.url("/manifest.json"), "--ca".to_owned(), ca.clone()],
+    )
+    .await
+}
+
+/// An answer as S3 gives it, with other fields before the usual ones.
+fn served(fields: &str, body: &[u8]) -> Reply {
+    let tag = body.len();
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\n{fields}ETag: \"{tag}\"\r\nContent-Type: application/json\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend(body);
+    Reply::Send(answer)
+}
+
+/// A script that does everything right, but what `spoil` answers first.
+fn all_but(
+    spoil: impl Fn(&Request, &[u8], &[u8]) -> Option<Reply> + Send + Sync + 'static,
+) -> impl server::Script {
+    let image = firmware("1.1.0");
+    move |request: &Request, port| {
+        let manifest = full_manifest("1.1.0", port, &image);
+        if let Some(reply) = spoil(request, &manifest, &image) {
+            return reply;
+        }
+        let body = match request.path.as_str() {
+            "/manifest.json" => &manifest,
+            "/image.bin" => &image,
+            _ => return Reply::Send(status("404 Not Found", "")),
+        };
+        let range = request
+            .field("range")
+            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+        if request.field("if-none-match").is_some() {
+            return Reply::Send(status("304 Not Modified", ""));
+        }
+        if let Some(from) = range.and_then(|from| from.parse::<usize>().ok()) {
+            let (part, last, total) = (&body[from..], body.len() - 1, body.len());
+            let head = format!(
+                "HTTP/1.1 206 Partial Content\r\nETag: \"{total}\"\r\nContent-Range: bytes {from}-{last}/{total}\r\nContent-Length: {}\r\n\r\n",
+                part.len()
+            );
+            return Reply::Send([head.as_bytes(), part].concat());
+        }
+        served("", body)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_bucket_passes_by_url_and_by_location() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    for diagnosis in [
+        bucket.examined().await,
+        bucket.examined_at("s3://firmware/lamp", &[]).await,
+    ] {
+        assert_eq!(diagnosis.codes("fault"), [""; 0]);
+        assert_eq!(
+            diagnosis.codes("warning"),
+            [""; 0],
+            "{:#?}",
+            diagnosis.findings
+        );
+        assert_eq!(diagnosis.status, Some(0));
+        let last = diagnosis.findings.last().unwrap();
+        assert_eq!(
+            (&last["subject"], &last["severity"]),
+            (&json!("device"), &json!("good"))
+        );
+    }
+    let scripted = Server::start(all_but(|_, _, _| None)).await;
+    let diagnosis = examined(&scripted).await;
+    assert_eq!(
+        diagnosis.codes("warning"),
+        [""; 0],
+        "{:#?}",
+        diagnosis.findings
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_bucket_with_pre_signed_urls_passes() {
+    let bucket = Bucket::released_with(Access::Policy, &["--presign", "7d"]).await;
+    let diagnosis = bucket.examined_at("s3://firmware/lamp", &[]).await;
+    assert_eq!(
+        diagnosis.codes("fault"),
+        [""; 0],
+        "{:#?}",
+        diagnosis.findings
+    );
+    assert_eq!(diagnosis.status, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_01_a_dot_in_the_buckets_name() {
+    for target in [
+        "https://my.bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json",
+        "s3://my.bucket/lamp",
+    ] {
+        let diagnosis = doctor(s3ota(), vec![target.to_owned()]).await;
+        diagnosis.is_fault("url.dots", "my.bucket", "a bucket name without dots");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_02_a_manifest_over_http() {
+    let url = "http://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json";
+    let diagnosis = doctor(s3ota(), vec![url.to_owned()]).await;
+    diagnosis.is_fault("url.invalid", "http://", "give devices an https:// URL");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_03_a_certificate_of_an_unknown_ca() {
+    let server = Server::start(all_but(|_, _, _| None)).await;
+    let diagnosis = doctor(s3ota(), vec![server.url("/manifest.json")]).await;
+    diagnosis.is_fault("tls.certificate", "trusted authority", "Config::roots");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_04_a_certificate_that_has_expired() {
+    let expired = |leaf: &mut rcgen::CertificateParams| leaf.not_after = date_time_ymd(2024, 1, 1);
+    let server = Server::start_as(expired, all_but(|_, _, _| None)).await;
+    examined(&server)
+        .await
+        .is_fault("tls.certificate", "expired on 2024-01-01", "renew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_05_a_certificate_for_another_host() {
+    let other = |leaf: &mut rcgen::CertificateParams| {
+        leaf.subject_alt_names = vec![SanType::DnsName("elsewhere.example".try_into().unwrap())];
+    };
+    let server = Server::start_as(other, all_but(|_, _, _| None)).await;
+    examined(&server)
+        .await
+        .is_fault("tls.certificate", "another host", "with localhost among");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_06_a_private_bucket() {
+    let bucket = Bucket::released(Access::Policy).await;
+    bucket
+        .examined()
+        .await
+        .is_fault("http.denied", "403", "s3ota bucket init");
+    let diagnosis = bucket.examined_at("s3://firmware/lamp", &[]).await;
+    diagnosis.is_fault(
+        "http.denied",
+        "may not read",
+        "arn:aws:s3:::firmware/lamp/*",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_07_an_empty_channel() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let diagnosis = bucket
+        .examined_at("s3://firmware/lamp", &["--channel", "beta"])
+        .await;
+    diagnosis.is_fault("manifest.missing", "lamp/beta.json", "--channel beta");
+    let nothing = |request: &Request, _: &[u8], _: &[u8]| {
+        (request.path == "/manifest.json").then(|| Reply::Send(status("404 Not Found", "")))
+    };
+    let server = Server::start(all_but(nothing)).await;
+    examined(&server)
+        .await
+        .is_fault("http.missing", "404", "publish a release");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_08_a_manifest_that_is_not_json() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let page = b"<html>Welcome to your new bucket</html>".to_vec();
+    bucket.put("lamp/stable.json", page, |put| put).await;
+    bucket.examined().await.is_fault(
+        "manifest.invalid",
+        "JSON object",
+        "is this the URL of a manifest",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_09_a_manifest_that_has_expired() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    bucket
+        .change_manifest(json!({ "expires": "2026-01-31T12:00:00Z" }))
+        .await;
+    bucket
+        .examined()
+        .await
+        .is_fault("release.expired", "2026-01-31", "with a later expiry");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_10_an_image_over_http() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    bucket
+        .change_manifest(json!({ "url": "http://example.com/lamp.bin" }))
+        .await;
+    bucket
+        .examined()
+        .await
+        .is_fault("manifest.url", "http://", "https://");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_11_a_manifest_that_is_compressed() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let bytes = bucket.manifest().await.to_string().into_bytes();
+    bucket
+        .put("lamp/stable.json", bytes, |put| {
+            put.content_encoding("gzip")
+        })
+        .await;
+    let diagnosis = bucket.examined().await;
+    diagnosis.is_fault("http.encoded", "gzip", "without --content-encoding");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_12_a_redirect_to_http() {
+    let away = |request: &Request, _: &[u8], _: &[u8]| {
+        let to_http = status(
+            "301 Moved Permanently",
+            "Location: http://example.com/m.json\r\n",
+        );
+        (request.path == "/manifest.json").then_some(Reply::Send(to_http))
+    };
+    let server = Server::start(all_but(away)).await;
+    examined(&server).await.is_fault(
+        "http.redirect",
+        "http://example.com/m.json",
+        "https:// only",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_13_a_missing_image() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let key = bucket.image_key().await;
+    bucket
+        .bench
+        .client
+        .delete_object()
+        .bucket("firmware")
+        .key(key)
+        .send()
+        .await
+        .unwrap();
+    let diagnosis = bucket.examined_at("s3://firmware/lamp", &[]).await;
+    diagnosis.is_fault("http.missing", "images/1.1.0-", "publish the release again");
+    // Without credentials, nobody can tell whether it exists.
+    let diagnosis = bucket.examined().await;
+    diagnosis.is_fault("http.denied", "the image", "publish it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14_an_image_of_another_size() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    bucket
+        .change_manifest(json!({ "size": 60_001, "sha256": null }))
+        .await;
+    bucket.examined().await.is_fault(
+        "image.size",
+        "the manifest says 60001",
+        "publish the release again",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_15_an_image_with_other_bytes() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let key = bucket.image_key().await;
+    let other = ImageBuilder::new(Chip::Esp32C3, "1.1.0")
+        .project_name("pmal")
+        .length(60_000);
+    bucket.put(&key, other.build(), |put| put).await;
+    bucket
+        .examined()
+        .await
+        .is_fault("image.digest", "SHA-256", "publish the release again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_16_an_image_that_is_torn() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let mut torn = image(Chip::Esp32C3, "1.1.0");
+    torn[30_000] ^= 1;
+    let key = bucket.image_key().await;
+    bucket.put(&key, torn, |put| put).await;
+    let diagnosis = bucket.examined().await;
+    // Its own digest is wrong, and it is not what the manifest names.
+    assert_eq!(diagnosis.codes("fault"), ["image.digest", "image.digest"]);
+    diagnosis.is_named("image.digest", "SHA-256", "publish the release again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_17_an_image_for_another_chip() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    bucket.change_manifest(json!({ "chip": "esp32s3" })).await;
+    bucket
+        .examined()
+        .await
+        .is_fault("image.chip", "esp32s3", "one prefix for each product");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_18_an_image_with_another_version() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    bucket.change_manifest(json!({ "version": "1.2.0" })).await;
+    bucket
+        .examined()
+        .await
+        .is_fault("image.version", "calls itself 1.1.0", "publish it as 1.1.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_19_an_expired_pre_signed_url() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let url = bucket.manifest().await["url"].as_str().unwrap().to_owned();
+    let ended =
+        format!("{url}?X-Amz-Date=20260101T000000Z&X-Amz-Expires=604800&X-Amz-Signature=00");
+    bucket.change_manifest(json!({ "url": ended })).await;
+    bucket
+        .examined()
+        .await
+        .is_fault("url.expired", "expired on 2026-01-08", "--presign 7d");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_20_an_unsigned_release() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let path = bucket.bench.path("release.pub");
+    std::fs::write(&path, key.public_key_pem()).unwrap();
+    let url = format!(
+        "{}/firmware/lamp/stable.json",
+        bucket.bench.server.endpoint_url()
+    );
+    let diagnosis = bucket.examined_at(&url, &["--release-key", &path]).await;
+    diagnosis.is_fault(
+        "release.signature",
+        "not signed",
+        "with a key that devices trust",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_21_a_head_that_is_too_long_for_a_device() {
+    let chatty = |request: &Request, manifest: &[u8], _: &[u8]| {
+        let cookies = format!("Set-Cookie: {}\r\n", "x".repeat(5000));
+        (request.path == "/manifest.json").then(|| served(&cookies, manifest))
+    };
+    let server = Server::start(all_but(chatty)).await;
+    examined(&server)
+        .await
+        .is_fault("http.invalid", "head", "shorter header fields");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_22_a_signed_release_that_was_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("release.key").to_str().unwrap().to_owned();
+    let made = s3ota()
+        .args(["keygen", "--no-passphrase", &key])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let bucket =
+        Bucket::released_with(Access::PublicRead, &["--key", &key, "--rollout", "10"]).await;
+    let url = format!(
+        "{}/firmware/lamp/stable.json",
+        bucket.bench.server.endpoint_url()
+    );
+    let public = format!("{key}.pub");
+    let more = ["--release-key", &public];
+    let diagnosis = bucket.examined_at(&url, &more).await;
+    assert_eq!(
+        diagnosis.codes("fault"),
+        [""; 0],
+        "{:#?}",
+        diagnosis.findings
+    );
+    bucket.change_manifest(json!({ "rollout": 100 })).await;
+    let diagnosis = bucket.examined_at(&url, &more).await;
+    diagnosis.is_fault(
+        "release.signature",
+        "changed after it was signed",
+        "sign the release again",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_01_a_manifest_that_caches_keep_too_long() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let bytes = bucket.manifest().await.to_string().into_bytes();
+    bucket
+        .put("lamp/stable.json", bytes, |put| {
+            put.cache_control("max-age=604800")
+        })
+        .await;
+    bucket
+        .examined()
+        .await
+        .is_warning("http.cache", "7 days", "max-age=60");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_02_a_manifest_of_another_content_type() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let bytes = bucket.manifest().await.to_string().into_bytes();
+    bucket
+        .put("lamp/stable.json", bytes, |put| {
+            put.content_type("text/plain")
+        })
+        .await;
+    bucket
+        .examined()
+        .await
+        .is_warning("http.type", "text/plain", "application/json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_03_a_server_without_range_requests() {
+    let whole = |request: &Request, _: &[u8], image: &[u8]| {
+        request.field("range").map(|_| served("", image))
+    };
+    let server = Server::start(all_but(whole)).await;
+    examined(&server)
+        .await
+        .is_warning("http.range", "HTTP 200", "answer Range with 206");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_04_a_server_without_conditional_requests() {
+    let always = |request: &Request, manifest: &[u8], _: &[u8]| {
+        request.field("if-none-match").map(|_| served("", manifest))
+    };
+    let server = Server::start(all_but(always)).await;
+    examined(&server)
+        .await
+        .is_warning("http.not_modified", "instead of 304", "If-None-Match");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_05_a_clock_that_is_off() {
+    let late = |request: &Request, manifest: &[u8], _: &[u8]| {
+        let first = request.path == "/manifest.json" && request.field("if-none-match").is_none();
+        first.then(|| served("Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n", manifest))
+    };
+    let server = Server::start(all_but(late)).await;
+    examined(&server)
+        .await
+        .is_warning("clock.skew", "behind", "NTP");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_06_a_manifest_without_a_hash() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    bucket.change_manifest(json!({ "sha256": null })).await;
+    bucket
+        .examined()
+        .await
+        .is_warning("manifest.digest", "SHA-256", "`sha256`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_07_an_image_without_a_boot_guard() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let firmware = bucket.bench.dir.path().join("unguarded.bin");
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
+    std::fs::write(&firmware, image.length(60_000).without_guard().build()).unwrap();
+    let told = ["--drop-guard"];
+    tokio::task::block_in_place(|| bucket.bench.publish(&firmware, &told)).published();
+    let diagnosis = bucket.examined().await;
+    diagnosis.is_warning("image.guard", "no boot guard", "first thing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_08_an_image_for_a_chip_revision_that_does_not_exist() {
+    let bucket = Bucket::released(Access::PublicRead).await;
+    let firmware = bucket.bench.dir.path().join("asks.bin");
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
+    let image = image.length(60_000).block_revisions(25_185, 0);
+    std::fs::write(&firmware, image.build()).unwrap();
+    tokio::task::block_in_place(|| bucket.bench.publish(&firmware, &[])).published();
+    let diagnosis = bucket.examined().await;
+    diagnosis.is_warning("image.efuse", "v251.85", "app descriptor");
+}

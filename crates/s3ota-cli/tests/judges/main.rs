@@ -1,0 +1,14 @@
+//! Other people's programs judge ours: S3 servers, `aws`, openssl, esptool, a browser.
+
+#[path = "../support/bucket.rs"]
+mod bucket;
+#[path = "../support/judge.rs"]
+mod judge;
+#[path = "../support/servers.rs"]
+mod servers;
+
+mod installer;
+mod keys;
+mod openssl_commands;
+mod other_tools;
+mod stores;

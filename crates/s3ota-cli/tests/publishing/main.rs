@@ -1,0 +1,22 @@
+//! The commands that change and show a bucket, on a real S3 server over TLS.
+
+#[path = "../support/bucket.rs"]
+mod bucket;
+#[path = "../support/proxy.rs"]
+mod proxy;
+
+mod approval;
+mod between;
+mod cuts;
+mod hostile_bucket;
+mod legacy_clients;
+mod lifecycle;
+mod permissions;
+mod presign;
+mod publish;
+mod races;
+mod shell;
+mod signing;
+mod state;
+mod status;
+mod terminal;

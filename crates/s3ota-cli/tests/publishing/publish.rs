@@ -1,0 +1,600 @@
+//! `s3ota publish`, on a real S3 server over TLS.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::bucket::*;
+use aws_sdk_s3::types::ChecksumMode;
+use s3ota_devserver::Access;
+use s3ota_image::Chip;
+use s3ota_image::app::{Header, ImageBuilder, SignatureKind};
+use s3ota_manifest::{MAX_URL, ManifestDocument};
+
+const FIXTURE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0"
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_three_objects_with_the_right_headers() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"first");
+    let run = bench.publish(
+        &firmware,
+        &[
+            "--notes",
+            "the first one",
+            "--board",
+            "lamp-2",
+            "--rollout",
+            "12.5%",
+        ],
+    );
+    let published = run.published();
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+
+    let image = std::fs::read(&firmware).unwrap();
+    let sha256 = published["sha256"].as_str().unwrap().to_owned();
+    let image_key = format!("lamp/images/1.0.0-{}.bin", &sha256[..12]);
+    assert_eq!(
+        bench.keys().await,
+        [
+            image_key.as_str(),
+            "lamp/releases/1.0.0.json",
+            "lamp/stable.json"
+        ]
+    );
+    let uploaded: Vec<_> = run
+        .all("uploaded")
+        .iter()
+        .map(|event| event["object"].clone())
+        .collect();
+    assert_eq!(
+        uploaded,
+        ["image", "record", "manifest"],
+        "the manifest comes last"
+    );
+
+    let (content_type, cache_control, bytes) = bench.read(&image_key).await;
+    assert_eq!(
+        (content_type.as_str(), cache_control.as_str()),
+        (
+            "application/octet-stream",
+            "public, max-age=31536000, immutable"
+        )
+    );
+    assert_eq!(bytes, image);
+    let head = bench
+        .client
+        .head_object()
+        .bucket("firmware")
+        .key(&image_key);
+    let head = head.checksum_mode(ChecksumMode::Enabled).send();
+    assert!(
+        head.await.unwrap().checksum_sha256.is_some(),
+        "the server was told, and has verified it"
+    );
+    let (content_type, cache_control, record) = bench.read("lamp/releases/1.0.0.json").await;
+    assert_eq!(
+        (content_type.as_str(), cache_control.as_str()),
+        ("application/json", "public, max-age=31536000, immutable")
+    );
+    let (content_type, cache_control, manifest) = bench.read("lamp/stable.json").await;
+    assert_eq!(
+        (content_type.as_str(), cache_control.as_str()),
+        ("application/json", "public, max-age=60")
+    );
+    assert_eq!(record, manifest);
+
+    let manifest = ManifestDocument::parse(&manifest).unwrap();
+    let base = format!("{}/firmware", bench.server.endpoint_url());
+    assert_eq!(manifest.version, "1.0.0");
+    assert_eq!(manifest.url, format!("{base}/{image_key}"));
+    assert_eq!(manifest.size, Some(image.len() as u32));
+    assert_eq!(manifest.sha256.unwrap().to_string(), sha256);
+    assert_eq!(manifest.chip.as_deref(), Some("esp32c3"));
+    assert_eq!(manifest.board.as_deref(), Some("lamp-2"));
+    assert_eq!(manifest.rollout.unwrap().to_string(), "12.5");
+    assert_eq!(manifest.notes.as_deref(), Some("the first one"));
+    assert!(manifest.date.is_some());
+    assert_eq!(
+        published["manifest_url"],
+        format!("{base}/lamp/stable.json")
+    );
+    assert_eq!(published["chip"], "esp32c3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_the_manifests_url_on_a_line_of_its_own() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let output = bench
+        .command()
+        .arg("publish")
+        .arg(&firmware)
+        .arg("s3://firmware/")
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        stdout.lines().last(),
+        Some(format!("{}/firmware/stable.json", bench.server.endpoint_url()).as_str())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elf_is_published_as_the_image_espflash_makes_of_it() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let run = bench.publish(Path::new(&format!("{FIXTURE}.elf")), &[]);
+    let key = format!(
+        "lamp/images/1.1.0-{}.bin",
+        &run.published()["sha256"].as_str().unwrap()[..12]
+    );
+    assert!(bench.read(&key).await.2 == std::fs::read(format!("{FIXTURE}.bin")).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_the_same_again_changes_nothing_but_the_date() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    bench.publish(&firmware, &[]).published();
+    let record = bench.read("lamp/releases/1.0.0.json").await;
+    let again = bench.publish(&firmware, &[]);
+    again.published();
+    let existed: Vec<_> = again
+        .all("uploaded")
+        .iter()
+        .map(|event| event["existed"].clone())
+        .collect();
+    assert_eq!(existed, [true, true, false]);
+    assert_eq!(bench.read("lamp/releases/1.0.0.json").await, record);
+    let keys = bench.keys().await;
+    assert_eq!(keys.len(), 4, "what the channel held before: {keys:?}");
+    assert!(keys[0].starts_with("lamp/history/stable/"), "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_never_names_two_images() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b"one"), &[])
+        .published();
+    let before = bench.read("lamp/stable.json").await;
+    let other = bench.firmware(Chip::Esp32C3, "1.0.0", b"another");
+    assert_eq!(bench.publish(&other, &[]).error(), "publish.exists");
+    assert_eq!(
+        bench.publish(&other, &["--channel", "beta"]).error(),
+        "publish.exists"
+    );
+    assert_eq!(bench.read("lamp/stable.json").await, before);
+    assert_eq!(bench.keys().await.len(), 3, "nothing was uploaded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_or_another_chip_on_a_channel_is_warned_of() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.10.0", b""), &[])
+        .published();
+    for (chip, version, warning) in [
+        (Chip::Esp32C3, "1.9.0", "publish.downgrade"),
+        (Chip::Esp32C6, "1.11.0", "publish.chip"),
+    ] {
+        let run = bench.publish(&bench.firmware(chip, version, b""), &[]);
+        assert_eq!(run.warnings(), [warning]);
+        run.published();
+        assert_eq!(bench.manifest("lamp/stable.json").await.version, version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_contradicts_the_image_is_refused() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = bench.publish(&firmware, &["--version", "2.0.0"]);
+    assert_eq!(run.error(), "publish.version");
+    let message = run.events.last().unwrap()["message"].as_str().unwrap();
+    assert!(
+        message.contains("2.0.0") && message.contains("1.0.0"),
+        "{message}"
+    );
+    assert!(bench.keys().await.is_empty());
+    bench.publish(&firmware, &["--version", "v1.0"]).published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arduino_build_is_published_under_the_given_version() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let path = bench.dir.path().join("sketch.bin");
+    std::fs::write(
+        &path,
+        ImageBuilder::new(Chip::Esp32, "v5.5.1")
+            .project_name("arduino-lib-builder")
+            .build(),
+    )
+    .unwrap();
+    assert_eq!(bench.publish(&path, &[]).error(), "publish.version");
+    assert_eq!(
+        bench.publish(&path, &["--version", "1.4"]).published()["version"],
+        "1.4.0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn presigned_urls_open_a_private_bucket_to_anyone() {
+    let bench = Bench::new(Access::Policy).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = bench.publish(&firmware, &["--presign", "7d"]);
+    let published = run.published();
+    // The publisher itself read both by these URLs, without credentials.
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    for url in [&published["manifest_url"], &published["image_url"]] {
+        let url = url.as_str().unwrap();
+        assert!(
+            url.contains("X-Amz-Expires=604800") && url.len() <= MAX_URL,
+            "{url}"
+        );
+    }
+    assert_eq!(
+        bench.manifest("lamp/stable.json").await.url,
+        published["image_url"].as_str().unwrap()
+    );
+    let record = bench.manifest("lamp/releases/1.0.0.json").await;
+    assert!(
+        !record.url.contains('?'),
+        "the history holds nothing that ends: {}",
+        record.url
+    );
+
+    assert_eq!(
+        bench.publish(&firmware, &["--presign", "8d"]).usage_error(),
+        "publish.presign"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_bucket_is_reported_with_the_policy_that_opens_it() {
+    let bench = Bench::new(Access::Policy).await;
+    let run = bench.publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b""), &[]);
+    run.published();
+    assert_eq!(run.warnings(), ["publish.private"]);
+    let hint = run.all("warning")[0]["hint"].as_str().unwrap().to_owned();
+
+    // The policy of the hint does what it says.
+    let policy = hint.split('\'').nth(1).unwrap();
+    bench
+        .client
+        .put_bucket_policy()
+        .bucket("firmware")
+        .policy(policy)
+        .send()
+        .await
+        .unwrap();
+    let run = bench.publish(&bench.firmware(Chip::Esp32C3, "1.1.0", b""), &[]);
+    run.published();
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_url_stands_for_the_bucket() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0+b7", b"");
+    // The same server by another name of its certificate.
+    let base = format!(
+        "https://127.0.0.1:{}/firmware/",
+        bench.server.local_addr().port()
+    );
+    let run = bench.publish(&firmware, &["--public-url", &base]);
+    assert_eq!(
+        run.published()["manifest_url"],
+        format!("{base}lamp/stable.json")
+    );
+    assert_eq!(
+        run.warnings(),
+        Vec::<&str>::new(),
+        "a `+` in a key survives the way through a URL"
+    );
+    assert!(
+        bench
+            .manifest("lamp/stable.json")
+            .await
+            .url
+            .starts_with(&format!("{base}lamp/images/1.0.0%2Bb7-"))
+    );
+    for wrong in [
+        "http://cdn.example.com",
+        "cdn.example.com",
+        "https://cdn.example.com/?a=b",
+    ] {
+        assert_eq!(
+            bench
+                .publish(&firmware, &["--public-url", wrong])
+                .usage_error(),
+            "publish.url",
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn impossible_options_are_refused_with_a_code_and_a_hint() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let text = bench.dir.path().join("text.bin");
+    std::fs::write(&text, "hello").unwrap();
+    let prefix = "s3://firmware/lamp";
+    let nowhere = Path::new("nowhere.bin");
+    let unreachable: &[&str] = &["--endpoint-url", "https://127.0.0.1:1"];
+    let no_scheme: &[&str] = &["--endpoint-url", "localhost:9443"];
+    for (firmware, destination, args, code) in [
+        (
+            firmware.as_path(),
+            "s3://nowhere/lamp",
+            &[][..],
+            "s3.bucket",
+        ),
+        (&firmware, prefix, unreachable, "s3.connect"),
+        (&firmware, prefix, no_scheme, "s3.endpoint"),
+        (&text, prefix, &[], "image.invalid"),
+        (nowhere, prefix, &[], "file.io"),
+    ] {
+        let run = bench.publish_to(firmware, destination, args);
+        assert_eq!(run.error(), code, "{destination} {args:?}");
+    }
+    for (destination, args, code) in [
+        ("firmware/lamp", &[][..], "s3.url"),
+        (prefix, &["--channel", "a/b"], "publish.channel"),
+        (prefix, &["--rollout", "200"], "publish.rollout"),
+        (prefix, &["--presign", "8d"], "publish.presign"),
+        (prefix, &["--presign", "soon"], "cli.usage"),
+        (prefix, &["--frobnicate"], "cli.usage"),
+    ] {
+        let run = bench.publish_to(&firmware, destination, args);
+        assert_eq!(run.usage_error(), code, "{destination} {args:?}");
+    }
+    assert!(bench.keys().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_and_wrong_credentials_are_reported() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = |command: &mut Command| {
+        command
+            .arg("--json")
+            .arg("publish")
+            .arg(&firmware)
+            .arg("s3://firmware/lamp");
+        command
+            .args(["--endpoint-url", &bench.server.endpoint_url(), "--ca"])
+            .arg(bench.server.ca_path());
+        Run::of(command.output().unwrap())
+    };
+    assert_eq!(run(&mut s3ota()).error(), "s3.credentials");
+    assert_eq!(
+        run(bench.command().env("AWS_SECRET_ACCESS_KEY", "wrong")).error(),
+        "s3.credentials"
+    );
+
+    let profiles = bench.dir.path().join("credentials");
+    std::fs::write(
+        &profiles,
+        "[lab]\naws_access_key_id = s3ota\naws_secret_access_key = s3ota-secret\n",
+    )
+    .unwrap();
+    run(s3ota()
+        .env("AWS_SHARED_CREDENTIALS_FILE", &profiles)
+        .env("AWS_PROFILE", "lab"))
+    .published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_an_unknown_ca_gets_nothing() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let mut command = bench.command();
+    let output = command
+        .env_remove("AWS_CA_BUNDLE")
+        .arg("--json")
+        .arg("publish")
+        .arg(&firmware)
+        .arg("s3://firmware/lamp");
+    let run = Run::of(output.output().unwrap());
+    assert_eq!(run.error(), "s3.connect");
+    assert!(
+        run.events.last().unwrap()["hint"]
+            .as_str()
+            .unwrap()
+            .contains("--ca")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn urls_of_temporary_credentials_are_warned_of_and_must_fit_the_device() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let presign = |token: String| {
+        let mut command = bench.command();
+        command
+            .env("AWS_SESSION_TOKEN", token)
+            .arg("--json")
+            .arg("publish")
+            .arg(&firmware);
+        Run::of(
+            command
+                .args(["s3://firmware/lamp", "--presign", "1h"])
+                .output()
+                .unwrap(),
+        )
+    };
+    assert_eq!(presign("t".repeat(MAX_URL)).error(), "publish.presign");
+    assert!(bench.keys().await.is_empty(), "nothing was uploaded");
+    let run = presign("t".repeat(1000));
+    run.published();
+    assert_eq!(run.warnings(), ["publish.presign"]);
+}
+
+// ---- What the next image must not lose ----
+
+impl Bench {
+    /// Writes a firmware of `lamp` as it is built.
+    fn built(&self, name: &str, image: ImageBuilder) -> std::path::PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, image.project_name("lamp").build()).unwrap();
+        path
+    }
+
+    /// Writes a firmware without a boot guard.
+    fn unguarded(&self, version: &str) -> std::path::PathBuf {
+        let image = ImageBuilder::new(Chip::Esp32C3, version).without_guard();
+        self.built(&format!("unguarded-{version}.bin"), image)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firmware_without_a_boot_guard_is_warned_of() {
+    let bench = Bench::new(Access::PublicRead).await;
+    for version in ["1.0.0", "1.1.0"] {
+        let run = bench.publish(&bench.unguarded(version), &[]);
+        assert_eq!(run.warnings(), ["image.guard"]);
+        run.published();
+    }
+    // A firmware with a guard needs no flag.
+    let guarded = bench.firmware(Chip::Esp32C3, "1.2.0", b"");
+    let run = bench.publish(&guarded, &[]);
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    run.published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firmware_without_a_boot_guard_does_not_follow_one_with_it_unless_told_to() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b""), &[])
+        .published();
+    let before = bench.keys().await;
+    let unguarded = bench.unguarded("1.1.0");
+    let refused = bench.publish(&unguarded, &[]);
+    assert_eq!(refused.error(), "publish.guard");
+    let error = refused.all("error")[0];
+    for (field, text) in [("message", "1.0.0 before it"), ("hint", "--drop-guard")] {
+        assert!(error[field].as_str().unwrap().contains(text), "{error}");
+    }
+    let dry = bench.publish(&unguarded, &["--dry-run"]);
+    assert_eq!(dry.error(), "publish.guard");
+    assert_eq!(bench.keys().await, before, "nothing was uploaded");
+    // Another channel has nothing to lose.
+    bench
+        .publish(&unguarded, &["--channel", "beta"])
+        .published();
+
+    let told = bench.publish(&unguarded, &["--drop-guard"]);
+    assert_eq!(told.warnings(), ["image.guard"]);
+    told.published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firmware_without_a_boot_guard_is_not_promoted_over_one_with_it_unless_told_to() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench
+        .publish(&bench.firmware(Chip::Esp32C3, "1.0.0", b""), &[])
+        .published();
+    let beta = ["--channel", "beta"];
+    bench.publish(&bench.unguarded("1.1.0"), &beta).published();
+    let promote = ["promote", "s3://firmware/lamp", "beta", "stable"];
+    assert_eq!(bench.s3ota(&promote).error(), "publish.guard");
+    assert_eq!(bench.manifest("lamp/stable.json").await.version, "1.0.0");
+    let told = bench.s3ota(&[&promote[..], &["--drop-guard"]].concat());
+    assert_eq!(told.succeeded()["event"], "promoted");
+}
+
+/// An attacker who can write to the bucket cannot hide the guard by removing the image that has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_release_before_had_no_guard_is_not_believed_without_its_image() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let first = bench.firmware(Chip::Esp32C3, "1.0.0", b"");
+    let run = bench.publish(&first, &[]);
+    let sha256 = run.published()["sha256"].as_str().unwrap();
+    let image = format!("lamp/images/1.0.0-{}.bin", &sha256[..12]);
+
+    let next = bench.unguarded("1.1.0");
+    let stranger = std::fs::read(&next).unwrap();
+    bench.write(&image, stranger).await;
+    assert_eq!(bench.publish(&next, &[]).error(), "publish.guard");
+    bench.write(&image, *b"short").await;
+    assert_eq!(bench.publish(&next, &[]).error(), "publish.guard");
+    let delete = bench.client.delete_object().bucket("firmware").key(&image);
+    delete.send().await.unwrap();
+    assert_eq!(bench.publish(&next, &[]).error(), "publish.guard");
+
+    // A firmware with a guard has nothing to prove.
+    let guarded = bench.firmware(Chip::Esp32C3, "1.2.0", b"");
+    bench.publish(&guarded, &[]).published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_made_by_hand_is_followed_without_checking_its_image() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let by_hand = r#"{"version":"0.9.0","url":"https://example.com/lamp.bin"}"#;
+    bench.write("lamp/stable.json", by_hand).await;
+    bench.publish(&bench.unguarded("1.0.0"), &[]).published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_some_devices_would_refuse_after_the_release_before_is_reported() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let image = |version: &str| ImageBuilder::new(Chip::Esp32C3, version).length(5000);
+    let first = image("1.0.0")
+        .secure_version(2)
+        .signature(SignatureKind::Rsa);
+    let run = bench.publish(&bench.built("first.bin", first), &[]);
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    for (next, warnings) in [
+        (
+            image("1.1.0")
+                .secure_version(2)
+                .signature(SignatureKind::Rsa),
+            &[][..],
+        ),
+        (
+            image("1.2.0").secure_version(1).revisions(4, 199),
+            &[
+                "publish.rollback",
+                "publish.secure_boot",
+                "publish.revision",
+            ],
+        ),
+        (
+            image("1.3.0")
+                .secure_version(1)
+                .revisions(4, 199)
+                .block_revisions(25_185, 0),
+            &["image.efuse"],
+        ),
+    ] {
+        let run = bench.publish(&bench.built("next.bin", next), &[]);
+        assert_eq!(run.warnings(), warnings);
+        run.published();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elf_is_published_with_its_minimum_chip_revision() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let mut elf = std::fs::read(format!("{FIXTURE}.elf")).unwrap();
+    let said = b"esp32c30serial";
+    let at = elf.windows(said.len()).position(|it| it == said).unwrap();
+    elf[at + 7] = b'4';
+    let path = bench.dir.path().join("lamp.elf");
+    std::fs::write(&path, elf).unwrap();
+    let run = bench.publish(&path, &[]);
+    let sha256 = run.published()["sha256"].as_str().unwrap();
+    let image = format!("lamp/images/1.1.0-{}.bin", &sha256[..12]);
+    let header = Header::parse(bench.read(&image).await.2.first_chunk().unwrap()).unwrap();
+    assert_eq!(header.min_revision, 4);
+}
