@@ -52,15 +52,20 @@ pub fn span(seconds: u64) -> String {
     format!("{count} {unit}{s}")
 }
 
-/// `90s`, `30m`, `12h`, `7d`; a bare number is seconds.
+/// `90s`, `30m`, `12h`, `7d`. A bare number has no meaning that everyone would guess.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
-        "s" | "" => 1,
+        "s" => 1,
         "m" => 60,
         "h" => 60 * 60,
         "d" => 24 * 60 * 60,
+        "" => {
+            return Err(format!(
+                "`{text}` needs a unit: {text}s, {text}m, {text}h or {text}d"
+            ));
+        }
         other => return Err(format!("`{other}` is not a unit of time: use s, m, h or d")),
     };
     let number: u64 = digits
@@ -96,9 +101,10 @@ mod tests {
     #[test]
     fn times_are_read_with_their_unit() {
         assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
-        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         for wrong in [
             "",
+            "90",
             "0s",
             "-1s",
             "5 parsecs",

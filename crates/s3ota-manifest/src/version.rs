@@ -6,6 +6,9 @@ use core::fmt;
 /// How long a version may be, in bytes of its canonical form.
 pub const MAX_VERSION: usize = 64;
 
+/// How many digits git abbreviates a commit to, at the least, unless it is told otherwise (`git help config`, core.abbrev).
+const COMMIT: usize = 7;
+
 /// A version, ordered by section 11 of [Semantic Versioning 2.0.0](https://semver.org).
 ///
 /// Hand-written versions are read with some tolerance: one leading `v` or `V` is ignored, and a missing
@@ -88,6 +91,9 @@ impl<'a> Version<'a> {
             }
         };
         let (major, minor, patch) = (next(true)?, next(false)?, next(false)?);
+        if numbers.len() >= COMMIT && !numbers.contains('.') {
+            return Err(VersionError::BareNumber);
+        }
         if parts.next().is_some() {
             return Err(VersionError::TooManyNumbers);
         }
@@ -299,6 +305,8 @@ pub enum VersionError {
     MissingNumber,
     /// Something else is where a number should be, as in `1.x`.
     NotANumber,
+    /// A long number and no other, as in `1234567`: a commit whose digits happen to be decimal, or a date.
+    BareNumber,
     /// A fourth number, as in `1.2.3.4`.
     TooManyNumbers,
     /// A number has a leading zero, as in `1.02` or `1.0.0-rc.01`.
@@ -324,6 +332,9 @@ impl fmt::Display for VersionError {
             VersionError::MissingNumber => "the version lacks a number; write one like 1.2.0",
             VersionError::NotANumber => {
                 "the version contains something else where a number should be; write one like 1.2.0"
+            }
+            VersionError::BareNumber => {
+                "the version is one long number, which may be a commit; write one like 1.2.0"
             }
             VersionError::TooManyNumbers => {
                 "the version has more than three numbers; write the fourth as 1.2.3-4 or 1.2.3+4"
@@ -386,6 +397,8 @@ mod tests {
             ("-1.0.0", VersionError::MissingNumber),
             ("1..2", VersionError::MissingNumber),
             ("1.2.", VersionError::MissingNumber),
+            ("1234567", VersionError::BareNumber),
+            ("v20261128-dirty", VersionError::BareNumber),
             ("1.2.3.4", VersionError::TooManyNumbers),
             ("01.2.3", VersionError::LeadingZero),
             ("1.2.3-01", VersionError::LeadingZero),

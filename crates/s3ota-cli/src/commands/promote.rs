@@ -15,7 +15,7 @@ use crate::clock::parse_duration;
 use crate::error::CliError;
 use crate::legacy;
 use crate::output::Output;
-use crate::publishing;
+use crate::publishing::{self, SuccessionArgs, Successor};
 use crate::s3::{S3Args, Store};
 
 /// Release on one channel what another serves
@@ -49,6 +49,9 @@ pub struct PromoteArgs {
     /// Allow a firmware without a boot guard on a channel whose release has one: devices cannot roll back from it
     #[arg(long)]
     pub drop_guard: bool,
+
+    #[command(flatten)]
+    pub succession: SuccessionArgs,
 
     #[command(flatten)]
     pub change: ChangeArgs,
@@ -116,11 +119,21 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
             .hint("sign it with --key; or use --unsigned if that is what you want"));
     }
     resign::refuse_yanked(host, &store, prefix, &offered.version).await?;
-    if let Some(current) = &target.current
-        && let Some(warning) =
-            publishing::may_follow(offered, current.bytes(), &args.to, args.allow_downgrade)?
-    {
-        out.warning(&warning);
+    if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest) {
+        let successor = Successor::of(offered);
+        let objection =
+            successor.objection(current, &args.to, &args.succession, args.allow_downgrade);
+        // Of what someone else signed, nothing counts.
+        let counts = match host {
+            Some(host) => host.present(&target)?.is_some(),
+            None => true,
+        };
+        match objection {
+            Some(objection) if counts => return Err(objection),
+            Some(warning) => out.warning(&warning),
+            None => {}
+        }
+        successor.must_be_the_same(current)?;
     }
     if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest) {
         let drop = args.drop_guard;

@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::firmware;
 use crate::legacy::LegacyClient;
 use crate::output::Output;
-use crate::publishing::{Installer, Release, ReleaseOptions, Urls, publish};
+use crate::publishing::{Installer, Release, ReleaseOptions, SuccessionArgs, Urls, publish};
 use crate::s3::{Location, S3Args};
 
 /// Put a firmware and its manifest into a bucket
@@ -53,7 +53,8 @@ pub struct PublishArgs {
     #[arg(long)]
     pub board: Option<String>,
 
-    /// The percentage of devices that take the release
+    /// The percentage of devices that take the release. By default all; and if the channel serves this version already, those that
+    /// take it now
     #[arg(long, value_name = "PERCENT")]
     pub rollout: Option<String>,
 
@@ -112,6 +113,9 @@ pub struct PublishArgs {
     pub not_also: Vec<LegacyClient>,
 
     #[command(flatten)]
+    pub succession: SuccessionArgs,
+
+    #[command(flatten)]
     pub change: ChangeArgs,
 
     #[command(flatten)]
@@ -131,6 +135,7 @@ fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {
         expires: args.seal.expires,
         min_version: args.min_version.clone(),
         downgrade: args.allow_downgrade,
+        succession: args.succession.clone(),
         drop_guard: args.drop_guard,
         also: args.also.clone(),
         not_also: args.not_also.clone(),

@@ -9,11 +9,12 @@ mod installer;
 mod plan;
 mod reach;
 mod release;
+mod succession;
 mod urls;
 
 use std::time::Duration;
 
-use s3ota_manifest::{HttpsUrl, ManifestDocument, Rollout, layout};
+use s3ota_manifest::{HttpsUrl, Rollout, layout};
 use serde_json::json;
 
 pub use self::guard::may_be_promoted;
@@ -21,6 +22,7 @@ pub use self::installer::Installer;
 use self::plan::Plan;
 pub use self::reach::ends_early;
 pub use self::release::Release;
+pub use self::succession::{SuccessionArgs, Successor};
 pub use self::urls::{Urls, image_to_renew, presigned_url};
 use crate::bucket::channel::{self, ChangeArgs};
 use crate::bucket::resign::{MinVersionArgs, SigningHost};
@@ -54,6 +56,8 @@ pub struct ReleaseOptions {
     pub min_version: MinVersionArgs,
     /// Whether devices may go back to it.
     pub downgrade: bool,
+    /// What it may be although it looks like a mistake.
+    pub succession: SuccessionArgs,
     /// Whether it may lack a boot guard although the release before had one.
     pub drop_guard: bool,
     /// The legacy clients to serve from now on.
@@ -78,6 +82,7 @@ impl ReleaseOptions {
             expires: None,
             min_version: MinVersionArgs::default(),
             downgrade: false,
+            succession: SuccessionArgs::default(),
             drop_guard: false,
             also: Vec::new(),
             not_also: Vec::new(),
@@ -144,7 +149,7 @@ pub async fn publish(
 ) -> Result<Published, CliError> {
     options.check(host.is_some())?;
     let release = Release::of(firmware, options.version.as_deref())?;
-    let plan = Plan::new(firmware, &release, options, host, store, location).await?;
+    let plan = Plan::new(firmware, &release, options, host, store, location, out).await?;
 
     let project = release.project.as_deref().unwrap_or("firmware");
     let size = output::bytes(release.size.into());
@@ -199,6 +204,7 @@ pub async fn publish(
         json!({
             "version": published.version,
             "channel": options.channel,
+            "rollout": plan.manifest.rollout.unwrap_or(Rollout::EVERYONE).to_string(),
             "serial": plan.manifest.serial,
             "chip": published.chip,
             "size": published.size,
@@ -215,27 +221,15 @@ pub async fn publish(
     } else {
         "published"
     };
+    let to = match plan.manifest.rollout.map(|rollout| rollout.to_string()) {
+        None => String::new(),
+        Some(percent) if percent == "0" => ", paused: no device takes it".to_owned(),
+        Some(percent) => format!(", to {percent}% of devices"),
+    };
     out.say(format_args!(
-        "{published_or_not} {} on {}; give devices this URL:",
+        "{published_or_not} {} on {}{to}; give devices this URL:",
         published.version, options.channel
     ));
     out.say(&published.manifest_url);
     Ok(published)
-}
-
-/// What is wrong, or looks wrong, with a manifest as the next one of a channel that holds `current`.
-pub fn may_follow(
-    manifest: &ManifestDocument,
-    current: &[u8],
-    channel: &str,
-    downgrade: bool,
-) -> Result<Option<CliError>, CliError> {
-    release::may_follow(
-        &manifest.version,
-        manifest.sha256,
-        manifest.chip.as_deref(),
-        current,
-        channel,
-        downgrade,
-    )
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use s3ota_manifest::{ManifestDocument, layout};
+use s3ota_manifest::{ManifestDocument, Version, layout};
 use serde_json::json;
 
 use super::urls::Urls;
@@ -52,6 +52,7 @@ impl<'a> Plan<'a> {
         host: Option<&'a SigningHost>,
         store: &'a Store,
         location: &'a Location,
+        out: &Output,
     ) -> Result<Self, CliError> {
         let prefix = &location.prefix;
         let version = release.version();
@@ -60,15 +61,29 @@ impl<'a> Plan<'a> {
         let image_key = layout::image_key(prefix, &version, &release.sha256).map_err(named)?;
 
         let channel = Channel::read(store, prefix, &options.channel).await?;
-        if let Some(host) = host {
-            host.present(&channel)?;
-            host.min_version_is_known(store, prefix, &channel).await?;
-        }
+        let current = channel.current.as_ref();
+        let current = current.and_then(|held| held.manifest.as_ref().ok());
+        // What this release follows. Of what someone else signed, nothing counts.
+        let present = match host {
+            Some(host) => {
+                let present = host.present(&channel)?;
+                host.min_version_is_known(store, prefix, &channel).await?;
+                present
+            }
+            None => current,
+        };
         let mut warnings = Vec::new();
-        if let Some(current) = &channel.current {
-            let (channel, downgrade) = (&options.channel, options.downgrade);
-            warnings.extend(release.may_follow(current.bytes(), channel, downgrade)?);
+        if let Some(current) = current {
+            let (name, args, downgrade) = (&channel.name, &options.succession, options.downgrade);
+            let successor = release.successor();
+            match successor.objection(current, name, args, downgrade) {
+                Some(objection) if present.is_some() => return Err(objection),
+                objection => warnings.extend(objection),
+            }
+            successor.must_be_the_same(current)?;
         }
+        let before = present.and_then(|present| Version::parse(&present.version).ok());
+        release.version_is_meant(before.as_ref(), out)?;
         warnings.extend(firmware::remarks(&firmware.image));
         if let Some(Ok(current)) = channel.current.as_ref().map(|held| &held.manifest) {
             let (image, drop) = (&firmware.image, options.drop_guard);
@@ -77,7 +92,7 @@ impl<'a> Plan<'a> {
         }
         let record = store.get(&record_key).await?;
         if let Some(record) = &record {
-            release.is_recorded_as(&record.bytes)?;
+            release.successor().must_be_recorded_as(&record.bytes)?;
         }
         resign::refuse_yanked(host, store, prefix, &release.version).await?;
         let public_read = options.change.public_read;
@@ -86,6 +101,13 @@ impl<'a> Plan<'a> {
         let urls = Urls { store, options };
         let lasting = urls.lasting(&image_key).await?;
         let mut manifest = release.manifest(&lasting, options)?;
+        // To publish again what is there changes nothing about who takes it.
+        if options.rollout.is_none()
+            && let Some(present) = present
+            && (&present.version, present.sha256) == (&manifest.version, manifest.sha256)
+        {
+            manifest.rollout = present.rollout;
+        }
         let mut kept = channel.kept_legacy(host)?;
         kept.extend(&options.also);
         kept.retain(|library| !options.not_also.contains(library));
@@ -206,7 +228,7 @@ impl<'a> Plan<'a> {
                 // Someone else published this version in the meantime; the same firmware, perhaps.
                 let record = self.store.get(&self.record_key).await?;
                 let record = record.ok_or_else(|| self.channel.conflict(self.store))?;
-                release.is_recorded_as(&record.bytes)?;
+                release.successor().must_be_recorded_as(&record.bytes)?;
                 existed = true;
             }
         }
@@ -273,8 +295,10 @@ impl<'a> Plan<'a> {
             .await?;
         if replaced != Put::Written {
             // If this release must not follow the other one, that is the more useful error.
-            if let Some(now) = self.store.get(&self.channel.key).await? {
-                release.may_follow(&now.bytes, &self.channel.name, true)?;
+            if let Some(now) = self.store.get(&self.channel.key).await?
+                && let Ok(now) = ManifestDocument::parse(&now.bytes)
+            {
+                release.successor().must_be_the_same(&now)?;
             }
             return Err(self.channel.conflict(self.store));
         }

@@ -4,14 +4,18 @@ use s3ota_image::Chip;
 use s3ota_manifest::{HttpsUrl, ManifestDocument, Sha256Digest, Version};
 
 use super::ReleaseOptions;
+use super::succession::{Successor, oddity};
 use crate::error::CliError;
 use crate::firmware::Firmware;
+use crate::output::{Output, terminal};
 
 /// The identity of a release: which bytes, for which chip, under which version.
 #[derive(Debug)]
 pub struct Release {
     /// The version in its canonical form.
     pub version: String,
+    /// How the image spells it, if nobody has said it besides.
+    own_version: Option<String>,
     pub chip: Chip,
     pub project: Option<String>,
     pub size: u32,
@@ -38,6 +42,10 @@ impl Release {
             .map(|descriptor| descriptor.project_name().to_owned());
         Ok(Self {
             version: choose_version(firmware, version)?,
+            own_version: match (&image.descriptor, version) {
+                (Some(descriptor), None) => Some(descriptor.version().to_owned()),
+                _ => None,
+            },
             chip,
             project: project.filter(|name| !name.is_empty() && name != "arduino-lib-builder"),
             size: image.length,
@@ -77,83 +85,39 @@ impl Release {
         Ok(manifest)
     }
 
-    /// See [`may_follow`].
-    pub fn may_follow(
-        &self,
-        current: &[u8],
-        channel: &str,
-        downgrade: bool,
-    ) -> Result<Option<CliError>, CliError> {
-        may_follow(
-            &self.version,
-            Some(self.sha256),
-            Some(self.chip.name()),
-            current,
-            channel,
-            downgrade,
-        )
-    }
-
-    /// Refuses a version whose record names other bytes.
-    pub fn is_recorded_as(&self, record: &[u8]) -> Result<(), CliError> {
-        match ManifestDocument::parse(record) {
-            Ok(record) if record.sha256 == Some(self.sha256) => Ok(()),
-            _ => Err(already_there(&self.version)),
+    /// It, as what follows a channel's release.
+    pub fn successor(&self) -> Successor<'_> {
+        Successor {
+            version: &self.version,
+            sha256: Some(self.sha256),
+            chip: Some(self.chip.name()),
+            project: self.project.as_deref(),
         }
     }
-}
 
-/// Refuses other bytes under the same version. Returns a warning about anything else that looks like a mistake but harms no device,
-/// since none would take it.
-pub fn may_follow(
-    version: &str,
-    sha256: Option<Sha256Digest>,
-    chip: Option<&str>,
-    current: &[u8],
-    channel: &str,
-    downgrade: bool,
-) -> Result<Option<CliError>, CliError> {
-    // A manifest that no device can read is best replaced.
-    let Ok(current) = ManifestDocument::parse(current) else {
-        return Ok(None);
-    };
-    let (Ok(new), Ok(old)) = (Version::parse(version), Version::parse(&current.version)) else {
-        return Ok(None);
-    };
-    let same_bytes = current.sha256.is_none() || sha256.is_none() || current.sha256 == sha256;
-    if new == old && !same_bytes {
-        return Err(already_there(&old.to_string()));
+    /// Refuses a version that looks like a mistake after `current`, unless the command line gave it or the user confirms it.
+    pub fn version_is_meant(
+        &self,
+        current: Option<&Version<'_>>,
+        out: &Output,
+    ) -> Result<(), CliError> {
+        let Some(text) = &self.own_version else {
+            return Ok(());
+        };
+        let Some(oddity) = oddity(text, &self.version(), current) else {
+            return Ok(());
+        };
+        let version = &self.version;
+        if !out.is_for_programs()
+            && terminal::can_ask()
+            && terminal::agrees(&format!("{oddity}. Publish it as {version}?"))
+        {
+            return Ok(());
+        }
+        Err(CliError::new("publish.version", oddity).hint(format!(
+            "if {version} is right, say so: --version {version}"
+        )))
     }
-    if let (Some(chip), Some(before)) = (chip, current.chip.as_deref())
-        && chip != before
-    {
-        let message = format!(
-            "the channel {channel} was for {before} until now, and the firmware is for {chip}"
-        );
-        let warning = CliError::new("publish.chip", message);
-        return Ok(Some(
-            warning.hint("use one prefix for each product and kind of chip"),
-        ));
-    }
-    if new < old && !downgrade {
-        let message = format!(
-            "the channel {channel} had {old}, and no device that has it goes back to {new}"
-        );
-        let warning = CliError::new("publish.downgrade", message);
-        return Ok(Some(warning.hint(
-            "to withdraw a release, use s3ota yank, or publish the old code again under a higher version",
-        )));
-    }
-    Ok(None)
-}
-
-fn already_there(version: &str) -> CliError {
-    let message = format!(
-        "{version} is published already, with another image: devices that have it would never take this one, \
-         since its version is not higher"
-    );
-    CliError::new("publish.exists", message)
-        .hint("raise the version of the firmware, build it and publish that")
 }
 
 /// The version of a release, in its canonical form.
@@ -194,6 +158,7 @@ fn choose_version(firmware: &Firmware, given: Option<&str>) -> Result<String, Cl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publishing::SuccessionArgs;
     use s3ota_image::app::ImageBuilder;
 
     fn firmware(version: &str) -> Firmware {
@@ -255,32 +220,52 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_mistake_is_warned_of_and_other_bytes_are_refused() {
+    fn what_looks_like_a_mistake_is_refused_unless_it_is_allowed() {
         let release = |version: &str| Release::of(&firmware(version), None).unwrap();
-        let current = |version: &str| {
+        let manifest = |release: Release| {
             let options = ReleaseOptions::channel("stable");
-            let manifest = release(version).manifest("https://example.com/app.bin", &options);
-            manifest.unwrap().to_json().unwrap().into_bytes()
-        };
-        let warning = |release: Release, current: &[u8]| {
             release
-                .may_follow(current, "stable", false)
-                .map(|warning| warning.map(|warning| warning.code))
+                .manifest("https://example.com/app.bin", &options)
+                .unwrap()
         };
-        assert_eq!(warning(release("1.10.0"), &current("1.9.0")), Ok(None));
-        assert_eq!(warning(release("1.9.0"), &current("1.9.0")), Ok(None));
-        assert_eq!(warning(release("1.0.0"), b"{}"), Ok(None));
-        assert_eq!(
-            warning(release("1.9.0"), &current("1.10.0")),
-            Ok(Some("publish.downgrade"))
-        );
-        let refusal = warning(release("1.9.0+b"), &current("1.9.0+a")).unwrap_err();
-        assert_eq!(refusal.code, "publish.exists");
+        let reason = |release: &Release, current: &str, args: &SuccessionArgs| {
+            let current = manifest(release_of(current));
+            let objection = release
+                .successor()
+                .objection(&current, "stable", args, false);
+            objection.map(|error| error.code)
+        };
+        let strict = SuccessionArgs::default();
+        assert_eq!(reason(&release("1.10.0"), "1.9.0", &strict), None);
+        assert_eq!(reason(&release("1.9.0"), "1.9.0", &strict), None);
+        let lower = release("1.9.0");
+        assert_eq!(reason(&lower, "1.10.0", &strict), Some("publish.downgrade"));
+        let allowed = SuccessionArgs {
+            lower_version: true,
+            ..SuccessionArgs::default()
+        };
+        assert_eq!(reason(&lower, "1.10.0", &allowed), None);
 
         let other =
-            Firmware::from_image(ImageBuilder::new(Chip::Esp32C6, "2.0.0").build()).unwrap();
+            Firmware::from_image(ImageBuilder::new(Chip::Esp32C6, "1.9.0").build()).unwrap();
         let other = Release::of(&other, None).unwrap();
-        assert_eq!(warning(other, &current("1.9.0")), Ok(Some("publish.chip")));
+        assert_eq!(reason(&other, "1.10.0", &strict), Some("publish.chip"));
+        let allowed = SuccessionArgs {
+            other_chip: true,
+            lower_version: true,
+            ..SuccessionArgs::default()
+        };
+        assert_eq!(reason(&other, "1.10.0", &allowed), None);
+
+        let refusal = release("1.9.0+b")
+            .successor()
+            .must_be_the_same(&manifest(release("1.9.0+a")))
+            .unwrap_err();
+        assert_eq!(refusal.code, "publish.exists");
+    }
+
+    fn release_of(version: &str) -> Release {
+        Release::of(&firmware(version), None).unwrap()
     }
 
     #[test]
@@ -291,16 +276,22 @@ mod tests {
             .manifest("https://example.com/app.bin", &options)
             .unwrap();
         assert_eq!(
-            release.is_recorded_as(record.to_json().unwrap().as_bytes()),
+            release
+                .successor()
+                .must_be_recorded_as(record.to_json().unwrap().as_bytes()),
             Ok(())
         );
         record.sha256 = Some(Sha256Digest([7; 32]));
         assert_eq!(
-            code(release.is_recorded_as(record.to_json().unwrap().as_bytes())),
+            code(
+                release
+                    .successor()
+                    .must_be_recorded_as(record.to_json().unwrap().as_bytes())
+            ),
             "publish.exists"
         );
         assert_eq!(
-            code(release.is_recorded_as(b"not a record")),
+            code(release.successor().must_be_recorded_as(b"not a record")),
             "publish.exists"
         );
     }

@@ -582,8 +582,8 @@ async fn the_location_can_be_set_once() {
         bench.manifest("lamp/stable.json").await.uploader.as_deref(),
         Some("grace")
     );
-    let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").build();
-    std::fs::write(bench.path("next.bin"), image).unwrap();
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
+    std::fs::write(bench.path("next.bin"), image.build()).unwrap();
     bench.s3ota(&["publish", "next.bin"]).published();
     assert_eq!(bench.serves("beta").await.0, "1.2.0");
     // The setting `channel` is the one to change. It hides nothing of the history.

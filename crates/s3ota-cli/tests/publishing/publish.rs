@@ -8,7 +8,7 @@ use aws_sdk_s3::types::ChecksumMode;
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
 use s3ota_image::app::{Header, ImageBuilder, SignatureKind};
-use s3ota_manifest::{MAX_URL, ManifestDocument};
+use s3ota_manifest::{MAX_URL, ManifestDocument, Rollout};
 
 const FIXTURE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -176,19 +176,133 @@ async fn a_version_never_names_two_images() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_version_or_another_chip_on_a_channel_is_warned_of() {
+async fn what_does_not_belong_on_a_channel_is_refused_by_its_real_reason_unless_a_switch_allows_it()
+{
     let bench = Bench::new(Access::PublicRead).await;
-    bench
-        .publish(&bench.firmware(Chip::Esp32C3, "1.10.0", b""), &[])
-        .published();
-    for (chip, version, warning) in [
-        (Chip::Esp32C3, "1.9.0", "publish.downgrade"),
-        (Chip::Esp32C6, "1.11.0", "publish.chip"),
+    let first = bench.firmware(Chip::Esp32C3, "1.10.0", b"");
+    bench.publish(&first, &[]).published();
+    let image = |chip, version: &str, project: &str| {
+        let path = bench.dir.path().join(format!("{version}-{project}.bin"));
+        let builder = ImageBuilder::new(chip, version).project_name(project);
+        std::fs::write(&path, builder.build()).unwrap();
+        path
+    };
+    let arduino = |name: &str| {
+        let path = bench.dir.path().join(name);
+        let builder =
+            ImageBuilder::new(Chip::Esp32C3, "v5.5.1").project_name("arduino-lib-builder");
+        std::fs::write(&path, builder.build()).unwrap();
+        path
+    };
+    for (firmware, more, reason, switch) in [
+        (
+            image(Chip::Esp32C3, "1.9.0", "lamp"),
+            &[][..],
+            "publish.downgrade",
+            "--lower-version",
+        ),
+        // The chip explains it, not that the version is taken.
+        (
+            image(Chip::Esp32C6, "1.10.0", "lamp"),
+            &[],
+            "publish.chip",
+            "--other-chip",
+        ),
+        (
+            image(Chip::Esp32C6, "1.11.0", "lamp"),
+            &[],
+            "publish.chip",
+            "--other-chip",
+        ),
+        (
+            image(Chip::Esp32C6, "1.12.0", "kettle"),
+            &[],
+            "publish.project",
+            "--other-project",
+        ),
+        (arduino("sketch.bin"), &["--version", "1.13.0"], "", ""),
+        (
+            arduino("again.bin"),
+            &["--version", "1.14.0"],
+            "publish.same_image",
+            "--same-image",
+        ),
     ] {
-        let run = bench.publish(&bench.firmware(chip, version, b""), &[]);
-        assert_eq!(run.warnings(), [warning]);
-        run.published();
-        assert_eq!(bench.manifest("lamp/stable.json").await.version, version);
+        let before = bench.read("lamp/stable.json").await;
+        if reason.is_empty() {
+            // The project of an Arduino build is not its own.
+            let run = bench.publish(&firmware, &[more, &["--other-chip"]].concat());
+            run.published();
+            continue;
+        }
+        let run = bench.publish(&firmware, more);
+        assert_eq!(run.error(), reason, "{firmware:?}");
+        let hint = run.events.last().unwrap()["hint"].as_str().unwrap();
+        assert!(hint.contains(switch), "{hint}");
+        assert_eq!(bench.read("lamp/stable.json").await, before);
+        if !firmware.ends_with("1.10.0-lamp.bin") {
+            bench
+                .publish(&firmware, &[more, &[switch]].concat())
+                .published();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_again_keeps_the_rollout_and_says_so() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let firmware = bench.firmware(Chip::Esp32C3, "1.1.0", b"");
+    let rollout = async || bench.manifest("lamp/stable.json").await.rollout;
+    let percent = |text: &str| Some(text.parse::<Rollout>().unwrap());
+    bench.publish(&firmware, &["--rollout", "5%"]).published();
+    for more in [&[][..], &["--not-also", "esp32fota"], &["--notes", "again"]] {
+        let run = bench.publish(&firmware, more);
+        assert_eq!(run.published()["rollout"], "5", "{more:?}");
+        assert_eq!(rollout().await, percent("5"), "{more:?}");
+    }
+    bench
+        .s3ota(&["rollout", "s3://firmware/lamp", "pause"])
+        .succeeded();
+    assert_eq!(bench.publish(&firmware, &[]).published()["rollout"], "0");
+    assert_eq!(rollout().await, percent("0"));
+    bench.publish(&firmware, &["--rollout", "100%"]).published();
+    assert!(rollout().await.is_none_or(|all| all == Rollout::EVERYONE));
+
+    // Another version is another rollout.
+    bench.publish(&firmware, &["--rollout", "5%"]).published();
+    let next = bench.firmware(Chip::Esp32C3, "1.2.0", b"");
+    assert_eq!(bench.publish(&next, &[]).published()["rollout"], "100");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_looks_like_a_mistake_is_said_to_the_letter() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let stable = bench.firmware(Chip::Esp32C3, "1.2.3", b"");
+    bench.publish(&stable, &[]).published();
+    for version in [
+        "1.2.4-dirty",
+        "1.2.4-9-g0a1b2c3-dirty",
+        "1.2.4-rc.1-10-g0a1b2c3d4e5f6-di",
+        "2026.11.28",
+    ] {
+        let firmware = bench.firmware(Chip::Esp32C3, version, b"");
+        let run = bench.publish(&firmware, &["--dry-run"]);
+        assert_eq!(run.error(), "publish.version", "{version}");
+        let hint = run.events.last().unwrap()["hint"].as_str().unwrap();
+        assert!(hint.contains(&format!("--version {version}")), "{hint}");
+        bench
+            .publish(&firmware, &["--dry-run", "--version", version])
+            .succeeded();
+    }
+    // A commit is no version, even if all its digits are decimal.
+    for commit in ["8bb5d7f", "1234567"] {
+        let firmware = bench.firmware(Chip::Esp32C3, commit, b"");
+        assert_eq!(bench.publish(&firmware, &[]).error(), "publish.version");
+    }
+    // What comes after a tag comes after its release.
+    for version in ["v1.2.3-9-g0a1b2c3", "v1.2.3-10-g4d5e6f7", "1.2.4"] {
+        let firmware = bench.firmware(Chip::Esp32C3, version, b"");
+        bench.publish(&firmware, &[]).published();
     }
 }
 

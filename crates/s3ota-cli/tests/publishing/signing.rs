@@ -249,7 +249,8 @@ async fn verify_judges_a_url_as_a_device_would() {
     );
 
     // An image that was exchanged behind the manifest's back.
-    bench.publish(&release, &["--key", &key]).published();
+    let everyone = ["--key", &key, "--rollout", "100"];
+    bench.publish(&release, &everyone).published();
     let manifest = bench.manifest("lamp/stable.json").await;
     let image_key = manifest.url.split("/firmware/").nth(1).unwrap().to_owned();
     let mut image = std::fs::read(&release).unwrap();
