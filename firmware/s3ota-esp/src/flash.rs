@@ -35,6 +35,22 @@ impl Flash {
         Self { storage }
     }
 
+    /// One step of the driver.
+    ///
+    /// On chips with two cores the driver parks the other core during a write, with interrupts on, wherever that core happens to be
+    /// (esp-storage 0.10, `MultiCoreStrategy::with`). If it holds the scheduler's lock, the next switch of tasks on this core waits for
+    /// ever. In a critical section this core switches no tasks, and the other core holds no critical section's lock. Reads park
+    /// nothing, and follow the same rule.
+    fn step<T>(
+        &mut self,
+        act: impl FnOnce(&mut FlashStorage<'static>) -> Result<T, FlashStorageError>,
+    ) -> Result<T, FlashError> {
+        #[cfg(any(feature = "esp32", feature = "esp32s3"))]
+        return Ok(critical_section::with(|_| act(&mut self.storage))?);
+        #[cfg(not(any(feature = "esp32", feature = "esp32s3")))]
+        Ok(act(&mut self.storage)?)
+    }
+
     /// The driver underneath, for partitions of your own. Otadata and the slots belong to the library.
     pub fn storage(&mut self) -> &mut FlashStorage<'static> {
         &mut self.storage
@@ -51,7 +67,7 @@ impl ReadNorFlash for Flash {
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
         let mut at = offset;
         for chunk in bytes.chunks_mut(READ_STEP) {
-            self.storage.read_nor(at, chunk)?;
+            self.step(|storage| storage.read_nor(at, chunk))?;
             at = after(at, chunk.len())?;
             yield_now().await;
         }
@@ -84,7 +100,7 @@ impl NorFlash for Flash {
             // esp-storage erases an aligned 64 KiB with the ROM's block erase (`FlashStorage::erase`).
             let whole_block = at.is_multiple_of(block) && to - at >= block;
             let end = at.saturating_add(if whole_block { block } else { sector });
-            self.storage.erase(at, end)?;
+            self.step(|storage| storage.erase(at, end))?;
             at = end;
             yield_now().await;
         }
@@ -94,7 +110,7 @@ impl NorFlash for Flash {
     async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
         let mut at = offset;
         for chunk in bytes.chunks(WRITE_STEP) {
-            self.storage.write_nor(at, chunk)?;
+            self.step(|storage| storage.write_nor(at, chunk))?;
             at = after(at, chunk.len())?;
             yield_now().await;
         }
