@@ -338,13 +338,13 @@ fn cut_at(device: &mut Device<'_>, at: CutAt) -> Result<Option<String>> {
 /// next one is installed.
 fn made(device: &mut Device<'_>, bootloader: Bootloader) -> Result<&'static str> {
     const SETTLED: &str = "simple 1.1.0, Confirmed";
-    const GIVEN_UP: &str = "FailedBefore";
+    const GIVEN_UP: [&str; 2] = ["FailedBefore", "no update: Resting"];
     let mut ends = vec![SETTLED, CONFIRMED];
     if bootloader == Bootloader::AppRollback {
-        ends.push(GIVEN_UP);
+        ends.extend(GIVEN_UP);
     }
     let line = device.expect(&ends)?;
-    if !line.contains(GIVEN_UP) {
+    if !GIVEN_UP.iter().any(|given_up| line.contains(given_up)) {
         device.settled("1.1.0", 1)?;
         return Ok("the update is made");
     }
