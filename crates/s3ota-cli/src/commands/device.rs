@@ -18,9 +18,9 @@ use crate::error::CliError;
 use crate::firmware::{self, Firmware};
 use crate::judge::chip::KnownChip;
 use crate::judge::device::{Settings, Station};
+use crate::judge::rehearsal::more_roots;
 use crate::keys;
 use crate::output::Output;
-use crate::s3::certificates;
 
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
@@ -65,7 +65,8 @@ pub struct DeviceRunArgs {
     #[arg(long, value_name = "URL")]
     pub manifest_url: String,
 
-    /// A root certificate to trust besides Amazon's, PEM or DER
+    /// A root certificate to trust besides Amazon's, PEM or DER. A whole bundle of CAs in AWS_CA_BUNDLE is ignored: a device has room
+    /// for few
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
@@ -185,7 +186,7 @@ fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownC
 
 /// Powers a device on.
 pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
-    let roots = certificates::read_all(args.ca.as_deref())?;
+    let roots = more_roots(args.ca.as_deref())?;
     let release_keys = args
         .release_keys
         .iter()

@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::error::CliError;
 use crate::judge::doctor::{Examination, Target};
+use crate::judge::rehearsal::more_roots;
 use crate::keys;
 use crate::output::Output;
 use crate::s3::S3Args;
-use crate::s3::certificates;
 
 /// Check a bucket the way a device will see it, and say what to fix
 ///
@@ -51,7 +51,7 @@ pub struct DoctorArgs {
 
 /// Runs the checks. Fails if something would stop a device.
 pub async fn run(args: DoctorArgs, out: &Output) -> Result<(), CliError> {
-    let roots = certificates::read_all(args.s3.aws.ca.as_deref())?;
+    let roots = more_roots(args.s3.aws.ca.as_deref())?;
     let keys = args.release_keys.iter().map(|path| keys::read_public(path));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     let examination = Examination::new(roots, keys, args.board, out)?;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 
 use crate::error::CliError;
+use crate::judge::rehearsal::more_roots;
 use crate::judge::release::{Case, Terms};
 use crate::keys;
 use crate::output::Output;
-use crate::s3::certificates;
 
 /// Check whether a device would take a release
 ///
@@ -58,7 +58,8 @@ pub struct VerifyArgs {
     #[arg(long, conflicts_with = "image")]
     pub manifest_only: bool,
 
-    /// A root certificate to trust besides Amazon's, PEM or DER
+    /// A root certificate to trust besides Amazon's, PEM or DER. A whole bundle of CAs in AWS_CA_BUNDLE is ignored: a device has room
+    /// for few
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
@@ -70,7 +71,7 @@ pub async fn run(args: VerifyArgs, out: &Output) -> Result<(), CliError> {
         .iter()
         .map(|path| keys::read_public(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let roots = certificates::read_all(args.ca.as_deref())?;
+    let roots = more_roots(args.ca.as_deref())?;
     let case = if args.manifest.starts_with("https://") {
         if args.image.is_some() {
             return Err(CliError::new(

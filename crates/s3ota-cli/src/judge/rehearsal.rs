@@ -1,6 +1,8 @@
 //! The virtual device that judges a release: in memory, with a firmware older than any release. It takes the same path as a real
 //! one, from the server's certificate to the last byte of the image, with the library and the TLS client that run on the chip.
 
+use std::path::Path;
+
 use s3ota::manifest::{Manifest, Place};
 use s3ota::tls::{RootError, Roots};
 use s3ota::{Checked, Chip, Config, Error, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
@@ -9,6 +11,7 @@ use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 
 use crate::error::CliError;
+use crate::s3::certificates;
 
 /// The version of the device's firmware: no release is older.
 pub const OLDEST: &str = "0.0.0-0";
@@ -104,6 +107,26 @@ pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
     (0..100_000)
         .map(|number| format!("virtual-{number}"))
         .find(reached)
+}
+
+/// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to Amazon's, as DER.
+///
+/// A device has room for few roots. If `AWS_CA_BUNDLE` names more of them, such as all CAs of the system, it is for the S3 client:
+/// the device then trusts Amazon's roots only. With `--ca`, that is an error.
+pub fn more_roots(ca: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
+    let roots = certificates::read_all(ca)?;
+    let room = Roots::MAX.saturating_sub(Roots::amazon().len());
+    let is_from_environment =
+        std::env::var_os("AWS_CA_BUNDLE").is_some_and(|named| ca == Some(Path::new(&named)));
+    if is_from_environment && roots.len() > room {
+        tracing::info!(
+            "AWS_CA_BUNDLE names {} CAs, and a device has room for {room}: it trusts Amazon's only. Add one with --ca",
+            roots.len()
+        );
+        return Ok(Vec::new());
+    }
+    trusting(&roots)?;
+    Ok(roots)
 }
 
 /// Amazon's roots and these, given as DER.

@@ -89,6 +89,30 @@ async fn a_manifest_of_two_fields_is_judged_and_redirects_are_followed_as_a_devi
     };
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     assert!(output.status.success(), "{output:?}");
+    // All CAs of a system are more than a device has room for: it does without those of the environment.
+    let pem = base64_simd::STANDARD.encode_to_string(&server.ca);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n").repeat(20);
+    let bundle = dir.path().join("bundle.pem");
+    std::fs::write(&bundle, pem).unwrap();
+    let url = server.url("/manifest.json");
+    let run = move |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3ota"));
+        command
+            .args(["--json", "verify", &url, "--unsigned"])
+            .args(args)
+            .env("AWS_CA_BUNDLE", &bundle);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["code"].as_str().map(str::to_owned)
+    };
+    let copy = dir.path().join("copy.pem");
+    std::fs::copy(dir.path().join("bundle.pem"), &copy).unwrap();
+    let both = move || [run(&[]), run(&["--ca", copy.to_str().unwrap()])];
+    let codes = tokio::task::spawn_blocking(both).await.unwrap();
+    assert_eq!(
+        codes,
+        ["tls.certificate", "tls.root"].map(|it| Some(it.to_owned()))
+    );
     let other_ca = Server::start(releasing("1.1.0")).await.ca;
     assert_eq!(
         verify(&server, "/manifest.json", &other_ca, &[]).await["code"],

@@ -301,7 +301,7 @@ async fn a_state_that_cannot_be_read_or_written_is_reported_before_anything_is_s
     let bench = Bench::new(Access::PublicRead).await;
     bench.key("release");
     bench.release_from("laptop", "1.0.0", &[]).published();
-    let file = bench.path("desk/signed.json");
+    let file = bench.path("laptop/signed.json");
     let good = std::fs::read(&file).unwrap();
     std::fs::write(&file, &good[..good.len() / 2]).unwrap();
     let before = bench.objects().await;
