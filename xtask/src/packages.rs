@@ -20,6 +20,10 @@ pub struct Args {}
 /// What is not published.
 const PRIVATE: [&str; 1] = ["xtask"];
 
+/// What is published out of the firmware's workspace. It takes the other crates from crates.io, so before they are there
+/// nothing can be resolved: it is packed without a lock file, and not type-checked. `cargo xtask chips` builds the same sources.
+const FIRMWARE: [&str; 2] = ["s3ota-open-eth", "s3ota-esp"];
+
 /// Unit tests of the command that use images of another crate. Nobody runs them from the package.
 const KNOWN: (&str, &str) = ("s3ota-cli", "s3ota-image/tests/fixtures/");
 
@@ -31,20 +35,34 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         let mut cargo = toolchain::host_cargo();
         cargo
             .args(subcommand)
-            .args(["--quiet", "--no-verify", "--allow-dirty", "--locked"])
-            .arg("--workspace")
+            .args(["--workspace", "--locked"])
             .args(PRIVATE.iter().flat_map(|name| ["--exclude", name]))
-            .arg("--target-dir")
-            .arg(&target)
             .current_dir(&root);
-        toolchain::run(cargo, "what crates.io would be given")?;
+        pack(cargo, &target)?;
     }
+    let mut cargo = toolchain::host_cargo();
+    cargo
+        .args(["package", "--exclude-lockfile"])
+        .args(FIRMWARE.iter().flat_map(|name| ["--package", name]))
+        .current_dir(paths::firmware());
+    pack(cargo, &target)?;
 
-    let dir = target.join("packages");
-    let packages = unpack(&target.join("package"), &dir)?;
+    let (archives, dir) = (target.join("package"), target.join("packages"));
+    if dir.exists() {
+        fs::remove_dir_all(&dir).map_err(|error| paths::about(&dir, &error))?;
+    }
+    let crates = crates()?;
+    let packages = crates.iter().map(|name| unpack(name, &archives, &dir));
+    let packages = packages.collect::<Result<Vec<_>>>()?;
+    let firmware = FIRMWARE.map(|name| unpack(name, &archives, &dir.join("firmware")));
+    let firmware = firmware.into_iter().collect::<Result<Vec<_>>>()?;
+
     let mut missing = Vec::new();
     for package in &packages {
         missing.extend(missing_files(&dir.join(package))?);
+    }
+    for package in &firmware {
+        missing.extend(missing_files(&dir.join("firmware").join(package))?);
     }
     if !missing.is_empty() {
         return Err(format!("not in the packages:\n{}", missing.join("\n")));
@@ -63,38 +81,46 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         .arg(&target)
         .current_dir(&dir);
     toolchain::run(check, "what is in the packages")?;
-    for package in packages {
+    for package in packages.iter().chain(&firmware) {
         println!("{package} is complete");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Unpacks the archives in `from`. Gives the names of the folders, such as `s3ota-0.1.0`.
-fn unpack(from: &Path, to: &Path) -> Result<Vec<String>> {
-    if to.exists() {
-        fs::remove_dir_all(to).map_err(|error| paths::about(to, &error))?;
+fn pack(mut cargo: Command, target: &Path) -> Result<()> {
+    cargo
+        .args(["--quiet", "--no-verify", "--allow-dirty", "--target-dir"])
+        .arg(target);
+    toolchain::run(cargo, "what crates.io would be given")
+}
+
+/// The names of the crates of this workspace that are published.
+fn crates() -> Result<Vec<String>> {
+    let dir = paths::root().join("crates");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(|error| paths::about(&dir, &error))? {
+        let entry = entry.map_err(|error| paths::about(&dir, &error))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
     }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Unpacks a crate's archive. Gives the name of the folder in `to`, such as `s3ota-0.1.0`.
+fn unpack(name: &str, archives: &Path, to: &Path) -> Result<String> {
     paths::make_dir(to)?;
-    let mut packages = Vec::new();
-    let crates = paths::root().join("crates");
-    for entry in fs::read_dir(&crates).map_err(|error| paths::about(&crates, &error))? {
-        let entry = entry.map_err(|error| paths::about(&crates, &error))?;
-        let version = env!("CARGO_PKG_VERSION");
-        let package = format!("{}-{version}", entry.file_name().display());
-        // With the date of now. In a package files are of 2006, and cargo would not see that one has changed.
-        let mut tar = Command::new("tar");
-        tar.arg("-xzmf")
-            .arg(from.join(format!("{package}.crate")))
-            .arg("-C")
-            .arg(to);
-        match tar.status() {
-            Ok(status) if status.success() => packages.push(package),
-            Ok(_) => return Err(format!("{package}.crate cannot be unpacked")),
-            Err(error) => return Err(format!("tar: {error}")),
-        }
+    let package = format!("{name}-{}", env!("CARGO_PKG_VERSION"));
+    // With the date of now. In a package files are of 2006, and cargo would not see that one has changed.
+    let mut tar = Command::new("tar");
+    tar.arg("-xzmf")
+        .arg(archives.join(format!("{package}.crate")))
+        .arg("-C")
+        .arg(to);
+    match tar.status() {
+        Ok(status) if status.success() => Ok(package),
+        Ok(_) => Err(format!("{package}.crate cannot be unpacked")),
+        Err(error) => Err(format!("tar: {error}")),
     }
-    packages.sort_unstable();
-    Ok(packages)
 }
 
 /// A workspace of these packages, with the profiles of ours: `cargo check` takes what it has compiled for us.

@@ -116,7 +116,7 @@ pub fn host_cargo() -> Command {
 pub fn run(mut build: Command, what: &str) -> Result<()> {
     match build.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(format!("{what} cannot be compiled")),
+        Ok(_) => Err(format!("{what}: cargo failed, and said why above")),
         Err(error) => Err(format!("the compiler cannot be started: {error}")),
     }
 }

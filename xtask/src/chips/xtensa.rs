@@ -83,7 +83,7 @@ fn with_ordinary_macros(arch: &str) -> Result<String> {
 /// Copies a crate, with ordinary functions for the naked ones.
 fn copy_crate(from: &Path, to: &Path) -> Result<()> {
     paths::copy(from, to, |path, bytes| {
-        if !path.extension().is_some_and(|extension| extension == "rs") {
+        if path.extension().is_none_or(|extension| extension != "rs") {
             return Ok(bytes);
         }
         let text = text(path, bytes)?.replace(NAKED, "");
