@@ -35,7 +35,7 @@ pub const SETTINGS: [(&str, &str); 5] = [
 pub fn cargo_build(chip: &str, target_dir: &Path) -> Result<Command> {
     if is_xtensa(chip) {
         return Err(format!(
-            "{chip} takes Espressif's own compiler, see firmware/README.md"
+            "{chip} takes Espressif's own compiler, see docs/firmware.md"
         ));
     }
     cargo("build", chip, target_dir)
