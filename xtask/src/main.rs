@@ -2,7 +2,10 @@
 //!
 //! | task | file | what it does |
 //! |---|---|---|
+//! | `api` | `api.rs` | records the public API of the libraries, in `crates/*/api.txt` |
+//! | `chips` | `chips.rs` | builds the firmware for the RISC-V chips, and type-checks it for the Xtensa chips |
 //! | `mutations` | `mutations.rs` | removes the defences against attacks one by one, and checks that tests notice |
+//! | `packages` | `packages.rs` | checks that what goes to crates.io is complete |
 //! | `qemu` | `qemu.rs` | runs the firmware under the real boot chain, in an emulator, through updates, failures and power cuts |
 //! | `reproduce` | `reproduce.rs` | builds the firmware in two places, and checks that it is the same, byte for byte |
 //! | `sizes` | `sizes.rs` | measures the firmwares and writes `firmware/SIZES.md` |
@@ -11,7 +14,10 @@
 //! of its own.
 
 mod alone;
+mod api;
+mod chips;
 mod mutations;
+mod packages;
 mod paths;
 mod qemu;
 mod reproduce;
@@ -33,7 +39,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Api(api::Args),
+    Chips(chips::Args),
     Mutations(mutations::Args),
+    Packages(packages::Args),
     Qemu(qemu::Args),
     Reproduce(reproduce::Args),
     Sizes(sizes::Args),
@@ -46,7 +55,10 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Api(args) => api::run(&args),
+        Task::Chips(args) => chips::run(&args),
         Task::Mutations(args) => mutations::run(&args),
+        Task::Packages(args) => packages::run(&args),
         Task::Qemu(args) => qemu::run(&args),
         Task::Reproduce(args) => reproduce::run(&args),
         Task::Sizes(args) => sizes::run(&args),

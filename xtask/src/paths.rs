@@ -40,6 +40,17 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|error| about(path, &error))
 }
 
+/// Lets a file be run as a program.
+pub fn make_executable(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let permissions = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(path, permissions).map_err(|error| about(path, &error))?;
+    }
+    Ok(())
+}
+
 /// The files in a directory and below it.
 pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -69,6 +80,20 @@ pub fn copy_parts(parts: &[&str], to: &Path) -> Result<()> {
             let within = file.strip_prefix(&root).unwrap_or(&file);
             write_if_changed(&to.join(within), &bytes)?;
         }
+    }
+    Ok(())
+}
+
+/// Copies a directory, each file as `edit` makes it from its relative path and its bytes.
+pub fn copy(
+    from: &Path,
+    to: &Path,
+    edit: impl Fn(&Path, Vec<u8>) -> Result<Vec<u8>>,
+) -> Result<()> {
+    for file in files_below(from)? {
+        let place = file.strip_prefix(from).unwrap_or(&file);
+        let bytes = fs::read(&file).map_err(|error| about(&file, &error))?;
+        write_if_changed(&to.join(place), &edit(place, bytes)?)?;
     }
     Ok(())
 }

@@ -33,29 +33,83 @@ pub const SETTINGS: [(&str, &str); 5] = [
 ///
 /// Builds in one target directory, usually [`target_dir`], share what the workspaces have in common.
 pub fn cargo_build(chip: &str, target_dir: &Path) -> Result<Command> {
-    let target = target(chip)?;
-    let mut command = if has_upstream(target) {
-        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-    } else if has_debian() {
-        let mut command = Command::new(DEBIAN_CARGO);
-        command
-            .env("PATH", path_led_by("/usr/bin")?)
-            .env("RUSTC", DEBIAN_RUSTC)
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env(linker_variable(target), DEBIAN_LINKER);
-        command
-    } else {
+    if is_xtensa(chip) {
         return Err(format!(
-            "no compiler here for {target}: `rustup target add {target}`, or on Debian \
+            "{chip} needs Espressif's own compiler, see docs/firmware.md"
+        ));
+    }
+    cargo("build", chip, target_dir)
+}
+
+/// As [`cargo_build`], for `check`, and for Xtensa chips as far as upstream's compiler goes.
+pub fn cargo(subcommand: &str, chip: &str, target_dir: &Path) -> Result<Command> {
+    let target = target(chip)?;
+    if has_upstream(target) {
+        let mut command = host_cargo();
+        command
+            .args([subcommand, "--release", "--target", target])
+            .arg("--target-dir")
+            .arg(target_dir);
+        return Ok(command);
+    }
+    debian_cargo(subcommand, "core,alloc", chip, target_dir)
+}
+
+/// `cargo build --release` for a chip without `alloc`: what allocates does not compile.
+pub fn cargo_build_on_core(chip: &str, target_dir: &Path) -> Result<Command> {
+    debian_cargo("build", "core", chip, target_dir)
+}
+
+fn debian_cargo(
+    subcommand: &str,
+    build_std: &str,
+    chip: &str,
+    target_dir: &Path,
+) -> Result<Command> {
+    let target = target(chip)?;
+    if !has_debian() {
+        let rustup = if is_xtensa(chip) {
+            String::new()
+        } else {
+            format!("`rustup target add {target}`, or ")
+        };
+        return Err(format!(
+            "no compiler here for {target}: {rustup}on Debian \
              `apt-get install rustc-web cargo-web rust-web-src lld-22`"
         ));
-    };
-    command.args(["build", "--release", "--target", target]);
-    if command.get_program() == DEBIAN_CARGO {
-        command.args(["-Z", "build-std=core,alloc"]);
+    }
+    let mut command = Command::new(DEBIAN_CARGO);
+    command
+        .env("PATH", path_led_by("/usr/bin")?)
+        .env("RUSTC", DEBIAN_RUSTC)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env(linker_variable(target), DEBIAN_LINKER)
+        .args([subcommand, "--release", "-Z"])
+        .arg(format!("build-std={build_std}"))
+        .arg("--target");
+    if is_xtensa(chip) {
+        let specification = paths::firmware().join(format!("targets/{target}.json"));
+        command.arg(specification).args(["-Z", "json-target-spec"]);
+    } else {
+        command.arg(target);
     }
     command.arg("--target-dir").arg(target_dir);
     Ok(command)
+}
+
+/// The sources of `core` and `alloc` that Debian's compiler builds.
+pub fn debian_sources() -> &'static Path {
+    Path::new(DEBIAN_SOURCES)
+}
+
+/// Whether the chip has Xtensa cores, for which upstream's compiler has no inline assembly.
+pub fn is_xtensa(chip: &str) -> bool {
+    matches!(chip, "esp32" | "esp32s2" | "esp32s3")
+}
+
+/// The cargo that runs this program.
+pub fn host_cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// Runs a [`cargo_build`] of `what`.
@@ -91,9 +145,10 @@ fn target(chip: &str) -> Result<&'static str> {
     match chip {
         "esp32c2" | "esp32c3" => Ok("riscv32imc-unknown-none-elf"),
         "esp32c5" | "esp32c6" | "esp32h2" => Ok("riscv32imac-unknown-none-elf"),
-        _ => Err(format!(
-            "{chip} needs Espressif's own compiler, see docs/firmware.md"
-        )),
+        "esp32" => Ok("xtensa-esp32-none-elf"),
+        "esp32s2" => Ok("xtensa-esp32s2-none-elf"),
+        "esp32s3" => Ok("xtensa-esp32s3-none-elf"),
+        _ => Err(format!("no chip is called {chip}")),
     }
 }
 
@@ -153,10 +208,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_risc_v_chip_has_its_target_and_the_others_are_refused() {
+    fn every_chip_has_its_target_and_xtensa_is_not_built() {
         assert_eq!(target("esp32c3"), Ok("riscv32imc-unknown-none-elf"));
         assert_eq!(target("esp32c6"), Ok("riscv32imac-unknown-none-elf"));
-        assert!(target("esp32s3").unwrap_err().contains("esp32s3"));
+        assert_eq!(target("esp32s3"), Ok("xtensa-esp32s3-none-elf"));
+        assert!(target("esp8266").unwrap_err().contains("esp8266"));
+        let problem = cargo_build("esp32s3", Path::new("target")).unwrap_err();
+        assert!(problem.contains("esp32s3"), "{problem}");
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! `cargo xtask chips`: the firmware for every chip that s3ota supports.
+//!
+//! The RISC-V chips are built and linked. The Xtensa chips are type-checked, by an ordinary compiler: see `chips/xtensa.rs`.
+//! `--core` builds the crates that need no chip, for both instruction sets and with `core` alone, so that nothing in them can
+//! allocate.
+
+mod xtensa;
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use crate::{Result, paths, toolchain};
+
+/// Build the firmware for the RISC-V chips, and type-check it for the Xtensa chips
+///
+/// One chip takes one to three minutes on two cores, the first one a minute more.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Chips such as esp32c3; all eight if none is named
+    chips: Vec<String>,
+    /// Only type-check, also what could be built
+    #[arg(long)]
+    check: bool,
+    /// The crates that need no chip instead, with `core` alone
+    #[arg(long, conflicts_with_all = ["chips", "check"])]
+    core: bool,
+}
+
+/// A chip, and what of the firmware runs on it.
+struct Chip {
+    name: &'static str,
+    packages: &'static [&'static str],
+    /// Features of these packages beside the chip's.
+    features: &'static [&'static str],
+}
+
+const EXAMPLES: &[&str] = &["simple", "advanced", "sleeper"];
+
+const CHIPS: [Chip; 8] = [
+    Chip::with("esp32", EXAMPLES),
+    // Nothing of its memory outlives deep sleep.
+    Chip::with("esp32c2", &["simple", "advanced"]),
+    Chip::with("esp32c3", EXAMPLES),
+    Chip::with("esp32c5", EXAMPLES),
+    Chip::with("esp32c6", EXAMPLES),
+    // The examples take Wi-Fi, which it does not have.
+    Chip {
+        name: "esp32h2",
+        packages: &["s3ota-esp"],
+        features: &["panic-handler"],
+    },
+    Chip::with("esp32s2", EXAMPLES),
+    Chip::with("esp32s3", EXAMPLES),
+];
+
+/// The device crates that need no chip.
+const DEVICE_CRATES: [&str; 4] = ["s3ota-manifest", "s3ota-image", "s3ota-tls", "s3ota"];
+
+/// Builds or checks one chip after the other.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.core {
+        return core_alone();
+    }
+    let chips: Vec<&Chip> = if args.chips.is_empty() {
+        CHIPS.iter().collect()
+    } else {
+        let chips = args.chips.iter().map(|name| Chip::named(name));
+        chips.collect::<Result<_>>()?
+    };
+    for chip in chips {
+        let start = Instant::now();
+        let (command, done) = chip.command(args.check)?;
+        let packages = chip.packages.join(", ");
+        let what = format!("{packages} for {}", chip.name);
+        toolchain::run(command, &what)?;
+        println!("{what}: {done} in {} s", start.elapsed().as_secs());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Chip {
+    const fn with(name: &'static str, packages: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            packages,
+            features: &[],
+        }
+    }
+
+    fn named(name: &str) -> Result<&'static Self> {
+        CHIPS.iter().find(|chip| chip.name == name).ok_or_else(|| {
+            let names = CHIPS.map(|chip| chip.name).join(", ");
+            format!("no chip is called {name}; there are {names}")
+        })
+    }
+
+    /// What compiles for this chip, and what will have been done then.
+    fn command(&self, only_check: bool) -> Result<(Command, &'static str)> {
+        let target_dir = toolchain::target_dir();
+        let (mut command, done) = if toolchain::is_xtensa(self.name) {
+            (xtensa::cargo_check(self.name, &target_dir)?, "type-checked")
+        } else if only_check {
+            let command = toolchain::cargo("check", self.name, &target_dir)?;
+            (command, "type-checked")
+        } else {
+            (toolchain::cargo_build(self.name, &target_dir)?, "built")
+        };
+        command
+            .args(["--quiet", "--locked"])
+            .args(self.packages.iter().flat_map(|name| ["--package", name]))
+            .args(["--features", self.name])
+            .args(self.features.iter().flat_map(|name| ["--features", name]))
+            .current_dir(paths::firmware())
+            .envs(toolchain::SETTINGS);
+        Ok((command, done))
+    }
+}
+
+/// Builds the crates that need no chip with `core` and nothing else.
+fn core_alone() -> Result<ExitCode> {
+    let target_dir = paths::target()?.join("chip");
+    for chip in ["esp32c3", "esp32s2"] {
+        let mut command = toolchain::cargo_build_on_core(chip, &target_dir)?;
+        command
+            .args(["--quiet", "--locked"])
+            .args(DEVICE_CRATES.iter().flat_map(|name| ["--package", name]))
+            .current_dir(paths::root());
+        let what = format!("{} for {chip}", DEVICE_CRATES.join(", "));
+        toolchain::run(command, &what)?;
+        println!("{what}: built with core alone");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_chip_that_the_board_support_has_a_feature_for_is_here() {
+        let manifest = paths::firmware().join("s3ota-esp/Cargo.toml");
+        let manifest = fs::read_to_string(manifest).unwrap();
+        let mut features: Vec<_> = manifest
+            .lines()
+            .filter(|line| line.contains("[\"esp-hal/"))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        features.sort_unstable();
+        assert_eq!(features, CHIPS.map(|chip| chip.name));
+    }
+
+    #[test]
+    fn a_chip_that_is_not_there_is_answered_with_those_that_are() {
+        assert_eq!(Chip::named("esp32c6").map(|chip| chip.name), Ok("esp32c6"));
+        let problem = Chip::named("esp8266").err().unwrap();
+        assert!(problem.contains("esp8266"), "{problem}");
+        assert!(problem.contains("esp32h2, esp32s2"), "{problem}");
+    }
+}
