@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use s3ota::http::HttpError;
+use s3ota::HttpError;
 use s3ota::{
     Boot, Checked, Error, FirmwareError, Hooks, NoUpdate, Outcome, Patience, ReleaseError,
     Workspace,

@@ -9,8 +9,12 @@ use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
 use crate::config::{Confirm, Schedule};
+use crate::device::Clock;
+use crate::error::Error;
+use crate::hooks::Hooks;
+use crate::outcome::{Installed, Outcome};
+use crate::updater::Updater;
 use crate::updater::share;
-use crate::{Clock, Error, Hooks, Installed, Outcome, Updater};
 
 /// Keeps a device up to date by an [`Updater`] and a [`Schedule`].
 pub struct Agent<'a, F, N, C, R> {

@@ -6,13 +6,19 @@ use core::time::Duration;
 use embedded_io_async::ErrorKind;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use heapless::String;
-use s3ota_image::app::Misfit;
-use s3ota_image::{Chip, ImageError};
-use s3ota_manifest::{ManifestError, SignatureError, UrlError};
+use s3ota_image::ImageError;
+use s3ota_manifest::{ManifestError, UrlError};
 use s3ota_tls::TlsError;
 
-use crate::http::HttpError;
-use crate::layout::LayoutError;
+mod http;
+mod image;
+mod layout;
+mod release;
+
+pub use http::HttpError;
+pub use image::FirmwareError;
+pub use layout::LayoutError;
+pub use release::ReleaseError;
 
 /// A version, board or chip name: enough of it to recognise.
 pub type Name = String<40>;
@@ -73,108 +79,6 @@ pub enum Error {
     },
     /// There is no other firmware to go back to.
     NothingToGoBackTo,
-}
-
-/// Why a release with a valid manifest is not for this device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReleaseError {
-    /// The release is older than the running firmware.
-    Downgrade {
-        /// The running version.
-        running: Name,
-        /// The manifest's.
-        offered: Name,
-    },
-    /// The release is for another board.
-    Board {
-        /// This device's.
-        expected: Name,
-        /// The manifest's.
-        found: Name,
-    },
-    /// The release is of another project.
-    Project {
-        /// The running firmware's.
-        expected: Name,
-        /// The manifest's.
-        found: Name,
-    },
-    /// The manifest has expired: someone may be holding back a newer one.
-    Expired,
-    /// Nobody who may release has signed it.
-    Signature(SignatureError),
-    /// The release is signed for another channel.
-    Channel {
-        /// This device's.
-        expected: Name,
-        /// The manifest's.
-        found: Name,
-    },
-    /// A newer manifest by the same key was seen before: this one was brought back.
-    Replayed,
-    /// The release is older than the oldest version this device may still run.
-    BelowFloor {
-        /// That version.
-        floor: Name,
-        /// The manifest's.
-        offered: Name,
-    },
-}
-
-/// Why an image is not installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FirmwareError {
-    /// The image is for another chip.
-    Chip {
-        /// This device's.
-        expected: Chip,
-        /// What the manifest or the image names.
-        found: Name,
-    },
-    /// The image is larger than the slot it should go to.
-    TooLarge {
-        /// Bytes of the image, as far as known.
-        size: u64,
-        /// Bytes of the slot.
-        slot: u32,
-    },
-    /// The image has not the size the manifest says.
-    Size {
-        /// Bytes by the manifest.
-        expected: u32,
-        /// Bytes by the server or as received.
-        found: u64,
-    },
-    /// The image has not the SHA-256 the manifest says.
-    Sha256,
-    /// The image calls itself by another version than the manifest.
-    Version {
-        /// By the manifest.
-        expected: Name,
-        /// By the descriptor inside the image.
-        found: Name,
-    },
-    /// The image is of another project.
-    Project {
-        /// By the manifest, or else the running firmware's.
-        expected: Name,
-        /// By the descriptor inside the image.
-        found: Name,
-    },
-    /// The image has no app descriptor. Newer bootloaders take what lies in its place for one.
-    NoDescriptor,
-    /// The bootloader would refuse the image on this chip.
-    Misfit(Misfit),
-    /// The image has no boot guard, and the one that runs has: the device could not go back from it.
-    NoGuard,
-    /// The image is not signed for Secure Boot as the one that runs is: the bootloader would refuse it.
-    SecureBoot,
-    /// The image is broken.
-    Invalid(ImageError),
-    /// What lies on flash after writing is not what was written: the flash is worn or failing.
-    ReadBack,
 }
 
 impl Error {
@@ -314,8 +218,7 @@ impl fmt::Display for Error {
             ),
             Self::TrialBoots(boots) => write!(
                 f,
-                "{boots} trial boots cannot be counted: give the boot guard a number from 1 to {}",
-                crate::MAX_TRIAL_BOOTS
+                "{boots} trial boots cannot be counted: give the boot guard a number from 1 to 100"
             ),
             Self::Worn { rest } => write!(
                 f,
@@ -329,107 +232,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl fmt::Display for ReleaseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Downgrade { running, offered } => write!(
-                f,
-                "the manifest offers {offered}, which is older than the running {running}: a device never goes back by itself, publish a higher version"
-            ),
-            Self::Board { expected, found } => {
-                write!(
-                    f,
-                    "the release is for the board {found}, this device is a {expected}"
-                )
-            }
-            Self::Project { expected, found } => write!(
-                f,
-                "the release is of the project {found}, this device runs {expected}: give each product a prefix of its own, or set renamed_to in a release before"
-            ),
-            Self::Expired => write!(
-                f,
-                "the manifest has expired: publish the release again, with a later expiry"
-            ),
-            Self::Signature(error) => write!(f, "{error}"),
-            Self::Channel { expected, found } => write!(
-                f,
-                "the release is signed for the channel {found}, this device follows {expected}"
-            ),
-            Self::Replayed => write!(
-                f,
-                "the manifest is older than one this device has seen: publish the release again"
-            ),
-            Self::BelowFloor { floor, offered } => write!(
-                f,
-                "the manifest offers {offered}, but no version before {floor} may run on this device any more"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for FirmwareError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Chip { expected, found } => {
-                write!(
-                    f,
-                    "the image is for {found}, this device is an {}",
-                    expected.name()
-                )
-            }
-            Self::TooLarge { size, slot } => write!(
-                f,
-                "the image has {size} bytes, but the slot holds {slot}: make the firmware smaller or the slots larger"
-            ),
-            Self::Size { expected, found } => {
-                write!(
-                    f,
-                    "the manifest says the image has {expected} bytes, the server has {found}: publish it again"
-                )
-            }
-            Self::Sha256 => {
-                write!(
-                    f,
-                    "the image's SHA-256 is not the manifest's: it was changed or damaged, publish it again"
-                )
-            }
-            Self::Version { expected, found } => write!(
-                f,
-                "the manifest says {expected}, but the image calls itself {found}: publish the image that belongs to this version"
-            ),
-            Self::Project { expected, found } => write!(
-                f,
-                "the image is of the project {found}, not of {expected}: publish the right image, or set renamed_to in a release before"
-            ),
-            Self::NoDescriptor => write!(
-                f,
-                "the image has no app descriptor: build it with ESP-IDF, Arduino or esp-bootloader-esp-idf's esp_app_desc!()"
-            ),
-            // What does not fit is in its code; the numbers would take program memory that the command on the host has.
-            Self::Misfit(_) => write!(
-                f,
-                "the bootloader would refuse the image on this chip: `s3ota inspect` of the image says what it needs"
-            ),
-            Self::NoGuard => write!(
-                f,
-                "the image has no boot guard, so a device could not go back from it: call the guard first in main"
-            ),
-            Self::SecureBoot => write!(
-                f,
-                "the image is not signed for Secure Boot as the running one is: sign it with espsecure"
-            ),
-            Self::Invalid(error) => write!(f, "{error}"),
-            Self::ReadBack => write!(
-                f,
-                "the image reads back differently from flash: the flash chip may be worn out"
-            ),
-        }
-    }
-}
-
 impl core::error::Error for Error {}
-impl core::error::Error for ReleaseError {}
-impl core::error::Error for FirmwareError {}
 
 impl From<ManifestError> for Error {
     fn from(error: ManifestError) -> Self {

@@ -6,12 +6,13 @@ use embedded_io_async::Read;
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::SECTOR_SIZE;
 
-use crate::Error;
-use crate::http::{Body, Head, MAX_HEAD};
-use crate::layout::Layout;
-use crate::release::ReleaseId;
-use crate::slot::{Budget, Known, SlotWriter};
-use crate::{Wear, trial};
+use crate::boot::trial;
+use crate::error::Error;
+use crate::flash::partitions::Layout;
+use crate::flash::release::ReleaseId;
+use crate::install::wear::Wear;
+use crate::install::writer::{Budget, Known, SlotWriter};
+use crate::net::http::{Body, Head, MAX_HEAD};
 
 /// A response whose body is still to be read.
 #[derive(Debug)]

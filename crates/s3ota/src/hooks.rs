@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use s3ota_manifest::Manifest;
 
-use crate::{Error, Installed, NoUpdate};
+use crate::error::Error;
+use crate::outcome::{Installed, NoUpdate};
 
 /// What the application is asked and told during an update. Every method has a body that does nothing.
 ///

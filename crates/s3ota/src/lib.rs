@@ -59,41 +59,39 @@ extern crate std;
 
 mod agent;
 mod apart;
+mod boot;
+mod check;
 mod config;
 pub mod device;
 mod error;
 mod flash;
-mod flash_log;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hooks;
-pub mod http;
-mod journal;
-mod layout;
-mod link;
-mod memory;
-mod otadata;
-mod release;
-mod session;
-mod slot;
-mod trial;
+mod install;
+mod net;
+mod outcome;
 mod updater;
-mod wear;
+
+#[doc(hidden)]
+pub use net::http;
 
 pub use agent::{Agent, Restart};
+pub use boot::reset::{Bootloader, Reset};
+pub use boot::trial::{
+    Boot, Booted, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS, UNKNOWN_PARTITION,
+    boot_guard, boot_guard_after,
+};
 pub use config::{Config, Confirm, Patience, Schedule};
 pub use device::{Clock, Device};
-pub use error::{Error, FirmwareError, Host, Name, ReleaseError};
+pub use error::{Error, FirmwareError, Host, HttpError, LayoutError, Name, ReleaseError};
+pub use flash::partitions::Slot;
 pub use hooks::{Hooks, Progress};
-pub use layout::{LayoutError, Slot};
-pub use session::MAX_REDIRECTS;
-pub use trial::{
-    Boot, Booted, Bootloader, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS, Reset,
-    UNKNOWN_PARTITION, boot_guard, boot_guard_after,
-};
-pub use updater::{Available, Checked, Installed, NoUpdate, Outcome, Updater, Workspace};
-pub use wear::Wear;
+pub use install::wear::Wear;
+pub use net::session::MAX_REDIRECTS;
+pub use outcome::{Available, Checked, Installed, NoUpdate, Outcome};
+pub use updater::{Updater, Workspace};
 
 pub use s3ota_image::Chip;
 pub use s3ota_image::app::{Hardware, Misfit};

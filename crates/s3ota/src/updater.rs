@@ -13,26 +13,32 @@ use embedded_io_async::{Read, Write};
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
-use s3ota_image::ImageError;
 use s3ota_image::app::{Descriptor, Hardware, Header, Image, PREFIX_LEN};
+use s3ota_image::{Chip, ImageError};
 use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Timestamp, Version};
 use s3ota_tls::CertTime;
 
 use crate::apart::apart;
-use crate::error::{Name, cut};
-use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_ETAG, Part, Want};
-use crate::layout::{Layout, LayoutError, Running, Slot};
-use crate::link::Deadline;
-use crate::memory::{Told, Tries};
-use crate::otadata::Otadata;
-use crate::release::{Facts, ReleaseId, decide, has_expired, identify, show};
-use crate::session::{Answer, Opener, Session, SessionBuffers, Target};
-use crate::slot::{BLOCK, Budget, Known, SlotWriter};
-use crate::trial::Own;
-use crate::{
-    Bootloader, Chip, Clock, Config, Device, Error, FirmwareError, Hooks, Progress, ReleaseError,
-    Wear, flash, trial,
-};
+use crate::boot::otadata::Otadata;
+use crate::boot::reset::Bootloader;
+use crate::boot::rollback_state::{Told, Tries};
+use crate::boot::trial;
+use crate::boot::trial::Own;
+use crate::check::decision::{Facts, decide, has_expired, identify, show};
+use crate::config::Config;
+use crate::device::{Clock, Device};
+use crate::error::{Error, FirmwareError, HttpError, LayoutError, Name, ReleaseError, cut};
+use crate::flash::access as flash;
+use crate::flash::partitions::{Layout, Running, Slot};
+use crate::flash::release::ReleaseId;
+use crate::hooks::{Hooks, Progress};
+use crate::install::BLOCK;
+use crate::install::wear::Wear;
+use crate::install::writer::{Budget, Known, SlotWriter};
+use crate::net::http::{Body, Framing, Head, Identity, MAX_ETAG, Part, Want};
+use crate::net::link::Deadline;
+use crate::net::session::{Answer, Opener, Session, SessionBuffers, Target};
+use crate::outcome::{Available, Checked, Installed, NoUpdate, Outcome};
 
 /// The memory an [`Updater`] works in, about 36 KB: TLS records, HTTP heads, URL and manifest, one flash sector.
 ///
@@ -68,63 +74,6 @@ impl core::fmt::Debug for Workspace {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Workspace").finish_non_exhaustive()
     }
-}
-
-/// Why there is nothing to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NoUpdate {
-    /// The release offered is the one that is running.
-    UpToDate,
-    /// The manifest is the one the last check saw (the server answered 304).
-    NotModified,
-    /// The release is being rolled out in stages and this device is not among the first.
-    NotInRollout,
-    /// The release was tried on this device and given up.
-    FailedBefore,
-    /// The release is tried again later: its image was refused twice, or the last trial of it did not reach its server.
-    /// See [`Wear`].
-    Resting,
-    /// [`Hooks::may_start`] said no.
-    Vetoed,
-}
-
-/// A release that could be installed, as [`Updater::check`] found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Available {
-    /// Its version.
-    pub version: Name,
-    /// The size of its image in bytes, where the manifest says.
-    pub size: Option<u32>,
-}
-
-/// What [`Updater::check`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Checked {
-    /// There is a release to install.
-    Available(Available),
-    /// There is nothing to do.
-    NoUpdate(NoUpdate),
-}
-
-/// A new firmware, on flash and selected. **Restart** to run it: the library never does that by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// Its version, by the manifest.
-    pub version: Name,
-    /// Bytes of its image.
-    pub size: u32,
-    /// The slot it lies in.
-    pub slot: Slot,
-}
-
-/// What became of [`Updater::install`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// A new firmware is on flash: restart.
-    Installed(Installed),
-    /// There was nothing to do.
-    NoUpdate(NoUpdate),
 }
 
 /// Updates one device. See the [crate's documentation](crate) for an example.

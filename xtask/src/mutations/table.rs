@@ -7,14 +7,14 @@ const STATEMENT: &str = "crates/s3ota-manifest/src/statement.rs";
 const MANIFEST: &str = "crates/s3ota-manifest/src/manifest.rs";
 const VERSION: &str = "crates/s3ota-manifest/src/version.rs";
 const URL: &str = "crates/s3ota-manifest/src/url.rs";
-const RELEASE: &str = "crates/s3ota/src/release.rs";
-const MEMORY: &str = "crates/s3ota/src/memory.rs";
-const OTADATA: &str = "crates/s3ota/src/otadata.rs";
+const RELEASE: &str = "crates/s3ota/src/check/decision.rs";
+const MEMORY: &str = "crates/s3ota/src/boot/rollback_state.rs";
+const OTADATA: &str = "crates/s3ota/src/boot/otadata.rs";
 const UPDATER: &str = "crates/s3ota/src/updater.rs";
-const SLOT: &str = "crates/s3ota/src/slot.rs";
-const TRIAL: &str = "crates/s3ota/src/trial.rs";
-const LINK: &str = "crates/s3ota/src/link.rs";
-const WEAR: &str = "crates/s3ota/src/wear.rs";
+const SLOT: &str = "crates/s3ota/src/install/writer.rs";
+const TRIAL: &str = "crates/s3ota/src/boot/trial.rs";
+const LINK: &str = "crates/s3ota/src/net/link.rs";
+const WEAR: &str = "crates/s3ota/src/install/wear.rs";
 const AGENT: &str = "crates/s3ota/src/agent.rs";
 
 /// A field that is not in the statement any more, and the tests that must fail.

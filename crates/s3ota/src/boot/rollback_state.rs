@@ -9,15 +9,15 @@
 //! wrong, starts anew with another one. It binds that key and those listed behind it: see
 //! [`Config::release_keys`](crate::Config::release_keys).
 //!
-//! It lies in both sectors of otadata as entries of their [logs](crate::flash_log), and is written anew with a record. There
+//! It lies in both sectors of otadata as entries of their [logs](crate::flash::log), and is written anew with a record. There
 //! is room for so much of each kind; what was not renewed for longest gives way.
 
 use heapless::Vec;
 use s3ota_manifest::{KeyId, Manifest, ReleaseKey, Version};
 use sha2::{Digest, Sha256};
 
-use crate::flash_log::{Kind, Value, value};
-use crate::release::{ReleaseId, Signer};
+use crate::flash::log::{Kind, Value, value};
+use crate::flash::release::ReleaseId;
 
 /// The newest serial of a key and a channel.
 const SEEN: Kind = *b"seen";
@@ -70,6 +70,15 @@ impl Floor {
         let mut next = || numbers.next().unwrap_or(0);
         Version::new(next(), next(), next())
     }
+}
+
+/// A trusted key that signed the manifest, in the shape of what was signed before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signer {
+    /// The newest serial.
+    pub(crate) newest: u64,
+    /// The version below which this device does not go back.
+    pub(crate) floor: Floor,
 }
 
 /// Something a key has said.

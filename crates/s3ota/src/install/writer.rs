@@ -4,7 +4,7 @@
 //! is written as it comes, checked, and read back; only then are the first bytes added. Whatever happens before, the
 //! bootloader takes the slot for empty.
 //!
-//! How far the image has come is kept in the slot's [journal](crate::journal), so that an update which was cut off goes
+//! How far the image has come is kept in the slot's [journal](crate::install::journal), so that an update which was cut off goes
 //! on where it was.
 
 use core::time::Duration;
@@ -15,19 +15,15 @@ use s3ota_image::app::{Image, Verifier};
 use s3ota_image::otadata::SECTOR_SIZE;
 use sha2::{Digest, Sha256};
 
-use crate::error::flash as flash_error;
-use crate::flash_log::is_blank;
-use crate::http::{MAX_ETAG, Part};
-use crate::journal::{Done, Goal, Journal, journal_offset, step};
-use crate::layout::Slot;
-use crate::release::ReleaseId;
-use crate::{Error, FirmwareError, Wear, flash};
-
-/// Bytes held back: no flash on these chips is written in larger units than this (with flash encryption).
-pub(crate) const WITHHELD: usize = 32;
-
-/// Bytes gathered before they are written: one sector.
-pub(crate) const BLOCK: usize = SECTOR_SIZE as usize;
+use crate::error::{Error, FirmwareError, flash as flash_error};
+use crate::flash::access as flash;
+use crate::flash::log::is_blank;
+use crate::flash::partitions::Slot;
+use crate::flash::release::ReleaseId;
+use crate::install::journal::{Done, Goal, Journal, journal_offset, step};
+use crate::install::wear::Wear;
+use crate::install::{BLOCK, WITHHELD};
+use crate::net::http::{MAX_ETAG, Part};
 
 /// What is erased at once where the slot's alignment allows: flash chips erase 64 KiB hardly slower than three times
 /// 4 KiB.

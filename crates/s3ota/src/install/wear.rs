@@ -10,7 +10,7 @@
 
 use core::time::Duration;
 
-use crate::release::ReleaseId;
+use crate::flash::release::ReleaseId;
 
 const HOUR: u32 = 60 * 60;
 const DAY: u32 = 24 * HOUR;

@@ -8,10 +8,10 @@ use s3ota_manifest::{HttpsUrl, MAX_URL, UrlError};
 use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
 
 use crate::apart::apart;
-use crate::error::cut;
-use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_HEAD, Part, Request, Want};
-use crate::link::{self, ConnectError, Deadline, Link};
-use crate::{Clock, Error};
+use crate::device::Clock;
+use crate::error::{Error, HttpError, cut};
+use crate::net::http::{Body, Framing, Head, Identity, MAX_HEAD, Part, Request, Want};
+use crate::net::link::{self, ConnectError, Deadline, Link};
 
 /// The most redirects followed for one document.
 pub const MAX_REDIRECTS: u8 = 5;

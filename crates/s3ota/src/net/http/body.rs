@@ -2,8 +2,8 @@
 
 use embedded_io_async::Read;
 
-use super::{Framing, Head, HttpError};
-use crate::Error;
+use super::{Framing, Head};
+use crate::error::{Error, HttpError};
 
 /// A chunk-size line, with extensions nobody uses, is at most this long.
 const MAX_CHUNK_LINE: usize = 64;

@@ -2,7 +2,7 @@
 //! log behind each.
 //!
 //! A sector of otadata holds one 32-byte record, which the bootloader reads, and 4,064 bytes nobody reads. Behind the
-//! record, from offset 64 on, this library keeps a [log](crate::flash_log) that is only ever appended to:
+//! record, from offset 64 on, this library keeps a [log](crate::flash::log) that is only ever appended to:
 //!
 //! ```text
 //! 0x000  record           sequence, label (our mark, what for, the way back, the release), state, CRC
@@ -17,11 +17,13 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_sequence};
 
-use crate::flash_log::{Entry, Kind, Log, value};
-use crate::layout::{Layout, LayoutError};
-use crate::memory::{Memory, Told, Tries};
-use crate::release::ReleaseId;
-use crate::{Bootloader, Error, Reset, flash};
+use crate::boot::reset::{Bootloader, Reset};
+use crate::boot::rollback_state::{Memory, Told, Tries};
+use crate::error::{Error, FirmwareError, LayoutError};
+use crate::flash::access as flash;
+use crate::flash::log::{Entry, Kind, Log, value};
+use crate::flash::partitions::Layout;
+use crate::flash::release::ReleaseId;
 
 /// What begins the label of a record this library wrote, with the version of this format.
 ///
@@ -268,7 +270,7 @@ impl Otadata {
         let mut back = [0; RECORD_LEN];
         flash::read(flash, at, &mut back)?;
         if back != bytes {
-            return Err(crate::FirmwareError::ReadBack.into());
+            return Err(FirmwareError::ReadBack.into());
         }
         if let Some(slot) = self.records.get_mut(sector) {
             *slot = record;

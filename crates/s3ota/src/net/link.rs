@@ -11,7 +11,7 @@ use edge_nal::{AddrType, Dns, TcpConnect};
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
-use crate::Clock;
+use crate::device::Clock;
 
 /// A moment by which everything must be over, and the longest silence until then.
 pub(crate) struct Deadline<'c, C> {

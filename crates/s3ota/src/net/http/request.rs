@@ -5,7 +5,8 @@ use core::fmt::{self, Write as _};
 use heapless::String;
 use s3ota_manifest::HttpsUrl;
 
-use super::{HttpError, MAX_HEAD};
+use super::MAX_HEAD;
+use crate::error::HttpError;
 
 /// Who asks: the User-Agent, which S3 keeps in its access log and so gives a view of a fleet without a server.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@
 //! 0xfe0  "done"     the whole image passed every check: its length (4), the first 20 bytes of its SHA-256
 //! ```
 //!
-//! All but the marks are entries of a [log](crate::flash_log). Nothing is ever rewritten. A step is one sector, or more
+//! All but the marks are entries of a [log](crate::flash::log). Nothing is ever rewritten. A step is one sector, or more
 //! where the image has more sectors than there is room for marks: 968 without flash encryption, 3.8 MiB.
 //!
 //! An update that was cut off, by the network or by the power, goes on from the last mark that is the hash of what
@@ -20,12 +20,13 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use s3ota_image::otadata::SECTOR_SIZE;
 
-use crate::flash_log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, value};
-use crate::http::MAX_ETAG;
-use crate::layout::Slot;
-use crate::release::ReleaseId;
-use crate::slot::{BLOCK, WITHHELD};
-use crate::{Error, flash};
+use crate::error::Error;
+use crate::flash::access as flash;
+use crate::flash::log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, value};
+use crate::flash::partitions::Slot;
+use crate::flash::release::ReleaseId;
+use crate::install::{BLOCK, WITHHELD};
+use crate::net::http::MAX_ETAG;
 
 const GOAL: Kind = *b"goal";
 const ETAG: Kind = *b"etag";

@@ -18,21 +18,25 @@ use s3ota_image::otadata::{Record, State};
 use s3ota_manifest::{ReleaseKey, Version};
 
 use crate::apart::apart;
-use crate::error::flash as flash_error;
-use crate::layout::{Layout, Running, Slot, find_otadata};
-use crate::memory::Floor;
-use crate::otadata::{
+use crate::boot::otadata::{
     Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
 };
-use crate::release::ReleaseId;
-use crate::slot::{BLOCK, Bootable};
-use crate::{Error, flash};
+use crate::boot::reset::{Bootloader, Reset};
+use crate::boot::rollback_state::Floor;
+use crate::error::{Error, flash as flash_error};
+use crate::flash::access as flash;
+use crate::flash::partitions::{Layout, Running, Slot, find_otadata};
+use crate::flash::release::ReleaseId;
+use crate::install::BLOCK;
+use crate::install::writer::Bootable;
 
 /// How many boots a firmware on trial has to be confirmed in, unless configured otherwise.
 pub const DEFAULT_TRIAL_BOOTS: u8 = 3;
 
 /// The most trial boots that can be counted: a sector of otadata has room for about as many.
 pub const MAX_TRIAL_BOOTS: u8 = 100;
+
+const _: () = assert!(MAX_TRIAL_BOOTS == 100, "the error says so");
 
 /// How often a firmware on trial may start after the power came on or the chip woke, before it is given up.
 ///
@@ -63,46 +67,6 @@ pub enum Boot {
     GivenUp,
 }
 
-/// Why the chip started: what it says about the firmware that ran before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reset {
-    /// Power came on or came back, or somebody pressed the reset button. It does not count against a firmware on trial: a
-    /// lamp that is switched on and off three times is no broken lamp.
-    PowerOn,
-    /// The chip woke from deep sleep. It does not count either.
-    Wake,
-    /// Everything else: a watchdog, a panic, a restart by software, or a reason that is not known. It counts.
-    Crash,
-}
-
-impl Reset {
-    pub(crate) const fn as_byte(self) -> u8 {
-        match self {
-            Self::PowerOn => b'p',
-            Self::Wake => b'w',
-            Self::Crash => b'c',
-        }
-    }
-
-    pub(crate) const fn from_byte(byte: Option<u8>) -> Self {
-        match byte {
-            Some(b'p') => Self::PowerOn,
-            Some(b'w') => Self::Wake,
-            _ => Self::Crash,
-        }
-    }
-}
-
-/// What kind of bootloader a device has, as far as trials have shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bootloader {
-    /// It does no app rollback: only the boot guard ends a trial. An image that never reaches the guard boots for ever.
-    Plain,
-    /// It does app rollback (`CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`): it gives up an image that was not confirmed at its
-    /// second boot, whether that reached the guard or not. A trial then has one boot.
-    AppRollback,
-}
-
 /// What [`boot_guard_after`] finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Booted {
@@ -110,16 +74,6 @@ pub struct Booted {
     pub boot: Boot,
     /// The kind of bootloader. `None` where no trial has shown it yet.
     pub bootloader: Option<Bootloader>,
-}
-
-impl Bootloader {
-    /// Its name in the User-Agent.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::AppRollback => "rollback",
-        }
-    }
 }
 
 /// Looks after trials: the very first thing `main` calls, before anything that may hang or panic.

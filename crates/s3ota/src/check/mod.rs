@@ -1,0 +1,3 @@
+//! Whether there is a release for this device.
+
+pub(crate) mod decision;
