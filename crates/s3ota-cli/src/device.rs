@@ -12,7 +12,7 @@ use s3ota::manifest::{Manifest, Version};
 use s3ota::tls::Roots;
 use s3ota::{
     Agent, Boot, Checked, Chip, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome,
-    Patience, ReleaseKey, Schedule, Workspace,
+    ReleaseKey, Schedule, Timeouts, Workspace,
 };
 use s3ota_image::app::{Descriptor, Misfit, Revision};
 use s3ota_sim::host::Date;
@@ -125,10 +125,10 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         release_keys,
         date: args.now.unwrap_or_default(),
         firmware_version: args.firmware_version,
-        patience: Patience {
+        timeouts: Timeouts {
             attempts: args.attempts.max(1),
             deadline: args.deadline,
-            ..Patience::default()
+            ..Timeouts::default()
         },
     };
     let mut station = Station::new(flash, settings, *out).with_chip(known);
@@ -156,7 +156,7 @@ pub struct Settings {
     /// The version of the firmware it runs, where the image does not say.
     pub firmware_version: Option<String>,
     /// How patient it is.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 impl Settings {
@@ -173,7 +173,7 @@ impl Settings {
         Ok(Config {
             board: self.board.as_deref(),
             release_keys: &self.release_keys,
-            patience: self.patience,
+            timeouts: self.timeouts,
             roots,
             ..Config::new(&self.manifest_url, &running.version, chip, &self.device_id)
         })
@@ -481,6 +481,7 @@ impl Hooks for Teller<'_> {
             version,
             size,
             slot,
+            ..
         } = installed;
         self.out.say(format_args!(
             "device    has {version} in ota_{}: {} downloaded, checked, read back",

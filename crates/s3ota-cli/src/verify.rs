@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use s3ota::manifest::{MAX_DOCUMENT, Manifest, ManifestDocument, Place, layout};
 use s3ota::tls::Roots;
-use s3ota::{Checked, Chip, Config, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
+use s3ota::{Checked, Chip, Config, NoUpdate, Outcome, ReleaseKey, Timeouts, Workspace};
 use s3ota_devserver::DevServer;
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
@@ -207,9 +207,9 @@ impl Case {
             channel: args.channel.as_deref().or(self.channel.as_deref()),
             release_keys,
             roots,
-            patience: Patience {
+            timeouts: Timeouts {
                 attempts: 3,
-                ..Patience::default()
+                ..Timeouts::default()
             },
             ..Config::new(&self.manifest_url, OLDEST, chip, &device_id)
         };

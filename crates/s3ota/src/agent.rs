@@ -28,6 +28,7 @@ pub struct Agent<'a, F, N, C, R> {
 
 /// Why a device is to restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Restart {
     /// A new firmware is on flash and selected.
     Installed(Installed),
@@ -190,7 +191,7 @@ where
         let doubled = 1u32
             .checked_shl(times.saturating_sub(1))
             .unwrap_or(u32::MAX);
-        let longest = self.updater.config().patience.longest_pause;
+        let longest = self.updater.config().timeouts.longest_pause;
         let pause = longest.saturating_mul(doubled).min(self.schedule.every);
         self.spread(pause, 100).min(self.schedule.every)
     }

@@ -44,8 +44,8 @@ pub struct Config<'a> {
     pub roots: Roots<'a>,
     /// When this firmware was built, in seconds since the Unix epoch: the least the date can be.
     pub built_at: u64,
-    /// How patient to be.
-    pub patience: Patience,
+    /// How long to wait for what, and how often to retry.
+    pub timeouts: Timeouts,
     /// What is known of the chip besides its kind: what an image asks of it is checked before anything is erased, by the rules
     /// the bootloader would refuse it by. Nothing by default.
     pub hardware: Hardware,
@@ -66,7 +66,7 @@ impl<'a> Config<'a> {
             send_device_id: true,
             roots: Roots::amazon(),
             built_at: 0,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
             hardware: Hardware::default(),
         }
     }
@@ -86,9 +86,9 @@ impl<'a> Config<'a> {
     }
 }
 
-/// How long to wait for what, and how often to try again.
+/// How long to wait for what, and how often to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// The longest silence on a connection before it is given up. 20 seconds by default.
     pub idle: Duration,
     /// The longest a whole update may take, all attempts and pauses counted. 30 minutes by default.
@@ -110,7 +110,7 @@ pub struct Patience {
     pub longest_pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(20),
@@ -154,6 +154,7 @@ impl Default for Schedule {
 
 /// What makes a firmware on trial the confirmed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Confirm {
     /// The agent confirms once [`Updater::prove`](crate::Updater::prove) has shown that the firmware could be replaced by a
     /// better one.

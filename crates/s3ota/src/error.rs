@@ -5,7 +5,6 @@ use core::time::Duration;
 
 use embedded_io_async::ErrorKind;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
-use heapless::String;
 use s3ota_image::ImageError;
 use s3ota_manifest::{ManifestError, UrlError};
 use s3ota_tls::TlsError;
@@ -14,17 +13,14 @@ mod http;
 mod image;
 mod layout;
 mod release;
+mod text;
 
 pub use http::HttpError;
 pub use image::FirmwareError;
 pub use layout::LayoutError;
 pub use release::ReleaseError;
-
-/// A version, board or chip name: enough of it to recognise.
-pub type Name = String<40>;
-
-/// A host's name in an error, cut where it is very long.
-pub type Host = String<96>;
+pub(crate) use text::cut;
+pub use text::{Host, Name, Text};
 
 /// Why an update was not made. The device goes on with the firmware it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +92,7 @@ impl Error {
             Self::Release(ReleaseError::Signature(_)) => "release.signature",
             Self::Release(ReleaseError::Channel { .. }) => "release.channel",
             Self::Release(ReleaseError::Replayed) => "release.replayed",
-            Self::Release(ReleaseError::BelowFloor { .. }) => "release.floor",
+            Self::Release(ReleaseError::BelowMinVersion { .. }) => "release.floor",
             Self::Image(FirmwareError::Chip { .. }) => "image.chip",
             Self::Image(FirmwareError::TooLarge { .. } | FirmwareError::Size { .. }) => {
                 "image.size"
@@ -206,7 +202,7 @@ impl fmt::Display for Error {
             Self::Deadline { after } => {
                 write!(
                     f,
-                    "the update took longer than its deadline of {} s and was given up",
+                    "the update took longer than its deadline of {} s and was stopped",
                     after.as_secs()
                 )
             }
@@ -274,13 +270,6 @@ impl From<LayoutError> for Error {
     fn from(error: LayoutError) -> Self {
         Self::Layout(error)
     }
-}
-
-/// As much of a text as there is room for.
-pub(crate) fn cut<const N: usize>(text: &str) -> String<N> {
-    let mut cut = String::new();
-    let _ = text.chars().try_for_each(|c| cut.push(c));
-    cut
 }
 
 /// An error of the flash driver, as ours.

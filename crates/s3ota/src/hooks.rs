@@ -46,8 +46,8 @@ pub trait Hooks {
         let _ = installed;
     }
 
-    /// An update that had started (`on_start`) ended without a new firmware: go on with what was paused.
-    fn on_resume(&mut self) {}
+    /// An attempt that had started (`on_start`) ended without a new firmware: go on with the work that you paused.
+    fn on_stop(&mut self) {}
 }
 
 /// No hooks.
@@ -55,6 +55,7 @@ impl Hooks for () {}
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes on flash.
     pub written: u32,

@@ -24,6 +24,7 @@ pub enum NoUpdate {
 
 /// A release that could be installed, as [`Updater::check`] found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Available {
     /// Its version.
     pub version: Name,
@@ -42,6 +43,7 @@ pub enum Checked {
 
 /// A new firmware, on flash and selected. **Restart** to run it: the library never does that by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Installed {
     /// Its version, by the manifest.
     pub version: Name,

@@ -21,7 +21,7 @@ use s3ota_tls::CertTime;
 use crate::apart::apart;
 use crate::boot::otadata::Otadata;
 use crate::boot::reset::Bootloader;
-use crate::boot::rollback_state::{Told, Tries};
+use crate::boot::rollback_state::{Claim, Tries};
 use crate::boot::trial;
 use crate::boot::trial::Own;
 use crate::check::decision::{Facts, decide, has_expired, identify, show};
@@ -191,7 +191,7 @@ where
 
     /// One attempt without hooks, in this time at most.
     async fn attempt_once(&mut self, aim: Aim, time: Duration) -> Result<Attempt, Error> {
-        let (deadline, mut hooks) = (self.config.patience.deadline.min(time), ());
+        let (deadline, mut hooks) = (self.config.timeouts.deadline.min(time), ());
         let mut watched = Watched::new(&mut hooks);
         apart!(self.attempt(&mut watched, aim, deadline))
     }
@@ -205,13 +205,13 @@ where
     ///
     /// The [`Error`] of the last attempt. The running firmware stays the one that boots.
     pub async fn install(&mut self, hooks: &mut dyn Hooks) -> Result<Outcome, Error> {
-        let patience = self.config.patience;
+        let timeouts = self.config.timeouts;
         let began = self.device.clock.uptime();
         let mut attempt = 1;
         let mut reached = 0;
         loop {
             let spent = self.device.clock.uptime().saturating_sub(began);
-            let left = patience.deadline.saturating_sub(spent);
+            let left = timeouts.deadline.saturating_sub(spent);
             let mut watched = Watched::new(&mut *hooks);
             let result = apart!(self.attempt(&mut watched, Aim::Install, left));
             let Watched {
@@ -245,10 +245,10 @@ where
                 Err(error) => error,
             };
             let spent = self.device.clock.uptime().saturating_sub(began);
-            let left = patience.deadline.saturating_sub(spent);
+            let left = timeouts.deadline.saturating_sub(spent);
             let error = if left.is_zero() {
                 Error::Deadline {
-                    after: patience.deadline,
+                    after: timeouts.deadline,
                 }
             } else {
                 error
@@ -256,11 +256,11 @@ where
             let pause = self.pause(attempt, error.retry_after());
             let again = is_worth_another_attempt(&error, started, taken_up)
                 && (self.may_erase() || !matches!(error, Error::Image(_)))
-                && attempt < patience.attempts
+                && attempt < timeouts.attempts
                 && pause < left;
             hooks.on_error(&error, again.then_some(pause));
             if started {
-                hooks.on_resume();
+                hooks.on_stop();
             }
             if !again {
                 log::error!("update failed: {error}");
@@ -285,7 +285,7 @@ where
     /// Notes that this boot of the running firmware's trial ends in order: the firmware runs well, and only did not reach its
     /// server. **Restart** afterwards.
     ///
-    /// A release all of whose boots end so is given up like any other. But it is tried again later, up to four times in all,
+    /// A release all of owner boots end so is given up like any other. But it is tried again later, up to four times in all,
     /// while one that crashed is not.
     ///
     /// # Errors
@@ -346,15 +346,15 @@ where
     /// server do not come back together. What the server asked for comes before it, because it asks all of them for the
     /// same.
     fn pause(&mut self, attempt: u8, retry_after: Option<Duration>) -> Duration {
-        let patience = self.config.patience;
+        let timeouts = self.config.timeouts;
         let doubled = 1u32
             .checked_shl(u32::from(attempt.saturating_sub(1)))
             .unwrap_or(u32::MAX);
-        let bound = patience
+        let bound = timeouts
             .first_pause
             .saturating_mul(doubled)
-            .min(patience.longest_pause);
-        let asked = retry_after.unwrap_or_default().min(patience.longest_pause);
+            .min(timeouts.longest_pause);
+        let asked = retry_after.unwrap_or_default().min(timeouts.longest_pause);
         asked.saturating_add(share(bound, &mut self.device.rng))
     }
 
@@ -404,7 +404,7 @@ where
             rng: &mut device.rng,
             roots: &config.roots,
             time: now.map_or(CertTime::AtLeast(config.built_at), CertTime::Known),
-            deadline: Deadline::new(&device.clock, time, config.patience.idle),
+            deadline: Deadline::new(&device.clock, time, config.timeouts.idle),
         };
 
         // The manifest. One that was good and has not changed is looked at again once its time is over.
@@ -599,7 +599,7 @@ struct Standing {
 }
 
 impl Standing {
-    /// Reads where the device stands whose firmware runs from flash offset `running`.
+    /// Reads where the device stands owner firmware runs from flash offset `running`.
     #[inline(never)]
     fn read<F: NorFlash>(
         flash: &mut F,
@@ -662,16 +662,16 @@ impl Standing {
             let key = manifest.verify(config.release_keys);
             Some(key.map_err(ReleaseError::Signature)?)
         };
-        let memory = self.otadata.memory(flash)?;
+        let state = self.otadata.rollback_state(flash)?;
         let release = ReleaseId::of(manifest);
-        let tries = memory.tries(release);
+        let tries = state.tries(release);
         let facts = Facts {
             project: self.project.as_deref(),
             running: trial::running_release(&self.layout, self.running, &self.otadata),
             has_failed: tries.has_failed(),
             now,
             target: self.target,
-            signer: key.map(|key| memory.signer(config.release_keys, key, manifest.channel)),
+            signer: key.map(|key| state.signer(config.release_keys, key, manifest.channel)),
         };
         log::info!(
             "the manifest offers {}, running is {}",
@@ -685,8 +685,8 @@ impl Standing {
         }
         let decision = decide(manifest, release, config, &facts)?;
         if let Some(key) = key.filter(|_| aim == Aim::Install) {
-            let news = Told::by(key, manifest);
-            self.otadata.remember(flash, memory, news)?;
+            let news = Claim::of(key, manifest);
+            self.otadata.remember(flash, state, news)?;
         }
         Ok((tries, decision))
     }

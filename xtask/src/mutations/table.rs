@@ -8,7 +8,7 @@ const MANIFEST: &str = "crates/s3ota-manifest/src/manifest.rs";
 const VERSION: &str = "crates/s3ota-manifest/src/version.rs";
 const URL: &str = "crates/s3ota-manifest/src/url.rs";
 const RELEASE: &str = "crates/s3ota/src/check/decision.rs";
-const MEMORY: &str = "crates/s3ota/src/boot/rollback_state.rs";
+const ROLLBACK_STATE: &str = "crates/s3ota/src/boot/rollback_state.rs";
 const OTADATA: &str = "crates/s3ota/src/boot/otadata.rs";
 const UPDATER: &str = "crates/s3ota/src/updater.rs";
 const SLOT: &str = "crates/s3ota/src/install/writer.rs";
@@ -162,7 +162,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
     ),
     unsigned(
-        "the least version being signed",
+        "min_version being signed",
         "writeln!(out, \"min_version={version}\")?;",
         "let _ = version;",
         &["keys::fields_taken_away_or_changed_under_the_signature"],
@@ -313,21 +313,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "a key being free of what those behind it have said",
-        MEMORY,
+        ROLLBACK_STATE,
         "            if id == signer {\n                break;\n            }\n",
         "",
         &["keys::key_compromise_with_fast_forward"],
     ),
     of(
         "a key being bound by what those before it have said",
-        MEMORY,
+        ROLLBACK_STATE,
         "        for id in keys.iter().map(ReleaseKey::id) {",
         "        for id in keys.iter().map(ReleaseKey::id).filter(|id| *id == signer) {",
         &["keys::key_that_goes_brings_back_what_its_successor_replaced"],
     ),
     of(
         "each channel counting for itself",
-        MEMORY,
+        ROLLBACK_STATE,
         "    hash.update(channel.unwrap_or_default());",
         "    let _ = channel;",
         &["time::release_of_another_channel"],
@@ -383,10 +383,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         &["time::downgrade_without_permission"],
     ),
     of(
-        "the floor",
+        "min_version",
         RELEASE,
-        "    if Floor::of(&manifest.version) < signer.floor {",
-        "    if false && Floor::of(&manifest.version) < signer.floor {",
+        "    if MinVersion::of(&manifest.version) < signer.min_version {",
+        "    if false && MinVersion::of(&manifest.version) < signer.min_version {",
         &[
             "versions::release_below_the_floor",
             "versions::floor_after_an_image_was_rolled_back",
@@ -395,38 +395,38 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
     ),
     of(
-        "a floor that leaves pre-releases alone",
+        "a min_version that leaves pre-releases alone",
         RELEASE,
-        "    if Floor::of(&manifest.version) < signer.floor {",
-        "    if manifest.version < signer.floor.version() {",
+        "    if MinVersion::of(&manifest.version) < signer.min_version {",
+        "    if manifest.version < signer.min_version.version() {",
         &["versions::floor_of_a_pre_release_does_not_forbid_it"],
     ),
     of(
-        "a floor that is no higher than its own release",
-        MEMORY,
-        "            Floor::of(&least).min(Floor::of(&manifest.version))",
-        "            Floor::of(&least)",
+        "a min_version that is no higher than its own release",
+        ROLLBACK_STATE,
+        "            MinVersion::of(&least).min(MinVersion::of(&manifest.version))",
+        "            MinVersion::of(&least)",
         &["versions::floor_above_its_own_release_locks_nobody_out"],
     ),
     of(
-        "the floor where a confirmed firmware asks to be left",
+        "min_version where a confirmed firmware asks to be rolled back",
         TRIAL,
-        " && is_at_least(&image, floor) {",
-        " && (is_at_least(&image, floor) || true) {",
+        " && is_at_least(&image, min_version) {",
+        " && (is_at_least(&image, min_version) || true) {",
         &["versions::floor_after_an_image_was_rolled_back"],
     ),
     of(
-        "memory going on from one record to the next",
+        "rollback state going on from one record to the next",
         OTADATA,
-        "        for (kind, value) in memory.entries() {",
-        "        for (kind, value) in memory.entries().take(0) {",
+        "        for (kind, value) in state.entries() {",
+        "        for (kind, value) in state.entries().take(0) {",
         &[
             "time::replay_after_updates",
             "memory::memory_outlives_full_logs",
         ],
     ),
     of(
-        "memory in both sectors",
+        "rollback state in both sectors",
         OTADATA,
         "            for sector in [1 - spare, spare] {",
         "            for sector in [spare] {",
@@ -556,7 +556,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "a limit to the attempts",
         UPDATER,
-        "                && attempt < patience.attempts\n",
+        "                && attempt < timeouts.attempts\n",
         "",
         &["servers::repository_denial_of_service"],
     ),
@@ -581,9 +581,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // What failed.
     of(
         "a failed release being carried from log to log",
-        MEMORY,
-        "        told.chain(self.tried.iter().map(Tries::entry))",
-        "        told.chain(self.tried.iter().take(0).map(Tries::entry))",
+        ROLLBACK_STATE,
+        "        claims.chain(self.tried.iter().map(Tries::entry))",
+        "        claims.chain(self.tried.iter().take(0).map(Tries::entry))",
         &["memory::release_that_failed_is_not_tried_again_though_it_is_signed_anew"],
     ),
     of(

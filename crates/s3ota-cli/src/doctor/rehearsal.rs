@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use s3ota::manifest::{Manifest, Place};
 use s3ota::tls::Roots;
-use s3ota::{Config, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
+use s3ota::{Config, NoUpdate, Outcome, ReleaseKey, Timeouts, Workspace};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 
@@ -68,10 +68,10 @@ pub async fn play(
         board: device.board,
         roots: device.roots,
         release_keys: device.keys,
-        patience: Patience {
+        timeouts: Timeouts {
             attempts: 1,
             deadline: Duration::from_secs(30 * 60),
-            ..Patience::default()
+            ..Timeouts::default()
         },
         ..Config::new(device.url, BEFORE, device.kind.chip, &id)
     };

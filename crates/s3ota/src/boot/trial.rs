@@ -22,7 +22,7 @@ use crate::boot::otadata::{
     Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
 };
 use crate::boot::reset::{Bootloader, Reset};
-use crate::boot::rollback_state::Floor;
+use crate::boot::rollback_state::MinVersion;
 use crate::error::{Error, flash as flash_error};
 use crate::flash::access as flash;
 use crate::flash::partitions::{Layout, Running, Slot, find_otadata};
@@ -49,6 +49,7 @@ pub const UNKNOWN_PARTITION: u32 = u32::MAX;
 
 /// How the running firmware stands, as [`boot_guard`] finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Boot {
     /// It is the confirmed one, or one that was never on trial (flashed by cable).
     Confirmed,
@@ -69,6 +70,7 @@ pub enum Boot {
 
 /// What [`boot_guard_after`] finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Booted {
     /// How the running firmware stands.
     pub boot: Boot,
@@ -293,7 +295,7 @@ pub(crate) fn switch<F: NorFlash>(
     let mut otadata = Otadata::read(flash, &layout)?;
     ensure_way_back(flash, &layout, running, &mut otadata)?;
     otadata.make_room(flash)?;
-    let tries = otadata.memory(flash)?.tries(image.release);
+    let tries = otadata.rollback_state(flash)?.tries(image.release);
     let back = slot_of(Some(running)).map(|slot| slot.index);
     let label = label(Purpose::Trial, back, image.release);
     let record = otadata.successor(image.slot.index, State::New, label)?;
@@ -398,7 +400,7 @@ fn note_failure<F: NorFlash>(
     release: ReleaseId,
     crashed: bool,
 ) -> Result<(), Error> {
-    let known = otadata.memory(flash)?.tries(release);
+    let known = otadata.rollback_state(flash)?.tries(release);
     let tries = if crashed {
         known.and_failed()
     } else {
@@ -472,7 +474,7 @@ pub(crate) fn end_boot<F: NorFlash>(
 
 /// Gives the running firmware up, on trial or not, and selects the one before. The caller restarts.
 ///
-/// A firmware that was confirmed is not left for one below the floor that one of `keys` has set, nor for one that failed. On
+/// A firmware that was confirmed is not left for one below the min_version that one of `keys` has set, nor for one that failed. On
 /// trial nothing stands in the way: a device that does not work is no safer.
 pub(crate) async fn roll_back<F: NorFlash>(
     flash: &mut F,
@@ -493,10 +495,10 @@ pub(crate) async fn roll_back<F: NorFlash>(
     let Running::Slot(current) = running else {
         return Err(Error::NothingToGoBackTo);
     };
-    let memory = otadata.memory(flash)?;
-    let floor = memory.floor(keys);
+    let state = otadata.rollback_state(flash)?;
+    let min_version = state.min_version(keys);
     let mut before = None;
-    let factory = layout.factory.is_some() && floor == Floor::NONE;
+    let factory = layout.factory.is_some() && min_version == MinVersion::NONE;
     // The one it was installed by, where its record says so and it is still there; else any other.
     let is_left = |slot: &&Slot| left == Some(Running::Slot(**slot));
     let others = || {
@@ -514,7 +516,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
             if let Some(image) = image_in(flash, *slot, block).await? {
                 let release = ReleaseId::of_bytes(&image.sha256);
                 // One that was tried and is not confirmed is none to go back to.
-                if memory.tries(release).is_untried() && is_at_least(&image, floor) {
+                if state.tries(release).is_untried() && is_at_least(&image, min_version) {
                     before = Some((*slot, release));
                     break;
                 }
@@ -553,14 +555,14 @@ fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
     layout.factory.is_some() || spare.is_some_and(Record::is_idf_valid)
 }
 
-/// Whether an image's own version is no lower than `floor`.
-fn is_at_least(image: &Image, floor: Floor) -> bool {
+/// Whether an image's own version is no lower than `min_version`.
+fn is_at_least(image: &Image, min_version: MinVersion) -> bool {
     let descriptor = image
         .descriptor
         .as_ref()
         .filter(|descriptor| !descriptor.is_arduino());
     let version = descriptor.and_then(|descriptor| Version::parse(descriptor.version()).ok());
-    version.map_or(Floor::NONE, |version| Floor::of(&version)) >= floor
+    version.map_or(MinVersion::NONE, |version| MinVersion::of(&version)) >= min_version
 }
 
 /// The image in a slot, if it is whole and passes its own checks.

@@ -4,7 +4,7 @@ use core::cmp::Ordering;
 
 use s3ota_manifest::{Manifest, Place, Timestamp, Version};
 
-use crate::boot::rollback_state::{Floor, Signer};
+use crate::boot::rollback_state::{MinVersion, Signer};
 use crate::config::Config;
 use crate::error::{Error, FirmwareError, Name, ReleaseError, cut};
 use crate::flash::partitions::Slot;
@@ -43,7 +43,7 @@ pub(crate) fn decide(
     }
     if let Some(signer) = &facts.signer {
         check_signed(manifest, config, signer)?;
-        check_floor(manifest, signer)?;
+        check_min_version(manifest, signer)?;
     }
     let running = Version::parse(config.version).map_err(Error::Config)?;
     match manifest.version.cmp(&running) {
@@ -58,7 +58,7 @@ pub(crate) fn decide(
         }
         Ordering::Greater => {}
     }
-    // An image whose own idea of its version differs from the manifest's must not be installed again and again.
+    // An image owner own idea of its version differs from the manifest's must not be installed again and again.
     if facts.running == Some(id) {
         return Ok(Some(NoUpdate::UpToDate));
     }
@@ -158,10 +158,10 @@ fn check_signed(
 }
 
 /// Whether a release is none that its owner has forbidden since.
-fn check_floor(manifest: &Manifest<'_>, signer: &Signer) -> Result<(), ReleaseError> {
-    if Floor::of(&manifest.version) < signer.floor {
-        return Err(ReleaseError::BelowFloor {
-            floor: show(&signer.floor.version()),
+fn check_min_version(manifest: &Manifest<'_>, signer: &Signer) -> Result<(), ReleaseError> {
+    if MinVersion::of(&manifest.version) < signer.min_version {
+        return Err(ReleaseError::BelowMinVersion {
+            min_version: show(&signer.min_version.version()),
             offered: show(&manifest.version),
         });
     }

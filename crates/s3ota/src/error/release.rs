@@ -45,9 +45,9 @@ pub enum ReleaseError {
     /// A newer manifest by the same key was seen before: this one was brought back.
     Replayed,
     /// The release is older than the oldest version this device may still run.
-    BelowFloor {
+    BelowMinVersion {
         /// That version.
-        floor: Name,
+        min_version: Name,
         /// The manifest's.
         offered: Name,
     },
@@ -83,9 +83,12 @@ impl fmt::Display for ReleaseError {
                 f,
                 "the manifest is older than one this device has seen: publish the release again"
             ),
-            Self::BelowFloor { floor, offered } => write!(
+            Self::BelowMinVersion {
+                min_version,
+                offered,
+            } => write!(
                 f,
-                "the manifest offers {offered}, but no version before {floor} may run on this device any more"
+                "the manifest offers {offered}, but no version before {min_version} may run on this device any more"
             ),
         }
     }
