@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::outcome::{Installed, Outcome};
 use crate::updater::Updater;
-use crate::updater::share;
+use crate::updater::retry::share;
 
 /// Keeps a device up to date by an [`Updater`] and a [`Schedule`].
 pub struct Agent<'a, F, N, C, R> {

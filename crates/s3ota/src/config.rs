@@ -1,11 +1,15 @@
 //! What an updater needs to know about its device and its owner's wishes.
 
+mod header;
+
 use core::time::Duration;
 
 use s3ota_image::Chip;
 use s3ota_image::app::Hardware;
 use s3ota_manifest::ReleaseKey;
 use s3ota_tls::Roots;
+
+pub use header::{Header, HeaderError};
 
 /// Everything an [`Updater`](crate::Updater) is told; [`Config::new`] fills in all but the four essentials.
 #[derive(Debug, Clone)]
@@ -44,6 +48,11 @@ pub struct Config<'a> {
     pub roots: Roots<'a>,
     /// When this firmware was built, in seconds since the Unix epoch: the least the date can be.
     pub built_at: u64,
+    /// Header fields to send besides the client's own: an API key, a token. None by default.
+    ///
+    /// They go to the server of the [`manifest_url`](Config::manifest_url) and to no other, be it the image's or one that a
+    /// redirect leads to, unless [`Header::also_to`] names it.
+    pub headers: &'a [Header<'a>],
     /// How long to wait for what, and how often to retry.
     pub timeouts: Timeouts,
     /// What is known of the chip besides its kind: what an image asks of it is checked before anything is erased, by the rules
@@ -66,6 +75,7 @@ impl<'a> Config<'a> {
             send_device_id: true,
             roots: Roots::amazon(),
             built_at: 0,
+            headers: &[],
             timeouts: Timeouts::default(),
             hardware: Hardware::default(),
         }

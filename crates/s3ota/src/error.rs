@@ -19,12 +19,13 @@ pub use http::HttpError;
 pub use image::FirmwareError;
 pub use layout::LayoutError;
 pub use release::ReleaseError;
-pub(crate) use text::cut;
 pub use text::{Host, Name, Text};
+pub(crate) use text::{cut, show};
 
 /// Why an update was not made. The device goes on with the firmware it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(u32)]
 pub enum Error {
     /// The configured version is not one.
     Config(s3ota_manifest::VersionError),
@@ -62,6 +63,8 @@ pub enum Error {
     },
     /// Flash cannot be read or written.
     Flash(NorFlashErrorKind),
+    /// The application's source of the image failed: see [`Updater::install_from`](crate::Updater::install_from).
+    Source(ErrorKind),
     /// The partition table does not allow updates.
     Layout(LayoutError),
     /// The running firmware is on trial: it must be confirmed before another can be installed.
@@ -117,6 +120,7 @@ impl Error {
             Self::ConnectionClosed => "net.closed",
             Self::Deadline { .. } => "update.deadline",
             Self::Flash(_) => "flash.io",
+            Self::Source(_) => "source.io",
             Self::Layout(_) => "flash.layout",
             Self::OnTrial => "update.trial",
             Self::TrialBoots(_) => "config.trial_boots",
@@ -207,6 +211,10 @@ impl fmt::Display for Error {
                 )
             }
             Self::Flash(kind) => write!(f, "flash cannot be read or written ({kind:?})"),
+            Self::Source(kind) => write!(
+                f,
+                "the source of the image failed ({kind:?}): give the image again, what has arrived is kept"
+            ),
             Self::Layout(error) => write!(f, "{error}"),
             Self::OnTrial => write!(
                 f,

@@ -139,13 +139,13 @@ impl Release<'_> {
             writer.expect(Some(size), None);
         }
         let taken_up = writer.written();
-        let verified = match self.feed(&mut writer).await {
-            Ok(()) => writer.verify(Some(size), Some(self.sha256)).await,
+        let verified = match self.feed(flash, &mut writer).await {
+            Ok(()) => writer.verify(flash, Some(size), Some(self.sha256)).await,
             Err(error) => Err(error),
         };
         let verified = match verified {
             Err(error @ Error::Image(_)) => {
-                writer.wipe().await?;
+                writer.wipe(flash).await?;
                 return Err(error);
             }
             verified => verified?,
@@ -155,7 +155,11 @@ impl Release<'_> {
         Ok(taken_up)
     }
 
-    async fn feed<F: NorFlash>(&self, writer: &mut SlotWriter<'_, F>) -> Result<(), Error> {
+    async fn feed<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        writer: &mut SlotWriter<'_>,
+    ) -> Result<(), Error> {
         if writer.is_complete() {
             return Ok(());
         }
@@ -170,7 +174,7 @@ impl Release<'_> {
             writer.received_more(now.len())?;
             rest = later;
             if writer.is_block_full() {
-                writer.write_block().await?;
+                writer.write_block(flash).await?;
             }
         }
         Ok(())

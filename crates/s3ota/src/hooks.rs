@@ -71,3 +71,50 @@ impl Progress {
         Some(u8::try_from(percent).unwrap_or(100).min(100))
     }
 }
+
+/// The application's hooks, and what happened in an attempt.
+pub(crate) struct Watched<'h> {
+    pub(crate) hooks: &'h mut dyn Hooks,
+    /// [`Hooks::on_start`] was called.
+    pub(crate) started: bool,
+    /// Bytes of the image that were on flash before.
+    pub(crate) taken_up: u32,
+    /// Bytes of the image that are on flash now.
+    pub(crate) written: u32,
+}
+
+impl<'h> Watched<'h> {
+    pub(crate) fn new(hooks: &'h mut dyn Hooks) -> Self {
+        Self {
+            hooks,
+            started: false,
+            taken_up: 0,
+            written: 0,
+        }
+    }
+
+    /// So much of the image is on flash from an attempt before.
+    pub(crate) fn taken_up(&mut self, written: u32, total: Option<u32>) {
+        self.taken_up = written;
+        if written > 0 {
+            log::info!("going on after {written} bytes that are on flash already");
+            self.hooks.on_progress(Progress { written, total });
+        }
+    }
+}
+
+impl Hooks for Watched<'_> {
+    fn may_start(&mut self, release: &Manifest<'_>) -> bool {
+        self.hooks.may_start(release)
+    }
+
+    fn on_start(&mut self, release: &Manifest<'_>) {
+        self.started = true;
+        self.hooks.on_start(release);
+    }
+
+    fn on_progress(&mut self, progress: Progress) {
+        self.written = progress.written;
+        self.hooks.on_progress(progress);
+    }
+}

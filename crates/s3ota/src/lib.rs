@@ -83,7 +83,7 @@ pub use boot::trial::{
     Boot, Booted, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS, UNKNOWN_PARTITION,
     boot_guard, boot_guard_after,
 };
-pub use config::{Config, Confirm, Schedule, Timeouts};
+pub use config::{Config, Confirm, Header, HeaderError, Schedule, Timeouts};
 pub use device::{Clock, Device};
 pub use error::{Error, FirmwareError, Host, HttpError, LayoutError, Name, ReleaseError, Text};
 pub use flash::partitions::Slot;

@@ -7,11 +7,17 @@ const STATEMENT: &str = "crates/s3ota-manifest/src/statement.rs";
 const MANIFEST: &str = "crates/s3ota-manifest/src/manifest.rs";
 const VERSION: &str = "crates/s3ota-manifest/src/version.rs";
 const URL: &str = "crates/s3ota-manifest/src/url.rs";
-const RELEASE: &str = "crates/s3ota/src/check/decision.rs";
+const DECISION: &str = "crates/s3ota/src/check/decision.rs";
 const ROLLBACK_STATE: &str = "crates/s3ota/src/boot/rollback_state.rs";
 const OTADATA: &str = "crates/s3ota/src/boot/otadata.rs";
-const UPDATER: &str = "crates/s3ota/src/updater.rs";
-const SLOT: &str = "crates/s3ota/src/install/writer.rs";
+const CHECK: &str = "crates/s3ota/src/check/mod.rs";
+const STANDING: &str = "crates/s3ota/src/check/standing.rs";
+const ATTEMPT: &str = "crates/s3ota/src/updater/attempt.rs";
+const RETRY: &str = "crates/s3ota/src/updater/retry.rs";
+const INSTALL: &str = "crates/s3ota/src/install/mod.rs";
+const SOURCE: &str = "crates/s3ota/src/install/source.rs";
+const IMAGE: &str = "crates/s3ota/src/install/check.rs";
+const WRITER: &str = "crates/s3ota/src/install/writer.rs";
 const TRIAL: &str = "crates/s3ota/src/boot/trial.rs";
 const LINK: &str = "crates/s3ota/src/net/link.rs";
 const WEAR: &str = "crates/s3ota/src/install/wear.rs";
@@ -64,7 +70,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "a signature being asked for",
-        UPDATER,
+        STANDING,
         "let key = if config.release_keys.is_empty() {",
         "let key = if config.release_keys.is_empty() || manifest.signature.is_none() {",
         &["keys::arbitrary_install"],
@@ -81,8 +87,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "an unknown key being refused",
-        UPDATER,
-        "            Some(key.map_err(ReleaseError::Signature)?)",
+        STANDING,
+        "            Some(ok!(key.map_err(ReleaseError::Signature)))",
         "            match key {\n                Err(s3ota_manifest::SignatureError::UnknownKey) => None,\n                key => Some(key.map_err(ReleaseError::Signature)?),\n            }",
         &[
             "keys::arbitrary_install",
@@ -251,7 +257,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Old manifests.
     of(
         "expiry",
-        RELEASE,
+        DECISION,
         "    if has_expired(manifest.expires, facts.now, config) {",
         "    if false && has_expired(manifest.expires, facts.now, config) {",
         &[
@@ -264,28 +270,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the date of the build, where the time is unknown",
-        RELEASE,
+        DECISION,
         "    let time = now.unwrap_or(config.built_at);",
         "    let _ = config;\n    let time = now.unwrap_or(0);",
         &["time::freeze_while_the_time_is_unknown"],
     ),
     of(
         "a date before the build being none",
-        UPDATER,
+        CHECK,
         ".filter(|&now| now >= config.built_at)",
         ".filter(|_| true)",
         &["time::freeze_while_the_time_is_unknown"],
     ),
     of(
         "looking again at a manifest that has not changed, once it has expired",
-        UPDATER,
+        CHECK,
         ".is_some_and(|(_, expires)| has_expired(*expires, now, config))",
         ".is_some_and(|(_, expires)| false && has_expired(*expires, now, config))",
         &["time::freeze_by_saying_that_nothing_has_changed"],
     ),
     of(
         "serials",
-        RELEASE,
+        DECISION,
         "    if manifest.serial.unwrap_or(0) < signer.newest {",
         "    if false && manifest.serial.unwrap_or(0) < signer.newest {",
         &[
@@ -303,7 +309,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the newest serial being good again: the way out of the greatest one",
-        RELEASE,
+        DECISION,
         "    if manifest.serial.unwrap_or(0) < signer.newest {",
         "    if manifest.serial.unwrap_or(0) <= signer.newest {",
         &[
@@ -334,7 +340,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the channel",
-        RELEASE,
+        DECISION,
         "    if let (Some(expected), Some(found)) = (config.channel(), offered)\n        && expected != found",
         "    if let (Some(expected), Some(found)) = (config.channel(), offered)\n        && false",
         &["time::release_of_another_channel"],
@@ -342,49 +348,49 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Going back.
     of(
         "the order of versions",
-        RELEASE,
+        DECISION,
         "        Ordering::Less if may_downgrade(manifest, facts) => {}",
         "        Ordering::Less if may_downgrade(manifest, facts) || true => {}",
         &["versions::rollback", "time::downgrade_without_permission"],
     ),
     of(
         "a permission having to be given by someone",
-        RELEASE,
+        DECISION,
         "    facts.signer.is_some()\n        && manifest.downgrade\n",
         "    manifest.downgrade\n",
         &["time::downgrade_without_permission"],
     ),
     of(
         "a permission having to be given at all",
-        RELEASE,
+        DECISION,
         "        && manifest.downgrade\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
         "a permission having to have a serial",
-        RELEASE,
+        DECISION,
         "        && manifest.serial.is_some()\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
         "a permission having to expire",
-        RELEASE,
+        DECISION,
         "        && manifest.expires.is_some()\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
         "the time having to be known for a permission",
-        RELEASE,
+        DECISION,
         "        && facts.now.is_some()\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
         "min_version",
-        RELEASE,
+        DECISION,
         "    if MinVersion::of(&manifest.version) < signer.min_version {",
         "    if false && MinVersion::of(&manifest.version) < signer.min_version {",
         &[
@@ -396,7 +402,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "a min_version that leaves pre-releases alone",
-        RELEASE,
+        DECISION,
         "    if MinVersion::of(&manifest.version) < signer.min_version {",
         "    if manifest.version < signer.min_version.version() {",
         &["versions::floor_of_a_pre_release_does_not_forbid_it"],
@@ -442,14 +448,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Images.
     of(
         "the manifest's project",
-        RELEASE,
+        DECISION,
         "        && !config.takes_project(own, found)",
         "        && false && !config.takes_project(own, found)",
         &["images::image_of_another_product_signed_by_the_same_key"],
     ),
     of(
         "the image's project",
-        UPDATER,
+        IMAGE,
         "        if let Some(expected) = other {",
         "        if let Some(expected) = other.filter(|_| false) {",
         &[
@@ -459,7 +465,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the image's version",
-        UPDATER,
+        IMAGE,
         "            && found != self.manifest.version",
         "            && false",
         &[
@@ -470,7 +476,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the image's chip",
-        UPDATER,
+        IMAGE,
         "            if chip != Some(self.config.chip) {",
         "            if false {",
         &[
@@ -480,28 +486,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the manifest's chip",
-        RELEASE,
+        DECISION,
         "        && chip != config.chip.name()",
         "        && false",
         &["images::wrong_target"],
     ),
     of(
         "the board",
-        RELEASE,
+        DECISION,
         "        && let Some(found) = manifest.board.or(facts.signer.map(|_| \"none\"))\n        && expected != found",
         "        && let Some(found) = manifest.board.or(facts.signer.map(|_| \"none\"))\n        && false",
         &["images::wrong_target"],
     ),
     of(
         "a signed manifest having to name the board",
-        RELEASE,
+        DECISION,
         ".or(facts.signer.map(|_| \"none\"))",
         "",
         &["images::wrong_target"],
     ),
     of(
         "the image's hash",
-        SLOT,
+        WRITER,
         "        if sha256.is_some_and(|expected| expected != image.sha256) {",
         "        if false {",
         &[
@@ -512,21 +518,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the size being held against the slot before anything is fetched",
-        RELEASE,
+        DECISION,
         "        && size > facts.target.size",
         "        && false",
         &["images::size_is_known_before_anything_is_fetched"],
     ),
     of(
         "the size being held against what the server announces",
-        UPDATER,
-        "        expected.check_length(length)?;",
+        INSTALL,
+        "            limits.announce(length)?;",
         "",
         &["images::truncated_and_extended_images_with_the_right_prefix"],
     ),
     of(
         "the size being held against what arrives",
-        SLOT,
+        WRITER,
         "            && expected != self.written",
         "            && false",
         &["images::truncated_and_extended_images_with_the_right_prefix"],
@@ -534,14 +540,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Servers.
     of(
         "a limit to what is read of an image",
-        UPDATER,
-        "        if let Some(expected) = total\n            && writer.received() > expected",
-        "        if let Some(expected) = total\n            && false",
+        SOURCE,
+        "        if let Some(expected) = self.exact\n            && arrived > u64::from(expected)",
+        "        if let Some(expected) = self.exact\n            && false",
         &["servers::endless_data"],
     ),
     of(
         "a limit to what is read of a manifest",
-        UPDATER,
+        CHECK,
         "            _ if filled == MAX_DOCUMENT => return Err(too_long()),",
         "            _ if filled == MAX_DOCUMENT => {}",
         &["servers::endless_data"],
@@ -555,7 +561,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "a limit to the attempts",
-        UPDATER,
+        RETRY,
         "                && attempt < timeouts.attempts\n",
         "",
         &["servers::repository_denial_of_service"],
@@ -563,9 +569,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // What a release must prove before it stays.
     of(
         "a firmware being asked whether it would take its successor",
-        UPDATER,
-        "            identify(manifest, config, &facts)?;",
-        "",
+        STANDING,
+        "        identify(\n            manifest,\n            config,\n            &self.facts(manifest, config, now, key, &state),\n        )",
+        "        let _ = (key, state, now, identify);\n        Ok(())",
         &[
             "keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed",
             "keys::firmware_is_not_confirmed_by_a_manifest_that_was_brought_back",
@@ -573,9 +579,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the successor's image being fetched",
-        UPDATER,
-        "        // The image: what is missing of it, and then the whole of it checked. As a proof its end will do.",
-        "        if aim == Aim::Prove {\n            return Ok(Attempt::Proven);\n        }",
+        ATTEMPT,
+        "        let want = end_of(&manifest).map_or(Want::All, Want::Rest);",
+        "        let want = end_of(&manifest).map_or(Want::All, Want::Rest);\n        if session.is_usable() || true {\n            return Ok(());\n        }",
         &["keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed"],
     ),
     // What failed.
@@ -596,28 +602,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // What the bootloader would refuse, and what must not be lost.
     of(
         "what an image asks of the chip",
-        UPDATER,
+        IMAGE,
         "            fits.map_err(FirmwareError::Misfit)?;",
         "            let _ = fits;",
         &["images::image_that_the_bootloader_would_refuse_on_this_chip"],
     ),
     of(
         "the running image's secure version",
-        UPDATER,
+        STANDING,
         "            secure_version: Some(least.max(self.secure_version)),",
         "            secure_version: Some(least),",
         &["images::image_that_the_bootloader_would_refuse_on_this_chip"],
     ),
     of(
         "the boot guard having to stay",
-        UPDATER,
+        IMAGE,
         "        if self.guard && image.guard.is_none() {",
         "        if false {",
         &["images::image_that_loses_the_boot_guard_or_its_signature"],
     ),
     of(
         "the signature for Secure Boot having to stay",
-        UPDATER,
+        IMAGE,
         "        if self.signature.is_some() && self.signature != image.signature {",
         "        if false {",
         &["images::image_that_loses_the_boot_guard_or_its_signature"],

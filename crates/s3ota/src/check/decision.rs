@@ -6,7 +6,7 @@ use s3ota_manifest::{Manifest, Place, Timestamp, Version};
 
 use crate::boot::rollback_state::{MinVersion, Signer};
 use crate::config::Config;
-use crate::error::{Error, FirmwareError, Name, ReleaseError, cut};
+use crate::error::{Error, FirmwareError, ReleaseError, cut, show};
 use crate::flash::partitions::Slot;
 use crate::flash::release::ReleaseId;
 use crate::outcome::NoUpdate;
@@ -189,13 +189,6 @@ fn may_downgrade(manifest: &Manifest<'_>, facts: &Facts<'_>) -> bool {
         && manifest.serial.is_some()
         && manifest.expires.is_some()
         && facts.now.is_some()
-}
-
-/// A version in its canonical form, cut where an error message has no room for more.
-pub(crate) fn show(version: &Version<'_>) -> Name {
-    let mut text = Name::new();
-    let _ = core::fmt::write(&mut text, format_args!("{version}"));
-    text
 }
 
 #[cfg(test)]

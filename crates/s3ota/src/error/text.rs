@@ -3,6 +3,8 @@
 use core::fmt;
 use core::ops::Deref;
 
+use s3ota_manifest::Version;
+
 /// A version, board or chip name: enough of it to recognise.
 pub type Name = Text<40>;
 
@@ -62,4 +64,11 @@ pub(crate) fn cut<const N: usize>(text: &str) -> Text<N> {
     let mut cut = Text::new();
     let _ = text.chars().try_for_each(|c| cut.0.push(c));
     cut
+}
+
+/// A version in its canonical form, cut where an error message has no room for more.
+pub(crate) fn show(version: &Version<'_>) -> Name {
+    let mut text = Name::new();
+    let _ = core::fmt::write(&mut text, format_args!("{version}"));
+    text
 }

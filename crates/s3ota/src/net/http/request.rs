@@ -6,6 +6,7 @@ use heapless::String;
 use s3ota_manifest::HttpsUrl;
 
 use super::MAX_HEAD;
+use crate::config::Header;
 use crate::error::HttpError;
 
 /// Who asks: the User-Agent, which S3 keeps in its access log and so gives a view of a fleet without a server.
@@ -21,6 +22,10 @@ pub struct Identity<'a> {
     pub state: &'a str,
     /// The kind of bootloader, once it is known: `rollback` where it does app rollback, else `plain`.
     pub bootloader: Option<&'a str>,
+    /// What the application sends besides.
+    pub headers: &'a [Header<'a>],
+    /// Whose server may have that.
+    pub manifest_url: &'a str,
 }
 
 /// A GET request.
@@ -70,6 +75,16 @@ impl Request<'_> {
         push(&["GET ", self.url.path_and_query(), " HTTP/1.1\r\nHost: "])?;
         push(&[self.url.authority(), "\r\nAccept-Encoding: identity"])?;
         push(&["\r\nUser-Agent: ", &self.identity.user_agent()])?;
+        let Identity {
+            headers,
+            manifest_url,
+            ..
+        } = self.identity;
+        for header in headers {
+            if header.goes_to(&self.url, manifest_url) {
+                push(&["\r\n", header.name(), ": ", header.value()])?;
+            }
+        }
         match self.want {
             Want::All => {}
             Want::Changed(tag) => push(&["\r\nIf-None-Match: ", tag])?,
@@ -154,6 +169,8 @@ mod tests {
             chip: "esp32c3",
             state: "valid",
             bootloader: Some("rollback"),
+            headers: &[],
+            manifest_url: "",
         };
         let expected = concat!(
             "s3ota/",
@@ -178,6 +195,8 @@ mod tests {
             chip: "esp32",
             state: &"s".repeat(500),
             bootloader: None,
+            headers: &[],
+            manifest_url: "",
         };
         let agent = identity.user_agent();
         assert!(
