@@ -72,6 +72,7 @@ mod hooks;
 mod install;
 mod net;
 mod outcome;
+pub mod poll;
 mod updater;
 
 #[doc(hidden)]
@@ -90,7 +91,7 @@ pub use flash::partitions::Slot;
 pub use hooks::{Hooks, Progress};
 pub use install::wear::Wear;
 pub use net::session::MAX_REDIRECTS;
-pub use outcome::{Available, Checked, Installed, NoUpdate, Outcome};
+pub use outcome::{Available, Checked, Finished, Installed, NoUpdate, Outcome};
 pub use updater::{Updater, Workspace};
 
 pub use s3ota_image::Chip;

@@ -1,6 +1,6 @@
 //! What an update came to.
 
-use crate::error::Name;
+use crate::error::{Error, Name};
 use crate::flash::partitions::Slot;
 
 /// Why there is nothing to do.
@@ -60,4 +60,16 @@ pub enum Outcome {
     Installed(Installed),
     /// There was nothing to do.
     NoUpdate(NoUpdate),
+}
+
+/// What [`Updater::begin`](crate::Updater::begin) ends with: how the update went, and what was lent to it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Finished<U, H> {
+    /// What [`Updater::install`](crate::Updater::install) would have returned.
+    pub result: Result<Outcome, Error>,
+    /// The updater, for the next update.
+    pub updater: U,
+    /// The hooks.
+    pub hooks: H,
 }

@@ -24,7 +24,7 @@ use crate::hooks::{Hooks, Watched};
 use crate::install::check::Own;
 use crate::install::wear::Wear;
 use crate::install::writer::Known;
-use crate::outcome::{Checked, Outcome};
+use crate::outcome::{Checked, Finished, Outcome};
 
 pub use workspace::Workspace;
 
@@ -131,6 +131,19 @@ where
     /// The [`Error`] of the last attempt. The running firmware stays the one that boots.
     pub async fn install(&mut self, hooks: &mut dyn Hooks) -> Result<Outcome, Error> {
         apart!(self.attempts(hooks))
+    }
+
+    /// [`install`](Self::install) as a future that owns all it needs, for who drives it by hand: see [`poll`](crate::poll).
+    // No `async fn`: that keeps what it is given twice, and an updater is large.
+    pub fn begin<H: Hooks>(mut self, mut hooks: H) -> impl Future<Output = Finished<Self, H>> {
+        async move {
+            let result = self.install(&mut hooks).await;
+            Finished {
+                result,
+                updater: self,
+                hooks,
+            }
+        }
     }
 
     /// Installs an image that the application has, or gets by a way of its own: a UART, Bluetooth, an SD card, the HTTP client
