@@ -27,21 +27,21 @@ pub(crate) use text::{cut, show};
 #[non_exhaustive]
 #[repr(u32)]
 pub enum Error {
-    /// The configured version is not one.
+    /// The configured version is not valid.
     Config(s3ota_manifest::VersionError),
-    /// The configured URL of the manifest is not one a device fetches.
+    /// The configured URL of the manifest is not valid.
     ManifestUrl(UrlError),
     /// The manifest cannot be used.
     Manifest(ManifestError),
-    /// A redirect leads where a device does not go.
+    /// A redirect leads to a URL that a device does not follow.
     Redirect(UrlError),
-    /// The manifest is good, but not for this device or not any more.
+    /// The manifest is valid, but not for this device, or not any more.
     Release(ReleaseError),
     /// The image is not what it should be.
     Image(FirmwareError),
     /// The server's answer cannot be used.
     Http(HttpError),
-    /// The server did not prove who it is, or TLS failed.
+    /// The server did not prove its identity, or TLS failed.
     Tls(TlsError),
     /// The host's name has no address.
     Resolve(Host),
@@ -69,14 +69,14 @@ pub enum Error {
     Layout(LayoutError),
     /// The running firmware is on trial: it must be confirmed before another can be installed.
     OnTrial,
-    /// So many trial boots cannot be counted: 1 to [`MAX_TRIAL_BOOTS`](crate::MAX_TRIAL_BOOTS) can.
+    /// This number of trial boots cannot be counted: 1 to [`MAX_TRIAL_BOOTS`](crate::MAX_TRIAL_BOOTS) can.
     TrialBoots(u8),
-    /// The slot was erased too often lately to be written once more now: see [`Wear`](crate::Wear).
+    /// The slot was erased too often lately to be written again now: see [`Wear`](crate::Wear).
     Worn {
         /// How long it rests.
         rest: Duration,
     },
-    /// There is no other firmware to go back to.
+    /// There is no other firmware to roll back to.
     NothingToGoBackTo,
 }
 
@@ -174,15 +174,14 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(error) => write!(
-                f,
-                "the running firmware's version cannot be compared: {error}"
-            ),
+            Self::Config(error) => {
+                write!(f, "the running firmware's version is not valid: {error}")
+            }
             Self::ManifestUrl(error) => write!(f, "the manifest cannot be fetched: {error}"),
             Self::Manifest(error) => write!(f, "{error}"),
             Self::Redirect(error) => write!(
                 f,
-                "the server redirects to a place a device does not go to: {error}"
+                "the server redirects to a URL that a device does not follow: {error}"
             ),
             Self::Release(error) => write!(f, "{error}"),
             Self::Image(error) => write!(f, "{error}"),
@@ -226,11 +225,11 @@ impl fmt::Display for Error {
             ),
             Self::Worn { rest } => write!(
                 f,
-                "the slot was erased often enough for now: the update goes on in {} min",
+                "the slot was erased too often lately: the update resumes in {} min",
                 rest.as_secs() / 60 + 1
             ),
             Self::NothingToGoBackTo => {
-                write!(f, "there is no other firmware on flash to go back to")
+                write!(f, "there is no other firmware on flash to roll back to")
             }
         }
     }

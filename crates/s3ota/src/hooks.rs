@@ -1,4 +1,4 @@
-//! The places where an application can have its say in an update.
+//! Where the application has its say in an update.
 
 use core::time::Duration;
 
@@ -7,12 +7,12 @@ use s3ota_manifest::Manifest;
 use crate::error::Error;
 use crate::outcome::{Installed, NoUpdate};
 
-/// What the application is asked and told during an update. Every method has a body that does nothing.
+/// Questions to the application, and events, during an update. Every method has a default body that does nothing.
 ///
 /// Hooks run between two network reads or flash writes and hold up the update while they run: keep them short.
 pub trait Hooks {
-    /// A release is there and fits. Answer `false` to leave it for the next check: low battery, a portal open, a
-    /// print running.
+    /// There is a release, and it fits. Return `false` to leave it for the next check: low battery, a portal open, a print
+    /// running.
     fn may_start(&mut self, release: &Manifest<'_>) -> bool {
         let _ = release;
         true

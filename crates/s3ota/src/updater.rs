@@ -133,8 +133,11 @@ where
         apart!(self.attempts(hooks))
     }
 
-    /// [`install`](Self::install) as a future that owns all it needs, for who drives it by hand: see [`poll`](crate::poll).
-    // No `async fn`: that keeps what it is given twice, and an updater is large.
+    /// [`install`](Self::install) as a future that owns all it needs, to be driven by hand: see [`poll`](crate::poll).
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an async fn keeps what it is given twice, and an updater is large"
+    )]
     pub fn begin<H: Hooks>(mut self, mut hooks: H) -> impl Future<Output = Finished<Self, H>> {
         async move {
             let result = self.install(&mut hooks).await;

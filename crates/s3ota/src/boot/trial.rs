@@ -10,7 +10,7 @@
 //! Each arrow is one record written whole. Before it is written the old state is in force, after it the new one, and a
 //! record torn on the way counts as none: the other one decides.
 //!
-//! A boot that cannot be counted is a used-up boot: whatever goes wrong in the guard while a trial is in force ends the trial.
+//! A boot that cannot be counted is used up: any error in the guard while a trial is in force ends the trial.
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{GuardMarker, Image};
@@ -78,7 +78,7 @@ pub struct Booted {
     pub bootloader: Option<Bootloader>,
 }
 
-/// Looks after trials: the very first thing `main` calls, before anything that may hang or panic.
+/// Looks after trials. Call it first in `main`, before anything that may hang or panic.
 ///
 /// It counts the boots of a firmware on trial. When there was one too many it gives the firmware up, and the caller
 /// must restart. It is asynchronous only because the flash trait is; with a blocking flash driver
@@ -129,7 +129,7 @@ fn guard<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
-    // No linker may think that nobody needs it.
+    // The linker must not drop it.
     core::hint::black_box(&MARKER);
     count(reset, flash, running, trial_boots).or_else(|error| {
         log::error!("this boot cannot be counted: {error}");

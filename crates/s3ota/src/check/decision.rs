@@ -83,7 +83,7 @@ pub(crate) fn decide(
 }
 
 /// Whether a manifest is one that this firmware would be replaced by: of its product, its channel and its owner, and none that
-/// was brought back. What is in it does not matter, be it old, expired or forbidden by now.
+/// was brought back. It may be old, expired or forbidden by now: that does not matter here.
 #[inline(never)]
 pub(crate) fn identify(
     manifest: &Manifest<'_>,

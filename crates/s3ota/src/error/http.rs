@@ -74,7 +74,7 @@ impl fmt::Display for HttpError {
             ),
             Self::Framing => write!(
                 f,
-                "the server's answer does not say clearly where its body ends"
+                "the server's answer is ambiguous about where its body ends"
             ),
             Self::Encoded => write!(
                 f,
@@ -88,13 +88,13 @@ impl fmt::Display for HttpError {
             }
             Self::TooLong { limit } => write!(
                 f,
-                "the body is longer than the {limit} bytes there is room for"
+                "the body is longer than {limit} bytes, the most that fits"
             ),
             Self::TooManyRedirects => write!(f, "the server redirected too often"),
-            Self::NoLocation => write!(f, "the server redirected without saying where to"),
+            Self::NoLocation => write!(f, "the server redirected without a Location"),
             Self::NoSuchPart => write!(
                 f,
-                "the server does not give the end of the image that the manifest names: publish the release again"
+                "the server does not serve the end of the image that the manifest names: publish the release again"
             ),
         }
     }

@@ -25,16 +25,16 @@ pub enum FirmwareError {
         /// Bytes of the slot.
         slot: u32,
     },
-    /// The image has not the size the manifest says.
+    /// The image does not have the size in the manifest.
     Size {
         /// Bytes by the manifest.
         expected: u32,
         /// Bytes by the server or as received.
         found: u64,
     },
-    /// The image has not the SHA-256 the manifest says.
+    /// The image does not have the SHA-256 in the manifest.
     Sha256,
-    /// The image calls itself by another version than the manifest.
+    /// The version in the image's descriptor is not the manifest's.
     Version {
         /// By the manifest.
         expected: Name,
@@ -52,7 +52,7 @@ pub enum FirmwareError {
     NoDescriptor,
     /// The bootloader would refuse the image on this chip.
     Misfit(Misfit),
-    /// The image has no boot guard, and the one that runs has: the device could not go back from it.
+    /// The image has no boot guard, and the running one has: the device could not roll back from it.
     NoGuard,
     /// The image is not signed for Secure Boot as the one that runs is: the bootloader would refuse it.
     SecureBoot,
@@ -107,7 +107,7 @@ impl fmt::Display for FirmwareError {
             ),
             Self::NoGuard => write!(
                 f,
-                "the image has no boot guard, so a device could not go back from it: call the guard first in main"
+                "the image has no boot guard, so a device could not roll back from it: call the guard first in main"
             ),
             Self::SecureBoot => write!(
                 f,

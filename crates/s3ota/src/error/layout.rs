@@ -26,7 +26,7 @@ pub enum LayoutError {
 impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // What is wrong with it takes 3 KB of program memory to say; the command on the desk has it.
+            // What is wrong with it takes 3 KB of program memory to say; the command on the host has it.
             Self::Table(_) => write!(
                 f,
                 "no usable partition table at {TABLE_OFFSET:#x}: `s3ota inspect` of the flash says what is wrong with it"

@@ -31,9 +31,9 @@ pub enum ReleaseError {
         /// The manifest's.
         found: Name,
     },
-    /// The manifest has expired: someone may be holding back a newer one.
+    /// The manifest has expired: an attacker may be holding back a newer one.
     Expired,
-    /// Nobody who may release has signed it.
+    /// No release key that this firmware trusts has signed it.
     Signature(SignatureError),
     /// The release is signed for another channel.
     Channel {
@@ -42,9 +42,9 @@ pub enum ReleaseError {
         /// The manifest's.
         found: Name,
     },
-    /// A newer manifest by the same key was seen before: this one was brought back.
+    /// A newer manifest by the same key was seen before: this one is a replay.
     Replayed,
-    /// The release is older than the oldest version this device may still run.
+    /// The release is below the min_version that a key has set for this device.
     BelowMinVersion {
         /// That version.
         min_version: Name,
@@ -58,7 +58,7 @@ impl fmt::Display for ReleaseError {
         match self {
             Self::Downgrade { running, offered } => write!(
                 f,
-                "the manifest offers {offered}, which is older than the running {running}: a device never goes back by itself, publish a higher version"
+                "the manifest offers {offered}, which is older than the running {running}: a device never downgrades by itself, publish a higher version"
             ),
             Self::Board { expected, found } => {
                 write!(
@@ -88,7 +88,7 @@ impl fmt::Display for ReleaseError {
                 offered,
             } => write!(
                 f,
-                "the manifest offers {offered}, but no version before {min_version} may run on this device any more"
+                "the manifest offers {offered}, but this device accepts no version below {min_version} any more"
             ),
         }
     }

@@ -48,7 +48,7 @@ const _: () = assert!(
     "an entity tag fills its entries"
 );
 
-/// A size nobody knows.
+/// A size that is not known.
 const UNKNOWN: u32 = u32::MAX;
 
 /// The first bytes of a SHA-256, as many as an entry has room for.
