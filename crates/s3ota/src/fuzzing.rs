@@ -125,7 +125,7 @@ impl Release<'_> {
             now: &|| Duration::ZERO,
             known: &mut known,
         };
-        let mut writer = SlotWriter::take_up(flash, slot, block, release, budget).await?;
+        let mut writer = SlotWriter::resume(flash, slot, block, release, budget).await?;
         if !writer.is_complete() {
             // What a server says of a part that its image does not have.
             let is_there =
@@ -138,7 +138,7 @@ impl Release<'_> {
             }
             writer.expect(Some(size), None);
         }
-        let taken_up = writer.written();
+        let resumed = writer.written();
         let verified = match self.feed(flash, &mut writer).await {
             Ok(()) => writer.verify(flash, Some(size), Some(self.sha256)).await,
             Err(error) => Err(error),
@@ -152,7 +152,7 @@ impl Release<'_> {
         };
         let image = verified.complete(flash, block, release)?;
         trial::switch(flash, running, image)?;
-        Ok(taken_up)
+        Ok(resumed)
     }
 
     async fn feed<F: NorFlash>(

@@ -78,7 +78,7 @@ pub(crate) struct Watched<'h> {
     /// [`Hooks::on_start`] was called.
     pub(crate) started: bool,
     /// Bytes of the image that were on flash before.
-    pub(crate) taken_up: u32,
+    pub(crate) resumed: u32,
     /// Bytes of the image that are on flash now.
     pub(crate) written: u32,
 }
@@ -88,16 +88,16 @@ impl<'h> Watched<'h> {
         Self {
             hooks,
             started: false,
-            taken_up: 0,
+            resumed: 0,
             written: 0,
         }
     }
 
-    /// So much of the image is on flash from an attempt before.
-    pub(crate) fn taken_up(&mut self, written: u32, total: Option<u32>) {
-        self.taken_up = written;
+    /// This much of the image is on flash from an attempt before.
+    pub(crate) fn resumed(&mut self, written: u32, total: Option<u32>) {
+        self.resumed = written;
         if written > 0 {
-            log::info!("going on after {written} bytes that are on flash already");
+            log::info!("resuming after {written} bytes that are on flash already");
             self.hooks.on_progress(Progress { written, total });
         }
     }

@@ -234,7 +234,7 @@ fn due(layout: &Layout, otadata: &Otadata) -> Option<Running> {
     }
 }
 
-/// What was left for the image a record selects, as far as it says so.
+/// What ran before the image that a record selects, if the record says.
 fn left_for(layout: &Layout, record: &Record) -> Option<Running> {
     let left = match back_from(record)? {
         Some(slot) => layout.slot(slot.into()).map(Running::Slot),
@@ -243,7 +243,7 @@ fn left_for(layout: &Layout, record: &Record) -> Option<Running> {
     left.filter(|left| selected(layout, record) != Some(*left))
 }
 
-/// What was left for the image that the record of a trial selects.
+/// Where to roll back to from the image that the record of a trial selects.
 ///
 /// The other record says so, unless a confirmation that was cut off has erased it: a switch makes sure of that. It comes first,
 /// because a CRC covers no label: where power failed while the trial's record was erased, its label may have changed.
@@ -351,7 +351,7 @@ fn select_factory<F: NorFlash>(flash: &mut F, otadata: &mut Otadata) -> Result<(
     Ok(())
 }
 
-/// Gives the image on trial up and goes back to `left`; where that is not known, to what boots without it.
+/// Gives up the image on trial and rolls back to `left`; if that is not known, to what boots without it.
 ///
 /// Usually the other record selects that slot, and it is enough to make the one in force Aborted; should power fail
 /// meanwhile, a torn record decides nothing and the other does. Where a confirmation that was cut off has erased the
@@ -472,10 +472,10 @@ pub(crate) fn end_boot<F: NorFlash>(
     }
 }
 
-/// Gives the running firmware up, on trial or not, and selects the one before. The caller restarts.
+/// Gives up the running firmware, on trial or not, and selects the one before. The caller restarts.
 ///
-/// A firmware that was confirmed is not left for one below the min_version that one of `keys` has set, nor for one that failed. On
-/// trial nothing stands in the way: a device that does not work is no safer.
+/// From a confirmed firmware the device does not roll back below the min_version that one of `keys` has set, nor to a release that
+/// failed. On trial nothing stands in the way: a device that does not work is no safer.
 pub(crate) async fn roll_back<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,

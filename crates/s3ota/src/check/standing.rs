@@ -1,4 +1,4 @@
-//! Where a device stands: what runs, what it may be replaced by, and what it remembers.
+//! Where a device stands: what runs, what may replace it, and what the device remembers.
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::Chip;

@@ -12,7 +12,7 @@
 //! All but the marks are entries of a [log](crate::flash::log). Nothing is ever rewritten. A step is one sector, or more
 //! where the image has more sectors than there is room for marks: 968 without flash encryption, 3.8 MiB.
 //!
-//! An update that was cut off, by the network or by the power, goes on from the last mark that is the hash of what
+//! An update that was cut off, by the network or by a power cut, resumes at the last mark that is the hash of what
 //! lies on flash. The sector is erased before the first byte of another image is written, and where the image needs it
 //! itself, which is the last thing it needs.
 
@@ -102,7 +102,7 @@ enum State {
     Empty,
     /// The goal is written, and marks may follow.
     Open,
-    /// Nothing more is written: the sector is worn or needed.
+    /// Nothing more is written: the sector is worn, or the image needs it.
     Closed,
 }
 
@@ -173,7 +173,7 @@ impl Journal {
         }))
     }
 
-    /// Makes sure that nothing is said of any image. Before anything else in the slot is touched.
+    /// Erases the journal, unless it is blank. Before anything else in the slot is touched.
     pub(crate) fn clear<F: NorFlash>(&self, flash: &mut F) -> Result<(), Error> {
         let end = self.start + SECTOR_SIZE;
         let mut bytes = [0; 64];
@@ -186,7 +186,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Says no more: the sector is the image's from now on.
+    /// Writes no more: the sector is the image's from now on.
     pub(crate) fn close(&mut self) {
         self.state = State::Closed;
     }

@@ -61,7 +61,7 @@ impl<'i, D: Decode> Installation<'i, D> {
         block: &'i mut [u8; BLOCK],
         budget: Budget<'i>,
     ) -> Result<Self, Error> {
-        let writer = ok!(apart!(SlotWriter::take_up(
+        let writer = ok!(apart!(SlotWriter::resume(
             flash, slot, block, release, budget
         )));
         Ok(Self {

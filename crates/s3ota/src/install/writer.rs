@@ -4,8 +4,8 @@
 //! is written as it comes, checked, and read back; only then are the first bytes added. Whatever happens before, the
 //! bootloader takes the slot for empty.
 //!
-//! How far the image has come is kept in the slot's [journal](crate::install::journal), so that an update which was cut off goes
-//! on where it was.
+//! How far the image has come is kept in the slot's [journal](crate::install::journal), so that an update that was cut off
+//! resumes.
 
 use core::time::Duration;
 
@@ -102,10 +102,10 @@ pub(crate) struct Bootable {
 }
 
 impl<'f> SlotWriter<'f> {
-    /// Takes the image of `release` up where an update before this one was cut off, or begins it.
+    /// Resumes the image of `release` where an update before this one was cut off, or begins it.
     ///
     /// Nothing is erased before the first block is full.
-    pub(crate) async fn take_up<F: NorFlash>(
+    pub(crate) async fn resume<F: NorFlash>(
         flash: &mut F,
         slot: Slot,
         block: &'f mut [u8; BLOCK],
@@ -155,7 +155,7 @@ impl<'f> SlotWriter<'f> {
         Ok(writer)
     }
 
-    /// Looks whether all of the image is on flash, as the journal says.
+    /// Checks that all of the image is on flash, as the journal says.
     async fn recover_all<F: NorFlash>(&mut self, flash: &mut F, done: Done) -> Result<bool, Error> {
         if done.length > self.slot.size {
             return Ok(false);
@@ -165,7 +165,7 @@ impl<'f> SlotWriter<'f> {
         Ok(self.complete)
     }
 
-    /// Looks how many steps of the image are on flash, and goes on behind them.
+    /// Checks how many steps of the image are on flash, and resumes after them.
     async fn recover_steps<F: NorFlash>(&mut self, flash: &mut F) -> Result<bool, Error> {
         let mut first = [0; WITHHELD];
         flash::read(flash, self.slot.offset, &mut first)?;
@@ -258,7 +258,7 @@ impl<'f> SlotWriter<'f> {
     }
 
     /// Nothing in the manifest tells this image's bytes from another's: without a tag of the server's it cannot be
-    /// taken up after a cut.
+    /// resumed after a cut.
     pub(crate) fn rely_on_etag(&mut self) {
         if self.goal.etag.is_none() {
             self.journal.close();
@@ -285,7 +285,7 @@ impl<'f> SlotWriter<'f> {
         self.block.get_mut(self.gathered..).unwrap_or_default()
     }
 
-    /// Takes up `n` bytes that were put into [`SlotWriter::room`]: checks them, without writing yet.
+    /// Takes `n` bytes that were put into [`SlotWriter::room`]: checks them, without writing yet.
     pub(crate) fn received_more(&mut self, n: usize) -> Result<(), Error> {
         let end = self.gathered.saturating_add(n).min(BLOCK);
         self.verifier

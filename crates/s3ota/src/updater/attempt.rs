@@ -295,7 +295,7 @@ async fn start<'i, 'l: 'i, 'c: 'i, F: NorFlash, N, C, R>(
     let (release, slot) = (offer.tries.release(), offer.slot);
     let begun = Installation::begin(look.flash, expected, release, slot, Identity, block, budget);
     let installation = ok!(apart!(begun));
-    hooks.taken_up(installation.written(), manifest.size);
+    hooks.resumed(installation.written(), manifest.size);
     Ok(Ok(installation))
 }
 

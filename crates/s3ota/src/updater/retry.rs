@@ -31,12 +31,12 @@ where
             let mut watched = Watched::new(&mut *hooks);
             let result = apart!(self.attempt(&mut watched, left));
             let Watched {
-                started, taken_up, ..
+                started, resumed, ..
             } = watched;
             self.half_done = self.is_left_half_done(&result, &watched);
             // Attempts are counted while nothing gets better: a line that breaks after every 100 KB does in the end.
-            if taken_up > reached {
-                reached = taken_up;
+            if resumed > reached {
+                reached = resumed;
                 attempt = 1;
             }
             let error = match result {
@@ -55,7 +55,7 @@ where
                 error
             };
             let pause = self.pause(attempt, error.retry_after());
-            let again = is_worth_another_attempt(&error, started, taken_up)
+            let again = is_worth_another_attempt(&error, started, resumed)
                 && (self.may_erase() || !matches!(error, Error::Image(_)))
                 && attempt < timeouts.attempts
                 && pause < left;
@@ -130,7 +130,7 @@ impl<F, N, C, R> Updater<'_, F, N, C, R> {
     fn is_left_half_done(&self, result: &Result<Outcome, Error>, watched: &Watched<'_>) -> bool {
         match result {
             Ok(_) | Err(Error::Image(_)) => false,
-            Err(_) => self.half_done || watched.written.max(watched.taken_up) > 0,
+            Err(_) => self.half_done || watched.written.max(watched.resumed) > 0,
         }
     }
 }
@@ -147,12 +147,12 @@ fn tell(outcome: &Outcome, hooks: &mut dyn Hooks) {
 }
 
 /// Whether an update that failed so may do better from the manifest on.
-fn is_worth_another_attempt(error: &Error, started: bool, taken_up: u32) -> bool {
+fn is_worth_another_attempt(error: &Error, started: bool, resumed: u32) -> bool {
     match error {
         // The manifest was good, so the image's URL may have been signed for a time that is over.
         Error::Http(HttpError::Status { status: 403, .. }) => started,
         // What came before the cut may be what is wrong with it. It is erased by now.
-        Error::Image(_) => taken_up > 0,
+        Error::Image(_) => resumed > 0,
         error => error.is_transient(),
     }
 }

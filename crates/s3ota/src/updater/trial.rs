@@ -24,8 +24,8 @@ impl<F: NorFlash, N, C, R> Updater<'_, F, N, C, R> {
     /// Notes that this boot of the running firmware's trial ends in order: the firmware runs well, and only did not reach its
     /// server. **Restart** afterwards.
     ///
-    /// A release all of whose boots end so is given up like any other. But it is tried again later, up to four times in all,
-    /// while one that crashed is not.
+    /// A release whose boots all end so is given up like any other. But it is tried again later, up to four times in all; one
+    /// that crashed is not.
     ///
     /// # Errors
     ///
@@ -50,10 +50,10 @@ impl<F: NorFlash, N, C, R> Updater<'_, F, N, C, R> {
         Ok(confirmed)
     }
 
-    /// Gives the running firmware up and selects the one that it replaced. **Restart** afterwards.
+    /// Gives up the running firmware and selects the one that it replaced. **Restart** afterwards.
     ///
-    /// A confirmed firmware's record says which slot that was. Where the image is not there any more, another whole one is
-    /// selected that did not fail, or the factory app. The release given up is not installed again.
+    /// A confirmed firmware's record says which slot that was. If the image is not there any more, another whole one that did not
+    /// fail is selected, or the factory app. The release given up is not installed again.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ use crate::error::HttpError;
 
 /// Who asks: the User-Agent, which S3 keeps in its access log and so gives a view of a fleet without a server.
 #[derive(Debug, Clone, Copy)]
-pub struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     /// The device's id, unless its owner prefers not to send it.
     pub device: Option<&'a str>,
     /// The version of the running firmware.
@@ -30,7 +30,7 @@ pub struct Identity<'a> {
 
 /// A GET request.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// What to get.
     pub url: HttpsUrl<'a>,
     /// Who asks.
@@ -41,7 +41,7 @@ pub struct Request<'a> {
 
 /// How much of a document is asked for.
 #[derive(Debug, Clone, Copy)]
-pub enum Want<'a> {
+pub(crate) enum Want<'a> {
     /// All of it.
     All,
     /// All of it, unless it is still the one with this entity tag.
@@ -52,7 +52,7 @@ pub enum Want<'a> {
 
 /// The end of a document, from some byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// The first byte wanted.
     pub from: u32,
     /// How many bytes the document has in all, if known.
