@@ -150,6 +150,7 @@ where
         if look.on_trial {
             return Err(Error::OnTrial);
         }
+        // The manifest.
         let (mut session, head) = loop {
             let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
             let answer = session.get(look.target, look.identity, changed(look.settled));
@@ -162,10 +163,14 @@ where
         }
         let document = ok!(apart!(read_manifest(&mut session, &head, document)));
         let manifest = Manifest::parse(document)?;
+
+        // The decision.
         let offer = match ok!(look.judge(&manifest, head.etag, block, true)) {
             Ok(offer) => offer,
             Err(reason) => return Ok(Outcome::NoUpdate(reason)),
         };
+
+        // The installation begins, or resumes.
         let clock = look.clock;
         let now = || clock.since_power_on();
         let budget = Budget {
@@ -179,6 +184,8 @@ where
             Ok(installation) => installation,
             Err(reason) => return Ok(Outcome::NoUpdate(reason)),
         };
+
+        // The image: the part that is missing.
         let mut head = None;
         if !installation.is_complete() {
             let mut goes_on = ok!(look.target.aim(&manifest.url)) && session.is_usable();
@@ -196,6 +203,8 @@ where
                 goes_on = false;
             }
         }
+
+        // Source, decoder, check, writer; and the switch.
         let source = head
             .as_ref()
             .map(|head| (Opened::of(head), session.body(head)));
