@@ -125,7 +125,8 @@ impl Release<'_> {
             now: &|| Duration::ZERO,
             known: &mut known,
         };
-        let mut writer = SlotWriter::resume(flash, slot, block, release, budget).await?;
+        let mut writer = SlotWriter::new(slot, block, release, budget);
+        writer.resume(flash).await?;
         if !writer.is_complete() {
             // What a server says of a part that its image does not have.
             let is_there =

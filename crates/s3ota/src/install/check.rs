@@ -96,6 +96,27 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    /// Reads what the image has that lies at flash offset `start`.
+    pub(crate) async fn read<F: NorFlash>(
+        flash: &mut F,
+        start: u32,
+        block: &mut [u8; BLOCK],
+    ) -> Result<Self, Error> {
+        let end = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
+        let image = apart!(read_image(flash, start, end, block))?;
+        let guard = image.guard().is_some();
+        let mut signature = None;
+        if let Ok(image) = image.finish() {
+            let mut first = [0; 4];
+            let at = start.saturating_add(image.signature_offset());
+            // Behind the end of flash there is none.
+            if flash::read(flash, at, &mut first).is_ok() {
+                signature = SignatureKind::parse(&first);
+            }
+        }
+        Ok(Self { guard, signature })
+    }
+
     /// Whether an image has what the running one has.
     pub(crate) fn is_kept_by(&self, image: &Image) -> Result<(), FirmwareError> {
         if self.guard && image.guard.is_none() {
@@ -106,25 +127,4 @@ impl Own {
         }
         Ok(())
     }
-}
-
-/// Reads what the image has that lies at flash offset `start`.
-pub(crate) async fn own<F: NorFlash>(
-    flash: &mut F,
-    start: u32,
-    block: &mut [u8; BLOCK],
-) -> Result<Own, Error> {
-    let end = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
-    let image = apart!(read_image(flash, start, end, block))?;
-    let guard = image.guard().is_some();
-    let mut signature = None;
-    if let Ok(image) = image.finish() {
-        let mut first = [0; 4];
-        let at = start.saturating_add(image.signature_offset());
-        // Behind the end of flash there is none.
-        if flash::read(flash, at, &mut first).is_ok() {
-            signature = SignatureKind::parse(&first);
-        }
-    }
-    Ok(Own { guard, signature })
 }

@@ -51,31 +51,33 @@ pub(crate) struct Installation<'i, D> {
 }
 
 impl<'i, D: Decode> Installation<'i, D> {
-    /// Begins to install the image of `release`, or goes on where an update before this one was cut off. Erases nothing.
-    pub(crate) async fn begin<F: NorFlash>(
-        flash: &mut F,
+    /// An installation of the image of `release` into `slot`. Nothing is read yet.
+    pub(crate) fn new(
         expected: Expected<'i>,
         release: ReleaseId,
         slot: Slot,
         decoder: D,
         block: &'i mut [u8; BLOCK],
         budget: Budget<'i>,
-    ) -> Result<Self, Error> {
-        let writer = ok!(apart!(SlotWriter::resume(
-            flash, slot, block, release, budget
-        )));
-        Ok(Self {
+    ) -> Self {
+        Self {
             expected,
             release,
             slot,
             decoder,
-            writer,
-        })
+            writer: SlotWriter::new(slot, block, release, budget),
+        }
     }
 
-    /// Bytes of the image that are on flash.
-    pub(crate) fn written(&self) -> u32 {
-        self.writer.written()
+    /// Resumes where an update before this one was cut off, if one was. Erases nothing.
+    pub(crate) async fn resume<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        hooks: &mut Watched<'_>,
+    ) -> Result<(), Error> {
+        ok!(apart!(self.writer.resume(flash)));
+        hooks.resumed(self.writer.written(), self.expected.manifest.size);
+        Ok(())
     }
 
     /// Whether all of the image is on flash: no source is needed.
@@ -105,7 +107,7 @@ impl<'i, D: Decode> Installation<'i, D> {
     ///
     /// An image that fails its checks is erased again.
     pub(crate) async fn run<S: Source, F: NorFlash>(
-        mut self,
+        &mut self,
         flash: &mut F,
         source: Option<(Opened, S)>,
         hooks: &mut Watched<'_>,

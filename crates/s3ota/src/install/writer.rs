@@ -102,22 +102,14 @@ pub(crate) struct Bootable {
 }
 
 impl<'f> SlotWriter<'f> {
-    /// Resumes the image of `release` where an update before this one was cut off, or begins it.
-    ///
-    /// Nothing is erased before the first block is full.
-    pub(crate) async fn resume<F: NorFlash>(
-        flash: &mut F,
+    /// A writer for the image of `release`. Nothing is read yet.
+    pub(crate) fn new(
         slot: Slot,
         block: &'f mut [u8; BLOCK],
         release: ReleaseId,
         budget: Budget<'f>,
-    ) -> Result<Self, Error> {
-        let goal = Goal {
-            release,
-            total: None,
-            etag: None,
-        };
-        let mut writer = Self {
+    ) -> Self {
+        Self {
             slot,
             block,
             gathered: 0,
@@ -126,33 +118,43 @@ impl<'f> SlotWriter<'f> {
             complete: false,
             withheld: [0xff; WITHHELD],
             verifier: Verifier::new(),
-            goal,
+            goal: Goal {
+                release,
+                total: None,
+                etag: None,
+            },
             journal: Journal::of(slot),
             budget,
             begun: false,
-        };
-        if let Some(found) = writer.journal.read(flash, release)? {
-            writer.goal = found.goal;
-            writer.withheld = found.head;
+        }
+    }
+
+    /// Resumes the image where an update before this one was cut off, if it was.
+    ///
+    /// Nothing is erased before the first block is full.
+    pub(crate) async fn resume<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
+        if let Some(found) = self.journal.read(flash, self.goal.release)? {
+            self.goal = found.goal;
+            self.withheld = found.head;
             let recovered = match found.done {
-                Some(done) => writer.recover_all(flash, done).await?,
-                None => writer.recover_steps(flash).await?,
+                Some(done) => self.recover_all(flash, done).await?,
+                None => self.recover_steps(flash).await?,
             };
-            writer.begun = recovered;
+            self.begun = recovered;
             if !recovered {
-                writer.begin_again();
+                self.begin_again();
             }
         }
         // What was written since the power came on needs no mark: where marks are far apart, nothing is erased twice for them.
-        let Known { written, erased } = *writer.budget.known;
+        let Known { written, erased } = *self.budget.known;
         let whole = written - written % BLOCK as u32;
-        if writer.begun && !writer.complete && whole > writer.written {
-            writer.read_further(flash, whole).await?;
+        if self.begun && !self.complete && whole > self.written {
+            self.read_further(flash, whole).await?;
         }
-        if writer.written == written {
-            writer.erased = writer.erased.max(erased);
+        if self.written == written {
+            self.erased = self.erased.max(erased);
         }
-        Ok(writer)
+        Ok(())
     }
 
     /// Checks that all of the image is on flash, as the journal says.
@@ -419,7 +421,7 @@ impl<'f> SlotWriter<'f> {
     }
 
     /// Nothing more is written: the slot's block for something else. What is known of the slot ends here.
-    pub(crate) fn end(self) -> &'f mut [u8; BLOCK] {
+    pub(crate) fn end(&mut self) -> &mut [u8; BLOCK] {
         *self.budget.known = Known::default();
         self.block
     }

@@ -17,12 +17,14 @@ use s3ota_manifest::Manifest;
 use crate::apart::{apart, ok};
 use crate::boot;
 use crate::check::{Look, Offer, changed, read_manifest};
+use crate::config::Config;
 use crate::device::Clock;
 use crate::error::{Error, HttpError, show};
 use crate::hooks::{Hooks as _, Watched};
-use crate::install::check::{Expected, Own, own};
+use crate::install::check::{Expected, Own};
 use crate::install::decode::Identity;
 use crate::install::source::{Opened, Source, open};
+use crate::install::wear::Wear;
 use crate::install::writer::{Bootable, Budget};
 use crate::install::{BLOCK, Installation};
 use crate::net::http::{Part, Want};
@@ -173,17 +175,17 @@ where
         // The installation begins, or resumes.
         let clock = look.clock;
         let now = || clock.since_power_on();
+        if let Some(reason) = offer.is_left(&manifest, &mut self.wear, now(), hooks) {
+            return Ok(Outcome::NoUpdate(reason));
+        }
+        let own = ok!(apart!(own(&mut look, &mut self.own, block)));
         let budget = Budget {
             wear: &mut self.wear,
             now: &now,
             known: &mut self.known,
         };
-        let own = &mut self.own;
-        let started = start(&mut look, &manifest, &offer, block, budget, own, hooks);
-        let mut installation = match ok!(apart!(started)) {
-            Ok(installation) => installation,
-            Err(reason) => return Ok(Outcome::NoUpdate(reason)),
-        };
+        let mut installation = offer.installation(&manifest, config, own, block, budget);
+        ok!(apart!(installation.resume(look.flash, hooks)));
 
         // The image: the part that is missing.
         let mut head = None;
@@ -249,17 +251,17 @@ where
         };
         let clock = look.clock;
         let now = || clock.since_power_on();
+        if let Some(reason) = offer.is_left(&manifest, &mut self.wear, now(), hooks) {
+            return Ok(Outcome::NoUpdate(reason));
+        }
+        let own = ok!(apart!(own(&mut look, &mut self.own, block)));
         let budget = Budget {
             wear: &mut self.wear,
             now: &now,
             known: &mut self.known,
         };
-        let own = &mut self.own;
-        let started = start(&mut look, &manifest, &offer, block, budget, own, hooks);
-        let mut installation = match ok!(apart!(started)) {
-            Ok(installation) => installation,
-            Err(reason) => return Ok(Outcome::NoUpdate(reason)),
-        };
+        let mut installation = offer.installation(&manifest, config, own, block, budget);
+        ok!(apart!(installation.resume(look.flash, hooks)));
         let source = match installation.is_complete() {
             true => None,
             false => {
@@ -272,40 +274,58 @@ where
     }
 }
 
-/// Clears the way for an offer: its release does not rest, and the application agrees. Then its installation begins.
-async fn start<'i, 'l: 'i, 'c: 'i, F: NorFlash, N, C, R>(
-    look: &mut Look<'l, 'c, F, N, C, R>,
-    manifest: &'i Manifest<'i>,
-    offer: &'i Offer,
-    block: &'i mut [u8; BLOCK],
-    budget: Budget<'i>,
+/// What the running image has, read once.
+async fn own<F: NorFlash, N, C, R>(
+    look: &mut Look<'_, '_, F, N, C, R>,
     known: &mut Option<Own>,
-    hooks: &mut Watched<'_>,
-) -> Result<Result<Installation<'i, Identity>, NoUpdate>, Error> {
-    if offer.rests(budget.wear, (budget.now)()) {
-        return Ok(Err(NoUpdate::Resting));
+    block: &mut [u8; BLOCK],
+) -> Result<Own, Error> {
+    if let Some(own) = *known {
+        return Ok(own);
     }
-    if !hooks.may_start(manifest) {
-        return Ok(Err(NoUpdate::Vetoed));
-    }
-    hooks.on_start(manifest);
-    let own = match *known {
-        Some(own) => own,
-        None => ok!(apart!(own(look.flash, look.running, block))),
-    };
+    let own = ok!(apart!(Own::read(look.flash, look.running, block)));
     *known = Some(own);
-    let expected = Expected {
-        manifest,
-        config: look.config,
-        project: offer.project.as_deref(),
-        hardware: offer.hardware,
-        own,
-    };
-    let (release, slot) = (offer.tries.release(), offer.slot);
-    let begun = Installation::begin(look.flash, expected, release, slot, Identity, block, budget);
-    let installation = ok!(apart!(begun));
-    hooks.resumed(installation.written(), manifest.size);
-    Ok(Ok(installation))
+    Ok(own)
+}
+
+impl Offer {
+    /// Why the offer is left for later, if it is: its release rests, or the application does not agree. Else it starts.
+    fn is_left(
+        &self,
+        manifest: &Manifest<'_>,
+        wear: &mut Wear,
+        now: Duration,
+        hooks: &mut Watched<'_>,
+    ) -> Option<NoUpdate> {
+        if self.rests(wear, now) {
+            return Some(NoUpdate::Resting);
+        }
+        if !hooks.may_start(manifest) {
+            return Some(NoUpdate::Vetoed);
+        }
+        hooks.on_start(manifest);
+        None
+    }
+
+    /// The installation of this offer.
+    fn installation<'i>(
+        &'i self,
+        manifest: &'i Manifest<'i>,
+        config: &'i Config<'i>,
+        own: Own,
+        block: &'i mut [u8; BLOCK],
+        budget: Budget<'i>,
+    ) -> Installation<'i, Identity> {
+        let expected = Expected {
+            manifest,
+            config,
+            project: self.project.as_deref(),
+            hardware: self.hardware,
+            own,
+        };
+        let release = self.tries.release();
+        Installation::new(expected, release, self.slot, Identity, block, budget)
+    }
 }
 
 /// Makes an image the one that boots next, on trial.
