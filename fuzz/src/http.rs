@@ -5,8 +5,9 @@
 
 use embassy_futures::block_on;
 use s3ota::Error;
+use s3ota::HttpError;
 use s3ota::fuzzing::Response;
-use s3ota::http::{Framing, Head, HttpError, MAX_ETAG, MAX_HEAD};
+use s3ota::http::{Framing, Head, MAX_ETAG, MAX_HEAD};
 
 use crate::input::{Input, Pieces};
 use crate::wire::Wire;

@@ -165,8 +165,9 @@ impl VirtualDevice {
                 .map_err(PowerOnError::Boot)?;
             let running = app.partition.offset;
             let guard = boot_guard_after(reset, &mut self.flash, running, self.trial_boots);
-            let Booted { boot, bootloader } =
-                embassy_futures::block_on(guard).map_err(PowerOnError::Guard)?;
+            let Booted {
+                boot, bootloader, ..
+            } = embassy_futures::block_on(guard).map_err(PowerOnError::Guard)?;
             if boot != Boot::GivenUp {
                 return Ok(RunningFirmware {
                     app,

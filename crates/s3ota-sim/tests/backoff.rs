@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bench::{Bench, OLD};
 use network::{Fault, Network};
-use s3ota::{Agent, Patience, Schedule, Updater, Workspace};
+use s3ota::{Agent, Schedule, Timeouts, Updater, Workspace};
 use s3ota_sim::Flash;
 use support::{Reply, status};
 use tokio::time::{Instant, timeout};
@@ -78,9 +78,9 @@ impl Arrivals {
 #[derive(Clone, Copy)]
 enum Does {
     /// One update with its retries.
-    Install(Patience),
+    Install(Timeouts),
     /// The agent's loop.
-    Agent(Schedule, Patience),
+    Agent(Schedule, Timeouts),
 }
 
 /// Lets every device of a fleet do the same for so long. Returns when each of them connected, counted from its start.
@@ -98,8 +98,8 @@ async fn fleet(
     let mut came = Vec::new();
     for _ in 0..devices {
         let start = Instant::now();
-        let (Does::Install(patience) | Does::Agent(_, patience)) = does;
-        let config = network.config(OLD, patience);
+        let (Does::Install(timeouts) | Does::Agent(_, timeouts)) = does;
+        let config = network.config(OLD, timeouts);
         let device = network.device(&mut flash, running);
         let mut updater = Updater::new(config, device, &mut workspace);
         match does {
@@ -123,12 +123,12 @@ fn without_server() -> Network {
 
 #[tokio::test(start_paused = true)]
 async fn retries_of_a_fleet_that_lost_its_server_are_spread() {
-    let patience = Patience::default();
-    let does = Does::Install(patience);
-    let came = fleet(&without_server(), FLEET, does, patience.deadline).await;
+    let timeouts = Timeouts::default();
+    let does = Does::Install(timeouts);
+    let came = fleet(&without_server(), FLEET, does, timeouts.deadline).await;
     assert!(
         came.iter()
-            .all(|device| device.len() == usize::from(patience.attempts))
+            .all(|device| device.len() == usize::from(timeouts.attempts))
     );
     let retries = Arrivals::new(&came, |device| &device[1..]);
     retries.print("Retries after the server was lost");
@@ -142,11 +142,11 @@ async fn retries_of_a_fleet_that_lost_its_server_are_spread() {
 #[tokio::test(start_paused = true)]
 async fn checks_of_a_fleet_that_was_powered_up_together_drift_apart() {
     let schedule = Schedule::default();
-    let patience = Patience {
+    let timeouts = Timeouts {
         attempts: 1,
-        ..Patience::default()
+        ..Timeouts::default()
     };
-    let does = Does::Agent(schedule, patience);
+    let does = Does::Agent(schedule, timeouts);
     let came = fleet(&without_server(), FLEET, does, 4 * schedule.every).await;
     for (check, most) in [(0, 11.0), (1, 1.0), (2, 1.0)] {
         let arrivals = Arrivals::new(&came, |device| &device[check..=check]);
@@ -166,12 +166,12 @@ async fn devices_that_were_all_told_the_same_retry_after_are_spread() {
     let devices = FLEET / 30;
     let asked = Duration::from_secs(60);
     let network = Network::new(|_, _| Reply::Send(status("503 Slow Down", "Retry-After: 60\r\n")));
-    let patience = Patience {
+    let timeouts = Timeouts {
         attempts: 2,
-        ..Patience::default()
+        ..Timeouts::default()
     };
-    let does = Does::Install(patience);
-    let came = fleet(&network, devices, does, patience.deadline).await;
+    let does = Does::Install(timeouts);
+    let came = fleet(&network, devices, does, timeouts.deadline).await;
     let again = Arrivals::new(&came, |device| &device[1..]);
     again.print("After a Retry-After of 60 s for all");
     assert!(

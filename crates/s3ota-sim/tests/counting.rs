@@ -18,8 +18,8 @@ use embedded_storage_async::nor_flash::{
 };
 use network::{Fault, Network, PORT};
 use s3ota::{
-    Agent, Boot, Bootloader as Kind, Error, MAX_SPARED_BOOTS, NoUpdate, Outcome, Patience, Reset,
-    Restart, Schedule, UNKNOWN_PARTITION, Updater, Wear, Workspace, boot_guard, boot_guard_after,
+    Agent, Boot, Bootloader as Kind, Error, MAX_SPARED_BOOTS, NoUpdate, Outcome, Reset, Restart,
+    Schedule, Timeouts, UNKNOWN_PARTITION, Updater, Wear, Workspace, boot_guard, boot_guard_after,
 };
 use s3ota_image::otadata::{Record, State};
 use s3ota_sim::{Bootloader, Flash, FlashError, Setup, VirtualDevice};
@@ -193,7 +193,7 @@ async fn boots_without_a_server(device: &mut Device, runs: &Runs) {
 
 async fn boots_in_vain(device: &mut Device, runs: &Runs, network: Network) {
     let mut workspace = Box::new(Workspace::new());
-    let config = network.config(&runs.version, Patience::default());
+    let config = network.config(&runs.version, Timeouts::default());
     let parts = network.device(&mut device.flash, runs.at);
     let updater = Updater::new(config, parts, &mut workspace);
     let mut agent = Agent::new(updater, Schedule::default());

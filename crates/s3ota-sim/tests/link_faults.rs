@@ -21,12 +21,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::{Bench, NEW, patience};
+use bench::{Bench, NEW, timeouts};
 use bucket::Object::{Image, Manifest};
 use bucket::{AnswerFault, Bucket, Exchange, Response, etag, faulty};
 use network::Way::{self, ToDevice, ToServer};
 use network::{Ending, Fault as LineFault, Network, PORT};
-use s3ota::{Chip, Patience};
+use s3ota::{Chip, Timeouts};
 use s3ota_image::app::ImageBuilder;
 use support::{Reply, Request, firmware};
 use tokio::io::DuplexStream;
@@ -145,7 +145,7 @@ impl Fault {
         let honest = Network::new(faulty(bucket.clone(), Vec::new()));
         let network = Network::new(faulty(bucket, self.faults)).with_faults(self.line);
         let mut bench = Bench::new();
-        let attempt = bench.update(&network, patience()).await;
+        let attempt = bench.update(&network, timeouts()).await;
         let asked: String = network.requests().iter().map(letter).collect();
         let verdict = attempt.verdict();
         let (release, seconds) = (self.release, attempt.took.as_secs_f32());
@@ -156,7 +156,7 @@ impl Fault {
             Failed(code) => {
                 assert_eq!(verdict, code, "{release:?}: {outcome:?}");
                 assert_eq!(bench.unharmed(), Ok(()), "{release:?}");
-                let next = bench.update(&honest, patience()).await;
+                let next = bench.update(&honest, timeouts()).await;
                 assert_eq!(next.verdict(), "updated", "{release:?}: {:?}", next.outcome);
             }
             Updated(expected) => {
@@ -197,7 +197,7 @@ async fn an_image_replaced_for_good_is_taken_whole() {
     let bucket = Bucket::bare(NEW, firmware(NEW), PORT);
     let network = Network::new(faulty(bucket, vec![cut_in_the_middle(), replaced]));
     let mut bench = Bench::new();
-    let attempt = bench.update(&network, patience()).await;
+    let attempt = bench.update(&network, timeouts()).await;
     assert_eq!(attempt.verdict(), "updated", "{:?}", attempt.outcome);
     assert_eq!(bench.runs(&image), Ok(()));
 }
@@ -251,7 +251,7 @@ async fn a_403_in_mid_resume_gets_a_fresh_url() {
         let expired = AnswerFault::new(Image, 1..2, |_| s3_error("403 Forbidden"));
         let network = Network::new(faulty(bucket, vec![signed, cut_in_the_middle(), expired]));
         let mut bench = Bench::new();
-        let attempt = bench.update(&network, patience()).await;
+        let attempt = bench.update(&network, timeouts()).await;
         assert_eq!(attempt.verdict(), "updated", "{:?}", attempt.outcome);
         assert_eq!(bench.runs(&firmware(NEW)), Ok(()));
         let requests = network.requests();
@@ -837,9 +837,9 @@ mod stages {
 
     impl Stages {
         async fn measured(bucket: &Bucket) -> Self {
-            let once = Patience {
+            let once = Timeouts {
                 attempts: 1,
-                ..patience()
+                ..timeouts()
             };
             let silent = Network::of_peers(async |socket: DuplexStream, _| {
                 pending::<()>().await;
@@ -886,7 +886,7 @@ mod stages {
                 (always || n == 0).then_some(LineFault::Cut(way, after, ending))
             });
             let mut bench = Bench::new();
-            let attempt = bench.update(&network, patience()).await;
+            let attempt = bench.update(&network, timeouts()).await;
             let connections = network.traffic().len();
             let (verdict, seconds) = (attempt.verdict(), attempt.took.as_secs_f32());
             println!(
@@ -903,7 +903,7 @@ mod stages {
                     assert!(error.is_transient(), "{ending:?}: {error:?}");
                     assert_eq!(bench.unharmed(), Ok(()), "{ending:?}");
                     let honest = Network::new(faulty(bucket.clone(), Vec::new()));
-                    let next = bench.update(&honest, patience()).await;
+                    let next = bench.update(&honest, timeouts()).await;
                     assert_eq!(next.verdict(), "updated", "{ending:?}: {:?}", next.outcome);
                 }
             }

@@ -17,10 +17,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use bench::{Bench, NEW, image, patience};
+use bench::{Bench, NEW, image, timeouts};
 use bucket::{Bucket, faulty};
 use network::{Ending, Fault, Network, PORT, Traffic, Way};
-use s3ota::Patience;
+use s3ota::Timeouts;
 
 /// A sector of flash: so much is written at once, and noted.
 const BLOCK: usize = 4096;
@@ -47,13 +47,13 @@ async fn cut_everywhere(dense: usize, sparse: usize) {
     let bucket = Bucket::hashed(NEW, image.clone(), PORT);
     let whole = Network::new(faulty(bucket.clone(), Vec::new()));
     let mut bench = Bench::new();
-    assert_eq!(bench.update(&whole, patience()).await.verdict(), "updated");
+    assert_eq!(bench.update(&whole, timeouts()).await.verdict(), "updated");
     let total = whole.traffic()[0];
     let overhead = total.to_device - image.len();
 
-    let once = Patience {
+    let once = Timeouts {
         attempts: 1,
-        ..patience()
+        ..timeouts()
     };
     let up = (0..total.to_server).step_by(dense);
     let down = (0..overhead)
@@ -124,7 +124,7 @@ async fn a_line_that_breaks_every_30_kilobytes_delivers_an_image_of_200() {
         let network = Network::new(faulty(bucket.clone(), Vec::new()))
             .with_faults(move |_| Some(Fault::Cut(Way::ToDevice, 30_000, ending)));
         let mut bench = Bench::new();
-        let attempt = bench.update(&network, patience()).await;
+        let attempt = bench.update(&network, timeouts()).await;
         assert_eq!(attempt.verdict(), "updated", "{:?}", attempt.outcome);
         bench.runs(&image).unwrap();
         let connections = network.traffic().len();
@@ -132,6 +132,6 @@ async fn a_line_that_breaks_every_30_kilobytes_delivers_an_image_of_200() {
             "{ending:?}: {connections} connections, {} bytes",
             fetched(&network.traffic())
         );
-        assert!(connections > usize::from(patience().attempts));
+        assert!(connections > usize::from(timeouts().attempts));
     }
 }

@@ -14,10 +14,10 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::{Bench, NEW, OLD, image, patience};
+use bench::{Bench, NEW, OLD, image, timeouts};
 use bucket::{Bucket, Object, faulty};
 use network::{Ending, Fault, Network, PORT, Way, identity};
-use s3ota::{Agent, Boot, Hooks, Patience, Schedule, Updater, Workspace};
+use s3ota::{Agent, Boot, Hooks, Schedule, Timeouts, Updater, Workspace};
 use s3ota_sim::{Flash, VirtualDevice};
 use support::Reply;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -34,12 +34,12 @@ fn release() -> Bucket {
 }
 
 /// Updates over a network that does not let it. Returns the code of the error, and how long it took.
-async fn held_up(network: &Network, patience: Patience) -> (&'static str, Duration) {
+async fn held_up(network: &Network, timeouts: Timeouts) -> (&'static str, Duration) {
     let mut bench = Bench::new();
-    let attempt = bench.update(network, patience).await;
+    let attempt = bench.update(network, timeouts).await;
     bench.unharmed().unwrap();
     let next = Network::new(faulty(release(), Vec::new()));
-    let then = bench.update(&next, patience).await;
+    let then = bench.update(&next, timeouts).await;
     assert_eq!(then.verdict(), "updated", "{:?}", then.outcome);
     (attempt.verdict(), attempt.took)
 }
@@ -69,9 +69,9 @@ const FOR_EVER: [(&str, Fault, &str); 6] = [
 async fn a_network_that_never_returns_is_given_up_after_the_longest_silence() {
     for (what, fault, code) in FOR_EVER {
         let network = Network::new(faulty(release(), Vec::new())).with_faults(move |_| Some(fault));
-        let once = Patience {
+        let once = Timeouts {
             attempts: 1,
-            ..patience()
+            ..timeouts()
         };
         let (ended, took) = held_up(&network, once).await;
         assert_eq!(
@@ -86,10 +86,10 @@ async fn a_network_that_never_returns_is_given_up_after_the_longest_silence() {
 async fn attempts_without_number_end_at_the_deadline_to_the_second() {
     for (what, fault, _) in FOR_EVER {
         let network = Network::new(faulty(release(), Vec::new())).with_faults(move |_| Some(fault));
-        let stubborn = Patience {
+        let stubborn = Timeouts {
             attempts: u8::MAX,
             longest_pause: second(1),
-            ..patience()
+            ..timeouts()
         };
         let (_, took) = held_up(&network, stubborn).await;
         // A pause that would outlast the deadline is not begun.
@@ -105,9 +105,9 @@ async fn attempts_without_number_end_at_the_deadline_to_the_second() {
 async fn a_deadline_within_a_silence_cuts_the_silence_short() {
     for (what, fault, _) in FOR_EVER {
         let network = Network::new(faulty(release(), Vec::new())).with_faults(move |_| Some(fault));
-        let short = Patience {
+        let short = Timeouts {
             deadline: second(7),
-            ..patience()
+            ..timeouts()
         };
         let (code, took) = held_up(&network, short).await;
         assert_eq!(
@@ -155,7 +155,7 @@ async fn a_peer_that_sends_records_without_end_does_not_hold_a_device() {
         // A few bytes a second: never silent.
         let network = Network::of_peers(move |socket, _| without_end(socket, record))
             .with_faults(|_| Some(Fault::Pace(64, second(1))));
-        let (code, _) = held_up(&network, patience()).await;
+        let (code, _) = held_up(&network, timeouts()).await;
         assert_eq!(code, expected, "{what}");
     }
 }
@@ -177,8 +177,8 @@ async fn a_record_that_never_becomes_whole_is_given_up_at_the_deadline() {
     })
     .with_faults(|_| Some(Fault::Pace(1, second(1))));
     assert_eq!(
-        held_up(&network, patience()).await,
-        ("update.deadline", patience().deadline)
+        held_up(&network, timeouts()).await,
+        ("update.deadline", timeouts().deadline)
     );
 }
 
@@ -198,9 +198,9 @@ async fn a_flood_of_session_tickets_is_refused() {
         }
     })
     .with_faults(|_| Some(Fault::Pace(100, second(1))));
-    let once = Patience {
+    let once = Timeouts {
         attempts: 1,
-        ..patience()
+        ..timeouts()
     };
     let (code, took) = held_up(&network, once).await;
     assert_eq!(code, "tls.record");
@@ -214,8 +214,8 @@ async fn interim_answers_without_end_are_given_up_at_the_deadline() {
     })
     .with_faults(|_| Some(Fault::Pace(200, second(1))));
     assert_eq!(
-        held_up(&network, patience()).await,
-        ("update.deadline", patience().deadline)
+        held_up(&network, timeouts()).await,
+        ("update.deadline", timeouts().deadline)
     );
 }
 
@@ -227,9 +227,9 @@ async fn a_peer_that_reads_nothing_after_the_handshake_is_given_up() {
         pending::<()>().await;
         drop(stream);
     });
-    let once = Patience {
+    let once = Timeouts {
         attempts: 1,
-        ..patience()
+        ..timeouts()
     };
     assert_eq!(held_up(&network, once).await, ("net.io", once.idle));
 }
@@ -243,8 +243,8 @@ async fn a_peer_that_takes_the_request_a_byte_at_a_time_is_given_up_at_the_deadl
     })
     .with_faults(|_| Some(Fault::Pace(1, second(10))));
     assert_eq!(
-        held_up(&network, patience()).await,
-        ("update.deadline", patience().deadline)
+        held_up(&network, timeouts()).await,
+        ("update.deadline", timeouts().deadline)
     );
 }
 
@@ -256,7 +256,7 @@ async fn a_check_ends_by_the_deadline_too() {
         let (flash, running) = bench.flash();
         let mut flash = Flash::in_memory(flash.to_vec());
         let mut workspace = Box::new(Workspace::new());
-        let config = network.config(OLD, patience());
+        let config = network.config(OLD, timeouts());
         let mut updater = Updater::new(config, network.device(&mut flash, running), &mut workspace);
         let start = Instant::now();
         let checked = timeout(second(3600), updater.check()).await;
@@ -281,7 +281,7 @@ async fn a_device_that_was_cut_off_for_a_week_updates_once_the_line_is_back() {
     let (flash, running) = bench.flash();
     let mut flash = Flash::in_memory(flash.to_vec());
     let mut workspace = Box::new(Workspace::new());
-    let config = network.config(OLD, Patience::default());
+    let config = network.config(OLD, Timeouts::default());
     let updater = Updater::new(config, network.device(&mut flash, running), &mut workspace);
     let schedule = Schedule::default();
     let mut agent = Agent::new(updater, schedule);
@@ -290,7 +290,7 @@ async fn a_device_that_was_cut_off_for_a_week_updates_once_the_line_is_back() {
     assert_eq!(installed.version, NEW);
     let late = start.elapsed() - WEEK;
     let longest = schedule.every + schedule.every * u32::from(schedule.jitter_percent) / 100;
-    assert!(late <= longest + Patience::default().deadline, "{late:?}");
+    assert!(late <= longest + Timeouts::default().deadline, "{late:?}");
     let after = network.requests();
     let images = after
         .iter()
@@ -314,7 +314,7 @@ async fn a_trial_outlasts_a_line_that_fails_for_some_minutes() {
     const WATCHDOG: Duration = Duration::from_secs(15 * 60);
     let honest = Network::new(faulty(release(), Vec::new()));
     let mut bench = Bench::new();
-    assert_eq!(bench.update(&honest, patience()).await.verdict(), "updated");
+    assert_eq!(bench.update(&honest, timeouts()).await.verdict(), "updated");
     let mut device = VirtualDevice::new(Flash::in_memory(bench.flash().0.to_vec()));
     let running = device.power_on().unwrap();
     assert_eq!(
@@ -329,7 +329,7 @@ async fn a_trial_outlasts_a_line_that_fails_for_some_minutes() {
     });
     let mut flash = Flash::in_memory(device.flash().bytes().to_vec());
     let mut workspace = Box::new(Workspace::new());
-    let config = network.config(NEW, Patience::default());
+    let config = network.config(NEW, Timeouts::default());
     let parts = network.device(&mut flash, running.app.partition.offset);
     let mut agent = Agent::new(
         Updater::new(config, parts, &mut workspace),
@@ -358,7 +358,7 @@ async fn a_server_that_stalls_for_ten_minutes_costs_minutes() {
     let (flash, running) = bench.flash();
     let mut flash = Flash::in_memory(flash.to_vec());
     let mut workspace = Box::new(Workspace::new());
-    let config = network.config(OLD, Patience::default());
+    let config = network.config(OLD, Timeouts::default());
     let updater = Updater::new(config, network.device(&mut flash, running), &mut workspace);
     let mut agent = Agent::new(updater, Schedule::default());
     let installed = agent.run(&mut (), pending).await;
@@ -372,7 +372,7 @@ async fn a_firmware_on_trial_looks_at_once() {
     let mut bench = Bench::new();
     let network = Network::new(faulty(release(), Vec::new()));
     assert_eq!(
-        bench.update(&network, patience()).await.verdict(),
+        bench.update(&network, timeouts()).await.verdict(),
         "updated"
     );
     let mut device = VirtualDevice::new(Flash::in_memory(bench.flash().0.to_vec()));
@@ -381,7 +381,7 @@ async fn a_firmware_on_trial_looks_at_once() {
     let mut flash = Flash::in_memory(device.flash().bytes().to_vec());
     let parts = network.device(&mut flash, running.app.partition.offset);
     let mut workspace = Box::new(Workspace::new());
-    let updater = Updater::new(network.config(NEW, patience()), parts, &mut workspace);
+    let updater = Updater::new(network.config(NEW, timeouts()), parts, &mut workspace);
     let schedule = Schedule {
         first: second(3600),
         ..Schedule::default()

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use bucket::*;
 use network::*;
-use s3ota::{Chip, Error, Hooks, Installed, NoUpdate, Outcome, Patience, Progress};
+use s3ota::{Chip, Error, Hooks, Installed, NoUpdate, Outcome, Progress, Timeouts};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Bootloader, Flash, Mix, Operation, PowerCut, Setup, Tear};
 use support::*;
@@ -60,7 +60,7 @@ async fn install(flash: &mut Flash, network: &Network) -> Result<Outcome, Error>
 }
 
 /// A single attempt: what follows it is another update, as after a restart.
-const ONCE: Patience = Patience {
+const ONCE: Timeouts = Timeouts {
     attempts: 1,
     ..IMPATIENT
 };
@@ -211,12 +211,12 @@ async fn a_line_that_breaks_every_few_kilobytes_gets_there_in_the_end() {
     let network = Network::new(faulty(bucket, vec![breaking]));
     let mut flash = fresh();
     let mut attempts = Attempts::default();
-    let patience = Patience {
+    let timeouts = Timeouts {
         attempts: 2,
-        ..Patience::default()
+        ..Timeouts::default()
     };
     let outcome = network
-        .install(&mut flash, SLOT_0, "1.0.0", patience, &mut attempts)
+        .install(&mut flash, SLOT_0, "1.0.0", timeouts, &mut attempts)
         .await;
     assert!(matches!(outcome, Ok(Outcome::Installed(_))), "{outcome:?}");
     assert_eq!(image_of(&flash, image.len()), image);

@@ -4,9 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use s3ota::http::HttpError;
+use s3ota::HttpError;
 use s3ota::{
-    Boot, Checked, Error, FirmwareError, Hooks, NoUpdate, Outcome, Patience, ReleaseError,
+    Boot, Checked, Error, FirmwareError, Hooks, NoUpdate, Outcome, ReleaseError, Timeouts,
     Workspace,
 };
 use support::*;
@@ -470,11 +470,11 @@ async fn a_lost_connection_and_a_busy_server_are_tried_again() {
         )
         .await;
     let mut device = device("1.0.0");
-    let patience = Patience {
+    let timeouts = Timeouts {
         attempts: 5,
         ..IMPATIENT
     };
-    installed(update(&mut device, &server, patience).await);
+    installed(update(&mut device, &server, timeouts).await);
     assert_eq!(device.power_on().unwrap().version(), "1.1.0");
 }
 
@@ -486,12 +486,12 @@ async fn a_slow_drip_does_not_outlast_the_deadline() {
         _ => Reply::Drip(ok(&image), Duration::from_millis(50)),
     })
     .await;
-    let patience = Patience {
+    let timeouts = Timeouts {
         deadline: Duration::from_secs(1),
         attempts: 200,
         ..IMPATIENT
     };
-    let error = update(&mut device("1.0.0"), &server, patience)
+    let error = update(&mut device("1.0.0"), &server, timeouts)
         .await
         .unwrap_err();
     assert_eq!(
@@ -505,12 +505,12 @@ async fn a_slow_drip_does_not_outlast_the_deadline() {
 #[tokio::test]
 async fn silence_is_given_up_and_tried_again() {
     let server = Server::start(|_, _| Reply::Send(Vec::new())).await;
-    let patience = Patience {
+    let timeouts = Timeouts {
         idle: Duration::from_secs(1),
         attempts: 2,
         ..IMPATIENT
     };
-    let error = update(&mut device("1.0.0"), &server, patience)
+    let error = update(&mut device("1.0.0"), &server, timeouts)
         .await
         .unwrap_err();
     assert!(error.is_transient(), "{error:?}");
@@ -552,7 +552,7 @@ impl Hooks for Log {
         self.calls.push("complete");
     }
 
-    fn on_resume(&mut self) {
+    fn on_stop(&mut self) {
         self.calls.push("resume");
     }
 }

@@ -1,4 +1,4 @@
-//! The loop most devices want: look for an update after boot, every so often, and when asked.
+//! The loop that most devices want: check for an update after boot, every so often, and when asked.
 
 use core::time::Duration;
 
@@ -9,21 +9,26 @@ use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
 use crate::config::{Confirm, Schedule};
-use crate::updater::share;
-use crate::{Clock, Error, Hooks, Installed, Outcome, Updater};
+use crate::device::Clock;
+use crate::error::Error;
+use crate::hooks::Hooks;
+use crate::outcome::{Installed, Outcome};
+use crate::updater::Updater;
+use crate::updater::retry::share;
 
-/// Keeps a device up to date by an [`Updater`] and a [`Schedule`].
+/// Keeps a device up to date, by an [`Updater`] and a [`Schedule`].
 pub struct Agent<'a, F, N, C, R> {
     updater: Updater<'a, F, N, C, R>,
     schedule: Schedule,
-    /// How many looks in a row left an image half done.
+    /// How many checks in a row left an image half done.
     half_done: u32,
     /// The uptime at which a boot of a trial is over.
     trial_ends: Duration,
 }
 
-/// Why a device is to restart.
+/// Why a device must restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Restart {
     /// A new firmware is on flash and selected.
     Installed(Installed),
@@ -67,8 +72,8 @@ where
 
     /// Runs until a new firmware is installed. **Restart the device** when this returns.
     ///
-    /// `now` is waited for along with the clock; when it completes, the agent looks at once. It is the place for a
-    /// button or a message: `|| SIGNAL.wait()` with a signal of `embassy-sync`, or [`core::future::pending`] for none.
+    /// `now` is awaited along with the clock. When it completes, the agent checks at once. It is the place for a button or a
+    /// message: `|| SIGNAL.wait()` with a signal of `embassy-sync`, or [`core::future::pending`] for none.
     ///
     /// Failures are reported to `hooks` and logged; the next check comes at its time. A firmware on trial that does not reach
     /// its server goes on trying: see [`until_restart`](Self::until_restart).
@@ -119,10 +124,10 @@ where
         }
     }
 
-    /// Looks once, as the loop does each time: confirms a firmware on trial that has proven itself, and installs a release
-    /// that is there. **Restart the device** if there is a new firmware.
+    /// Checks once, as the loop does each time: confirms a firmware on trial that has proven itself, and installs a new release.
+    /// **Restart the device** if there is one.
     ///
-    /// For devices that sleep between two looks. What goes wrong is reported to `hooks`, and logged.
+    /// For devices that sleep between two checks. Failures are reported to `hooks`, and logged.
     pub async fn once(&mut self, hooks: &mut dyn Hooks) -> Option<Installed> {
         match apart!(self.turn(hooks)) {
             Turn::Installed(installed) => Some(installed),
@@ -186,7 +191,7 @@ where
         let doubled = 1u32
             .checked_shl(times.saturating_sub(1))
             .unwrap_or(u32::MAX);
-        let longest = self.updater.config().patience.longest_pause;
+        let longest = self.updater.config().timeouts.longest_pause;
         let pause = longest.saturating_mul(doubled).min(self.schedule.every);
         self.spread(pause, 100).min(self.schedule.every)
     }

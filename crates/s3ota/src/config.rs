@@ -1,4 +1,6 @@
-//! What an updater needs to know about its device and its owner's wishes.
+//! What an updater must know about its device, and what its owner wants.
+
+mod header;
 
 use core::time::Duration;
 
@@ -7,7 +9,9 @@ use s3ota_image::app::Hardware;
 use s3ota_manifest::ReleaseKey;
 use s3ota_tls::Roots;
 
-/// Everything an [`Updater`](crate::Updater) is told; [`Config::new`] fills in all but the four essentials.
+pub use header::{Header, HeaderError};
+
+/// What an [`Updater`](crate::Updater) works by. [`Config::new`] has defaults for all but the four essentials.
 #[derive(Debug, Clone)]
 pub struct Config<'a> {
     /// The https URL of the manifest, at most 2,048 bytes. A pre-signed URL is fine.
@@ -19,22 +23,21 @@ pub struct Config<'a> {
     /// The product's own hardware name. Where set, a manifest naming another board is refused; and so is, where there
     /// are [`release_keys`](Config::release_keys), one that names none.
     pub board: Option<&'a str>,
-    /// Who may release. Where there is a key, a manifest that none of them signed is refused before anything of its
-    /// image is fetched. None by default.
+    /// The keys that may sign releases. If there is one, a manifest that none of them signed is refused before any of its image
+    /// is fetched. None by default.
     ///
-    /// Two keys at a time are how one is replaced by another: firmware that trusts both goes out first. **List the newest
-    /// first.** A manifest is held against the serials and least versions that its own key has signed, and the keys
-    /// before that: so a key that goes cannot bring back what its successor has replaced, and nothing that was done with
-    /// it binds its successor.
+    /// To replace a key, first release a firmware that trusts both. **List the newest first.** A manifest must not be below the
+    /// serials and min_versions that its own key and the keys listed before it have signed. So an old key cannot bring back
+    /// what its successor has replaced, and nothing that was signed with it binds its successor.
     pub release_keys: &'a [ReleaseKey],
-    /// The channel this device follows. A signed manifest of another one is refused.
+    /// The channel that this device follows. A manifest signed for another one is refused.
     ///
-    /// By default it is taken from the manifest's URL, where that ends as the publisher's do: in `<channel>.json`.
+    /// By default it is taken from the manifest's URL, if that ends as the publisher's do: in `<channel>.json`.
     pub channel: Option<&'a str>,
-    /// Another name that the project goes by from some release on. Releases and images must name the project of the running
+    /// The name that the project has from some release on. Releases and images must name the project of the running
     /// firmware, by its app descriptor, or this one. None by default.
     pub renamed_to: Option<&'a str>,
-    /// What tells this device from its siblings: a MAC address, a serial number.
+    /// Tells this device from others of its kind: a MAC address, a serial number.
     ///
     /// It decides the device's place in a staged rollout. An empty id gives all such devices the same place.
     pub device_id: &'a str,
@@ -42,12 +45,17 @@ pub struct Config<'a> {
     pub send_device_id: bool,
     /// The roots a server's certificate must lead to. The Amazon roots by default.
     pub roots: Roots<'a>,
-    /// When this firmware was built, in seconds since the Unix epoch: the least the date can be.
+    /// When this firmware was built, in seconds since the Unix epoch. The date cannot be earlier.
     pub built_at: u64,
-    /// How patient to be.
-    pub patience: Patience,
-    /// What is known of the chip besides its kind: what an image asks of it is checked before anything is erased, by the rules
-    /// the bootloader would refuse it by. Nothing by default.
+    /// Header fields to send besides the client's own: an API key, a token. None by default.
+    ///
+    /// They go to the server of the [`manifest_url`](Config::manifest_url) and to no other, neither the image's nor one that a
+    /// redirect leads to, unless [`Header::also_to`] names it.
+    pub headers: &'a [Header<'a>],
+    /// How long to wait for what, and how often to retry.
+    pub timeouts: Timeouts,
+    /// What is known of the chip besides its kind. An image that the bootloader would refuse on it is refused before anything is
+    /// erased. Nothing by default.
     pub hardware: Hardware,
 }
 
@@ -66,7 +74,8 @@ impl<'a> Config<'a> {
             send_device_id: true,
             roots: Roots::amazon(),
             built_at: 0,
-            patience: Patience::default(),
+            headers: &[],
+            timeouts: Timeouts::default(),
             hardware: Hardware::default(),
         }
     }
@@ -86,9 +95,9 @@ impl<'a> Config<'a> {
     }
 }
 
-/// How long to wait for what, and how often to try again.
+/// How long to wait for what, and how often to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// The longest silence on a connection before it is given up. 20 seconds by default.
     pub idle: Duration,
     /// The longest a whole update may take, all attempts and pauses counted. 30 minutes by default.
@@ -110,7 +119,7 @@ pub struct Patience {
     pub longest_pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(20),
@@ -122,7 +131,7 @@ impl Default for Patience {
     }
 }
 
-/// When an [`Agent`](crate::Agent) looks for an update.
+/// When an [`Agent`](crate::Agent) checks for an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
     /// The least time between the start of the agent and its first check; up to as much again is added at random. 10
@@ -154,6 +163,7 @@ impl Default for Schedule {
 
 /// What makes a firmware on trial the confirmed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Confirm {
     /// The agent confirms once [`Updater::prove`](crate::Updater::prove) has shown that the firmware could be replaced by a
     /// better one.

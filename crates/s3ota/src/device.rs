@@ -1,6 +1,6 @@
-//! What the library asks of the device it runs on.
+//! What the library needs from the device that it runs on.
 //!
-//! Four things, each behind a small trait, so that the same code runs on a chip and on a desk:
+//! Four things, each behind a small trait, so that the same code runs on a chip and on a host:
 //!
 //! | need | trait | on the chip | in the virtual device |
 //! |---|---|---|---|
@@ -9,16 +9,17 @@
 //! | time | [`Clock`] | `embassy-time`, SNTP | the host's clocks |
 //! | randomness | [`CryptoRng`] and [`RngCore`] | the hardware generator | the operating system |
 //!
-//! [`CryptoRng`]: rand_core::CryptoRng
-//! [`RngCore`]: rand_core::RngCore
+//! [`Updater::install_from`](crate::Updater::install_from) takes any [`Read`] and [`Seek`].
 
 use core::future::Future;
 use core::time::Duration;
 
 pub use edge_nal::{Dns, TcpConnect};
+pub use embedded_io_async::{Read, Seek};
 pub use embedded_storage_async::nor_flash::NorFlash;
+pub use rand_core::{CryptoRng, RngCore};
 
-/// Time, of which a device knows two kinds: how long it has been up, always; and the date, sometimes.
+/// Time. A device always knows how long it has been up, and sometimes the date.
 pub trait Clock {
     /// Time since an arbitrary fixed point, never going back. Deadlines are measured with it.
     fn uptime(&self) -> Duration;

@@ -5,40 +5,43 @@ use core::time::Duration;
 
 use embedded_io_async::ErrorKind;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
-use heapless::String;
-use s3ota_image::app::Misfit;
-use s3ota_image::{Chip, ImageError};
-use s3ota_manifest::{ManifestError, SignatureError, UrlError};
+use s3ota_image::ImageError;
+use s3ota_manifest::{ManifestError, UrlError};
 use s3ota_tls::TlsError;
 
-use crate::http::HttpError;
-use crate::layout::LayoutError;
+mod http;
+mod image;
+mod layout;
+mod release;
+mod text;
 
-/// A version, board or chip name: enough of it to recognise.
-pub type Name = String<40>;
-
-/// A host's name in an error, cut where it is very long.
-pub type Host = String<96>;
+pub use http::HttpError;
+pub use image::FirmwareError;
+pub use layout::LayoutError;
+pub use release::ReleaseError;
+pub use text::{Host, Name, Text};
+pub(crate) use text::{cut, show};
 
 /// Why an update was not made. The device goes on with the firmware it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(u32)]
 pub enum Error {
-    /// The configured version is not one.
+    /// The configured version is not valid.
     Config(s3ota_manifest::VersionError),
-    /// The configured URL of the manifest is not one a device fetches.
+    /// The configured URL of the manifest is not valid.
     ManifestUrl(UrlError),
     /// The manifest cannot be used.
     Manifest(ManifestError),
-    /// A redirect leads where a device does not go.
+    /// A redirect leads to a URL that a device does not follow.
     Redirect(UrlError),
-    /// The manifest is good, but not for this device or not any more.
+    /// The manifest is valid, but not for this device, or not any more.
     Release(ReleaseError),
     /// The image is not what it should be.
     Image(FirmwareError),
     /// The server's answer cannot be used.
     Http(HttpError),
-    /// The server did not prove who it is, or TLS failed.
+    /// The server did not prove its identity, or TLS failed.
     Tls(TlsError),
     /// The host's name has no address.
     Resolve(Host),
@@ -60,121 +63,21 @@ pub enum Error {
     },
     /// Flash cannot be read or written.
     Flash(NorFlashErrorKind),
+    /// The application's source of the image failed: see [`Updater::install_from`](crate::Updater::install_from).
+    Source(ErrorKind),
     /// The partition table does not allow updates.
     Layout(LayoutError),
     /// The running firmware is on trial: it must be confirmed before another can be installed.
     OnTrial,
-    /// So many trial boots cannot be counted: 1 to [`MAX_TRIAL_BOOTS`](crate::MAX_TRIAL_BOOTS) can.
+    /// This number of trial boots cannot be counted: 1 to [`MAX_TRIAL_BOOTS`](crate::MAX_TRIAL_BOOTS) can.
     TrialBoots(u8),
-    /// The slot was erased too often lately to be written once more now: see [`Wear`](crate::Wear).
+    /// The slot was erased too often lately to be written again now: see [`Wear`](crate::Wear).
     Worn {
         /// How long it rests.
         rest: Duration,
     },
-    /// There is no other firmware to go back to.
+    /// There is no other firmware to roll back to.
     NothingToGoBackTo,
-}
-
-/// Why a release with a valid manifest is not for this device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReleaseError {
-    /// The release is older than the running firmware.
-    Downgrade {
-        /// The running version.
-        running: Name,
-        /// The manifest's.
-        offered: Name,
-    },
-    /// The release is for another board.
-    Board {
-        /// This device's.
-        expected: Name,
-        /// The manifest's.
-        found: Name,
-    },
-    /// The release is of another project.
-    Project {
-        /// The running firmware's.
-        expected: Name,
-        /// The manifest's.
-        found: Name,
-    },
-    /// The manifest has expired: someone may be holding back a newer one.
-    Expired,
-    /// Nobody who may release has signed it.
-    Signature(SignatureError),
-    /// The release is signed for another channel.
-    Channel {
-        /// This device's.
-        expected: Name,
-        /// The manifest's.
-        found: Name,
-    },
-    /// A newer manifest by the same key was seen before: this one was brought back.
-    Replayed,
-    /// The release is older than the oldest version this device may still run.
-    BelowFloor {
-        /// That version.
-        floor: Name,
-        /// The manifest's.
-        offered: Name,
-    },
-}
-
-/// Why an image is not installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FirmwareError {
-    /// The image is for another chip.
-    Chip {
-        /// This device's.
-        expected: Chip,
-        /// What the manifest or the image names.
-        found: Name,
-    },
-    /// The image is larger than the slot it should go to.
-    TooLarge {
-        /// Bytes of the image, as far as known.
-        size: u64,
-        /// Bytes of the slot.
-        slot: u32,
-    },
-    /// The image has not the size the manifest says.
-    Size {
-        /// Bytes by the manifest.
-        expected: u32,
-        /// Bytes by the server or as received.
-        found: u64,
-    },
-    /// The image has not the SHA-256 the manifest says.
-    Sha256,
-    /// The image calls itself by another version than the manifest.
-    Version {
-        /// By the manifest.
-        expected: Name,
-        /// By the descriptor inside the image.
-        found: Name,
-    },
-    /// The image is of another project.
-    Project {
-        /// By the manifest, or else the running firmware's.
-        expected: Name,
-        /// By the descriptor inside the image.
-        found: Name,
-    },
-    /// The image has no app descriptor. Newer bootloaders take what lies in its place for one.
-    NoDescriptor,
-    /// The bootloader would refuse the image on this chip.
-    Misfit(Misfit),
-    /// The image has no boot guard, and the one that runs has: the device could not go back from it.
-    NoGuard,
-    /// The image is not signed for Secure Boot as the one that runs is: the bootloader would refuse it.
-    SecureBoot,
-    /// The image is broken.
-    Invalid(ImageError),
-    /// What lies on flash after writing is not what was written: the flash is worn or failing.
-    ReadBack,
 }
 
 impl Error {
@@ -192,7 +95,7 @@ impl Error {
             Self::Release(ReleaseError::Signature(_)) => "release.signature",
             Self::Release(ReleaseError::Channel { .. }) => "release.channel",
             Self::Release(ReleaseError::Replayed) => "release.replayed",
-            Self::Release(ReleaseError::BelowFloor { .. }) => "release.floor",
+            Self::Release(ReleaseError::BelowMinVersion { .. }) => "release.floor",
             Self::Image(FirmwareError::Chip { .. }) => "image.chip",
             Self::Image(FirmwareError::TooLarge { .. } | FirmwareError::Size { .. }) => {
                 "image.size"
@@ -217,6 +120,7 @@ impl Error {
             Self::ConnectionClosed => "net.closed",
             Self::Deadline { .. } => "update.deadline",
             Self::Flash(_) => "flash.io",
+            Self::Source(_) => "source.io",
             Self::Layout(_) => "flash.layout",
             Self::OnTrial => "update.trial",
             Self::TrialBoots(_) => "config.trial_boots",
@@ -270,15 +174,14 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(error) => write!(
-                f,
-                "the running firmware's version cannot be compared: {error}"
-            ),
+            Self::Config(error) => {
+                write!(f, "the running firmware's version is not valid: {error}")
+            }
             Self::ManifestUrl(error) => write!(f, "the manifest cannot be fetched: {error}"),
             Self::Manifest(error) => write!(f, "{error}"),
             Self::Redirect(error) => write!(
                 f,
-                "the server redirects to a place a device does not go to: {error}"
+                "the server redirects to a URL that a device does not follow: {error}"
             ),
             Self::Release(error) => write!(f, "{error}"),
             Self::Image(error) => write!(f, "{error}"),
@@ -302,11 +205,15 @@ impl fmt::Display for Error {
             Self::Deadline { after } => {
                 write!(
                     f,
-                    "the update took longer than its deadline of {} s and was given up",
+                    "the update took longer than its deadline of {} s and was stopped",
                     after.as_secs()
                 )
             }
             Self::Flash(kind) => write!(f, "flash cannot be read or written ({kind:?})"),
+            Self::Source(kind) => write!(
+                f,
+                "the source of the image failed ({kind:?}): give the image again, what has arrived is kept"
+            ),
             Self::Layout(error) => write!(f, "{error}"),
             Self::OnTrial => write!(
                 f,
@@ -314,122 +221,21 @@ impl fmt::Display for Error {
             ),
             Self::TrialBoots(boots) => write!(
                 f,
-                "{boots} trial boots cannot be counted: give the boot guard a number from 1 to {}",
-                crate::MAX_TRIAL_BOOTS
+                "{boots} trial boots cannot be counted: give the boot guard a number from 1 to 100"
             ),
             Self::Worn { rest } => write!(
                 f,
-                "the slot was erased often enough for now: the update goes on in {} min",
+                "the slot was erased too often lately: the update resumes in {} min",
                 rest.as_secs() / 60 + 1
             ),
             Self::NothingToGoBackTo => {
-                write!(f, "there is no other firmware on flash to go back to")
+                write!(f, "there is no other firmware on flash to roll back to")
             }
-        }
-    }
-}
-
-impl fmt::Display for ReleaseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Downgrade { running, offered } => write!(
-                f,
-                "the manifest offers {offered}, which is older than the running {running}: a device never goes back by itself, publish a higher version"
-            ),
-            Self::Board { expected, found } => {
-                write!(
-                    f,
-                    "the release is for the board {found}, this device is a {expected}"
-                )
-            }
-            Self::Project { expected, found } => write!(
-                f,
-                "the release is of the project {found}, this device runs {expected}: give each product a prefix of its own, or set renamed_to in a release before"
-            ),
-            Self::Expired => write!(
-                f,
-                "the manifest has expired: publish the release again, with a later expiry"
-            ),
-            Self::Signature(error) => write!(f, "{error}"),
-            Self::Channel { expected, found } => write!(
-                f,
-                "the release is signed for the channel {found}, this device follows {expected}"
-            ),
-            Self::Replayed => write!(
-                f,
-                "the manifest is older than one this device has seen: publish the release again"
-            ),
-            Self::BelowFloor { floor, offered } => write!(
-                f,
-                "the manifest offers {offered}, but no version before {floor} may run on this device any more"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for FirmwareError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Chip { expected, found } => {
-                write!(
-                    f,
-                    "the image is for {found}, this device is an {}",
-                    expected.name()
-                )
-            }
-            Self::TooLarge { size, slot } => write!(
-                f,
-                "the image has {size} bytes, but the slot holds {slot}: make the firmware smaller or the slots larger"
-            ),
-            Self::Size { expected, found } => {
-                write!(
-                    f,
-                    "the manifest says the image has {expected} bytes, the server has {found}: publish it again"
-                )
-            }
-            Self::Sha256 => {
-                write!(
-                    f,
-                    "the image's SHA-256 is not the manifest's: it was changed or damaged, publish it again"
-                )
-            }
-            Self::Version { expected, found } => write!(
-                f,
-                "the manifest says {expected}, but the image calls itself {found}: publish the image that belongs to this version"
-            ),
-            Self::Project { expected, found } => write!(
-                f,
-                "the image is of the project {found}, not of {expected}: publish the right image, or set renamed_to in a release before"
-            ),
-            Self::NoDescriptor => write!(
-                f,
-                "the image has no app descriptor: build it with ESP-IDF, Arduino or esp-bootloader-esp-idf's esp_app_desc!()"
-            ),
-            // What does not fit is in its code; the numbers would take program memory that the command on the host has.
-            Self::Misfit(_) => write!(
-                f,
-                "the bootloader would refuse the image on this chip: `s3ota inspect` of the image says what it needs"
-            ),
-            Self::NoGuard => write!(
-                f,
-                "the image has no boot guard, so a device could not go back from it: call the guard first in main"
-            ),
-            Self::SecureBoot => write!(
-                f,
-                "the image is not signed for Secure Boot as the running one is: sign it with espsecure"
-            ),
-            Self::Invalid(error) => write!(f, "{error}"),
-            Self::ReadBack => write!(
-                f,
-                "the image reads back differently from flash: the flash chip may be worn out"
-            ),
         }
     }
 }
 
 impl core::error::Error for Error {}
-impl core::error::Error for ReleaseError {}
-impl core::error::Error for FirmwareError {}
 
 impl From<ManifestError> for Error {
     fn from(error: ManifestError) -> Self {
@@ -471,13 +277,6 @@ impl From<LayoutError> for Error {
     fn from(error: LayoutError) -> Self {
         Self::Layout(error)
     }
-}
-
-/// As much of a text as there is room for.
-pub(crate) fn cut<const N: usize>(text: &str) -> String<N> {
-    let mut cut = String::new();
-    let _ = text.chars().try_for_each(|c| cut.push(c));
-    cut
 }
 
 /// An error of the flash driver, as ours.

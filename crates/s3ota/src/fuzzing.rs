@@ -6,12 +6,13 @@ use embedded_io_async::Read;
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::SECTOR_SIZE;
 
-use crate::Error;
-use crate::http::{Body, Head, MAX_HEAD};
-use crate::layout::Layout;
-use crate::release::ReleaseId;
-use crate::slot::{Budget, Known, SlotWriter};
-use crate::{Wear, trial};
+use crate::boot::trial;
+use crate::error::Error;
+use crate::flash::partitions::Layout;
+use crate::flash::release::ReleaseId;
+use crate::install::wear::Wear;
+use crate::install::writer::{Budget, Known, SlotWriter};
+use crate::net::http::{Body, Head, MAX_HEAD};
 
 /// A response whose body is still to be read.
 #[derive(Debug)]
@@ -124,7 +125,8 @@ impl Release<'_> {
             now: &|| Duration::ZERO,
             known: &mut known,
         };
-        let mut writer = SlotWriter::take_up(flash, slot, block, release, budget).await?;
+        let mut writer = SlotWriter::new(slot, block, release, budget);
+        writer.resume(flash).await?;
         if !writer.is_complete() {
             // What a server says of a part that its image does not have.
             let is_there =
@@ -137,24 +139,28 @@ impl Release<'_> {
             }
             writer.expect(Some(size), None);
         }
-        let taken_up = writer.written();
-        let verified = match self.feed(&mut writer).await {
-            Ok(()) => writer.verify(Some(size), Some(self.sha256)).await,
+        let resumed = writer.written();
+        let verified = match self.feed(flash, &mut writer).await {
+            Ok(()) => writer.verify(flash, Some(size), Some(self.sha256)).await,
             Err(error) => Err(error),
         };
         let verified = match verified {
             Err(error @ Error::Image(_)) => {
-                writer.wipe().await?;
+                writer.wipe(flash).await?;
                 return Err(error);
             }
             verified => verified?,
         };
         let image = verified.complete(flash, block, release)?;
         trial::switch(flash, running, image)?;
-        Ok(taken_up)
+        Ok(resumed)
     }
 
-    async fn feed<F: NorFlash>(&self, writer: &mut SlotWriter<'_, F>) -> Result<(), Error> {
+    async fn feed<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        writer: &mut SlotWriter<'_>,
+    ) -> Result<(), Error> {
         if writer.is_complete() {
             return Ok(());
         }
@@ -169,7 +175,7 @@ impl Release<'_> {
             writer.received_more(now.len())?;
             rest = later;
             if writer.is_block_full() {
-                writer.write_block().await?;
+                writer.write_block(flash).await?;
             }
         }
         Ok(())

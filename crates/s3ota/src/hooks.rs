@@ -1,17 +1,18 @@
-//! The places where an application can have its say in an update.
+//! Where the application has its say in an update.
 
 use core::time::Duration;
 
 use s3ota_manifest::Manifest;
 
-use crate::{Error, Installed, NoUpdate};
+use crate::error::Error;
+use crate::outcome::{Installed, NoUpdate};
 
-/// What the application is asked and told during an update. Every method has a body that does nothing.
+/// Questions to the application, and events, during an update. Every method has a default body that does nothing.
 ///
 /// Hooks run between two network reads or flash writes and hold up the update while they run: keep them short.
 pub trait Hooks {
-    /// A release is there and fits. Answer `false` to leave it for the next check: low battery, a portal open, a
-    /// print running.
+    /// There is a release, and it fits. Return `false` to leave it for the next check: low battery, a portal open, a print
+    /// running.
     fn may_start(&mut self, release: &Manifest<'_>) -> bool {
         let _ = release;
         true
@@ -45,8 +46,8 @@ pub trait Hooks {
         let _ = installed;
     }
 
-    /// An update that had started (`on_start`) ended without a new firmware: go on with what was paused.
-    fn on_resume(&mut self) {}
+    /// An attempt that had started (`on_start`) ended without a new firmware: go on with the work that you paused.
+    fn on_stop(&mut self) {}
 }
 
 /// No hooks.
@@ -54,6 +55,7 @@ impl Hooks for () {}
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes on flash.
     pub written: u32,
@@ -67,5 +69,52 @@ impl Progress {
         let total = self.total.filter(|&total| total > 0)?;
         let percent = u64::from(self.written) * 100 / u64::from(total);
         Some(u8::try_from(percent).unwrap_or(100).min(100))
+    }
+}
+
+/// The application's hooks, and what happened in an attempt.
+pub(crate) struct Watched<'h> {
+    pub(crate) hooks: &'h mut dyn Hooks,
+    /// [`Hooks::on_start`] was called.
+    pub(crate) started: bool,
+    /// Bytes of the image that were on flash before.
+    pub(crate) resumed: u32,
+    /// Bytes of the image that are on flash now.
+    pub(crate) written: u32,
+}
+
+impl<'h> Watched<'h> {
+    pub(crate) fn new(hooks: &'h mut dyn Hooks) -> Self {
+        Self {
+            hooks,
+            started: false,
+            resumed: 0,
+            written: 0,
+        }
+    }
+
+    /// This much of the image is on flash from an attempt before.
+    pub(crate) fn resumed(&mut self, written: u32, total: Option<u32>) {
+        self.resumed = written;
+        if written > 0 {
+            log::info!("resuming after {written} bytes that are on flash already");
+            self.hooks.on_progress(Progress { written, total });
+        }
+    }
+}
+
+impl Hooks for Watched<'_> {
+    fn may_start(&mut self, release: &Manifest<'_>) -> bool {
+        self.hooks.may_start(release)
+    }
+
+    fn on_start(&mut self, release: &Manifest<'_>) {
+        self.started = true;
+        self.hooks.on_start(release);
+    }
+
+    fn on_progress(&mut self, progress: Progress) {
+        self.written = progress.written;
+        self.hooks.on_progress(progress);
     }
 }

@@ -67,7 +67,7 @@ where
         };
         match restarts {
             Restart::Installed(installed) => log::info!("restarting into {}", installed.version),
-            Restart::TrialOver => log::warn!("not confirmed in time: this trial boot is over"),
+            _ => log::warn!("not confirmed in time: this trial boot is over"),
         }
         keep_wear(agent.updater().wear());
         restart()
@@ -190,7 +190,7 @@ impl Hooks for EndOfTrial<'_> {
         self.hooks.on_complete(installed);
     }
 
-    fn on_resume(&mut self) {
-        self.hooks.on_resume();
+    fn on_stop(&mut self) {
+        self.hooks.on_stop();
     }
 }

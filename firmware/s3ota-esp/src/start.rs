@@ -110,7 +110,7 @@ impl Started {
                     match booted.bootloader {
                         Some(Bootloader::AppRollback) => "with app rollback",
                         Some(Bootloader::Plain) => "without app rollback",
-                        None => "not known before the first update",
+                        _ => "not known before the first update",
                     }
                 );
                 if let Boot::Trial { boot, of } = booted.boot {

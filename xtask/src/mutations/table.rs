@@ -7,14 +7,20 @@ const STATEMENT: &str = "crates/s3ota-manifest/src/statement.rs";
 const MANIFEST: &str = "crates/s3ota-manifest/src/manifest.rs";
 const VERSION: &str = "crates/s3ota-manifest/src/version.rs";
 const URL: &str = "crates/s3ota-manifest/src/url.rs";
-const RELEASE: &str = "crates/s3ota/src/release.rs";
-const MEMORY: &str = "crates/s3ota/src/memory.rs";
-const OTADATA: &str = "crates/s3ota/src/otadata.rs";
-const UPDATER: &str = "crates/s3ota/src/updater.rs";
-const SLOT: &str = "crates/s3ota/src/slot.rs";
-const TRIAL: &str = "crates/s3ota/src/trial.rs";
-const LINK: &str = "crates/s3ota/src/link.rs";
-const WEAR: &str = "crates/s3ota/src/wear.rs";
+const DECISION: &str = "crates/s3ota/src/check/decision.rs";
+const ROLLBACK_STATE: &str = "crates/s3ota/src/boot/rollback_state.rs";
+const OTADATA: &str = "crates/s3ota/src/boot/otadata.rs";
+const CHECK: &str = "crates/s3ota/src/check/mod.rs";
+const STANDING: &str = "crates/s3ota/src/check/standing.rs";
+const ATTEMPT: &str = "crates/s3ota/src/updater/attempt.rs";
+const RETRY: &str = "crates/s3ota/src/updater/retry.rs";
+const INSTALL: &str = "crates/s3ota/src/install/mod.rs";
+const SOURCE: &str = "crates/s3ota/src/install/source.rs";
+const IMAGE: &str = "crates/s3ota/src/install/check.rs";
+const WRITER: &str = "crates/s3ota/src/install/writer.rs";
+const TRIAL: &str = "crates/s3ota/src/boot/trial.rs";
+const LINK: &str = "crates/s3ota/src/net/link.rs";
+const WEAR: &str = "crates/s3ota/src/install/wear.rs";
 const AGENT: &str = "crates/s3ota/src/agent.rs";
 
 /// A field that is not in the statement any more, and the tests that must fail.
@@ -64,7 +70,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "a signature being asked for",
-        UPDATER,
+        STANDING,
         "let key = if config.release_keys.is_empty() {",
         "let key = if config.release_keys.is_empty() || manifest.signature.is_none() {",
         &["keys::arbitrary_install"],
@@ -81,8 +87,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "an unknown key being refused",
-        UPDATER,
-        "            Some(key.map_err(ReleaseError::Signature)?)",
+        STANDING,
+        "            Some(ok!(key.map_err(ReleaseError::Signature)))",
         "            match key {\n                Err(s3ota_manifest::SignatureError::UnknownKey) => None,\n                key => Some(key.map_err(ReleaseError::Signature)?),\n            }",
         &[
             "keys::arbitrary_install",
@@ -162,7 +168,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
     ),
     unsigned(
-        "the least version being signed",
+        "min_version being signed",
         "writeln!(out, \"min_version={version}\")?;",
         "let _ = version;",
         &["keys::fields_taken_away_or_changed_under_the_signature"],
@@ -251,7 +257,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Old manifests.
     of(
         "expiry",
-        RELEASE,
+        DECISION,
         "    if has_expired(manifest.expires, facts.now, config) {",
         "    if false && has_expired(manifest.expires, facts.now, config) {",
         &[
@@ -264,28 +270,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the date of the build, where the time is unknown",
-        RELEASE,
+        DECISION,
         "    let time = now.unwrap_or(config.built_at);",
         "    let _ = config;\n    let time = now.unwrap_or(0);",
         &["time::freeze_while_the_time_is_unknown"],
     ),
     of(
         "a date before the build being none",
-        UPDATER,
+        CHECK,
         ".filter(|&now| now >= config.built_at)",
         ".filter(|_| true)",
         &["time::freeze_while_the_time_is_unknown"],
     ),
     of(
         "looking again at a manifest that has not changed, once it has expired",
-        UPDATER,
+        CHECK,
         ".is_some_and(|(_, expires)| has_expired(*expires, now, config))",
         ".is_some_and(|(_, expires)| false && has_expired(*expires, now, config))",
         &["time::freeze_by_saying_that_nothing_has_changed"],
     ),
     of(
         "serials",
-        RELEASE,
+        DECISION,
         "    if manifest.serial.unwrap_or(0) < signer.newest {",
         "    if false && manifest.serial.unwrap_or(0) < signer.newest {",
         &[
@@ -303,7 +309,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the newest serial being good again: the way out of the greatest one",
-        RELEASE,
+        DECISION,
         "    if manifest.serial.unwrap_or(0) < signer.newest {",
         "    if manifest.serial.unwrap_or(0) <= signer.newest {",
         &[
@@ -313,28 +319,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "a key being free of what those behind it have said",
-        MEMORY,
+        ROLLBACK_STATE,
         "            if id == signer {\n                break;\n            }\n",
         "",
         &["keys::key_compromise_with_fast_forward"],
     ),
     of(
         "a key being bound by what those before it have said",
-        MEMORY,
+        ROLLBACK_STATE,
         "        for id in keys.iter().map(ReleaseKey::id) {",
         "        for id in keys.iter().map(ReleaseKey::id).filter(|id| *id == signer) {",
         &["keys::key_that_goes_brings_back_what_its_successor_replaced"],
     ),
     of(
         "each channel counting for itself",
-        MEMORY,
+        ROLLBACK_STATE,
         "    hash.update(channel.unwrap_or_default());",
         "    let _ = channel;",
         &["time::release_of_another_channel"],
     ),
     of(
         "the channel",
-        RELEASE,
+        DECISION,
         "    if let (Some(expected), Some(found)) = (config.channel(), offered)\n        && expected != found",
         "    if let (Some(expected), Some(found)) = (config.channel(), offered)\n        && false",
         &["time::release_of_another_channel"],
@@ -342,51 +348,51 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Going back.
     of(
         "the order of versions",
-        RELEASE,
+        DECISION,
         "        Ordering::Less if may_downgrade(manifest, facts) => {}",
         "        Ordering::Less if may_downgrade(manifest, facts) || true => {}",
         &["versions::rollback", "time::downgrade_without_permission"],
     ),
     of(
         "a permission having to be given by someone",
-        RELEASE,
+        DECISION,
         "    facts.signer.is_some()\n        && manifest.downgrade\n",
         "    manifest.downgrade\n",
         &["time::downgrade_without_permission"],
     ),
     of(
         "a permission having to be given at all",
-        RELEASE,
+        DECISION,
         "        && manifest.downgrade\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
         "a permission having to have a serial",
-        RELEASE,
+        DECISION,
         "        && manifest.serial.is_some()\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
         "a permission having to expire",
-        RELEASE,
+        DECISION,
         "        && manifest.expires.is_some()\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
         "the time having to be known for a permission",
-        RELEASE,
+        DECISION,
         "        && facts.now.is_some()\n",
         "",
         &["time::downgrade_without_permission"],
     ),
     of(
-        "the floor",
-        RELEASE,
-        "    if Floor::of(&manifest.version) < signer.floor {",
-        "    if false && Floor::of(&manifest.version) < signer.floor {",
+        "min_version",
+        DECISION,
+        "    if MinVersion::of(&manifest.version) < signer.min_version {",
+        "    if false && MinVersion::of(&manifest.version) < signer.min_version {",
         &[
             "versions::release_below_the_floor",
             "versions::floor_after_an_image_was_rolled_back",
@@ -395,38 +401,38 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
     ),
     of(
-        "a floor that leaves pre-releases alone",
-        RELEASE,
-        "    if Floor::of(&manifest.version) < signer.floor {",
-        "    if manifest.version < signer.floor.version() {",
+        "a min_version that leaves pre-releases alone",
+        DECISION,
+        "    if MinVersion::of(&manifest.version) < signer.min_version {",
+        "    if manifest.version < signer.min_version.version() {",
         &["versions::floor_of_a_pre_release_does_not_forbid_it"],
     ),
     of(
-        "a floor that is no higher than its own release",
-        MEMORY,
-        "            Floor::of(&least).min(Floor::of(&manifest.version))",
-        "            Floor::of(&least)",
+        "a min_version that is no higher than its own release",
+        ROLLBACK_STATE,
+        "            MinVersion::of(&least).min(MinVersion::of(&manifest.version))",
+        "            MinVersion::of(&least)",
         &["versions::floor_above_its_own_release_locks_nobody_out"],
     ),
     of(
-        "the floor where a confirmed firmware asks to be left",
+        "min_version where a confirmed firmware asks to be rolled back",
         TRIAL,
-        " && is_at_least(&image, floor) {",
-        " && (is_at_least(&image, floor) || true) {",
+        " && is_at_least(&image, min_version) {",
+        " && (is_at_least(&image, min_version) || true) {",
         &["versions::floor_after_an_image_was_rolled_back"],
     ),
     of(
-        "memory going on from one record to the next",
+        "rollback state going on from one record to the next",
         OTADATA,
-        "        for (kind, value) in memory.entries() {",
-        "        for (kind, value) in memory.entries().take(0) {",
+        "        for (kind, value) in state.entries() {",
+        "        for (kind, value) in state.entries().take(0) {",
         &[
             "time::replay_after_updates",
             "memory::memory_outlives_full_logs",
         ],
     ),
     of(
-        "memory in both sectors",
+        "rollback state in both sectors",
         OTADATA,
         "            for sector in [1 - spare, spare] {",
         "            for sector in [spare] {",
@@ -442,14 +448,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Images.
     of(
         "the manifest's project",
-        RELEASE,
+        DECISION,
         "        && !config.takes_project(own, found)",
         "        && false && !config.takes_project(own, found)",
         &["images::image_of_another_product_signed_by_the_same_key"],
     ),
     of(
         "the image's project",
-        UPDATER,
+        IMAGE,
         "        if let Some(expected) = other {",
         "        if let Some(expected) = other.filter(|_| false) {",
         &[
@@ -459,7 +465,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the image's version",
-        UPDATER,
+        IMAGE,
         "            && found != self.manifest.version",
         "            && false",
         &[
@@ -470,7 +476,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the image's chip",
-        UPDATER,
+        IMAGE,
         "            if chip != Some(self.config.chip) {",
         "            if false {",
         &[
@@ -480,28 +486,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the manifest's chip",
-        RELEASE,
+        DECISION,
         "        && chip != config.chip.name()",
         "        && false",
         &["images::wrong_target"],
     ),
     of(
         "the board",
-        RELEASE,
+        DECISION,
         "        && let Some(found) = manifest.board.or(facts.signer.map(|_| \"none\"))\n        && expected != found",
         "        && let Some(found) = manifest.board.or(facts.signer.map(|_| \"none\"))\n        && false",
         &["images::wrong_target"],
     ),
     of(
         "a signed manifest having to name the board",
-        RELEASE,
+        DECISION,
         ".or(facts.signer.map(|_| \"none\"))",
         "",
         &["images::wrong_target"],
     ),
     of(
         "the image's hash",
-        SLOT,
+        WRITER,
         "        if sha256.is_some_and(|expected| expected != image.sha256) {",
         "        if false {",
         &[
@@ -512,21 +518,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the size being held against the slot before anything is fetched",
-        RELEASE,
+        DECISION,
         "        && size > facts.target.size",
         "        && false",
         &["images::size_is_known_before_anything_is_fetched"],
     ),
     of(
         "the size being held against what the server announces",
-        UPDATER,
-        "        expected.check_length(length)?;",
+        INSTALL,
+        "            limits.announce(length)?;",
         "",
         &["images::truncated_and_extended_images_with_the_right_prefix"],
     ),
     of(
         "the size being held against what arrives",
-        SLOT,
+        WRITER,
         "            && expected != self.written",
         "            && false",
         &["images::truncated_and_extended_images_with_the_right_prefix"],
@@ -534,14 +540,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // Servers.
     of(
         "a limit to what is read of an image",
-        UPDATER,
-        "        if let Some(expected) = total\n            && writer.received() > expected",
-        "        if let Some(expected) = total\n            && false",
+        SOURCE,
+        "        if let Some(expected) = self.exact\n            && arrived > u64::from(expected)",
+        "        if let Some(expected) = self.exact\n            && false",
         &["servers::endless_data"],
     ),
     of(
         "a limit to what is read of a manifest",
-        UPDATER,
+        CHECK,
         "            _ if filled == MAX_DOCUMENT => return Err(too_long()),",
         "            _ if filled == MAX_DOCUMENT => {}",
         &["servers::endless_data"],
@@ -555,17 +561,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "a limit to the attempts",
-        UPDATER,
-        "                && attempt < patience.attempts\n",
+        RETRY,
+        "                && attempt < timeouts.attempts\n",
         "",
         &["servers::repository_denial_of_service"],
     ),
     // What a release must prove before it stays.
     of(
         "a firmware being asked whether it would take its successor",
-        UPDATER,
-        "            identify(manifest, config, &facts)?;",
-        "",
+        STANDING,
+        "        identify(\n            manifest,\n            config,\n            &self.facts(manifest, config, now, key, &state),\n        )",
+        "        let _ = (key, state, now, identify);\n        Ok(())",
         &[
             "keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed",
             "keys::firmware_is_not_confirmed_by_a_manifest_that_was_brought_back",
@@ -573,17 +579,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     of(
         "the successor's image being fetched",
-        UPDATER,
-        "        // The image: what is missing of it, and then the whole of it checked. As a proof its end will do.",
-        "        if aim == Aim::Prove {\n            return Ok(Attempt::Proven);\n        }",
+        ATTEMPT,
+        "        let want = end_of(&manifest).map_or(Want::All, Want::Rest);",
+        "        let want = end_of(&manifest).map_or(Want::All, Want::Rest);\n        if session.is_usable() || true {\n            return Ok(());\n        }",
         &["keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed"],
     ),
     // What failed.
     of(
         "a failed release being carried from log to log",
-        MEMORY,
-        "        told.chain(self.tried.iter().map(Tries::entry))",
-        "        told.chain(self.tried.iter().take(0).map(Tries::entry))",
+        ROLLBACK_STATE,
+        "        claims.chain(self.tried.iter().map(Tries::entry))",
+        "        claims.chain(self.tried.iter().take(0).map(Tries::entry))",
         &["memory::release_that_failed_is_not_tried_again_though_it_is_signed_anew"],
     ),
     of(
@@ -596,28 +602,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // What the bootloader would refuse, and what must not be lost.
     of(
         "what an image asks of the chip",
-        UPDATER,
+        IMAGE,
         "            fits.map_err(FirmwareError::Misfit)?;",
         "            let _ = fits;",
         &["images::image_that_the_bootloader_would_refuse_on_this_chip"],
     ),
     of(
         "the running image's secure version",
-        UPDATER,
+        STANDING,
         "            secure_version: Some(least.max(self.secure_version)),",
         "            secure_version: Some(least),",
         &["images::image_that_the_bootloader_would_refuse_on_this_chip"],
     ),
     of(
         "the boot guard having to stay",
-        UPDATER,
+        IMAGE,
         "        if self.guard && image.guard.is_none() {",
         "        if false {",
         &["images::image_that_loses_the_boot_guard_or_its_signature"],
     ),
     of(
         "the signature for Secure Boot having to stay",
-        UPDATER,
+        IMAGE,
         "        if self.signature.is_some() && self.signature != image.signature {",
         "        if false {",
         &["images::image_that_loses_the_boot_guard_or_its_signature"],

@@ -1,6 +1,6 @@
 //! s3ota, whose update is a download: from a server over TLS, on a network in memory.
 
-use s3ota::{Boot, DEFAULT_TRIAL_BOOTS, Error, Outcome, Patience, Updater, Workspace, boot_guard};
+use s3ota::{Boot, DEFAULT_TRIAL_BOOTS, Error, Outcome, Timeouts, Updater, Workspace, boot_guard};
 use s3ota_sim::host::{HostClock, OsRng};
 use s3ota_sim::{Bootloader, Flash};
 use tokio::runtime::Runtime;
@@ -33,7 +33,7 @@ impl S3ota {
         let network = Network::new(|_, _| unreachable!("no server is asked"));
         let version = firmware.release.version();
         let mut workspace = Box::new(Workspace::new());
-        let config = network.config(&version, Patience::default());
+        let config = network.config(&version, Timeouts::default());
         let device = network.device(&mut *firmware.flash, firmware.at);
         let mut updater = Updater::new(config, device, &mut workspace);
         self.runtime.block_on(act(&mut updater)).map_err(refusal)
@@ -74,7 +74,7 @@ impl Library for S3ota {
             &mut *firmware.flash,
             firmware.at,
             &version,
-            Patience::default(),
+            Timeouts::default(),
             &mut (),
         ));
         match result {

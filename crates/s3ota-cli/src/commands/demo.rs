@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use s3ota::manifest::{ManifestDocument, Version};
-use s3ota::{Chip, Error, Patience, ReleaseError};
+use s3ota::{Chip, Error, ReleaseError, Timeouts};
 use s3ota_image::app::{Descriptor, ImageBuilder};
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
@@ -75,7 +75,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         release_keys: vec![owner.key()],
         date: Date::Host,
         firmware_version: None,
-        patience: Patience::default(),
+        timeouts: Timeouts::default(),
     };
     let flash = Flash::open(&flash).map_err(|error| CliError::file(&flash, &error))?;
     let mut station = Station::new(flash, settings, *out);

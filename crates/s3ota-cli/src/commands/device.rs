@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use s3ota::manifest::Timestamp;
-use s3ota::{Chip, Patience};
+use s3ota::{Chip, Timeouts};
 use s3ota_image::app::{Descriptor, Misfit, Revision};
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
@@ -206,10 +206,10 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         release_keys,
         date: args.now.unwrap_or_default(),
         firmware_version: args.firmware_version,
-        patience: Patience {
+        timeouts: Timeouts {
             attempts: args.attempts.max(1),
             deadline: args.deadline,
-            ..Patience::default()
+            ..Timeouts::default()
         },
     };
     let mut station = Station::new(flash, settings, *out).with_chip(known);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use s3ota::manifest::{Manifest, Version};
 use s3ota::{
-    Agent, Boot, Checked, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome, Patience,
-    ReleaseKey, Schedule, Workspace,
+    Agent, Boot, Checked, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome, ReleaseKey,
+    Schedule, Timeouts, Workspace,
 };
 use s3ota_image::app::Descriptor;
 use s3ota_sim::host::Date;
@@ -34,7 +34,7 @@ pub struct Settings {
     /// The version of its firmware, if the image does not name it.
     pub firmware_version: Option<String>,
     /// Its timeouts.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 impl Settings {
@@ -46,7 +46,7 @@ impl Settings {
         Ok(Config {
             board: self.board.as_deref(),
             release_keys: &self.release_keys,
-            patience: self.patience,
+            timeouts: self.timeouts,
             roots: trusting(&self.roots)?,
             ..Config::new(&self.manifest_url, &running.version, chip, &self.device_id)
         })
@@ -338,6 +338,7 @@ impl Hooks for Teller<'_> {
             version,
             size,
             slot,
+            ..
         } = installed;
         self.out.say(format_args!(
             "device    has {version} in ota_{}: {} downloaded, checked and read back",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use s3ota::manifest::{Manifest, Place};
 use s3ota::tls::{RootError, Roots};
-use s3ota::{Checked, Chip, Config, Error, NoUpdate, Outcome, Patience, ReleaseKey, Workspace};
+use s3ota::{Checked, Chip, Config, Error, NoUpdate, Outcome, ReleaseKey, Timeouts, Workspace};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
@@ -51,9 +51,9 @@ impl Rehearsal<'_> {
             channel: self.channel,
             release_keys: self.release_keys,
             roots: self.roots,
-            patience: Patience {
+            timeouts: Timeouts {
                 attempts: self.attempts,
-                ..Patience::default()
+                ..Timeouts::default()
             },
             ..Config::new(self.manifest_url, OLDEST, self.chip, self.device_id)
         };

@@ -272,7 +272,7 @@ impl Lamp {
         }
         let mut config = Config {
             roots,
-            patience: IMPATIENT,
+            timeouts: IMPATIENT,
             release_keys: &self.keys,
             ..Config::new(&url, running.version(), Chip::Esp32C3, "device-1")
         };

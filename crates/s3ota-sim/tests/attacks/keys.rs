@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use p256::ecdsa::Signature;
 use s3ota::manifest::{Manifest, ManifestDocument, Rollout};
-use s3ota::{Agent, Chip, Config, NoUpdate, Patience, Schedule, Updater, Workspace};
+use s3ota::{Agent, Chip, Config, NoUpdate, Schedule, Timeouts, Updater, Workspace};
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
@@ -355,7 +355,7 @@ async fn firmware_that_trusts_no_key_in_use_is_not_confirmed() {
         let keys = [trusted.key()];
         let config = Config {
             release_keys: &keys,
-            ..network.config("1.1.0", Patience::default())
+            ..network.config("1.1.0", Timeouts::default())
         };
         let mut flash = Flash::in_memory(on_trial.flash().bytes().to_vec());
         let device = network.device(&mut flash, running.app.partition.offset);
@@ -414,7 +414,7 @@ async fn firmware_that_would_refuse_its_own_successor_is_not_confirmed() {
         });
         let mut config = Config {
             release_keys: &keys,
-            ..network.config("1.1.0", Patience::default())
+            ..network.config("1.1.0", Timeouts::default())
         };
         settings(&mut config);
         let mut flash = Flash::in_memory(on_trial.flash().bytes().to_vec());

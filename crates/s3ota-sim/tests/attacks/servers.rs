@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s3ota::{Chip, Patience};
+use s3ota::{Chip, Timeouts};
 use s3ota_image::app::ImageBuilder;
 
 use crate::bucket::{Bucket, Object};
@@ -137,13 +137,13 @@ async fn slow_retrieval() {
             }
         });
         let keys = [owner.key()];
-        let patience = Patience {
+        let timeouts = Timeouts {
             deadline: Duration::from_secs(300),
-            ..Patience::default()
+            ..Timeouts::default()
         };
         let config = s3ota::Config {
             release_keys: &keys,
-            ..network.config("1.0.0", patience)
+            ..network.config("1.0.0", timeouts)
         };
         let mut lamp = Lamp::trusting(&[&owner]);
         let bytes = lamp.device.flash().bytes().to_vec();
@@ -154,7 +154,7 @@ async fn slow_retrieval() {
         let began = tokio::time::Instant::now();
         let error = updater.install(&mut ()).await.unwrap_err();
         assert_eq!(error.code(), "update.deadline");
-        assert!(began.elapsed() <= patience.deadline);
+        assert!(began.elapsed() <= timeouts.deadline);
         lamp.device = s3ota_sim::VirtualDevice::new(flash);
         assert_eq!(lamp.version(), "1.0.0");
     }
@@ -166,7 +166,7 @@ async fn repository_denial_of_service() {
     let signed = owner.releases("1.1.0", 1);
     let mirror = Mirror::of(signed).await;
     let mut lamp = Lamp::trusting(&[&owner]).with(|config| {
-        config.patience = Patience {
+        config.timeouts = Timeouts {
             attempts: 3,
             ..IMPATIENT
         };

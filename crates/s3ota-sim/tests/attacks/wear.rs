@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use s3ota::{Agent, Chip, Config, Patience, Schedule, Updater, Wear, Workspace};
+use s3ota::{Agent, Chip, Config, Schedule, Timeouts, Updater, Wear, Workspace};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Flash, Operation, Setup};
 use tokio::time::timeout;
@@ -54,7 +54,7 @@ async fn day(network: Network, signed: bool) -> Cost {
     let keys = [Owner::new(1).key()];
     let config = Config {
         release_keys: if signed { &keys } else { &[] },
-        ..network.config("1.0.0", Patience::default())
+        ..network.config("1.0.0", Timeouts::default())
     };
     let mut workspace = Box::new(Workspace::new());
     let updater = Updater::new(config, network.device(&mut flash, 0x1_0000), &mut workspace);
@@ -238,7 +238,7 @@ async fn image_that_is_refused_is_fetched_twice_and_then_rests() {
     let keys = [Owner::new(1).key()];
     let config = Config {
         release_keys: &keys,
-        ..network.config("1.0.0", Patience::default())
+        ..network.config("1.0.0", Timeouts::default())
     };
     let mut workspace = Box::new(Workspace::new());
     let updater = Updater::new(config, network.device(&mut flash, 0x1_0000), &mut workspace);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use s3ota::{
-    Boot, Chip, Error, NoUpdate, Outcome, Patience, Reset, Updater, Workspace, boot_guard_after,
+    Boot, Chip, Error, NoUpdate, Outcome, Reset, Timeouts, Updater, Workspace, boot_guard_after,
 };
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{BootError, Bootloader, Flash, FlashError, InUnits, Operation, Setup};
@@ -534,13 +534,13 @@ async fn install<F: NorFlash>(
     network: &Network,
     running: Running,
 ) -> Result<Outcome, Error> {
-    let patience = Patience {
+    let timeouts = Timeouts {
         attempts: 1,
-        ..Patience::default()
+        ..Timeouts::default()
     };
     let version = running.release.version();
     let mut workspace = Box::new(Workspace::new());
-    let config = network.config(&version, patience);
+    let config = network.config(&version, timeouts);
     let mut updater = Updater::new(config, network.device(flash, running.at), &mut workspace);
     let outcome = updater.install(&mut ()).await;
     if outcome != Ok(Outcome::NoUpdate(NoUpdate::Resting)) {
@@ -560,7 +560,7 @@ async fn decide<F: NorFlash>(flash: F, running: Running, step: Step) -> Result<(
     let network = Network::new(|_, _| unreachable!("no server is asked"));
     let version = running.release.version();
     let mut workspace = Box::new(Workspace::new());
-    let config = network.config(&version, Patience::default());
+    let config = network.config(&version, Timeouts::default());
     let device = network.device(flash, running.at);
     let mut updater = Updater::new(config, device, &mut workspace);
     match step {

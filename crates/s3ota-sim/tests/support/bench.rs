@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use s3ota::{Chip, Error, Outcome, Patience};
+use s3ota::{Chip, Error, Outcome, Timeouts};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{BootError, Bootloader, Flash, Setup, VirtualDevice};
 use tokio::time::{Instant, timeout};
@@ -27,11 +27,11 @@ pub const OLD: &str = "1.0.0";
 /// The version it is offered.
 pub const NEW: &str = "1.1.0";
 
-/// A device's patience, but for the time: long enough for every retry, short enough for a drip to be too slow.
-pub fn patience() -> Patience {
-    Patience {
+/// A device's timeouts, but for the time: long enough for every retry, short enough for a drip to be too slow.
+pub fn timeouts() -> Timeouts {
+    Timeouts {
         deadline: Duration::from_secs(15 * 60),
-        ..Patience::default()
+        ..Timeouts::default()
     }
 }
 
@@ -88,17 +88,17 @@ impl Bench {
     }
 
     /// One update with all its retries; time is held against the deadline.
-    pub async fn update(&mut self, network: &Network, patience: Patience) -> Attempt {
+    pub async fn update(&mut self, network: &Network, timeouts: Timeouts) -> Attempt {
         let mut flash = Flash::in_memory(std::mem::take(&mut self.flash));
         let start = Instant::now();
         let hooks = &mut ();
-        let update = network.install(&mut flash, RUNNING, OLD, patience, hooks);
-        let outcome = timeout(2 * patience.deadline, update)
+        let update = network.install(&mut flash, RUNNING, OLD, timeouts, hooks);
+        let outcome = timeout(2 * timeouts.deadline, update)
             .await
             .expect("an update that ends by itself");
         let took = start.elapsed();
         self.flash = flash.bytes().to_vec();
-        assert!(took <= patience.deadline, "{outcome:?} after {took:?}");
+        assert!(took <= timeouts.deadline, "{outcome:?} after {took:?}");
         Attempt { outcome, took }
     }
 

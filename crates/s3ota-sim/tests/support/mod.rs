@@ -7,7 +7,7 @@ pub mod server;
 use std::time::Duration;
 
 use s3ota::tls::Roots;
-use s3ota::{Chip, Config, Error, Hooks, Outcome, Patience, Workspace};
+use s3ota::{Chip, Config, Error, Hooks, Outcome, Timeouts, Workspace};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Flash, RunningFirmware, Setup, VirtualDevice};
 use server::Script;
@@ -71,8 +71,8 @@ pub fn releasing(version: &'static str) -> impl Script {
     }
 }
 
-/// One attempt, and patience enough for a machine that does other things beside.
-pub const IMPATIENT: Patience = Patience {
+/// One attempt, and timeouts enough for a machine that does other things beside.
+pub const IMPATIENT: Timeouts = Timeouts {
     idle: Duration::from_secs(10),
     deadline: Duration::from_secs(60),
     attempts: 1,
@@ -91,10 +91,10 @@ pub fn device(version: &str) -> VirtualDevice {
 pub async fn update(
     device: &mut VirtualDevice,
     server: &Server,
-    patience: Patience,
+    timeouts: Timeouts,
 ) -> Result<Outcome, Error> {
     let running = device.power_on().unwrap();
-    update_with(device, &running, server, patience, &mut ()).await
+    update_with(device, &running, server, timeouts, &mut ()).await
 }
 
 /// Updates a booted device.
@@ -102,12 +102,12 @@ pub async fn update_with(
     device: &mut VirtualDevice,
     running: &RunningFirmware,
     server: &Server,
-    patience: Patience,
+    timeouts: Timeouts,
     hooks: &mut impl Hooks,
 ) -> Result<Outcome, Error> {
     let mut workspace = Box::new(Workspace::new());
     let url = server.url("/manifest.json");
-    let config = config(&url, running, server, patience);
+    let config = config(&url, running, server, timeouts);
     device
         .updater(running, config, &mut workspace)
         .install(hooks)
@@ -119,13 +119,13 @@ pub fn config<'a>(
     url: &'a str,
     running: &'a RunningFirmware,
     server: &'a Server,
-    patience: Patience,
+    timeouts: Timeouts,
 ) -> Config<'a> {
     let mut roots = Roots::empty();
     roots.add_der(&server.ca).unwrap();
     Config {
         roots,
-        patience,
+        timeouts,
         ..Config::new(url, running.version(), Chip::Esp32C3, "device-1")
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```ignore
 //! let network = Network::new(releasing("1.1.0"));
-//! let outcome = network.install(&mut flash, running, "1.0.0", patience, &mut ()).await;
+//! let outcome = network.install(&mut flash, running, "1.0.0", timeouts, &mut ()).await;
 //! ```
 //!
 //! Every host name leads to the one server, whose certificate is for `localhost` and `cdn.example`.
@@ -25,7 +25,7 @@ use edge_nal::{AddrType, Close, Dns, Readable, TcpConnect, TcpShutdown, TcpSplit
 use embedded_io_async::{ErrorType, Read, Write};
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota::tls::Roots;
-use s3ota::{Chip, Config, Device, Error, Hooks, Outcome, Patience, Updater, Workspace};
+use s3ota::{Chip, Config, Device, Error, Hooks, Outcome, Timeouts, Updater, Workspace};
 use s3ota_sim::host::{HostClock, OsRng};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep};
@@ -177,12 +177,12 @@ impl Network {
     }
 
     /// The configuration of a firmware that trusts the server.
-    pub fn config<'a>(&self, version: &'a str, patience: Patience) -> Config<'a> {
+    pub fn config<'a>(&self, version: &'a str, timeouts: Timeouts) -> Config<'a> {
         let mut roots = Roots::empty();
         roots.add_der(&identity().ca).unwrap();
         Config {
             roots,
-            patience,
+            timeouts,
             ..Config::new(MANIFEST_URL, version, Chip::Esp32C3, "device-1")
         }
     }
@@ -193,11 +193,11 @@ impl Network {
         flash: F,
         running: u32,
         version: &str,
-        patience: Patience,
+        timeouts: Timeouts,
         hooks: &mut dyn Hooks,
     ) -> Result<Outcome, Error> {
         let mut workspace = Box::new(Workspace::new());
-        let config = self.config(version, patience);
+        let config = self.config(version, timeouts);
         Updater::new(config, self.device(flash, running), &mut workspace)
             .install(hooks)
             .await

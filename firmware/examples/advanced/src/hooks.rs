@@ -61,7 +61,7 @@ impl Hooks for AppHooks {
         self.led.set_high();
     }
 
-    fn on_resume(&mut self) {
+    fn on_stop(&mut self) {
         self.led.set_low();
     }
 }

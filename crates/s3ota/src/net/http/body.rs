@@ -2,8 +2,8 @@
 
 use embedded_io_async::Read;
 
-use super::{Framing, Head, HttpError};
-use crate::Error;
+use super::{Framing, Head};
+use crate::error::{Error, HttpError};
 
 /// A chunk-size line, with extensions nobody uses, is at most this long.
 const MAX_CHUNK_LINE: usize = 64;
@@ -11,7 +11,7 @@ const MAX_CHUNK_LINE: usize = 64;
 /// The body of one response, in the framing its head announced.
 ///
 /// `read` returns 0 only at the body's true end: everything else that stops it is an error.
-pub struct Body<'s, IO> {
+pub(crate) struct Body<'s, IO> {
     io: &'s mut IO,
     /// Bytes of the body that arrived together with the head.
     early: &'s [u8],

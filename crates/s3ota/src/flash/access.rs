@@ -8,8 +8,7 @@ use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::SECTOR_SIZE;
 
-use crate::Error;
-use crate::error::flash as flash_error;
+use crate::error::{Error, flash as flash_error};
 
 /// Bytes that decide what boots: an otadata record, the first ones of an image.
 pub(crate) const STEADY_LEN: usize = 32;

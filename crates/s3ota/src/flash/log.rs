@@ -12,7 +12,8 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, flash};
+use crate::error::Error;
+use crate::flash::access as flash;
 
 /// The length of an entry, in bytes: flash encryption writes in units of 16 or 32.
 pub(crate) const ENTRY_LEN: usize = 32;

@@ -10,29 +10,33 @@
 //! Each arrow is one record written whole. Before it is written the old state is in force, after it the new one, and a
 //! record torn on the way counts as none: the other one decides.
 //!
-//! A boot that cannot be counted is a used-up boot: whatever goes wrong in the guard while a trial is in force ends the trial.
+//! A boot that cannot be counted is used up: any error in the guard while a trial is in force ends the trial.
 
 use embedded_storage_async::nor_flash::NorFlash;
-use s3ota_image::app::{GuardMarker, Image, SignatureKind, Verifier};
+use s3ota_image::app::{GuardMarker, Image};
 use s3ota_image::otadata::{Record, State};
 use s3ota_manifest::{ReleaseKey, Version};
 
-use crate::apart::apart;
-use crate::error::flash as flash_error;
-use crate::layout::{Layout, Running, Slot, find_otadata};
-use crate::memory::Floor;
-use crate::otadata::{
+use crate::apart::ok;
+use crate::boot::otadata::{
     Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
 };
-use crate::release::ReleaseId;
-use crate::slot::{BLOCK, Bootable};
-use crate::{Error, flash};
+use crate::boot::reset::{Bootloader, Reset};
+use crate::boot::rollback_state::MinVersion;
+use crate::error::Error;
+use crate::flash::partitions::{Layout, Running, Slot, find_otadata};
+use crate::flash::release::ReleaseId;
+use crate::install::BLOCK;
+use crate::install::check::read_image;
+use crate::install::writer::Bootable;
 
 /// How many boots a firmware on trial has to be confirmed in, unless configured otherwise.
 pub const DEFAULT_TRIAL_BOOTS: u8 = 3;
 
 /// The most trial boots that can be counted: a sector of otadata has room for about as many.
 pub const MAX_TRIAL_BOOTS: u8 = 100;
+
+const _: () = assert!(MAX_TRIAL_BOOTS == 100, "the error says so");
 
 /// How often a firmware on trial may start after the power came on or the chip woke, before it is given up.
 ///
@@ -45,6 +49,7 @@ pub const UNKNOWN_PARTITION: u32 = u32::MAX;
 
 /// How the running firmware stands, as [`boot_guard`] finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Boot {
     /// It is the confirmed one, or one that was never on trial (flashed by cable).
     Confirmed,
@@ -63,48 +68,9 @@ pub enum Boot {
     GivenUp,
 }
 
-/// Why the chip started: what it says about the firmware that ran before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reset {
-    /// Power came on or came back, or somebody pressed the reset button. It does not count against a firmware on trial: a
-    /// lamp that is switched on and off three times is no broken lamp.
-    PowerOn,
-    /// The chip woke from deep sleep. It does not count either.
-    Wake,
-    /// Everything else: a watchdog, a panic, a restart by software, or a reason that is not known. It counts.
-    Crash,
-}
-
-impl Reset {
-    pub(crate) const fn as_byte(self) -> u8 {
-        match self {
-            Self::PowerOn => b'p',
-            Self::Wake => b'w',
-            Self::Crash => b'c',
-        }
-    }
-
-    pub(crate) const fn from_byte(byte: Option<u8>) -> Self {
-        match byte {
-            Some(b'p') => Self::PowerOn,
-            Some(b'w') => Self::Wake,
-            _ => Self::Crash,
-        }
-    }
-}
-
-/// What kind of bootloader a device has, as far as trials have shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bootloader {
-    /// It does no app rollback: only the boot guard ends a trial. An image that never reaches the guard boots for ever.
-    Plain,
-    /// It does app rollback (`CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`): it gives up an image that was not confirmed at its
-    /// second boot, whether that reached the guard or not. A trial then has one boot.
-    AppRollback,
-}
-
 /// What [`boot_guard_after`] finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Booted {
     /// How the running firmware stands.
     pub boot: Boot,
@@ -112,17 +78,7 @@ pub struct Booted {
     pub bootloader: Option<Bootloader>,
 }
 
-impl Bootloader {
-    /// Its name in the User-Agent.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::AppRollback => "rollback",
-        }
-    }
-}
-
-/// Looks after trials: the very first thing `main` calls, before anything that may hang or panic.
+/// Looks after trials. Call it first in `main`, before anything that may hang or panic.
 ///
 /// It counts the boots of a firmware on trial. When there was one too many it gives the firmware up, and the caller
 /// must restart. It is asynchronous only because the flash trait is; with a blocking flash driver
@@ -173,7 +129,7 @@ fn guard<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
-    // No linker may think that nobody needs it.
+    // The linker must not drop it.
     core::hint::black_box(&MARKER);
     count(reset, flash, running, trial_boots).or_else(|error| {
         log::error!("this boot cannot be counted: {error}");
@@ -198,9 +154,9 @@ fn count<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
-    let layout = Layout::read(flash)?;
-    let running = layout.running(running)?;
-    let mut otadata = Otadata::read(flash, &layout)?;
+    let layout = ok!(Layout::read(flash));
+    let running = ok!(layout.running(running));
+    let mut otadata = ok!(Otadata::read(flash, &layout));
     let in_force = otadata.in_force();
     let bootloader = in_force.and_then(|(_, record)| bootloader_of(&record));
     let booted = |boot| Ok(Booted { boot, bootloader });
@@ -208,7 +164,7 @@ fn count<F: NorFlash>(
         otadata.settle(flash, reset);
         // A torn record decides nothing today, and may read as sound tomorrow: it does not stay.
         let strayed = due(&layout, &otadata) != Some(running);
-        let torn = otadata.erase_torn(flash)?;
+        let torn = ok!(otadata.erase_torn(flash));
         if strayed && torn {
             log::warn!("an otadata record reads differently each time: it is erased");
             return booted(Boot::GivenUp);
@@ -219,7 +175,7 @@ fn count<F: NorFlash>(
         // What the bootloader booted instead may be older than what the new image was to replace.
         let left = way_back(&layout, &otadata, &record).unwrap_or(running);
         log::warn!("the bootloader refused the new image");
-        give_up(flash, &layout, &mut otadata, Some(left), true)?;
+        ok!(give_up(flash, &layout, &mut otadata, Some(left), true));
         return booted(if left == running {
             Boot::FellBack
         } else {
@@ -230,14 +186,14 @@ fn count<F: NorFlash>(
     if !(1..=MAX_TRIAL_BOOTS).contains(&of) {
         return Err(Error::TrialBoots(of));
     }
-    let mut boots = otadata.boots(flash, sector)?;
+    let mut boots = ok!(otadata.boots(flash, sector));
     boots.add(reset);
     let is_over = boots.counted > u32::from(of) || boots.spared > MAX_SPARED_BOOTS;
     // A boot that there is no room to count is one too many, too.
-    if is_over || !otadata.add_boot(flash, sector, reset)? {
+    if is_over || !ok!(otadata.add_boot(flash, sector, reset)) {
         log::error!("not confirmed in {of} boots: going back to the old firmware");
         let left = way_back(&layout, &otadata, &record);
-        give_up(flash, &layout, &mut otadata, left, boots.crashed)?;
+        ok!(give_up(flash, &layout, &mut otadata, left, boots.crashed));
         return booted(Boot::GivenUp);
     }
     let boot = boots.counted.max(1);
@@ -251,14 +207,14 @@ fn end_trial<F: NorFlash>(flash: &mut F) -> Result<bool, Error> {
     let layout = match Layout::read(flash) {
         Ok(layout) => layout,
         // The record alone can be aborted wherever the bootloader finds it.
-        Err(_) => find_otadata(flash)?,
+        Err(_) => ok!(find_otadata(flash)),
     };
-    let mut otadata = Otadata::read(flash, &layout)?;
+    let mut otadata = ok!(Otadata::read(flash, &layout));
     let Some((_, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
         return Ok(false);
     };
     let left = way_back(&layout, &otadata, &record);
-    give_up(flash, &layout, &mut otadata, left, true)?;
+    ok!(give_up(flash, &layout, &mut otadata, left, true));
     Ok(true)
 }
 
@@ -278,7 +234,7 @@ fn due(layout: &Layout, otadata: &Otadata) -> Option<Running> {
     }
 }
 
-/// What was left for the image a record selects, as far as it says so.
+/// What ran before the image that a record selects, if the record says.
 fn left_for(layout: &Layout, record: &Record) -> Option<Running> {
     let left = match back_from(record)? {
         Some(slot) => layout.slot(slot.into()).map(Running::Slot),
@@ -287,7 +243,7 @@ fn left_for(layout: &Layout, record: &Record) -> Option<Running> {
     left.filter(|left| selected(layout, record) != Some(*left))
 }
 
-/// What was left for the image that the record of a trial selects.
+/// Where to roll back to from the image that the record of a trial selects.
 ///
 /// The other record says so, unless a confirmation that was cut off has erased it: a switch makes sure of that. It comes first,
 /// because a CRC covers no label: where power failed while the trial's record was erased, its label may have changed.
@@ -334,16 +290,16 @@ pub(crate) fn switch<F: NorFlash>(
     running: u32,
     image: Bootable,
 ) -> Result<Slot, Error> {
-    let layout = Layout::read(flash)?;
-    let running = layout.running(running)?;
-    let mut otadata = Otadata::read(flash, &layout)?;
-    ensure_way_back(flash, &layout, running, &mut otadata)?;
-    otadata.make_room(flash)?;
-    let tries = otadata.memory(flash)?.tries(image.release);
+    let layout = ok!(Layout::read(flash));
+    let running = ok!(layout.running(running));
+    let mut otadata = ok!(Otadata::read(flash, &layout));
+    ok!(ensure_way_back(flash, &layout, running, &mut otadata));
+    ok!(otadata.make_room(flash));
+    let tries = ok!(otadata.rollback_state(flash)).tries(image.release);
     let back = slot_of(Some(running)).map(|slot| slot.index);
     let label = label(Purpose::Trial, back, image.release);
-    let record = otadata.successor(image.slot.index, State::New, label)?;
-    otadata.write(flash, otadata.spare(), record)?;
+    let record = ok!(otadata.successor(image.slot.index, State::New, label));
+    ok!(otadata.write(flash, otadata.spare(), record));
     // Should it not come to its own end this time, it has failed. Not before the switch: the record of the trial before would
     // say so at once. The switch is made, whatever becomes of the note.
     if tries.away() > 0 {
@@ -369,11 +325,11 @@ fn ensure_way_back<F: NorFlash>(
             let leads_back =
                 in_force.is_some_and(|(_, record)| selected(layout, &record) == Some(running));
             if !leads_back {
-                let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
-                otadata.write(flash, otadata.spare(), record)?;
+                let record = ok!(otadata.successor(slot.index, State::Valid, PLAIN));
+                ok!(otadata.write(flash, otadata.spare(), record));
             }
         }
-        Running::Factory => select_factory(flash, otadata)?,
+        Running::Factory => ok!(select_factory(flash, otadata)),
     }
     Ok(())
 }
@@ -389,13 +345,13 @@ fn select_factory<F: NorFlash>(flash: &mut F, otadata: &mut Otadata) -> Result<(
             if !is_trial(&record) {
                 record.label = PLAIN;
             }
-            otadata.abort(flash, sector, record)?;
+            ok!(otadata.abort(flash, sector, record));
         }
     }
     Ok(())
 }
 
-/// Gives the image on trial up and goes back to `left`; where that is not known, to what boots without it.
+/// Gives up the image on trial and rolls back to `left`; if that is not known, to what boots without it.
 ///
 /// Usually the other record selects that slot, and it is enough to make the one in force Aborted; should power fail
 /// meanwhile, a torn record decides nothing and the other does. Where a confirmation that was cut off has erased the
@@ -428,7 +384,7 @@ fn give_up<F: NorFlash>(
     }
     match anew {
         Some(slot) => {
-            let record = otadata.successor(slot.index, State::Valid, PLAIN)?;
+            let record = ok!(otadata.successor(slot.index, State::Valid, PLAIN));
             otadata.write(flash, spare, record)
         }
         None if left == Some(Running::Factory) => select_factory(flash, otadata),
@@ -444,7 +400,7 @@ fn note_failure<F: NorFlash>(
     release: ReleaseId,
     crashed: bool,
 ) -> Result<(), Error> {
-    let known = otadata.memory(flash)?.tries(release);
+    let known = ok!(otadata.rollback_state(flash)).tries(release);
     let tries = if crashed {
         known.and_failed()
     } else {
@@ -469,7 +425,7 @@ pub(crate) fn confirm<F: NorFlash>(
     layout: &Layout,
     running: Running,
 ) -> Result<bool, Error> {
-    let mut otadata = Otadata::read(flash, layout)?;
+    let mut otadata = ok!(Otadata::read(flash, layout));
     if !on_trial(layout, running, &otadata) {
         return Ok(false);
     }
@@ -492,11 +448,11 @@ pub(crate) fn confirm<F: NorFlash>(
             label,
             ..trial
         };
-        otadata.write(flash, sector, record)?;
+        ok!(otadata.write(flash, sector, record));
     } else {
         // Into the other sector, with a higher sequence: until it is whole, the trial goes on.
-        let record = otadata.successor(slot.index, State::Valid, label)?;
-        otadata.write(flash, otadata.spare(), record)?;
+        let record = ok!(otadata.successor(slot.index, State::Valid, label));
+        ok!(otadata.write(flash, otadata.spare(), record));
     }
     Ok(true)
 }
@@ -507,7 +463,7 @@ pub(crate) fn end_boot<F: NorFlash>(
     layout: &Layout,
     running: Running,
 ) -> Result<(), Error> {
-    let otadata = Otadata::read(flash, layout)?;
+    let otadata = ok!(Otadata::read(flash, layout));
     match otadata.in_force() {
         Some((sector, record)) if on_trial(layout, running, &otadata) => {
             otadata.add_end(flash, sector, &record)
@@ -516,10 +472,10 @@ pub(crate) fn end_boot<F: NorFlash>(
     }
 }
 
-/// Gives the running firmware up, on trial or not, and selects the one before. The caller restarts.
+/// Gives up the running firmware, on trial or not, and selects the one before. The caller restarts.
 ///
-/// A firmware that was confirmed is not left for one below the floor that one of `keys` has set, nor for one that failed. On
-/// trial nothing stands in the way: a device that does not work is no safer.
+/// From a confirmed firmware the device does not roll back below the min_version that one of `keys` has set, nor to a release that
+/// failed. On trial nothing stands in the way: a device that does not work is no safer.
 pub(crate) async fn roll_back<F: NorFlash>(
     flash: &mut F,
     layout: &Layout,
@@ -527,7 +483,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
     keys: &[ReleaseKey],
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
-    let mut otadata = Otadata::read(flash, layout)?;
+    let mut otadata = ok!(Otadata::read(flash, layout));
     let in_force = otadata.in_force();
     let left = in_force.and_then(|(_, record)| left_for(layout, &record));
     if on_trial(layout, running, &otadata) {
@@ -539,10 +495,10 @@ pub(crate) async fn roll_back<F: NorFlash>(
     let Running::Slot(current) = running else {
         return Err(Error::NothingToGoBackTo);
     };
-    let memory = otadata.memory(flash)?;
-    let floor = memory.floor(keys);
+    let state = ok!(otadata.rollback_state(flash));
+    let min_version = state.min_version(keys);
     let mut before = None;
-    let factory = layout.factory.is_some() && floor == Floor::NONE;
+    let factory = layout.factory.is_some() && min_version == MinVersion::NONE;
     // The one it was installed by, where its record says so and it is still there; else any other.
     let is_left = |slot: &&Slot| left == Some(Running::Slot(**slot));
     let others = || {
@@ -557,10 +513,10 @@ pub(crate) async fn roll_back<F: NorFlash>(
             .filter(is_left)
             .chain(others().filter(|slot| !is_left(slot)))
         {
-            if let Some(image) = image_in(flash, *slot, block).await? {
+            if let Some(image) = ok!(image_in(flash, *slot, block).await) {
                 let release = ReleaseId::of_bytes(&image.sha256);
                 // One that was tried and is not confirmed is none to go back to.
-                if memory.tries(release).is_untried() && is_at_least(&image, floor) {
+                if state.tries(release).is_untried() && is_at_least(&image, min_version) {
                     before = Some((*slot, release));
                     break;
                 }
@@ -573,7 +529,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
     if let (Some(release), Some((sector, _))) =
         (running_release(layout, running, &otadata), in_force)
     {
-        note_failure(flash, &otadata, sector, release, true)?;
+        ok!(note_failure(flash, &otadata, sector, release, true));
     }
     match before {
         Some((slot, release)) => {
@@ -586,7 +542,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
                     label(Purpose::Trial, Some(current.index), release),
                 )
             };
-            let record = otadata.successor(slot.index, state, label)?;
+            let record = ok!(otadata.successor(slot.index, state, label));
             otadata.write(flash, otadata.spare(), record)
         }
         None => select_factory(flash, &mut otadata),
@@ -599,14 +555,14 @@ fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
     layout.factory.is_some() || spare.is_some_and(Record::is_idf_valid)
 }
 
-/// Whether an image's own version is no lower than `floor`.
-fn is_at_least(image: &Image, floor: Floor) -> bool {
+/// Whether an image's own version is no lower than `min_version`.
+fn is_at_least(image: &Image, min_version: MinVersion) -> bool {
     let descriptor = image
         .descriptor
         .as_ref()
         .filter(|descriptor| !descriptor.is_arduino());
     let version = descriptor.and_then(|descriptor| Version::parse(descriptor.version()).ok());
-    version.map_or(Floor::NONE, |version| Floor::of(&version)) >= floor
+    version.map_or(MinVersion::NONE, |version| MinVersion::of(&version)) >= min_version
 }
 
 /// The image in a slot, if it is whole and passes its own checks.
@@ -616,53 +572,6 @@ async fn image_in<F: NorFlash>(
     block: &mut [u8; BLOCK],
 ) -> Result<Option<Image>, Error> {
     let end = slot.offset.saturating_add(slot.size);
-    let image = read_image(flash, slot.offset, end, block).await?;
+    let image = ok!(read_image(flash, slot.offset, end, block).await);
     Ok(image.finish().ok())
-}
-
-/// Reads the image that lies at `start`, at most up to `end`, and checks it as far as it is right.
-async fn read_image<F: NorFlash>(
-    flash: &mut F,
-    start: u32,
-    end: u32,
-    block: &mut [u8; BLOCK],
-) -> Result<Verifier, Error> {
-    let mut verifier = Verifier::in_slot();
-    for at in (start..end).step_by(BLOCK) {
-        flash.read(at, block).await.map_err(flash_error)?;
-        if verifier.update(block).is_err() || verifier.is_complete() {
-            break;
-        }
-    }
-    Ok(verifier)
-}
-
-/// What the running image has, and its successor must not lose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Own {
-    /// A boot guard.
-    pub(crate) guard: bool,
-    /// A signature for Secure Boot.
-    pub(crate) signature: Option<SignatureKind>,
-}
-
-/// Reads what the image has that lies at flash offset `start`.
-pub(crate) async fn own<F: NorFlash>(
-    flash: &mut F,
-    start: u32,
-    block: &mut [u8; BLOCK],
-) -> Result<Own, Error> {
-    let end = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
-    let image = apart!(read_image(flash, start, end, block))?;
-    let guard = image.guard().is_some();
-    let mut signature = None;
-    if let Ok(image) = image.finish() {
-        let mut first = [0; 4];
-        let at = start.saturating_add(image.signature_offset());
-        // Behind the end of flash there is none.
-        if flash::read(flash, at, &mut first).is_ok() {
-            signature = SignatureKind::parse(&first);
-        }
-    }
-    Ok(Own { guard, signature })
 }

@@ -7,11 +7,11 @@ use rand_core::{CryptoRng, RngCore};
 use s3ota_manifest::{HttpsUrl, MAX_URL, UrlError};
 use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
 
-use crate::apart::apart;
-use crate::error::cut;
-use crate::http::{Body, Framing, Head, HttpError, Identity, MAX_HEAD, Part, Request, Want};
-use crate::link::{self, ConnectError, Deadline, Link};
-use crate::{Clock, Error};
+use crate::apart::{apart, ok};
+use crate::device::Clock;
+use crate::error::{Error, HttpError, cut};
+use crate::net::http::{Body, Framing, Head, Identity, MAX_HEAD, Part, Request, Want};
+use crate::net::link::{self, ConnectError, Deadline, Link};
 
 /// The most redirects followed for one document.
 pub const MAX_REDIRECTS: u8 = 5;
@@ -122,18 +122,18 @@ where
     where
         'o: 'b,
     {
-        let url = target.url()?;
+        let url = ok!(target.url());
         let (host, port) = (url.host(), url.port());
         log::debug!("connecting to {host}:{port}");
         let connecting = link::connect(self.network, host, port, self.deadline);
-        let link = apart!(connecting).map_err(|error| match error {
+        let link = ok!(apart!(connecting).map_err(|error| match error {
             ConnectError::Resolve => Error::Resolve(cut(host)),
             ConnectError::Connect(kind) => Error::Connect {
                 host: cut(host),
                 port,
                 kind,
             },
-        })?;
+        }));
         let handshake = s3ota_tls::connect(
             link,
             host,
@@ -143,7 +143,7 @@ where
             &mut buffers.tls,
         );
         Ok(Session {
-            stream: apart!(handshake)?,
+            stream: ok!(apart!(handshake)),
             head: &mut buffers.head,
             requests: 0,
             usable: true,
@@ -218,11 +218,15 @@ where
                     });
                 }
                 301 | 302 | 303 | 307 | 308 => {
-                    let (start, end) = head.location.ok_or(HttpError::NoLocation)?;
-                    let is_same = target.follow(self.head.get(start..end).unwrap_or_default())?;
-                    log::info!("redirected ({}) to {}", head.status, target.url()?.host());
+                    let (start, end) = ok!(head.location.ok_or(HttpError::NoLocation));
+                    let is_same = ok!(target.follow(self.head.get(start..end).unwrap_or_default()));
+                    log::info!(
+                        "redirected ({}) to {}",
+                        head.status,
+                        ok!(target.url()).host()
+                    );
                     let mut body = self.body(&head);
-                    let drained = apart!(body.drain(WORTH_DRAINING))?;
+                    let drained = ok!(apart!(body.drain(WORTH_DRAINING)));
                     self.finished(&head, drained);
                     if !is_same || !self.usable {
                         return Ok(Answer::Elsewhere);
@@ -247,12 +251,12 @@ where
     ) -> Result<Head, Error> {
         self.requests = self.requests.saturating_add(1);
         let request = Request {
-            url: target.url()?,
+            url: ok!(target.url()),
             identity,
             want,
         };
-        self.stream.write_all(request.encode(self.head)?).await?;
-        self.stream.flush().await?;
+        ok!(self.stream.write_all(ok!(request.encode(self.head))).await);
+        ok!(self.stream.flush().await);
         Head::read(&mut self.stream, self.head).await
     }
 

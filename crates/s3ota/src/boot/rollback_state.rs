@@ -1,66 +1,66 @@
-//! What a device remembers for good, whatever image runs: what its owner's keys have said, and which releases have failed.
+//! What a device remembers against replays, whatever image runs: what release keys have signed, and which releases failed.
 //!
-//! A key has said two things, each of them bound to the key that signed it:
+//! A key binds itself by two claims:
 //!
-//! - the newest *serial* a key has signed for a channel: an older manifest does not come back;
-//! - the *floor*, the least version a key allows: this device does not go back below it.
+//! - its newest *serial* on a channel: an older manifest is refused;
+//! - its *min_version*: the device does not go back below it.
 //!
-//! What a key has said counts as long as the firmware trusts the key, so an owner whose key was stolen, or whose clock was
-//! wrong, starts anew with another one. It binds that key and those listed behind it: see
+//! A claim counts as long as the firmware trusts the key. So an owner whose key was stolen, or whose clock was wrong, starts
+//! anew with another key. It binds that key and those listed behind it: see
 //! [`Config::release_keys`](crate::Config::release_keys).
 //!
-//! It lies in both sectors of otadata as entries of their [logs](crate::flash_log), and is written anew with a record. There
-//! is room for so much of each kind; what was not renewed for longest gives way.
+//! The state lies in both sectors of otadata as entries of their [logs](crate::flash::log), and is written again with each
+//! record. It has a fixed number of entries of each kind; the one that was renewed longest ago makes room.
 
 use heapless::Vec;
 use s3ota_manifest::{KeyId, Manifest, ReleaseKey, Version};
 use sha2::{Digest, Sha256};
 
-use crate::flash_log::{Kind, Value, value};
-use crate::release::{ReleaseId, Signer};
+use crate::flash::log::{Kind, Value, value};
+use crate::flash::release::ReleaseId;
 
-/// The newest serial of a key and a channel.
+/// The newest serial of a key on a channel.
 const SEEN: Kind = *b"seen";
-/// The floor of a key.
-const FLOOR: Kind = *b"base";
+/// The min_version of a key.
+const MIN_VERSION: Kind = *b"base";
 
 /// What became of a release that was tried; its value is the release's id and a [`Tries::count`].
 const TRIED: Kind = *b"fail";
 
-/// How much is remembered: a few keys, each with a floor and the channels a device was switched between; and a few releases.
+/// Entries of each kind: a few keys, each with a min_version and the channels a device was switched between; and a few
+/// releases.
 const ROOM: usize = 8;
 
 /// How often a release is tried that ran well and did not reach its server.
 const MOST_TRIES: u8 = 4;
 
-/// Whose word it is: the first bytes of a SHA-256 over the key's id and the channel. Only an owner's keys and channels
-/// ever have one.
-type Whose = [u8; 6];
+/// Who claims: the first bytes of a SHA-256 over the key's id and the channel. Only trusted keys ever have an entry.
+type Owner = [u8; 6];
 
-/// What was said. The greater one counts, as bytes in this order.
-type Word = [u8; 18];
+/// What is claimed. Compared as bytes in this order; the greatest counts.
+type ClaimValue = [u8; 18];
 
-/// The least version: major, minor, patch, 48 bits each. Greater numbers count as the greatest of these, and a pre-release
-/// as its release.
+/// A min_version: major, minor, patch, 48 bits each. Larger numbers count as the largest of these, and a pre-release as its
+/// release.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Floor(Word);
+pub(crate) struct MinVersion(ClaimValue);
 
-impl Floor {
+impl MinVersion {
     /// Forbids nothing.
     pub(crate) const NONE: Self = Self([0; 18]);
 
-    /// The highest floor that `version` is not below of.
+    /// The highest min_version that allows `version`.
     pub(crate) fn of(version: &Version<'_>) -> Self {
-        let mut word = [0; 18];
+        let mut claimed = [0; 18];
         let numbers = [version.major(), version.minor(), version.patch()];
-        for (to, number) in word.chunks_exact_mut(6).zip(numbers) {
+        for (to, number) in claimed.chunks_exact_mut(6).zip(numbers) {
             let [_, _, bytes @ ..] = number.min((1 << 48) - 1).to_be_bytes();
             to.copy_from_slice(&bytes);
         }
-        Self(word)
+        Self(claimed)
     }
 
-    /// The least version that is not below it.
+    /// The lowest version that it allows.
     pub(crate) fn version(&self) -> Version<'static> {
         let mut numbers = self.0.chunks_exact(6).map(|bytes| {
             bytes
@@ -72,43 +72,52 @@ impl Floor {
     }
 }
 
-/// Something a key has said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Told {
-    kind: Kind,
-    whose: Whose,
-    word: Word,
+/// What a trusted key that signed the manifest is bound by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signer {
+    /// The newest serial that was seen.
+    pub(crate) newest: u64,
+    /// The version below which this device does not go back.
+    pub(crate) min_version: MinVersion,
 }
 
-impl Told {
-    /// What `manifest`, which `key` has signed, tells for good.
-    pub(crate) fn by(key: KeyId, manifest: &Manifest<'_>) -> [Self; 2] {
+/// What a key has signed, as far as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    kind: Kind,
+    owner: Owner,
+    claimed: ClaimValue,
+}
+
+impl Claim {
+    /// The claims of `manifest`, which `key` has signed.
+    pub(crate) fn of(key: KeyId, manifest: &Manifest<'_>) -> [Self; 2] {
         let mut seen = [0; 18];
         let serial = manifest.serial.unwrap_or(0).to_be_bytes();
         seen.iter_mut()
             .zip(serial)
             .for_each(|(to, from)| *to = from);
         // A release does not forbid itself.
-        let floor = manifest.min_version.map_or(Floor::NONE, |least| {
-            Floor::of(&least).min(Floor::of(&manifest.version))
+        let min_version = manifest.min_version.map_or(MinVersion::NONE, |least| {
+            MinVersion::of(&least).min(MinVersion::of(&manifest.version))
         });
         [
             Self {
                 kind: SEEN,
-                whose: whose(key, manifest.channel),
-                word: seen,
+                owner: owner(key, manifest.channel),
+                claimed: seen,
             },
             Self {
-                kind: FLOOR,
-                whose: whose(key, None),
-                word: floor.0,
+                kind: MIN_VERSION,
+                owner: owner(key, None),
+                claimed: min_version.0,
             },
         ]
     }
 
     /// As an entry of a log.
     pub(crate) fn entry(&self) -> (Kind, Value) {
-        (self.kind, value(self.whose.iter().chain(&self.word)))
+        (self.kind, value(self.owner.iter().chain(&self.claimed)))
     }
 }
 
@@ -192,43 +201,43 @@ impl Tries {
     }
 }
 
-/// What this device was told, and has tried.
+/// What a device remembers: claims of keys, and releases that it tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Memory {
-    told: Vec<Told, ROOM>,
+pub(crate) struct RollbackState {
+    claims: Vec<Claim, ROOM>,
     tried: Vec<Tries, ROOM>,
 }
 
-impl Memory {
-    /// Takes in an entry of a log. `false` if it says nothing new.
+impl RollbackState {
+    /// Takes an entry of a log. `false` if it is nothing new.
     pub(crate) fn take(&mut self, kind: Kind, value: &Value) -> bool {
         if kind == TRIED {
-            return Tries::parse(value).is_some_and(|tries| self.tried(tries));
+            return Tries::parse(value).is_some_and(|tries| self.take_tries(tries));
         }
-        let (Some((whose, rest)), SEEN | FLOOR) = (value.split_first_chunk(), kind) else {
+        let (Some((owner, rest)), SEEN | MIN_VERSION) = (value.split_first_chunk(), kind) else {
             return false;
         };
-        let Some(word) = rest.first_chunk() else {
+        let Some(claimed) = rest.first_chunk() else {
             return false;
         };
-        if *word <= self.word(kind, *whose) {
+        if *claimed <= self.claimed(kind, *owner) {
             return false;
         }
-        let told = Told {
+        let claim = Claim {
             kind,
-            whose: *whose,
-            word: *word,
+            owner: *owner,
+            claimed: *claimed,
         };
-        self.told
-            .retain(|known| (known.kind, known.whose) != (kind, *whose));
-        if self.told.is_full() {
-            self.told.remove(0);
+        self.claims
+            .retain(|known| (known.kind, known.owner) != (kind, *owner));
+        if self.claims.is_full() {
+            self.claims.remove(0);
         }
-        self.told.push(told).is_ok()
+        self.claims.push(claim).is_ok()
     }
 
-    /// Takes in what became of a release. `false` if that is known, or more than that.
-    fn tried(&mut self, tries: Tries) -> bool {
+    /// Takes what became of a release. `false` if that, or more, is known.
+    fn take_tries(&mut self, tries: Tries) -> bool {
         if tries.count <= self.tries(tries.release).count {
             return false;
         }
@@ -243,7 +252,7 @@ impl Memory {
     pub(crate) fn gave_up(&mut self, release: ReleaseId) {
         let tries = self.tries(release);
         if tries.away() == 0 {
-            self.tried(tries.and_failed());
+            self.take_tries(tries.and_failed());
         }
     }
 
@@ -256,11 +265,11 @@ impl Memory {
 
     /// Everything, as entries of a log.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Kind, Value)> {
-        let told = self.told.iter().map(Told::entry);
-        told.chain(self.tried.iter().map(Tries::entry))
+        let claims = self.claims.iter().map(Claim::entry);
+        claims.chain(self.tried.iter().map(Tries::entry))
     }
 
-    /// What binds a release that one of `keys` has signed for a channel: the word of that key, and of those before it.
+    /// What binds a release that `signer` has signed for a channel: the claims of that key and of those listed before it.
     pub(crate) fn signer(
         &self,
         keys: &[ReleaseKey],
@@ -269,12 +278,13 @@ impl Memory {
     ) -> Signer {
         let mut bound = Signer {
             newest: 0,
-            floor: Floor::NONE,
+            min_version: MinVersion::NONE,
         };
         for id in keys.iter().map(ReleaseKey::id) {
-            let [serial @ .., _, _, _, _, _, _, _, _, _, _] = self.word(SEEN, whose(id, channel));
+            let [serial @ .., _, _, _, _, _, _, _, _, _, _] =
+                self.claimed(SEEN, owner(id, channel));
             bound.newest = bound.newest.max(u64::from_be_bytes(serial));
-            bound.floor = bound.floor.max(self.floor_of(id));
+            bound.min_version = bound.min_version.max(self.min_version_of(id));
             if id == signer {
                 break;
             }
@@ -282,24 +292,24 @@ impl Memory {
         bound
     }
 
-    /// The highest floor of these keys.
-    pub(crate) fn floor(&self, keys: &[ReleaseKey]) -> Floor {
-        let floors = keys.iter().map(|key| self.floor_of(key.id()));
-        floors.max().unwrap_or_default()
+    /// The highest min_version of these keys.
+    pub(crate) fn min_version(&self, keys: &[ReleaseKey]) -> MinVersion {
+        let versions = keys.iter().map(|key| self.min_version_of(key.id()));
+        versions.max().unwrap_or_default()
     }
 
-    fn floor_of(&self, key: KeyId) -> Floor {
-        Floor(self.word(FLOOR, whose(key, None)))
+    fn min_version_of(&self, key: KeyId) -> MinVersion {
+        MinVersion(self.claimed(MIN_VERSION, owner(key, None)))
     }
 
-    fn word(&self, kind: Kind, whose: Whose) -> Word {
-        let mut all = self.told.iter();
-        let told = all.find(|told| (told.kind, told.whose) == (kind, whose));
-        told.map_or([0; 18], |told| told.word)
+    fn claimed(&self, kind: Kind, owner: Owner) -> ClaimValue {
+        let mut all = self.claims.iter();
+        let claim = all.find(|claim| (claim.kind, claim.owner) == (kind, owner));
+        claim.map_or([0; 18], |claim| claim.claimed)
     }
 }
 
-fn whose(key: KeyId, channel: Option<&str>) -> Whose {
+fn owner(key: KeyId, channel: Option<&str>) -> Owner {
     let mut hash = Sha256::new();
     hash.update(key.as_bytes());
     hash.update(channel.unwrap_or_default());
@@ -311,8 +321,8 @@ fn whose(key: KeyId, channel: Option<&str>) -> Whose {
 mod tests {
     use super::*;
 
-    fn floor(version: &str) -> Floor {
-        Floor::of(&Version::parse(version).unwrap())
+    fn min_version(version: &str) -> MinVersion {
+        MinVersion::of(&Version::parse(version).unwrap())
     }
 
     #[test]
@@ -324,7 +334,7 @@ mod tests {
             ("281474976710656.0.7", "281474976710655.0.7"),
         ] {
             assert_eq!(
-                std::format!("{}", floor(version).version()),
+                std::format!("{}", min_version(version).version()),
                 shown,
                 "{version}"
             );
@@ -332,50 +342,50 @@ mod tests {
     }
 
     #[test]
-    fn floors_have_the_order_of_their_versions() {
+    fn min_versions_have_the_order_of_their_versions() {
         let ordered = [
             "0.0.0", "0.0.1", "0.0.256", "0.1.0", "1.0.0", "1.9.0", "1.10.0", "256.0.0",
         ];
         for pair in ordered.windows(2) {
-            assert!(floor(pair[0]) < floor(pair[1]), "{pair:?}");
+            assert!(min_version(pair[0]) < min_version(pair[1]), "{pair:?}");
         }
     }
 
-    fn told(whose: u8, word: u8) -> (Kind, Value) {
-        let told = Told {
+    fn claim(owner: u8, claimed: u8) -> (Kind, Value) {
+        let claim = Claim {
             kind: SEEN,
-            whose: [whose; 6],
-            word: [word; 18],
+            owner: [owner; 6],
+            claimed: [claimed; 18],
         };
-        told.entry()
+        claim.entry()
     }
 
     #[test]
     fn only_what_is_newer_is_news() {
-        let mut memory = Memory::default();
-        for (word, news) in [(5, true), (5, false), (4, false), (6, true)] {
-            let (kind, value) = told(1, word);
-            assert_eq!(memory.take(kind, &value), news, "{word}");
+        let mut state = RollbackState::default();
+        for (claimed, news) in [(5, true), (5, false), (4, false), (6, true)] {
+            let (kind, value) = claim(1, claimed);
+            assert_eq!(state.take(kind, &value), news, "{claimed}");
         }
-        assert_eq!(memory.entries().count(), 1);
-        assert_eq!(memory.word(SEEN, [1; 6]), [6; 18]);
-        assert_eq!(memory.word(FLOOR, [1; 6]), [0; 18]);
+        assert_eq!(state.entries().count(), 1);
+        assert_eq!(state.claimed(SEEN, [1; 6]), [6; 18]);
+        assert_eq!(state.claimed(MIN_VERSION, [1; 6]), [0; 18]);
     }
 
     #[test]
     fn what_was_not_renewed_for_longest_gives_way() {
-        let mut memory = Memory::default();
+        let mut state = RollbackState::default();
         let full = ROOM as u8;
-        for whose in 1..=full {
-            let (kind, value) = told(whose, 1);
-            assert!(memory.take(kind, &value));
+        for owner in 1..=full {
+            let (kind, value) = claim(owner, 1);
+            assert!(state.take(kind, &value));
         }
-        for (whose, word) in [(1, 2), (full + 1, 1)] {
-            let (kind, value) = told(whose, word);
-            assert!(memory.take(kind, &value));
+        for (owner, claimed) in [(1, 2), (full + 1, 1)] {
+            let (kind, value) = claim(owner, claimed);
+            assert!(state.take(kind, &value));
         }
-        assert_eq!(memory.word(SEEN, [1; 6]), [2; 18], "renewed");
-        assert_eq!(memory.word(SEEN, [2; 6]), [0; 18], "gone");
-        assert_eq!(memory.word(SEEN, [full + 1; 6]), [1; 18]);
+        assert_eq!(state.claimed(SEEN, [1; 6]), [2; 18], "renewed");
+        assert_eq!(state.claimed(SEEN, [2; 6]), [0; 18], "gone");
+        assert_eq!(state.claimed(SEEN, [full + 1; 6]), [1; 18]);
     }
 }

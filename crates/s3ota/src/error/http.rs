@@ -1,24 +1,7 @@
-//! HTTP/1.1 as far as fetching from S3 needs it (RFC 9112): GET requests, response heads, framed bodies.
-//!
-//! It is strict. A response with two contradicting lengths, an unknown transfer coding or an encoding nobody asked
-//! for is an error, because a body whose end is a guess can never be trusted to be whole.
-
-mod body;
-mod head;
-mod request;
-
-pub use body::Body;
-pub use head::{ContentRange, Framing, Head};
-pub use request::{Identity, Part, Request, Want};
+//! An answer that cannot be used.
 
 use core::fmt;
 use core::time::Duration;
-
-/// The most bytes of a response head: status line and header fields. A redirect to a 2,048-byte URL fits.
-pub const MAX_HEAD: usize = 4096;
-
-/// An ETag worth remembering is at most this long; S3's are 34 to 40 bytes.
-pub const MAX_ETAG: usize = 72;
 
 /// What can be wrong with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +16,7 @@ pub enum HttpError {
     },
     /// The head was not HTTP/1.x.
     Malformed,
-    /// The head was longer than [`MAX_HEAD`] or had more fields than are ever needed.
+    /// The head was longer than 4,096 bytes, or had more fields than are ever needed.
     HeadTooLarge,
     /// The body's length was given twice, or as no number, or in a transfer coding other than `chunked`.
     Framing,
@@ -87,11 +70,11 @@ impl fmt::Display for HttpError {
             Self::Malformed => write!(f, "the server's answer is not HTTP/1.1"),
             Self::HeadTooLarge => write!(
                 f,
-                "the head of the server's answer is longer than {MAX_HEAD} bytes"
+                "the head of the server's answer is longer than 4096 bytes"
             ),
             Self::Framing => write!(
                 f,
-                "the server's answer does not say clearly where its body ends"
+                "the server's answer is ambiguous about where its body ends"
             ),
             Self::Encoded => write!(
                 f,
@@ -105,13 +88,13 @@ impl fmt::Display for HttpError {
             }
             Self::TooLong { limit } => write!(
                 f,
-                "the body is longer than the {limit} bytes there is room for"
+                "the body is longer than {limit} bytes, the most that fits"
             ),
             Self::TooManyRedirects => write!(f, "the server redirected too often"),
-            Self::NoLocation => write!(f, "the server redirected without saying where to"),
+            Self::NoLocation => write!(f, "the server redirected without a Location"),
             Self::NoSuchPart => write!(
                 f,
-                "the server does not give the end of the image that the manifest names: publish the release again"
+                "the server does not serve the end of the image that the manifest names: publish the release again"
             ),
         }
     }

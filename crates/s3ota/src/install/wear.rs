@@ -1,5 +1,5 @@
-//! What an update may cost the flash: whatever a server, a network or a clock does, a slot is erased [twice an
-//! hour](Wear::AN_HOUR) at most and [eight times a day](Wear::A_DAY).
+//! What updates may cost the flash. Whatever a server, a network or a clock does, a slot is erased at most [twice an
+//! hour](Wear::AN_HOUR) and [eight times a day](Wear::A_DAY).
 //!
 //! Flash takes some 100,000 erasures of a sector. A server that breaks off, lies about the end of an image, or names another
 //! image each time makes a device begin again; without a limit, it could wear a slot out within weeks.
@@ -10,16 +10,16 @@
 
 use core::time::Duration;
 
-use crate::release::ReleaseId;
+use crate::flash::release::ReleaseId;
 
 const HOUR: u32 = 60 * 60;
 const DAY: u32 = 24 * HOUR;
 
-/// How often the slot was erased lately, and which release rests.
+/// How often the slot was erased lately, and which release is not tried for now.
 ///
 /// It is held against the time since the power came on ([`Clock::since_power_on`](crate::Clock::since_power_on)), which
 /// nobody on the network can change. A device that is always on keeps it in RAM, in its [`Updater`](crate::Updater). One
-/// that sleeps between two looks must keep it through deep sleep, by [`Updater::wear`](crate::Updater::wear) and
+/// that sleeps between two checks must keep it through deep sleep, by [`Updater::wear`](crate::Updater::wear) and
 /// [`Updater::set_wear`](crate::Updater::set_wear). After a power cut it begins anew. What a device that goes on after a restart
 /// erases once more, the sector where it goes on, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,11 +5,13 @@ use core::fmt::{self, Write as _};
 use heapless::String;
 use s3ota_manifest::HttpsUrl;
 
-use super::{HttpError, MAX_HEAD};
+use super::MAX_HEAD;
+use crate::config::Header;
+use crate::error::HttpError;
 
 /// Who asks: the User-Agent, which S3 keeps in its access log and so gives a view of a fleet without a server.
 #[derive(Debug, Clone, Copy)]
-pub struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     /// The device's id, unless its owner prefers not to send it.
     pub device: Option<&'a str>,
     /// The version of the running firmware.
@@ -20,11 +22,15 @@ pub struct Identity<'a> {
     pub state: &'a str,
     /// The kind of bootloader, once it is known: `rollback` where it does app rollback, else `plain`.
     pub bootloader: Option<&'a str>,
+    /// What the application sends besides.
+    pub headers: &'a [Header<'a>],
+    /// Whose server may have that.
+    pub manifest_url: &'a str,
 }
 
 /// A GET request.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// What to get.
     pub url: HttpsUrl<'a>,
     /// Who asks.
@@ -35,7 +41,7 @@ pub struct Request<'a> {
 
 /// How much of a document is asked for.
 #[derive(Debug, Clone, Copy)]
-pub enum Want<'a> {
+pub(crate) enum Want<'a> {
     /// All of it.
     All,
     /// All of it, unless it is still the one with this entity tag.
@@ -46,7 +52,7 @@ pub enum Want<'a> {
 
 /// The end of a document, from some byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// The first byte wanted.
     pub from: u32,
     /// How many bytes the document has in all, if known.
@@ -69,6 +75,16 @@ impl Request<'_> {
         push(&["GET ", self.url.path_and_query(), " HTTP/1.1\r\nHost: "])?;
         push(&[self.url.authority(), "\r\nAccept-Encoding: identity"])?;
         push(&["\r\nUser-Agent: ", &self.identity.user_agent()])?;
+        let Identity {
+            headers,
+            manifest_url,
+            ..
+        } = self.identity;
+        for header in headers {
+            if header.goes_to(&self.url, manifest_url) {
+                push(&["\r\n", header.name(), ": ", header.value()])?;
+            }
+        }
         match self.want {
             Want::All => {}
             Want::Changed(tag) => push(&["\r\nIf-None-Match: ", tag])?,
@@ -153,6 +169,8 @@ mod tests {
             chip: "esp32c3",
             state: "valid",
             bootloader: Some("rollback"),
+            headers: &[],
+            manifest_url: "",
         };
         let expected = concat!(
             "s3ota/",
@@ -177,6 +195,8 @@ mod tests {
             chip: "esp32",
             state: &"s".repeat(500),
             bootloader: None,
+            headers: &[],
+            manifest_url: "",
         };
         let agent = identity.user_agent();
         assert!(

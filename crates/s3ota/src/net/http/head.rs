@@ -5,8 +5,8 @@ use core::time::Duration;
 use embedded_io_async::Read;
 use heapless::String;
 
-use super::{HttpError, MAX_ETAG, MAX_HEAD};
-use crate::Error;
+use super::{MAX_ETAG, MAX_HEAD};
+use crate::error::{Error, HttpError};
 
 /// Header fields in one response. S3 sends about 15; CloudFront adds some.
 const MAX_FIELDS: usize = 48;

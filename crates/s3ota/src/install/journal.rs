@@ -9,10 +9,10 @@
 //! 0xfe0  "done"     the whole image passed every check: its length (4), the first 20 bytes of its SHA-256
 //! ```
 //!
-//! All but the marks are entries of a [log](crate::flash_log). Nothing is ever rewritten. A step is one sector, or more
+//! All but the marks are entries of a [log](crate::flash::log). Nothing is ever rewritten. A step is one sector, or more
 //! where the image has more sectors than there is room for marks: 968 without flash encryption, 3.8 MiB.
 //!
-//! An update that was cut off, by the network or by the power, goes on from the last mark that is the hash of what
+//! An update that was cut off, by the network or by a power cut, resumes at the last mark that is the hash of what
 //! lies on flash. The sector is erased before the first byte of another image is written, and where the image needs it
 //! itself, which is the last thing it needs.
 
@@ -20,12 +20,13 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use s3ota_image::otadata::SECTOR_SIZE;
 
-use crate::flash_log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, value};
-use crate::http::MAX_ETAG;
-use crate::layout::Slot;
-use crate::release::ReleaseId;
-use crate::slot::{BLOCK, WITHHELD};
-use crate::{Error, flash};
+use crate::error::Error;
+use crate::flash::access as flash;
+use crate::flash::log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, value};
+use crate::flash::partitions::Slot;
+use crate::flash::release::ReleaseId;
+use crate::install::{BLOCK, WITHHELD};
+use crate::net::http::MAX_ETAG;
 
 const GOAL: Kind = *b"goal";
 const ETAG: Kind = *b"etag";
@@ -47,7 +48,7 @@ const _: () = assert!(
     "an entity tag fills its entries"
 );
 
-/// A size nobody knows.
+/// A size that is not known.
 const UNKNOWN: u32 = u32::MAX;
 
 /// The first bytes of a SHA-256, as many as an entry has room for.
@@ -101,7 +102,7 @@ enum State {
     Empty,
     /// The goal is written, and marks may follow.
     Open,
-    /// Nothing more is written: the sector is worn or needed.
+    /// Nothing more is written: the sector is worn, or the image needs it.
     Closed,
 }
 
@@ -172,7 +173,7 @@ impl Journal {
         }))
     }
 
-    /// Makes sure that nothing is said of any image. Before anything else in the slot is touched.
+    /// Erases the journal, unless it is blank. Before anything else in the slot is touched.
     pub(crate) fn clear<F: NorFlash>(&self, flash: &mut F) -> Result<(), Error> {
         let end = self.start + SECTOR_SIZE;
         let mut bytes = [0; 64];
@@ -185,7 +186,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Says no more: the sector is the image's from now on.
+    /// Writes no more: the sector is the image's from now on.
     pub(crate) fn close(&mut self) {
         self.state = State::Closed;
     }

@@ -2,7 +2,7 @@
 //! log behind each.
 //!
 //! A sector of otadata holds one 32-byte record, which the bootloader reads, and 4,064 bytes nobody reads. Behind the
-//! record, from offset 64 on, this library keeps a [log](crate::flash_log) that is only ever appended to:
+//! record, from offset 64 on, this library keeps a [log](crate::flash::log) that is only ever appended to:
 //!
 //! ```text
 //! 0x000  record           sequence, label (our mark, what for, the way back, the release), state, CRC
@@ -12,16 +12,18 @@
 //!
 //! So counting the boots of a trial needs no erase: the record in force is never put at risk by a boot. A new record,
 //! and the bootloader's own changes, erase the sector and with it the log. What must outlive that, the
-//! [`Memory`], is kept in both logs: what keys have said, and which releases have failed.
+//! [`RollbackState`], is kept in both logs: what keys have said, and which releases have failed.
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_sequence};
 
-use crate::flash_log::{Entry, Kind, Log, value};
-use crate::layout::{Layout, LayoutError};
-use crate::memory::{Memory, Told, Tries};
-use crate::release::ReleaseId;
-use crate::{Bootloader, Error, Reset, flash};
+use crate::boot::reset::{Bootloader, Reset};
+use crate::boot::rollback_state::{Claim, RollbackState, Tries};
+use crate::error::{Error, FirmwareError, LayoutError};
+use crate::flash::access as flash;
+use crate::flash::log::{Entry, Kind, Log, value};
+use crate::flash::partitions::Layout;
+use crate::flash::release::ReleaseId;
 
 /// What begins the label of a record this library wrote, with the version of this format.
 ///
@@ -252,9 +254,9 @@ impl Otadata {
     ) -> Result<(), Error> {
         let at = self.sector(sector);
         let bytes = record.emit();
-        let memory = self.memory(flash)?;
+        let state = self.rollback_state(flash)?;
         flash::erase_sector(flash, at)?;
-        for (kind, value) in memory.entries() {
+        for (kind, value) in state.entries() {
             self.log(sector).append(flash, kind, value)?;
         }
         let (sequence, rest) = if F::WRITE_SIZE <= SEQUENCE_LEN {
@@ -268,7 +270,7 @@ impl Otadata {
         let mut back = [0; RECORD_LEN];
         flash::read(flash, at, &mut back)?;
         if back != bytes {
-            return Err(crate::FirmwareError::ReadBack.into());
+            return Err(FirmwareError::ReadBack.into());
         }
         if let Some(slot) = self.records.get_mut(sector) {
             *slot = record;
@@ -328,7 +330,7 @@ impl Otadata {
         if record.state == State::PendingVerify
             && let Some(release) = release_of(record)
         {
-            let tries = self.memory(flash)?.tries(release);
+            let tries = self.rollback_state(flash)?.tries(release);
             self.note(flash, self.spare(), tries.and_away())?;
         }
         self.log(sector).append(flash, ENDED, value(&[]))?;
@@ -391,21 +393,24 @@ impl Otadata {
     }
 
     /// What this device remembers.
-    pub(crate) fn memory<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
-        let mut memory = self.noted(flash)?;
+    pub(crate) fn rollback_state<F: NorFlash>(
+        &self,
+        flash: &mut F,
+    ) -> Result<RollbackState, Error> {
+        let mut state = self.noted(flash)?;
         // A bootloader with app rollback gives up by itself, and notes nothing; the guard has not yet either.
         for record in &self.records {
             if let Some(release) = self.given_up(record) {
-                memory.gave_up(release);
+                state.gave_up(release);
             }
         }
-        Ok(memory)
+        Ok(state)
     }
 
     /// What of it is noted in the logs.
     #[inline(never)]
-    fn noted<F: NorFlash>(&self, flash: &mut F) -> Result<Memory, Error> {
-        let mut memory = Memory::default();
+    fn noted<F: NorFlash>(&self, flash: &mut F) -> Result<RollbackState, Error> {
+        let mut state = RollbackState::default();
         // Notes go to the record that stays. What it has is the newest, and comes last: nothing older may push it out.
         let newest = match self.in_force() {
             Some((sector, record)) if !is_trial(&record) => sector,
@@ -414,11 +419,11 @@ impl Otadata {
         for sector in [1 - newest, newest] {
             self.log(sector).for_each(flash, |entry| {
                 if let Entry::Whole(kind, value) = entry {
-                    memory.take(*kind, value);
+                    state.take(*kind, value);
                 }
             })?;
         }
-        Ok(memory)
+        Ok(state)
     }
 
     /// Remembers what it did not know yet.
@@ -429,11 +434,11 @@ impl Otadata {
     pub(crate) fn remember<F: NorFlash>(
         &mut self,
         flash: &mut F,
-        mut memory: Memory,
-        news: impl IntoIterator<Item = Told>,
+        mut state: RollbackState,
+        news: impl IntoIterator<Item = Claim>,
     ) -> Result<(), Error> {
-        for (kind, value) in news.into_iter().map(|told| told.entry()) {
-            if !memory.take(kind, &value) {
+        for (kind, value) in news.into_iter().map(|claim| claim.entry()) {
+            if !state.take(kind, &value) {
                 continue;
             }
             let spare = self.spare();

@@ -9,9 +9,9 @@ use core::time::Duration;
 
 use edge_nal::{AddrType, Dns, TcpConnect};
 use embassy_futures::select::{Either, select};
-use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use embedded_io_async::{ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
 
-use crate::Clock;
+use crate::device::Clock;
 
 /// A moment by which everything must be over, and the longest silence until then.
 pub(crate) struct Deadline<'c, C> {
@@ -65,6 +65,13 @@ pub(crate) struct Link<'c, S, C> {
     deadline: Deadline<'c, C>,
 }
 
+impl<'c, S, C> Link<'c, S, C> {
+    /// Puts a socket, or any other source of bytes, under a deadline.
+    pub(crate) fn new(socket: S, deadline: Deadline<'c, C>) -> Self {
+        Self { socket, deadline }
+    }
+}
+
 /// Why a [`Link`] could not be made.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
@@ -100,7 +107,7 @@ where
         .limit(connecting)
         .await
         .map_err(|error| ConnectError::Connect(kind(&error)))?;
-    Ok(Link { socket, deadline })
+    Ok(Link::new(socket, deadline))
 }
 
 /// What went wrong on a [`Link`].
@@ -143,6 +150,12 @@ impl<S: ErrorType, C> ErrorType for Link<'_, S, C> {
 impl<S: Read, C: Clock> Read for Link<'_, S, C> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
         self.deadline.limit(self.socket.read(buffer)).await
+    }
+}
+
+impl<S: Seek, C: Clock> Seek for Link<'_, S, C> {
+    async fn seek(&mut self, to: SeekFrom) -> Result<u64, Self::Error> {
+        self.deadline.limit(self.socket.seek(to)).await
     }
 }
 

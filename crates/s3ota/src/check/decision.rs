@@ -3,70 +3,13 @@
 use core::cmp::Ordering;
 
 use s3ota_manifest::{Manifest, Place, Timestamp, Version};
-use sha2::{Digest, Sha256};
 
-use crate::error::{Name, cut};
-use crate::layout::Slot;
-use crate::memory::Floor;
-use crate::{Config, Error, FirmwareError, NoUpdate, ReleaseError};
-
-/// What tells one release from another on a device's own flash: 12 bytes of a SHA-256.
-///
-/// With a hash in the manifest it is made from that: the same bytes are the same release. Without, from the version and
-/// the path of the URL, so that a URL signed again, or another name for the same bucket, is no new release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ReleaseId([u8; 12]);
-
-impl ReleaseId {
-    #[inline(never)]
-    pub(crate) fn of(manifest: &Manifest<'_>) -> Self {
-        if let Some(sha256) = &manifest.sha256 {
-            return Self::of_bytes(sha256.as_bytes());
-        }
-        let mut hash = Sha256::new();
-        let path = manifest.url.path_and_query();
-        hash.update(b"s3ota-release-id-v1\npath\n");
-        hash.update(path.split('?').next().unwrap_or(path));
-        hash.update(b"\n");
-        // The version in its canonical form, without an allocation.
-        let _ = core::fmt::write(&mut Absorb(&mut hash), format_args!("{}", manifest.version));
-        Self::cut(hash)
-    }
-
-    /// The release of the image with this SHA-256, where its manifest has that.
-    #[inline(never)]
-    pub(crate) fn of_bytes(sha256: &[u8; 32]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"s3ota-release-id-v1\nsha256\n");
-        hash.update(sha256);
-        Self::cut(hash)
-    }
-
-    fn cut(hash: Sha256) -> Self {
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut id = [0; 12];
-        id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-        Self(id)
-    }
-
-    pub(crate) fn from_bytes(bytes: [u8; 12]) -> Self {
-        Self(bytes)
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8; 12] {
-        &self.0
-    }
-}
-
-/// Lets formatted text run into a hash.
-struct Absorb<'a>(&'a mut Sha256);
-
-impl core::fmt::Write for Absorb<'_> {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        self.0.update(text);
-        Ok(())
-    }
-}
+use crate::boot::rollback_state::{MinVersion, Signer};
+use crate::config::Config;
+use crate::error::{Error, FirmwareError, ReleaseError, cut, show};
+use crate::flash::partitions::Slot;
+use crate::flash::release::ReleaseId;
+use crate::outcome::NoUpdate;
 
 /// What the device knows when it decides.
 #[derive(Debug, Clone, Copy)]
@@ -85,15 +28,6 @@ pub(crate) struct Facts<'f> {
     pub(crate) signer: Option<Signer>,
 }
 
-/// A trusted key that signed the manifest, in the shape of what was signed before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Signer {
-    /// The newest serial.
-    pub(crate) newest: u64,
-    /// The version below which this device does not go back.
-    pub(crate) floor: Floor,
-}
-
 /// Decides about a manifest: `Ok(None)` is to install it, `Ok(Some(_))` why there is nothing to do, and an error why
 /// the release is refused.
 #[inline(never)]
@@ -109,7 +43,7 @@ pub(crate) fn decide(
     }
     if let Some(signer) = &facts.signer {
         check_signed(manifest, config, signer)?;
-        check_floor(manifest, signer)?;
+        check_min_version(manifest, signer)?;
     }
     let running = Version::parse(config.version).map_err(Error::Config)?;
     match manifest.version.cmp(&running) {
@@ -124,7 +58,7 @@ pub(crate) fn decide(
         }
         Ordering::Greater => {}
     }
-    // An image whose own idea of its version differs from the manifest's must not be installed again and again.
+    // An image owner own idea of its version differs from the manifest's must not be installed again and again.
     if facts.running == Some(id) {
         return Ok(Some(NoUpdate::UpToDate));
     }
@@ -149,7 +83,7 @@ pub(crate) fn decide(
 }
 
 /// Whether a manifest is one that this firmware would be replaced by: of its product, its channel and its owner, and none that
-/// was brought back. What is in it does not matter, be it old, expired or forbidden by now.
+/// was brought back. It may be old, expired or forbidden by now: that does not matter here.
 #[inline(never)]
 pub(crate) fn identify(
     manifest: &Manifest<'_>,
@@ -224,10 +158,10 @@ fn check_signed(
 }
 
 /// Whether a release is none that its owner has forbidden since.
-fn check_floor(manifest: &Manifest<'_>, signer: &Signer) -> Result<(), ReleaseError> {
-    if Floor::of(&manifest.version) < signer.floor {
-        return Err(ReleaseError::BelowFloor {
-            floor: show(&signer.floor.version()),
+fn check_min_version(manifest: &Manifest<'_>, signer: &Signer) -> Result<(), ReleaseError> {
+    if MinVersion::of(&manifest.version) < signer.min_version {
+        return Err(ReleaseError::BelowMinVersion {
+            min_version: show(&signer.min_version.version()),
             offered: show(&manifest.version),
         });
     }
@@ -255,13 +189,6 @@ fn may_downgrade(manifest: &Manifest<'_>, facts: &Facts<'_>) -> bool {
         && manifest.serial.is_some()
         && manifest.expires.is_some()
         && facts.now.is_some()
-}
-
-/// A version in its canonical form, cut where an error message has no room for more.
-pub(crate) fn show(version: &Version<'_>) -> Name {
-    let mut text = Name::new();
-    let _ = core::fmt::write(&mut text, format_args!("{version}"));
-    text
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! is written as it comes, checked, and read back; only then are the first bytes added. Whatever happens before, the
 //! bootloader takes the slot for empty.
 //!
-//! How far the image has come is kept in the slot's [journal](crate::journal), so that an update which was cut off goes
-//! on where it was.
+//! How far the image has come is kept in the slot's [journal](crate::install::journal), so that an update that was cut off
+//! resumes.
 
 use core::time::Duration;
 
@@ -15,27 +15,22 @@ use s3ota_image::app::{Image, Verifier};
 use s3ota_image::otadata::SECTOR_SIZE;
 use sha2::{Digest, Sha256};
 
-use crate::error::flash as flash_error;
-use crate::flash_log::is_blank;
-use crate::http::{MAX_ETAG, Part};
-use crate::journal::{Done, Goal, Journal, journal_offset, step};
-use crate::layout::Slot;
-use crate::release::ReleaseId;
-use crate::{Error, FirmwareError, Wear, flash};
-
-/// Bytes held back: no flash on these chips is written in larger units than this (with flash encryption).
-pub(crate) const WITHHELD: usize = 32;
-
-/// Bytes gathered before they are written: one sector.
-pub(crate) const BLOCK: usize = SECTOR_SIZE as usize;
+use crate::error::{Error, FirmwareError, flash as flash_error};
+use crate::flash::access as flash;
+use crate::flash::log::is_blank;
+use crate::flash::partitions::Slot;
+use crate::flash::release::ReleaseId;
+use crate::install::journal::{Done, Goal, Journal, journal_offset, step};
+use crate::install::wear::Wear;
+use crate::install::{BLOCK, WITHHELD};
+use crate::net::http::{MAX_ETAG, Part};
 
 /// What is erased at once where the slot's alignment allows: flash chips erase 64 KiB hardly slower than three times
 /// 4 KiB.
 const ERASE_BLOCK: u32 = 64 * 1024;
 
 /// An image on its way into a slot.
-pub(crate) struct SlotWriter<'f, F> {
-    flash: &'f mut F,
+pub(crate) struct SlotWriter<'f> {
     slot: Slot,
     block: &'f mut [u8; BLOCK],
     /// Bytes gathered in `block`.
@@ -106,24 +101,15 @@ pub(crate) struct Bootable {
     pub(crate) image: Image,
 }
 
-impl<'f, F: NorFlash> SlotWriter<'f, F> {
-    /// Takes the image of `release` up where an update before this one was cut off, or begins it.
-    ///
-    /// Nothing is erased before the first block is full.
-    pub(crate) async fn take_up(
-        flash: &'f mut F,
+impl<'f> SlotWriter<'f> {
+    /// A writer for the image of `release`. Nothing is read yet.
+    pub(crate) fn new(
         slot: Slot,
         block: &'f mut [u8; BLOCK],
         release: ReleaseId,
         budget: Budget<'f>,
-    ) -> Result<Self, Error> {
-        let goal = Goal {
-            release,
-            total: None,
-            etag: None,
-        };
-        let mut writer = Self {
-            flash,
+    ) -> Self {
+        Self {
             slot,
             block,
             gathered: 0,
@@ -132,67 +118,77 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             complete: false,
             withheld: [0xff; WITHHELD],
             verifier: Verifier::new(),
-            goal,
+            goal: Goal {
+                release,
+                total: None,
+                etag: None,
+            },
             journal: Journal::of(slot),
             budget,
             begun: false,
-        };
-        if let Some(found) = writer.journal.read(writer.flash, release)? {
-            writer.goal = found.goal;
-            writer.withheld = found.head;
+        }
+    }
+
+    /// Resumes the image where an update before this one was cut off, if it was.
+    ///
+    /// Nothing is erased before the first block is full.
+    pub(crate) async fn resume<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
+        if let Some(found) = self.journal.read(flash, self.goal.release)? {
+            self.goal = found.goal;
+            self.withheld = found.head;
             let recovered = match found.done {
-                Some(done) => writer.recover_all(done).await?,
-                None => writer.recover_steps().await?,
+                Some(done) => self.recover_all(flash, done).await?,
+                None => self.recover_steps(flash).await?,
             };
-            writer.begun = recovered;
+            self.begun = recovered;
             if !recovered {
-                writer.begin_again();
+                self.begin_again();
             }
         }
         // What was written since the power came on needs no mark: where marks are far apart, nothing is erased twice for them.
-        let Known { written, erased } = *writer.budget.known;
+        let Known { written, erased } = *self.budget.known;
         let whole = written - written % BLOCK as u32;
-        if writer.begun && !writer.complete && whole > writer.written {
-            writer.read_further(whole).await?;
+        if self.begun && !self.complete && whole > self.written {
+            self.read_further(flash, whole).await?;
         }
-        if writer.written == written {
-            writer.erased = writer.erased.max(erased);
+        if self.written == written {
+            self.erased = self.erased.max(erased);
         }
-        Ok(writer)
+        Ok(())
     }
 
-    /// Looks whether all of the image is on flash, as the journal says.
-    async fn recover_all(&mut self, done: Done) -> Result<bool, Error> {
+    /// Checks that all of the image is on flash, as the journal says.
+    async fn recover_all<F: NorFlash>(&mut self, flash: &mut F, done: Done) -> Result<bool, Error> {
         if done.length > self.slot.size {
             return Ok(false);
         }
-        self.read_back(done.length).await?;
+        self.read_back(flash, done.length).await?;
         self.complete = done == Done::new(done.length, &self.verifier.digest());
         Ok(self.complete)
     }
 
-    /// Looks how many steps of the image are on flash, and goes on behind them.
-    async fn recover_steps(&mut self) -> Result<bool, Error> {
+    /// Checks how many steps of the image are on flash, and resumes after them.
+    async fn recover_steps<F: NorFlash>(&mut self, flash: &mut F) -> Result<bool, Error> {
         let mut first = [0; WITHHELD];
-        flash::read(self.flash, self.slot.offset, &mut first)?;
+        flash::read(flash, self.slot.offset, &mut first)?;
         // Only an image that was verified has its first bytes.
         if first == self.withheld {
             return Ok(false);
         }
-        let steps = self.journal.steps(self.flash)?;
-        let sound = self.sound_steps(steps).await?;
+        let steps = self.journal.steps(flash)?;
+        let sound = self.sound_steps(flash, steps).await?;
         // The last mark may be torn: then the verifier has seen more than is sound, and looks again.
-        Ok(sound > 0 && (sound == steps || self.sound_steps(sound).await? == sound))
+        Ok(sound > 0 && (sound == steps || self.sound_steps(flash, sound).await? == sound))
     }
 
     /// Reads back so many steps of the image and says how many of them the marks confirm.
-    async fn sound_steps(&mut self, steps: u32) -> Result<u32, Error> {
-        let step = self.step();
+    async fn sound_steps<F: NorFlash>(&mut self, flash: &mut F, steps: u32) -> Result<u32, Error> {
+        let step = self.step::<F>();
         let mut sound = 0;
-        self.read_back(0).await?;
+        self.read_back(flash, 0).await?;
         for n in 1..=steps.min(journal_offset(self.slot) / step) {
-            self.read_further(n * step).await?;
-            if self.journal.has(self.flash, n, &self.verifier.digest())? {
+            self.read_further(flash, n * step).await?;
+            if self.journal.has(flash, n, &self.verifier.digest())? {
                 sound = n;
             }
         }
@@ -200,21 +196,21 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     }
 
     /// Bytes between two marks in the journal.
-    fn step(&self) -> u32 {
+    fn step<F: NorFlash>(&self) -> u32 {
         step::<F>(self.goal.total.unwrap_or(self.slot.size))
     }
 
     /// Takes the first `length` bytes of the image from flash.
-    async fn read_back(&mut self, length: u32) -> Result<(), Error> {
+    async fn read_back<F: NorFlash>(&mut self, flash: &mut F, length: u32) -> Result<(), Error> {
         self.verifier = Verifier::new();
         self.written = 0;
-        self.read_further(length).await
+        self.read_further(flash, length).await
     }
 
     /// Takes what is on flash of the image up to byte `end`, from where it was taken to before.
-    async fn read_further(&mut self, end: u32) -> Result<(), Error> {
+    async fn read_further<F: NorFlash>(&mut self, flash: &mut F, end: u32) -> Result<(), Error> {
         // Where an image shows that it is broken the digests differ, too.
-        self.read_image(self.written, end, |verifier, bytes| {
+        self.read_image(flash, self.written, end, |verifier, bytes| {
             let _ = verifier.update(bytes);
         })
         .await?;
@@ -264,7 +260,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     }
 
     /// Nothing in the manifest tells this image's bytes from another's: without a tag of the server's it cannot be
-    /// taken up after a cut.
+    /// resumed after a cut.
     pub(crate) fn rely_on_etag(&mut self) {
         if self.goal.etag.is_none() {
             self.journal.close();
@@ -291,19 +287,12 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         self.block.get_mut(self.gathered..).unwrap_or_default()
     }
 
-    /// Takes up `n` bytes that were put into [`SlotWriter::room`]: checks them, without writing yet.
+    /// Takes `n` bytes that were put into [`SlotWriter::room`]: checks them, without writing yet.
     pub(crate) fn received_more(&mut self, n: usize) -> Result<(), Error> {
         let end = self.gathered.saturating_add(n).min(BLOCK);
         self.verifier
             .update(self.block.get(self.gathered..end).unwrap_or_default())?;
         self.gathered = end;
-        if self.received() > self.slot.size {
-            return Err(FirmwareError::TooLarge {
-                size: self.received().into(),
-                slot: self.slot.size,
-            }
-            .into());
-        }
         Ok(())
     }
 
@@ -313,7 +302,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     }
 
     /// Writes what was gathered, all of it but the bytes that are held back.
-    pub(crate) async fn write_block(&mut self) -> Result<(), Error> {
+    pub(crate) async fn write_block<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
         if self.gathered == 0 {
             return Ok(());
         }
@@ -333,18 +322,18 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 .for_each(|(to, from)| *to = *from);
             from = WITHHELD;
         }
-        if self.is_there(from, end)? {
+        if self.is_there(flash, from, end)? {
             let end = self.written.saturating_add(end as u32);
             self.erased = self.erased.max(end.next_multiple_of(SECTOR_SIZE));
         } else {
-            self.begin()?;
-            self.erase_up_to(self.written.saturating_add(end as u32))
+            self.begin(flash)?;
+            self.erase_up_to(flash, self.written.saturating_add(end as u32))
                 .await?;
             let bytes = self.block.get(from..end).unwrap_or_default();
             let at = self.slot.offset + self.written + from as u32;
             // What is being written is neither, should that end half-way.
             self.budget.known.erased = 0;
-            self.flash.write(at, bytes).await.map_err(flash_error)?;
+            flash.write(at, bytes).await.map_err(flash_error)?;
         }
         self.written = self.written.saturating_add(self.gathered as u32);
         self.gathered = 0;
@@ -355,18 +344,23 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             written: self.written,
             erased: self.erased,
         };
-        if self.written.is_multiple_of(self.step()) {
-            let steps = self.written / self.step();
+        if self.written.is_multiple_of(self.step::<F>()) {
+            let steps = self.written / self.step::<F>();
             let sha256 = self.verifier.digest();
             self.journal
-                .mark(self.flash, &self.goal, &self.withheld, steps, &sha256)?;
+                .mark(flash, &self.goal, &self.withheld, steps, &sha256)?;
         }
         Ok(())
     }
 
     /// Whether these bytes of the block are in their place already: a server that does not give the rest of an image sends
     /// what is there once more. What was not written since the power came on is not asked: it may read differently tomorrow.
-    fn is_there(&mut self, from: usize, end: usize) -> Result<bool, Error> {
+    fn is_there<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        from: usize,
+        end: usize,
+    ) -> Result<bool, Error> {
         if self.begun || self.written.saturating_add(end as u32) > self.budget.known.written {
             return Ok(false);
         }
@@ -375,7 +369,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         for start in (from..end).step_by(back.len()) {
             let bytes = self.block.get(start..end).unwrap_or_default();
             let back = back.get_mut(..bytes.len().min(256)).unwrap_or_default();
-            flash::read(self.flash, at + start as u32, back)?;
+            flash::read(flash, at + start as u32, back)?;
             if !bytes.starts_with(back) {
                 return Ok(false);
             }
@@ -385,7 +379,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
 
     /// Before the first byte of this image is written: that costs an erasure of the slot, unless it was erased for it, and
     /// what the journal says of another image must be gone.
-    fn begin(&mut self) -> Result<(), Error> {
+    fn begin<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
         if self.begun {
             return Ok(());
         }
@@ -401,11 +395,11 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             // The image before needed that sector, and so may this one: it is erased already.
             self.journal.close();
         }
-        self.journal.clear(self.flash)
+        self.journal.clear(flash)
     }
 
     /// Erases as far as needed, in large blocks where they fit into the slot and leave the journal alone.
-    async fn erase_up_to(&mut self, end: u32) -> Result<(), Error> {
+    async fn erase_up_to<F: NorFlash>(&mut self, flash: &mut F, end: u32) -> Result<(), Error> {
         let journal = journal_offset(self.slot);
         while self.erased < end {
             let at = self.slot.offset + self.erased;
@@ -419,14 +413,17 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 SECTOR_SIZE
             };
             self.budget.known.erased = 0;
-            self.flash
-                .erase(at, at + length)
-                .await
-                .map_err(flash_error)?;
+            flash.erase(at, at + length).await.map_err(flash_error)?;
             self.erased += length;
             self.budget.known.erased = self.erased;
         }
         Ok(())
+    }
+
+    /// Nothing more is written: the slot's block for something else. What is known of the slot ends here.
+    pub(crate) fn end(&mut self) -> &mut [u8; BLOCK] {
+        *self.budget.known = Known::default();
+        self.block
     }
 
     /// Notes that the image of this release was refused.
@@ -437,15 +434,15 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
 
     /// Erases again what was written. An image that failed its checks leaves nothing behind; where the slot was erased often
     /// enough for now, at least nothing that an update would go on with.
-    pub(crate) async fn wipe(&mut self) -> Result<(), Error> {
+    pub(crate) async fn wipe<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
         let Slot { offset, .. } = self.slot;
         if self.written == 0 {
             return Ok(());
         }
-        self.journal.clear(self.flash)?;
+        self.journal.clear(flash)?;
         self.budget.erase()?;
         *self.budget.known = Known::default();
-        self.flash
+        flash
             .erase(offset, offset + self.erased)
             .await
             .map_err(flash_error)?;
@@ -454,12 +451,13 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     }
 
     /// Ends the image: writes the rest, checks the whole and reads it back from flash.
-    pub(crate) async fn verify(
+    pub(crate) async fn verify<F: NorFlash>(
         &mut self,
+        flash: &mut F,
         size: Option<u32>,
         sha256: Option<[u8; 32]>,
     ) -> Result<Verified, Error> {
-        self.write_block().await?;
+        self.write_block(flash).await?;
         if let Some(expected) = size
             && expected != self.written
         {
@@ -470,7 +468,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             .into());
         }
         let mut hash = Sha256::new();
-        self.read_image(0, self.written, |_, bytes| hash.update(bytes))
+        self.read_image(flash, 0, self.written, |_, bytes| hash.update(bytes))
             .await?;
         let read_back: [u8; 32] = hash.finalize().into();
         let image = match core::mem::take(&mut self.verifier).finish() {
@@ -490,7 +488,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if !self.complete {
             let done = Done::new(self.written, &read_back);
             self.journal
-                .finish(self.flash, &self.goal, &self.withheld, done)?;
+                .finish(flash, &self.goal, &self.withheld, done)?;
         }
         Ok(Verified {
             slot: self.slot,
@@ -500,8 +498,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     }
 
     /// Reads the image from byte `start` to `end` as it lies on flash, with the bytes held back in their place.
-    async fn read_image(
+    async fn read_image<F: NorFlash>(
         &mut self,
+        flash: &mut F,
         start: u32,
         end: u32,
         mut each: impl FnMut(&mut Verifier, &[u8]),
@@ -511,7 +510,7 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
             let length = (end - at).min(BLOCK as u32) as usize;
             let padded = length.next_multiple_of(unit).min(BLOCK);
             let block = self.block.get_mut(..padded).unwrap_or_default();
-            self.flash
+            flash
                 .read(self.slot.offset + at, block)
                 .await
                 .map_err(flash_error)?;

@@ -1,0 +1,213 @@
+//! Whether there is a release for this device: fetch the manifest, judge it.
+//!
+//! ```text
+//!  connect ──► request ──► Manifest::parse ──► judge ──► Offer, or NoUpdate, or an error
+//! ```
+
+pub(crate) mod decision;
+pub(crate) mod standing;
+
+use core::time::Duration;
+
+use edge_nal::{Dns, TcpConnect};
+use embedded_io_async::{Read, Write};
+use embedded_storage_async::nor_flash::NorFlash;
+use heapless::String;
+use rand_core::{CryptoRng, RngCore};
+use s3ota_image::app::Hardware;
+use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Timestamp};
+use s3ota_tls::CertTime;
+
+use crate::apart::ok;
+use crate::boot::rollback_state::Tries;
+use crate::check::decision::has_expired;
+use crate::check::standing::Standing;
+use crate::config::Config;
+use crate::device::{Clock, Device};
+use crate::error::{Error, HttpError, Name};
+use crate::flash::partitions::Slot;
+use crate::install::BLOCK;
+use crate::install::wear::Wear;
+use crate::net::http::{Framing, Head, Identity, MAX_ETAG, Want};
+use crate::net::link::Deadline;
+use crate::net::session::{Opener, Session, Target};
+use crate::outcome::NoUpdate;
+
+/// The last manifest that left nothing to do: its entity tag, and when it expires.
+pub(crate) type Settled = Option<(String<MAX_ETAG>, Option<Timestamp>)>;
+
+/// What an attempt works with: the parts of an updater, each for itself.
+pub(crate) struct Look<'l, 'c, F, N, C, R> {
+    pub(crate) config: &'l Config<'c>,
+    pub(crate) flash: &'l mut F,
+    pub(crate) clock: &'l C,
+    pub(crate) target: &'l mut Target,
+    pub(crate) opener: Opener<'l, N, C, R>,
+    pub(crate) identity: Identity<'l>,
+    /// Where the running firmware lies.
+    pub(crate) running: u32,
+    /// Whether the running firmware is on trial.
+    pub(crate) on_trial: bool,
+    pub(crate) settled: &'l mut Settled,
+    now: Option<u64>,
+}
+
+/// A release that this device takes.
+pub(crate) struct Offer {
+    /// The release, and how its trials ended so far.
+    pub(crate) tries: Tries,
+    /// Where its image goes.
+    pub(crate) slot: Slot,
+    /// What the image may ask of the chip.
+    pub(crate) hardware: Hardware,
+    /// The running firmware's project.
+    pub(crate) project: Option<Name>,
+}
+
+impl<'l, 'c, F, N, C, R> Look<'l, 'c, F, N, C, R>
+where
+    F: NorFlash,
+    N: TcpConnect + Dns,
+    C: Clock,
+    R: CryptoRng + RngCore,
+{
+    /// Reads where the device stands, and points at the manifest. The attempt must be over in `time`.
+    pub(crate) fn begin(
+        config: &'l Config<'c>,
+        device: &'l mut Device<F, N, C, R>,
+        target: &'l mut Target,
+        block: &mut [u8; BLOCK],
+        settled: &'l mut Settled,
+        time: Duration,
+    ) -> Result<Self, Error> {
+        let standing = ok!(Standing::read(&mut device.flash, device.running, block));
+        let now = date(&device.clock, config);
+        // A manifest that has not changed is judged again once it has expired.
+        if settled
+            .as_ref()
+            .is_some_and(|(_, expires)| has_expired(*expires, now, config))
+        {
+            *settled = None;
+        }
+        let url = HttpsUrl::parse(config.manifest_url).map_err(Error::ManifestUrl);
+        ok!(target.aim(&ok!(url)));
+        Ok(Self {
+            identity: Identity {
+                device: Some(config.device_id).filter(|id| config.send_device_id && !id.is_empty()),
+                firmware: config.version,
+                chip: config.chip.name(),
+                state: if standing.on_trial { "trial" } else { "valid" },
+                bootloader: standing.bootloader,
+                headers: config.headers,
+                manifest_url: config.manifest_url,
+            },
+            opener: Opener {
+                network: &device.network,
+                rng: &mut device.rng,
+                roots: &config.roots,
+                time: now.map_or(CertTime::AtLeast(config.built_at), CertTime::Known),
+                deadline: Deadline::new(&device.clock, time, config.timeouts.idle),
+            },
+            running: device.running,
+            on_trial: standing.on_trial,
+            flash: &mut device.flash,
+            clock: &device.clock,
+            config,
+            target,
+            settled,
+            now,
+        })
+    }
+
+    /// Judges the manifest with this entity tag. With `remember` what its key has signed is remembered from now on.
+    pub(crate) fn judge(
+        &mut self,
+        manifest: &Manifest<'_>,
+        etag: Option<String<MAX_ETAG>>,
+        block: &mut [u8; BLOCK],
+        remember: bool,
+    ) -> Result<Result<Offer, NoUpdate>, Error> {
+        let Self { config, flash, .. } = self;
+        let mut standing = ok!(Standing::read(*flash, self.running, block));
+        let judged = standing.judge(*flash, manifest, config, self.now, remember);
+        let (tries, decision) = judged?;
+        *self.settled = None;
+        Ok(match decision {
+            Some(reason) => {
+                *self.settled = etag.map(|etag| (etag, manifest.expires));
+                Err(reason)
+            }
+            None => Ok(Offer {
+                tries,
+                slot: standing.target,
+                hardware: standing.hardware(config),
+                project: standing.project,
+            }),
+        })
+    }
+
+    /// Shows that the manifest is one by which this firmware would be replaced.
+    pub(crate) fn prove(
+        &mut self,
+        manifest: &Manifest<'_>,
+        block: &mut [u8; BLOCK],
+    ) -> Result<(), Error> {
+        let standing = ok!(Standing::read(self.flash, self.running, block));
+        standing.prove(self.flash, manifest, self.config, self.now)
+    }
+}
+
+impl Offer {
+    /// Whether the release rests, see [`Wear`].
+    pub(crate) fn rests(&self, wear: &mut Wear, now: Duration) -> bool {
+        wear.rests(self.tries.release(), self.tries.away(), now)
+    }
+}
+
+/// Seconds since the Unix epoch, where the device knows: a date before its firmware was built is none.
+fn date(clock: &impl Clock, config: &Config<'_>) -> Option<u64> {
+    clock.unix_time().filter(|&now| now >= config.built_at)
+}
+
+/// What is asked for: the manifest, unless it is the one that was judged before.
+pub(crate) fn changed(settled: &Settled) -> Want<'_> {
+    let etag = settled.as_ref().map(|(etag, _)| etag);
+    etag.map_or(Want::All, |etag| Want::Changed(etag))
+}
+
+/// Reads the manifest that is the body of this answer into `buffer`.
+pub(crate) async fn read_manifest<'m, S>(
+    session: &mut Session<'_, S>,
+    head: &Head,
+    buffer: &'m mut [u8; MAX_DOCUMENT],
+) -> Result<&'m mut [u8], Error>
+where
+    S: Read + Write,
+{
+    let too_long = || {
+        Error::Http(HttpError::TooLong {
+            limit: MAX_DOCUMENT as u32,
+        })
+    };
+    if matches!(head.framing, Framing::Length(length) if length > MAX_DOCUMENT as u64) {
+        return Err(too_long());
+    }
+    let mut body = session.body(head);
+    let mut filled = 0;
+    loop {
+        let room = buffer.get_mut(filled..).unwrap_or_default();
+        let n = if room.is_empty() {
+            ok!(body.read(&mut [0]).await)
+        } else {
+            ok!(body.read(room).await)
+        };
+        match n {
+            0 => break,
+            _ if filled == MAX_DOCUMENT => return Err(too_long()),
+            n => filled = filled.saturating_add(n).min(MAX_DOCUMENT),
+        }
+    }
+    let at_end = body.at_end();
+    session.finished(head, at_end);
+    Ok(buffer.get_mut(..filled).unwrap_or_default())
+}

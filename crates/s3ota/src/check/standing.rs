@@ -1,0 +1,179 @@
+//! Where a device stands: what runs, what may replace it, and what the device remembers.
+
+use embedded_storage_async::nor_flash::NorFlash;
+use s3ota_image::Chip;
+use s3ota_image::app::{Descriptor, Hardware, Header, PREFIX_LEN};
+use s3ota_manifest::{KeyId, Manifest};
+
+use crate::apart::ok;
+use crate::boot::otadata::Otadata;
+use crate::boot::reset::Bootloader;
+use crate::boot::rollback_state::{Claim, RollbackState, Tries};
+use crate::boot::trial;
+use crate::check::decision::{Facts, decide, identify};
+use crate::config::Config;
+use crate::error::{Error, FirmwareError, LayoutError, Name, ReleaseError, cut};
+use crate::flash::access as flash;
+use crate::flash::partitions::{Layout, Running, Slot};
+use crate::flash::release::ReleaseId;
+use crate::install::BLOCK;
+use crate::outcome::NoUpdate;
+
+/// Where a device stands before an attempt.
+pub(crate) struct Standing {
+    layout: Layout,
+    running: Running,
+    otadata: Otadata,
+    /// Whether the running firmware is on trial.
+    pub(crate) on_trial: bool,
+    /// The slot an image would go to.
+    pub(crate) target: Slot,
+    /// The name of the running firmware's project, as its app descriptor has it.
+    pub(crate) project: Option<Name>,
+    /// The chip that its image is for.
+    chip: Option<Chip>,
+    /// Its secure version. The chip's eFuse follows it, where the bootloader does anti-rollback.
+    secure_version: u32,
+    /// The kind of bootloader, as the User-Agent names it.
+    pub(crate) bootloader: Option<&'static str>,
+}
+
+impl Standing {
+    /// Reads where a device stands whose firmware runs from flash offset `running`.
+    #[inline(never)]
+    pub(crate) fn read<F: NorFlash>(
+        flash: &mut F,
+        running: u32,
+        block: &mut [u8; BLOCK],
+    ) -> Result<Self, Error> {
+        let prefix = block.first_chunk_mut::<PREFIX_LEN>();
+        let prefix = ok!(prefix.ok_or(LayoutError::RunningUnknown { offset: running }));
+        let layout = ok!(Layout::read(flash));
+        ok!(flash::read(flash, running, prefix));
+        let running = ok!(layout.running(running));
+        let otadata = ok!(Otadata::read(flash, &layout));
+        let descriptor = prefix.last_chunk().and_then(Descriptor::parse);
+        let descriptor = descriptor.as_ref();
+        let header = prefix
+            .first_chunk()
+            .and_then(|bytes| Header::parse(bytes).ok());
+        Ok(Self {
+            chip: header.and_then(|header| header.chip()),
+            secure_version: descriptor.map_or(0, |descriptor| descriptor.secure_version),
+            bootloader: trial::bootloader(&layout, running, &otadata).map(Bootloader::name),
+            on_trial: trial::on_trial(&layout, running, &otadata),
+            target: ok!(layout.target(running)),
+            project: descriptor.map(|descriptor| cut(descriptor.project_name())),
+            layout,
+            running,
+            otadata,
+        })
+    }
+
+    /// What an image must fit.
+    pub(crate) fn hardware(&self, config: &Config<'_>) -> Hardware {
+        let least = config.hardware.secure_version.unwrap_or(0);
+        Hardware {
+            secure_version: Some(least.max(self.secure_version)),
+            ..config.hardware
+        }
+    }
+
+    /// Judges a manifest: which release it offers, and why that is not to be installed, if it is not.
+    ///
+    /// With `remember` what its key has signed is remembered from now on.
+    #[inline(never)]
+    pub(crate) fn judge<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        manifest: &Manifest<'_>,
+        config: &Config<'_>,
+        now: Option<u64>,
+        remember: bool,
+    ) -> Result<(Tries, Option<NoUpdate>), Error> {
+        let (key, state) = ok!(self.signer(flash, manifest, config));
+        let release = ReleaseId::of(manifest);
+        let tries = state.tries(release);
+        let facts = Facts {
+            has_failed: tries.has_failed(),
+            ..self.facts(manifest, config, now, key, &state)
+        };
+        log::info!(
+            "the manifest offers {}, running is {}",
+            manifest.version,
+            config.version
+        );
+        let decision = ok!(decide(manifest, release, config, &facts));
+        if let Some(key) = key.filter(|_| remember) {
+            let news = Claim::of(key, manifest);
+            ok!(self.otadata.remember(flash, state, news));
+        }
+        Ok((tries, decision))
+    }
+
+    /// Shows that a manifest is one by which this firmware would be replaced.
+    #[inline(never)]
+    pub(crate) fn prove<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        manifest: &Manifest<'_>,
+        config: &Config<'_>,
+        now: Option<u64>,
+    ) -> Result<(), Error> {
+        let (key, state) = ok!(self.signer(flash, manifest, config));
+        ok!(self.check_own_chip(config));
+        identify(
+            manifest,
+            config,
+            &self.facts(manifest, config, now, key, &state),
+        )
+    }
+
+    /// The release key that has signed a manifest, `None` where the firmware asks for none, and what the device remembers.
+    #[inline(never)]
+    fn signer<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        manifest: &Manifest<'_>,
+        config: &Config<'_>,
+    ) -> Result<(Option<KeyId>, RollbackState), Error> {
+        // The signature comes first: nothing else in an unsigned manifest is looked at.
+        let key = if config.release_keys.is_empty() {
+            None
+        } else {
+            let key = manifest.verify(config.release_keys);
+            Some(ok!(key.map_err(ReleaseError::Signature)))
+        };
+        Ok((key, ok!(self.otadata.rollback_state(flash))))
+    }
+
+    /// What the device knows.
+    fn facts<'f>(
+        &'f self,
+        manifest: &Manifest<'_>,
+        config: &Config<'_>,
+        now: Option<u64>,
+        key: Option<KeyId>,
+        state: &RollbackState,
+    ) -> Facts<'f> {
+        Facts {
+            project: self.project.as_deref(),
+            running: trial::running_release(&self.layout, self.running, &self.otadata),
+            has_failed: false,
+            now,
+            target: self.target,
+            signer: key.map(|key| state.signer(config.release_keys, key, manifest.channel)),
+        }
+    }
+
+    /// A firmware configured for another chip than the one it was built for would never take its successor.
+    fn check_own_chip(&self, config: &Config<'_>) -> Result<(), FirmwareError> {
+        match self.chip {
+            Some(chip) if chip != config.chip => Err(FirmwareError::Chip {
+                expected: config.chip,
+                found: cut(chip.name()),
+            }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! From bytes to an image that can be booted: one pipeline for every source.
+//!
+//! ```text
+//!  source ──► decode ──► check ──► writer ──► Verified ──complete──► Bootable
+//!                                    └► journal
+//! ```
+//!
+//! - [`source`]: the bytes of an artefact, from the network or from the application, held to a size.
+//! - [`decode`]: an artefact becomes an image.
+//! - [`check`]: is it an image for this device?
+//! - [`writer`]: into the slot, in such a way that it cannot be booted before it is known to be right.
+//! - [`journal`]: how far it has come, so that a download resumes.
+//! - [`wear`]: how often the slot may be erased.
+
+pub(crate) mod check;
+pub(crate) mod decode;
+pub(crate) mod journal;
+pub(crate) mod source;
+pub(crate) mod wear;
+pub(crate) mod writer;
+
+use embedded_storage_async::nor_flash::NorFlash;
+use s3ota_image::ImageError;
+use s3ota_image::app::PREFIX_LEN;
+use s3ota_image::otadata::SECTOR_SIZE;
+
+use crate::apart::{apart, ok};
+use crate::error::Error;
+use crate::flash::partitions::Slot;
+use crate::flash::release::ReleaseId;
+use crate::hooks::{Hooks, Progress, Watched};
+use crate::install::check::Expected;
+use crate::install::decode::Decode;
+use crate::install::source::{Limits, Opened, Source};
+use crate::install::writer::{Bootable, Budget, SlotWriter, Verified};
+use crate::net::http::Part;
+
+/// Bytes held back: no flash on these chips is written in larger units than this (with flash encryption).
+pub(crate) const WITHHELD: usize = 32;
+
+/// Bytes gathered before they are written: one sector.
+pub(crate) const BLOCK: usize = SECTOR_SIZE as usize;
+
+/// One image on its way into its slot.
+pub(crate) struct Installation<'i, D> {
+    expected: Expected<'i>,
+    release: ReleaseId,
+    slot: Slot,
+    decoder: D,
+    writer: SlotWriter<'i>,
+}
+
+impl<'i, D: Decode> Installation<'i, D> {
+    /// An installation of the image of `release` into `slot`. Nothing is read yet.
+    pub(crate) fn new(
+        expected: Expected<'i>,
+        release: ReleaseId,
+        slot: Slot,
+        decoder: D,
+        block: &'i mut [u8; BLOCK],
+        budget: Budget<'i>,
+    ) -> Self {
+        Self {
+            expected,
+            release,
+            slot,
+            decoder,
+            writer: SlotWriter::new(slot, block, release, budget),
+        }
+    }
+
+    /// Resumes where an update before this one was cut off, if one was. Erases nothing.
+    pub(crate) async fn resume<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        hooks: &mut Watched<'_>,
+    ) -> Result<(), Error> {
+        ok!(apart!(self.writer.resume(flash)));
+        hooks.resumed(self.writer.written(), self.expected.manifest.size);
+        Ok(())
+    }
+
+    /// Whether all of the image is on flash: no source is needed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.writer.is_complete()
+    }
+
+    /// The server does not give the missing part: all of the artefact then.
+    pub(crate) fn begin_again(&mut self) {
+        log::warn!("the server does not give the rest of the image: all of it then");
+        self.writer.begin_again();
+    }
+
+    /// The part of the artefact that is missing, `None` if it is all of it.
+    pub(crate) fn missing(&mut self) -> Option<Part<'_>> {
+        let from = self.decoder.seek(self.writer.written());
+        let part = self.writer.missing()?;
+        Some(Part {
+            from,
+            total: self.decoder.artefact_length(part.total),
+            ..part
+        })
+    }
+
+    /// Installs the image: from `source`, which has been opened for what is [missing](Self::missing); or from flash alone, if
+    /// that [is complete](Self::is_complete).
+    ///
+    /// An image that fails its checks is erased again.
+    pub(crate) async fn run<S: Source, F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        source: Option<(Opened, S)>,
+        hooks: &mut Watched<'_>,
+    ) -> Result<Bootable, Error> {
+        let arrived = match source {
+            Some((opened, source)) => apart!(self.receive(flash, opened, source, hooks)),
+            None => self.check_prefix(),
+        };
+        let verified = match arrived {
+            Ok(()) => apart!(self.verify(flash)),
+            Err(error) => Err(error),
+        };
+        let verified = match verified {
+            Err(Error::Image(error)) => {
+                log::warn!("the image is refused: {error}");
+                self.writer.refuse(self.release);
+                // It cannot be booted anyway: an image that cannot be erased, or not now, changes nothing about the refusal.
+                if apart!(self.writer.wipe(flash)).is_err() {
+                    log::warn!("what was written of it stays for now");
+                }
+                return Err(error.into());
+            }
+            // A connection that broke says nothing against the bytes that arrived.
+            verified => verified?,
+        };
+        let written = self.writer.written();
+        hooks.on_progress(Progress {
+            written,
+            total: Some(written),
+        });
+        let block = self.writer.end();
+        verified.complete(flash, block, self.release)
+    }
+
+    /// Streams the source to flash, looking at the first bytes before anything is erased.
+    async fn receive<S: Source, F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        opened: Opened,
+        mut source: S,
+        hooks: &mut Watched<'_>,
+    ) -> Result<(), Error> {
+        if opened.from == 0 {
+            // All of it: the server knows no ranges, or has another artefact by now.
+            self.writer.begin_again();
+            self.decoder.seek(0);
+        }
+        let manifest = self.expected.manifest;
+        let mut limits = Limits {
+            exact: manifest.size,
+            slot: self.slot.size,
+        };
+        if let Some(length) = self.decoder.image_length(opened.length) {
+            limits.announce(length)?;
+        }
+        self.writer.expect(limits.exact, opened.etag);
+        if manifest.sha256.is_none() {
+            self.writer.rely_on_etag();
+        }
+        let has_prefix = |writer: &SlotWriter<'_>| writer.received() >= PREFIX_LEN as u32;
+        // What is on flash is checked again: it may have been begun under another manifest.
+        let mut prefix_checked = has_prefix(&self.writer);
+        if prefix_checked {
+            ok!(self.check_prefix());
+        }
+        loop {
+            let room = self.writer.room();
+            let n = ok!(apart!(self.decoder.read(&mut source, flash, room)));
+            if n == 0 {
+                break;
+            }
+            ok!(self.writer.received_more(n));
+            if !prefix_checked && has_prefix(&self.writer) {
+                ok!(self.check_prefix());
+                prefix_checked = true;
+            }
+            limits.check(self.writer.received().into())?;
+            if self.writer.is_block_full() {
+                ok!(apart!(self.writer.write_block(flash)));
+                hooks.on_progress(Progress {
+                    written: self.writer.written(),
+                    total: limits.exact,
+                });
+            }
+        }
+        if prefix_checked {
+            return Ok(());
+        }
+        Err(ImageError::Truncated {
+            length: self.writer.received(),
+            needed: PREFIX_LEN as u32,
+        }
+        .into())
+    }
+
+    fn check_prefix(&self) -> Result<(), Error> {
+        Ok(self.expected.check_prefix(self.writer.verifier())?)
+    }
+
+    /// Checks the whole image, and that flash holds it.
+    async fn verify<F: NorFlash>(&mut self, flash: &mut F) -> Result<Verified, Error> {
+        let manifest = self.expected.manifest;
+        let sha256 = manifest.sha256.map(Into::into);
+        let verified = ok!(apart!(self.writer.verify(flash, manifest.size, sha256)));
+        self.expected.own.is_kept_by(verified.image())?;
+        Ok(verified)
+    }
+}
