@@ -121,8 +121,8 @@ impl Stage {
         let whole = self.copy().await;
         let before = self.served(&whole).await;
         // What is to be removed must not be too young for it.
-        let timeouts = Duration::from_millis(if args[0] == "gc" { 2100 } else { 0 });
-        tokio::time::sleep(timeouts).await;
+        let age = Duration::from_millis(if args[0] == "gc" { 2100 } else { 0 });
+        tokio::time::sleep(age).await;
         self.run(&place(&whole)).published_or_done();
         let after = self.served(&whole).await;
 
@@ -130,7 +130,7 @@ impl Stage {
         for fate in [Fate::Lost, Fate::Unanswered] {
             for n in 0.. {
                 let prefix = self.copy().await;
-                tokio::time::sleep(timeouts).await;
+                tokio::time::sleep(age).await;
                 if !self.kill(at, fate, n, &place(&prefix)).await {
                     break;
                 }

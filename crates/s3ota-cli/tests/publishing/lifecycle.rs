@@ -776,7 +776,7 @@ async fn a_store_without_conditional_writes_is_reported() {
 async fn a_slow_store_is_waited_for() {
     let bench = Bench::new(Access::PublicRead).await;
     let decide = |asked: crate::proxy::Asked| async move {
-        // More than the five seconds after which the SDK would lose its timeouts.
+        // More than the five seconds after which the SDK would give up.
         if asked.method == "PUT" && asked.path.contains("/images/") {
             tokio::time::sleep(Duration::from_secs(9)).await;
         }
