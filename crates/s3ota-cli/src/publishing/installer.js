@@ -1,18 +1,18 @@
 
-  // Made by `s3ota publish --web-installer`. Its hash stands in the page's policy.
+  // Made by `s3ota publish --web-installer`. Its hash is in the page's policy.
   const note = document.querySelector("#note");
   const say = text => { note.textContent = text; };
   const load = url => import(url).then(() => true, () => false);
   const install = async () => {
-    // This file has another hash than the import map says: who loads it heeds no hashes, and must not be given a program.
+    // The hash of this file is not the one in the import map: a browser that loads it ignores hashes, and gets no program.
     const probe = "./{{probe}}";
-    if (!(await fetch(probe)).ok) return say("The page is not complete: publish it again.");
-    if (await load(probe)) return say("This browser does not check what it loads: take a new version of Chrome or Edge.");
+    if (!(await fetch(probe)).ok) return say("The page is incomplete: publish it again.");
+    if (await load(probe)) return say("This browser does not check what it loads: use a new version of Chrome or Edge.");
     for (const url of {{first}}) {
-      if (!await load(url)) return say("The program that installs cannot be reached, or is not the one that belongs here: it was not run.");
+      if (!await load(url)) return say("The installer program cannot be downloaded, or is not the right one: it was not run.");
     }
   };
-  install().catch(() => say("The program that installs cannot be loaded."));
+  install().catch(() => say("The installer program cannot be loaded."));
   const manifest = await (await fetch("manifest-webtools.json")).json();
   const part = manifest.builds[0].parts[0];
   document.querySelector("#version").textContent = manifest.version;
