@@ -16,13 +16,13 @@ pub enum NoUpdate {
     /// The release was tried on this device and given up.
     FailedBefore,
     /// The release is tried again later: its image was refused twice, or the last trial of it did not reach its server.
-    /// See [`Wear`].
+    /// See [`Wear`](crate::Wear).
     Resting,
-    /// [`Hooks::may_start`] said no.
+    /// [`Hooks::may_start`](crate::Hooks::may_start) said no.
     Vetoed,
 }
 
-/// A release that could be installed, as [`Updater::check`] found it.
+/// A release that could be installed, as [`Updater::check`](crate::Updater::check) found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Available {
@@ -32,7 +32,7 @@ pub struct Available {
     pub size: Option<u32>,
 }
 
-/// What [`Updater::check`] found.
+/// What [`Updater::check`](crate::Updater::check) found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checked {
     /// There is a release to install.
@@ -53,7 +53,7 @@ pub struct Installed {
     pub slot: Slot,
 }
 
-/// What became of [`Updater::install`].
+/// What became of [`Updater::install`](crate::Updater::install).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// A new firmware is on flash: restart.

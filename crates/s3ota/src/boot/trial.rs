@@ -143,7 +143,7 @@ fn guard<F: NorFlash>(
     })
 }
 
-/// What tells an image with this guard from one without: see [`FirmwareError::NoGuard`].
+/// What tells an image with this guard from one without: see [`FirmwareError::NoGuard`](crate::FirmwareError::NoGuard).
 static MARKER: [u8; GuardMarker::LEN] = GuardMarker::new(GuardMarker::ESP_HAL, 1).bytes();
 
 /// Counts a boot, and gives up what has used up its boots.
