@@ -140,8 +140,8 @@ fn a_release_reaches_a_device(server: &Server) {
     other.truncate(0);
     other.extend(
         s3ota_image::app::ImageBuilder::new(s3ota_image::Chip::Esp32C3, "1.1.0")
-            .project_name("pmal")
-            .length(150_000)
+            .project_name("lamp")
+            .length(149_000)
             .build(),
     );
     std::fs::write(server.path("other.bin"), other).unwrap();
