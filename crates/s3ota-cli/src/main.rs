@@ -31,6 +31,7 @@ mod publishing;
 mod s3;
 mod settings;
 mod state;
+mod text;
 mod versions;
 
 use std::process::ExitCode;
@@ -81,7 +82,7 @@ mod tests {
 
     /// The layers, the lowest first.
     const LAYERS: [&[&str]; 9] = [
-        &["clock", "error", "versions"],
+        &["clock", "error", "text", "versions"],
         &["output"],
         &["firmware", "s3", "legacy"],
         &["keys"],

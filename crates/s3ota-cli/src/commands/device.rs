@@ -21,6 +21,7 @@ use crate::judge::device::{Settings, Station};
 use crate::judge::rehearsal::more_roots;
 use crate::keys;
 use crate::output::Output;
+use crate::text;
 
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
@@ -117,7 +118,7 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
     let firmware = firmware::read(&args.image)?;
     let setup = match &args.partitions {
         Some(path) => {
-            let csv = fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
+            let csv = text::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
             Setup::from_csv(&csv)?
         }
         None => Setup::default(),

@@ -11,6 +11,7 @@ use crate::error::CliError;
 use crate::gateway::{Gateway, Tokens, lambda, local};
 use crate::output::Output;
 use crate::s3::{self, Location, S3Args};
+use crate::text;
 
 /// Serve devices the manifests of a private bucket, each with a fresh URL of its image
 ///
@@ -87,7 +88,7 @@ pub async fn run(args: GatewayArgs, out: &Output) -> Result<(), CliError> {
 /// The accepted tokens; `None` if none are required.
 fn tokens(args: &GatewayArgs) -> Result<Option<Tokens>, CliError> {
     let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error).usage())
+        text::read_to_string(path).map_err(|error| CliError::file(path, &error).usage())
     };
     let from_file = args.token_file.as_deref().map(read).transpose()?;
     let named = args.tokens.is_some() || from_file.is_some();

@@ -1,7 +1,6 @@
 //! The gateway as a server: HTTPS with the given certificate, or HTTP behind a proxy.
 
 use std::convert::Infallible;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use super::answer::Gateway;
 use crate::error::CliError;
 use crate::output::Output;
+use crate::text;
 
 /// The longest time for a handshake or a request.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,7 +34,7 @@ pub fn tls(chain: &Path, key: &Path) -> Result<TlsAcceptor, CliError> {
     let broken = |path: &Path, problem: String| {
         CliError::new("gateway.tls", format!("{}: {problem}", path.display())).usage()
     };
-    let read = |path| fs::read(path).map_err(|error| CliError::file(path, &error).usage());
+    let read = |path| text::read(path).map_err(|error| CliError::file(path, &error).usage());
     let certificates = CertificateDer::pem_slice_iter(&read(chain)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| broken(chain, error.to_string()))?;

@@ -3,7 +3,7 @@
 //! A private key is encrypted with AES-256-CBC under a key that scrypt makes from the passphrase (PBES2, RFC 8018 and RFC
 //! 7914). Keys encrypted with PBKDF2, the default of `openssl`, can be read as well.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
@@ -18,6 +18,7 @@ use s3ota_manifest::ReleaseKey;
 
 use super::passphrase::{self, PassphraseArgs};
 use crate::error::CliError;
+use crate::text;
 
 /// The cost of scrypt: N = 2^14, r = 8, p = 5, one of the settings that OWASP's Password Storage Cheat Sheet recommends. A higher
 /// N would exceed the 32 MiB that `openssl` allows; a higher p makes up for that.
@@ -42,7 +43,7 @@ pub fn public(key: &SigningKey) -> ReleaseKey {
 
 /// Reads a private key, and asks for its passphrase if it has one.
 pub fn read(path: &Path, passphrase: &PassphraseArgs) -> Result<SigningKey, CliError> {
-    let text = fs::read(path)
+    let text = text::read(path)
         .map(Zeroizing::new)
         .map_err(|error| CliError::file(path, &error))?;
     let wrong =

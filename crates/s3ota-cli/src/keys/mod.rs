@@ -15,7 +15,6 @@ pub mod signature;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -31,6 +30,7 @@ pub use self::file::{generate, refuse_existing, write_private, write_public};
 pub use self::passphrase::{PassphraseArgs, choose as choose_passphrase};
 use crate::error::CliError;
 use crate::s3::AwsArgs;
+use crate::text;
 
 /// The key to sign with.
 #[derive(Debug, Clone, Default, Args)]
@@ -194,7 +194,7 @@ pub fn attach(
 
 /// Whether a file contains a public key in PEM.
 pub fn is_public(path: &Path) -> Result<bool, CliError> {
-    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let bytes = text::read(path).map_err(|error| CliError::file(path, &error))?;
     Ok(bytes
         .windows(21)
         .any(|window| window == b"-----BEGIN PUBLIC KEY"))
@@ -216,7 +216,7 @@ pub fn vouches_for_an_image(manifest: &ManifestDocument) -> Result<(), CliError>
 
 /// Reads a public key, from PEM (`PUBLIC KEY`) or from DER.
 pub fn read_public(path: &Path) -> Result<ReleaseKey, CliError> {
-    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let bytes = text::read(path).map_err(|error| CliError::file(path, &error))?;
     let wrong = |problem: &str| {
         CliError::new("key.invalid", format!("{}: {problem}", path.display()))
             .hint("a release key is a P-256 public key in PEM: FILE.pub from `s3ota keygen`, or the output of `s3ota pubkey`")

@@ -1,6 +1,5 @@
 //! Passphrases: from a file, from the environment, or from the user on a terminal.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,6 +7,7 @@ use p256::elliptic_curve::zeroize::Zeroizing;
 
 use crate::error::CliError;
 use crate::output::terminal;
+use crate::text;
 
 /// The variable for the passphrase.
 const VARIABLE: &str = "S3OTA_PASSPHRASE";
@@ -54,7 +54,7 @@ pub fn choose(args: &PassphraseArgs) -> Result<Zeroizing<String>, CliError> {
 
 fn given(args: &PassphraseArgs) -> Result<Option<Zeroizing<String>>, CliError> {
     if let Some(path) = &args.passphrase_file {
-        let text = fs::read_to_string(path)
+        let text = text::read_to_string(path)
             .map(Zeroizing::new)
             .map_err(|error| CliError::file(path, &error))?;
         return Ok(Some(Zeroizing::new(

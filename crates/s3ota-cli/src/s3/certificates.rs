@@ -1,12 +1,12 @@
 //! Certificate files, PEM or DER.
 
-use std::fs;
 use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::error::CliError;
+use crate::text;
 
 /// The certificates in an optional file, as DER. An empty path names none.
 pub fn read_all(path: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
@@ -18,7 +18,7 @@ pub fn read_all(path: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
 
 /// The certificates in a file, as DER. A file without a PEM header is one certificate in DER.
 pub fn read(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
-    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let bytes = text::read(path).map_err(|error| CliError::file(path, &error))?;
     let is_pem = bytes.windows(10).any(|window| window == b"-----BEGIN");
     if !is_pem {
         return Ok(vec![bytes]);

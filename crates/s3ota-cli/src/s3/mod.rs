@@ -133,7 +133,15 @@ impl Store {
         store.is_aws = endpoint_url.is_none() && is_aws_host(host(&url));
         store.is_https = url.starts_with("https://");
         if !store.is_aws {
-            store.client = Client::from_conf(config.clone().force_path_style(true).build());
+            config = config.force_path_style(true);
+            store.client = Client::from_conf(config.clone().build());
+            // Behind an endpoint with a path, the SDK puts the bucket without a slash (aws-sdk-rust#1387).
+            let url = store.object_url("probe").await?;
+            let endpoint = url.strip_suffix(&format!("{}/probe", store.bucket));
+            if let Some(endpoint) = endpoint.filter(|it| !it.ends_with('/')) {
+                config = config.endpoint_url(format!("{endpoint}/"));
+                store.client = Client::from_conf(config.clone().build());
+            }
         }
         endpoint::check(&store.object_url("probe").await?)?;
         if store.is_aws {
@@ -492,6 +500,29 @@ mod tests {
             is_aws: true,
             is_https: true,
             ignores_conditions: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_may_have_a_path() {
+        let location: Location = "s3://firmware/lamp".parse().unwrap();
+        for endpoint in [
+            "https://localhost:1/storage/v1/s3",
+            "https://localhost:1/storage/v1/s3/",
+        ] {
+            let args = S3Args {
+                endpoint_url: Some(endpoint.to_owned()),
+                ..S3Args::default()
+            };
+            let credentials = Credentials {
+                access_key: "key".to_owned(),
+                secret_key: "secret".to_owned(),
+            };
+            let store = Store::connect(&args, &location, Some(credentials)).await;
+            assert_eq!(
+                store.unwrap().object_url("lamp/stable.json").await.unwrap(),
+                "https://localhost:1/storage/v1/s3/firmware/lamp/stable.json"
+            );
         }
     }
 

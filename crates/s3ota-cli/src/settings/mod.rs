@@ -14,7 +14,6 @@
 mod approval;
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -26,6 +25,7 @@ use self::approval::{Claim, SENSITIVE};
 use crate::error::CliError;
 use crate::keys::signature;
 use crate::output::Output;
+use crate::text;
 
 /// The file.
 pub const FILE: &str = "s3ota.toml";
@@ -69,7 +69,7 @@ impl Settings {
     /// Reads the environment and the working directory.
     pub fn find() -> Result<Self, CliError> {
         let from_environment = std::env::var(LOCATION).ok().filter(|it| !it.is_empty());
-        let mut config = match fs::read_to_string(FILE) {
+        let mut config = match text::read_to_string(Path::new(FILE)) {
             Ok(text) => Self::read(&text)?,
             Err(error) if error.kind() == ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(CliError::file(Path::new(FILE), &error)),

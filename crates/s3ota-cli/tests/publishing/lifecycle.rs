@@ -563,7 +563,8 @@ async fn the_location_can_be_set_once() {
     bench.release("1.1.0", "beta");
     std::fs::write(
         bench.path("s3ota.toml"),
-        "location = 's3://firmware/lamp'\nchannel = 'beta'\nby = 'ada'\n",
+        // As Notepad saves it.
+        "\u{feff}location = 's3://firmware/lamp'\r\nchannel = 'beta'\r\nby = 'ada'\r\n",
     )
     .unwrap();
     let run = bench.s3ota(&[]);
