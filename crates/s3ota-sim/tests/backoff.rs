@@ -1,7 +1,7 @@
 //! A fleet that loses its server together does not come back together.
 //!
-//! The devices are tried one after the other, each in a time of its own, and then laid over each other. 100,000 of them,
-//! and when they come:
+//! The devices run one after the other, each on its own clock, and are laid over each other afterwards. 100,000 of them, and
+//! when they come:
 //!
 //! ```text
 //! cargo test --release -p s3ota-sim --test backoff -- --nocapture

@@ -423,7 +423,7 @@ async fn guarded(changes: usize, reads: (u32, usize)) -> (Result<Boot, Error>, D
 #[tokio::test(start_paused = true)]
 async fn a_boot_that_cannot_be_counted_ends_the_trial() {
     const TABLE: u32 = 0x8000;
-    // A count that is not written; the note of the failure besides; otadata that cannot be read for once.
+    // The count cannot be written; nor can the record of the failure; otadata or the partition table cannot be read, once.
     for (changes, reads) in [(1, (0, 0)), (2, (0, 0)), (0, (0xd000, 1)), (0, (TABLE, 1))] {
         let (boot, mut device) = guarded(changes, reads).await;
         assert_eq!(boot, Ok(Boot::GivenUp), "{changes} {reads:?}");

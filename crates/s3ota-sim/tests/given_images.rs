@@ -16,7 +16,7 @@ use support::*;
 const SLOT_0: u32 = 0x1_0000;
 const SLOT_1: u32 = 0x20_0000;
 
-/// A source as an application has one: an image, of which some may be missing, and a note of what it is asked for.
+/// A source as an application has one: an image, parts of which may be missing, that records what it is asked for.
 struct Card<'i> {
     image: &'i [u8],
     at: usize,

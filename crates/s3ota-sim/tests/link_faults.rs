@@ -1,4 +1,4 @@
-//! What servers, lines and the things between do to an update: every fault is a test of its own.
+//! What servers, lines and whatever is between them do to an update: one test for each fault.
 //!
 //! The update completes, or ends with an error of its own before its deadline; the flash is consistent in both cases;
 //! and the next attempt, without the fault, works. This prints the list, and what becomes of each:
@@ -83,7 +83,7 @@ fn once(object: bucket::Object, spoil: Spoil) -> Vec<AnswerFault> {
     vec![AnswerFault::new(object, 0..1, spoil)]
 }
 
-/// The image is cut off in the middle, and what follows is for the request that goes on from there.
+/// The image is cut off in the middle; the fault answers the request that resumes it.
 fn on_resume(spoil: Spoil) -> Vec<AnswerFault> {
     vec![cut_in_the_middle(), AnswerFault::new(Image, 1..2, spoil)]
 }
@@ -168,7 +168,7 @@ impl Fault {
     }
 }
 
-/// A part that says truly what it is, of an image that goes on with zeros.
+/// A part with a correct description, of an image that continues with zeros.
 fn part(it: &Exchange<'_>, range: Range<usize>, total: usize) -> Response {
     let mut image = it.bucket.image.clone();
     image.resize(total, 0);

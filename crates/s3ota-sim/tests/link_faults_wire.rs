@@ -1,7 +1,7 @@
 //! A line that is cut at any byte, in either direction, in any of the ways lines are cut.
 //!
-//! The attempt ends with an error that is worth another attempt, in time, with the flash consistent; and the next
-//! attempt goes on from there. `-- --nocapture` prints how many cuts were tried. All of them, which takes minutes:
+//! The attempt ends in time, with an error that is worth a retry and with consistent flash; and the next attempt
+//! resumes. `-- --nocapture` prints how many cuts were tried. All of them, which takes minutes:
 //!
 //! ```text
 //! cargo test --release -p s3ota-sim --test link_faults_wire -- --ignored --nocapture

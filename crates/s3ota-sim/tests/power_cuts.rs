@@ -1,8 +1,9 @@
 //! It never bricks a device: each promise, tried at every point where power could fail.
 //!
-//! A scenario is run once, with a record of what it does to flash. Then power fails before, inside and after each of
-//! these operations, in every way [`s3ota_sim::Mix`] and `cuts.rs` know, also so that bits read as the one or the other from
-//! then on; and, for a part of these, once more while the device recovers. Some of the boards have flash encryption. `promises.rs` says what must hold each time:
+//! A scenario is run once, and what it does to flash is recorded. Then power fails before, inside and after each of these
+//! operations, in every way that [`s3ota_sim::Mix`] and `cuts.rs` know, including bits that read either way from then on. For a
+//! part of these it fails once more while the device recovers. Some of the boards have flash encryption. `promises.rs` says what
+//! must hold each time:
 //!
 //! - something boots, and it is the old image or the new one, whole;
 //! - the next update attempt succeeds;

@@ -1,4 +1,4 @@
-//! An update that was cut off goes on where it was, and never mixes two images.
+//! An update that was cut off resumes where it was, and never mixes two images.
 
 #[path = "support/bucket.rs"]
 mod bucket;
@@ -304,7 +304,7 @@ async fn another_release_in_between_starts_at_its_beginning() {
         vec![cut_after(5_000)],
     ));
     install(&mut flash, &next).await.unwrap_err();
-    // It has the journal to itself, and goes on where it was.
+    // The journal is its own now, and it resumes where it was.
     let again = Network::new(faulty(
         Bucket::hashed("1.2.0", image, PORT),
         vec![cut_after(20_000)],

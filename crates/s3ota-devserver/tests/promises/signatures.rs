@@ -1,4 +1,4 @@
-//! Promises about who is let in by a signature.
+//! Promises about which signatures let a request in.
 
 use std::time::{Duration, SystemTime};
 

@@ -367,7 +367,7 @@ impl Flaky {
         }
     }
 
-    /// An operation settles the bits it changes: an erase all of them, a program those it clears.
+    /// An operation settles the bits it changes: an erase settles all of them, a program those that it clears.
     fn settle(&mut self, operation: &Operation, reached: u32) {
         let start = operation.range().start;
         match operation {

@@ -203,13 +203,13 @@ pub fn at_port(release: &Bucket, port: u16) -> Bucket {
 pub struct Lamp {
     pub device: VirtualDevice,
     keys: Vec<ReleaseKey>,
-    /// What its firmware was configured with, besides.
+    /// What else its firmware was configured with.
     settings: fn(&mut Config<'_>),
-    /// Authorities it trusts besides that of the server it asks.
+    /// Authorities it trusts, apart from the server's own.
     pub authorities: Vec<Vec<u8>>,
 }
 
-/// What a device made of what it was offered.
+/// How a device answered an offer.
 #[derive(Debug)]
 pub struct Answer {
     pub result: Result<Outcome, Error>,
@@ -337,7 +337,7 @@ impl Answer {
         assert_eq!(self.erased, 0, "something was erased: {self:?}");
     }
 
-    /// The update failed with this code, and the device goes on with what it ran.
+    /// The update failed with this code, and the device still runs what it ran.
     #[track_caller]
     pub fn fails(&self, code: &str) {
         match &self.result {

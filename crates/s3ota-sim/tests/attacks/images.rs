@@ -60,7 +60,7 @@ async fn substituted_pre_signed_url() {
         let offer = replaced(&offered, "https://localhost:65535/image.bin", url);
         lamp.is_offered(&offer).await.is_refused("manifest.url");
     }
-    // A URL that was signed anew, without the owner's key, is as good as the first.
+    // A URL that was signed again, without the owner's key, is as good as the first.
     let anew = replaced(&offered, "/image.bin", "/image.bin?X-Amz-Signature=2");
     lamp.is_offered(&anew).await.is_installed("1.2.0");
 }

@@ -163,7 +163,7 @@ async fn signature_that_is_garbage() {
 
 #[tokio::test]
 async fn signature_in_its_other_form() {
-    // Whoever sees (r, s) can make (r, -s), which verifies too (FIPS 186-5 allows both). It is of the same release.
+    // Anyone who sees (r, s) can make (r, -s), which verifies too (FIPS 186-5 allows both). It signs the same release.
     let owner = Owner::new(1);
     let plain = release("1.1.0");
     let signature = Signature::try_from(owner.signature(&digest(&plain))).unwrap();

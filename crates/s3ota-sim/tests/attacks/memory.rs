@@ -102,7 +102,7 @@ impl Life {
         })
     }
 
-    /// Shows it a release that is for nobody, with this serial and a floor.
+    /// Shows it a release with a rollout of zero, this serial and a `min_version`.
     async fn sees(&self, flash: &mut Flash, serial: u64) {
         let seen = owner().signs(&self.releases("9.0.0", serial), |document| {
             document.min_version = Some("1.2.0".into());
@@ -119,7 +119,7 @@ impl Life {
         assert!(matches!(outcome, Ok(Outcome::Installed(_))), "{outcome:?}");
     }
 
-    /// Nothing older than the manifest `newest` is taken from this flash on, and nothing below the floor.
+    /// From this flash on, nothing older than the manifest `newest` is taken, and nothing below `min_version`.
     async fn remembers(&self, bytes: &[u8], newest: u64) {
         let mut flash = Flash::in_memory(bytes.to_vec());
         for (offer, code) in [
@@ -131,7 +131,7 @@ impl Life {
         }
     }
 
-    /// The same wherever power fails while `record` is done to otadata.
+    /// The same, wherever power fails while the operations in `record` change otadata.
     async fn remembers_through(&self, before: &[u8], record: &[Operation], newest: u64) -> usize {
         let mut flash = before.to_vec();
         let mut seen = HashSet::new();

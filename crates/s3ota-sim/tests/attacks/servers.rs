@@ -104,7 +104,7 @@ async fn endless_data() {
         )
     }));
     lamp.asks(&mirror).await.is_refused("http.invalid");
-    // An image that is right for as long as it should be, and then goes on; and one that is longer from the start.
+    // An image that is correct up to its length, with more bytes after it; and one that is too long from the start.
     let longer = ImageBuilder::new(Chip::Esp32C3, "1.1.0").length(1_500_000);
     for image in [signed.image.clone(), longer.build()] {
         mirror.says(move |request, _| {
@@ -207,7 +207,7 @@ async fn repository_denial_of_service() {
         answer.is_refused(code);
         assert_eq!(mirror.server.requests().len() - before, attempts, "{code}");
     }
-    // It goes on with what it has, and takes the next release that it is let have.
+    // It carries on with its firmware, and takes the next release that the server lets through.
     mirror.behaves();
     lamp.asks(&mirror).await.is_installed("1.1.0");
 }

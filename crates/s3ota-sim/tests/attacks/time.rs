@@ -186,7 +186,7 @@ async fn release_of_another_channel() {
     told.is_offered(&on(Some("stable"), 9))
         .await
         .is_installed("1.1.0");
-    // Each channel counts for itself: who has been on beta may go on with an older manifest of stable.
+    // Each channel has its own serials: a device that was on beta may take an older manifest of stable.
     let mut tester = Lamp::trusting(&[&owner]).with(|config| config.channel = Some("beta"));
     let seen = owner.signs(&on(Some("beta"), 9), |document| {
         document.rollout = Some(Rollout::NOBODY);

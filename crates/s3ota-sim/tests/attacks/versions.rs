@@ -1,4 +1,4 @@
-//! Going back: rollback attacks, and the floor below which nobody may ask a device to go.
+//! Going back: rollback attacks, and the `min_version` below which no release can take a device.
 
 use s3ota::manifest::Rollout;
 use s3ota::{Error, NoUpdate};

@@ -113,7 +113,7 @@ fn cut(bucket: &Bucket, request: &Request, length: usize) -> Reply {
 
 type Script = Box<dyn Fn(&Request) -> Reply + Send + Sync>;
 
-/// What is done to the device, whether by someone who has the owner's signatures, and whether its line breaks.
+/// What is done to the device, whether the attacker has the owner's signatures, and whether the line breaks.
 fn hostile() -> Vec<(&'static str, bool, Option<Fault>, Script)> {
     let versions = ["1.1.0", "1.2.0", "1.3.0", "1.4.0"];
     let signed: Vec<_> = (1..)
