@@ -4,7 +4,7 @@
 //! side by side into a workspace, and type-checks them there with the versions and profiles of this repository: what
 //! `cargo clippy` and `cargo test` have compiled is not compiled again.
 //!
-//! Tests are not run by who takes a crate from crates.io, but they are in the package for who packs it for a distribution.
+//! Users of crates.io do not run the tests, but distributions that package the crate do.
 //! So a file that names one outside its package is an error too.
 
 use std::fs;

@@ -107,7 +107,7 @@ pub struct Timeouts {
     pub deadline: Duration,
     /// How many attempts an update gets where the failure may pass (a lost connection, a busy server). 5 by default.
     ///
-    /// They are counted anew whenever one got further than those before.
+    /// The count starts again whenever one got further than those before.
     pub attempts: u8,
     /// The longest pause before the second attempt; it doubles with each further one. 30 seconds by default.
     ///

@@ -60,7 +60,7 @@
 //!   back to the release before. A release that crashed is not tried again; one that only missed its server is, a few times.
 //! - Whatever a server does, a slot is erased twice an hour and eight times a day at most.
 //! - With [release keys](Config::release_keys), only what one of them signed is installed, whoever controls the server or
-//!   the network. The repository's SECURITY.md lists the attacks, what stops each, and what is not stopped.
+//!   the network. The repository's docs/security.md lists the attacks, what stops each, and what is not stopped.
 //! - Nothing waits for ever: there is a limit on silence and one on the whole update.
 //! - The library allocates nothing and does not panic, whatever a server sends.
 //!

@@ -1,7 +1,7 @@
 //! Updates in turns, for programs that have no executor to give a task to: a bare `loop`, an RTOS task, C.
 //!
-//! An update is a future. Here it is driven by hand: [`Steps::poll`] goes on with it for a while and comes back. No executor is
-//! needed, nobody has to be woken, and nothing is allocated.
+//! An update is a future. Here it is driven by hand: [`Steps::poll`] works on it for a while and returns. No executor is
+//! needed, no task has to be woken, and nothing is allocated.
 //!
 //! ```no_run
 //! # use core::time::Duration;

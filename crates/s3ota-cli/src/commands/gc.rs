@@ -32,7 +32,7 @@ pub struct GcArgs {
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub keep: usize,
 
-    /// Keep images newer than this, and images that left a channel within it. Shorten it only while nobody publishes
+    /// Keep images newer than this, and images that left a channel within this time. Shorten it only while nobody publishes
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_duration)]
     pub grace: Duration,
 

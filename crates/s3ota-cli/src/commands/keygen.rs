@@ -56,7 +56,7 @@ pub struct PubkeyArgs {
     #[arg(env = "S3OTA_KEY", value_name = "FILE|kms:ARN")]
     pub key: KeySource,
 
-    /// Print only this
+    /// Print only this form of the key
     #[arg(long)]
     pub format: Option<Format>,
 

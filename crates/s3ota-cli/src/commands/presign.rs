@@ -74,7 +74,7 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
         out.warning(&warning);
     }
     out.say(format_args!(
-        "presigned {} on {}; this URL of the manifest is valid for now:",
+        "pre-signed {} on {}; the manifest's URL, valid for now:",
         manifest.version, args.channel
     ));
     out.say(&manifest_url);

@@ -15,7 +15,7 @@ use crate::clock::parse_duration;
 use crate::error::CliError;
 use crate::legacy;
 use crate::output::Output;
-use crate::publishing::{self, SuccessionArgs, Successor};
+use crate::publishing::{self, MISTAKES, SuccessionArgs, Successor};
 use crate::s3::{S3Args, Store};
 
 /// Release on one channel what another serves
@@ -46,13 +46,6 @@ pub struct PromoteArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub presign: Option<Duration>,
 
-    /// Allow a firmware without a boot guard on a channel whose release has one: devices cannot roll back from it
-    #[arg(long)]
-    pub drop_guard: bool,
-
-    #[command(flatten)]
-    pub succession: SuccessionArgs,
-
     #[command(flatten)]
     pub change: ChangeArgs,
 
@@ -69,6 +62,13 @@ pub struct PromoteArgs {
     /// channel is not promoted
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
+
+    #[command(flatten)]
+    pub succession: SuccessionArgs,
+
+    /// Allow a firmware without a boot guard on a channel whose release has one: devices cannot roll back from it
+    #[arg(long, help_heading = MISTAKES)]
+    pub drop_guard: bool,
 
     #[command(flatten)]
     pub s3: S3Args,

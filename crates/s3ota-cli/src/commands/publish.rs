@@ -14,8 +14,14 @@ use crate::error::CliError;
 use crate::firmware;
 use crate::legacy::LegacyClient;
 use crate::output::Output;
-use crate::publishing::{Installer, Release, ReleaseOptions, SuccessionArgs, Urls, publish};
+use crate::publishing::{
+    Installer, MISTAKES, Release, ReleaseOptions, SuccessionArgs, Urls, publish,
+};
 use crate::s3::{Location, S3Args};
+
+// Headings of the help.
+const INSTALLER: &str = "Web installer";
+const LEGACY: &str = "Legacy clients";
 
 /// Put a firmware and its manifest into a bucket
 ///
@@ -71,6 +77,9 @@ pub struct PublishArgs {
     pub notes: Option<String>,
 
     #[command(flatten)]
+    pub change: ChangeArgs,
+
+    #[command(flatten)]
     pub seal: SealArgs,
 
     #[command(flatten)]
@@ -85,38 +94,35 @@ pub struct PublishArgs {
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
-    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
-    #[arg(long)]
-    pub drop_guard: bool,
-
     /// Also upload a web page that installs this firmware on a new board over USB, in Chrome or Edge, under
     /// PREFIX/installer/CHANNEL: bootloader, the usual partition table for 4 MB, and this firmware
-    #[arg(long, conflicts_with = "presign")]
+    #[arg(long, conflicts_with = "presign", help_heading = INSTALLER)]
     pub web_installer: bool,
 
     /// The bootloader for that page; not needed with an ELF file
-    #[arg(long, value_name = "FILE", requires = "web_installer")]
+    #[arg(long, value_name = "FILE", requires = "web_installer", help_heading = INSTALLER)]
     pub bootloader: Option<PathBuf>,
 
     /// Upload the page's program with it, from the unpacked npm package esp-web-tools, so that the page loads nothing from elsewhere.
     /// By default browsers load the same files from a CDN, and reject changed ones
-    #[arg(long, value_name = "DIR", requires = "web_installer")]
+    #[arg(long, value_name = "DIR", requires = "web_installer", help_heading = INSTALLER)]
     pub esp_web_tools: Option<PathBuf>,
 
     /// Also keep the manifest that legacy clients read, under PREFIX/older, from now on: every change of the channel updates it. It
     /// has no signature and no rollout, so it names a release only while that is for everyone
-    #[arg(long, value_name = "LIBRARY")]
+    #[arg(long, value_name = "LIBRARY", help_heading = LEGACY)]
     pub also: Vec<LegacyClient>,
 
     /// Stop keeping it: it names no release from now on
-    #[arg(long, value_name = "LIBRARY")]
+    #[arg(long, value_name = "LIBRARY", help_heading = LEGACY)]
     pub not_also: Vec<LegacyClient>,
 
     #[command(flatten)]
     pub succession: SuccessionArgs,
 
-    #[command(flatten)]
-    pub change: ChangeArgs,
+    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
+    #[arg(long, help_heading = MISTAKES)]
+    pub drop_guard: bool,
 
     #[command(flatten)]
     pub s3: S3Args,

@@ -151,7 +151,7 @@ fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliE
     match (&manifest.channel, &args.channel) {
         (Some(is), Some(shall_be)) if is != shall_be => {
             let message = format!(
-                "{} is of the channel {is}, and is not signed for {shall_be}",
+                "{} belongs to the channel {is}, and is not signed for {shall_be}",
                 args.target
             );
             return Err(CliError::new("sign.channel", message).hint(format!(
@@ -180,7 +180,7 @@ fn complete(manifest: &mut ManifestDocument, args: &SignArgs) -> Result<(), CliE
     }
     if manifest.downgrade && !args.allow_downgrade {
         let message = format!(
-            "{} lets devices with a newer version go back to {}: that is not signed without being asked for",
+            "{} lets devices with a newer version go back to {}: it is signed again only with --allow-downgrade",
             args.target, manifest.version
         );
         return Err(CliError::new("sign.downgrade", message)

@@ -24,7 +24,7 @@ const SOON_PRESIGNED: u64 = 24 * 60 * 60;
 
 /// Show what each channel serves
 ///
-/// Version, rollout, since when, size, by whom, expiry; and what needs attention: a manifest or a URL that expires soon, a yanked
+/// Shows version, rollout, date, size, publisher and expiry, and what needs attention: a manifest or a URL that expires soon, a yanked
 /// release, a missing image, legacy clients that are offered something else.
 #[derive(Debug, Args)]
 #[command(after_help = "\

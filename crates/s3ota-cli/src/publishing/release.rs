@@ -1,4 +1,4 @@
-//! As what a firmware is released, and whether it may be.
+//! The identity of a release, and whether its version is meant.
 
 use s3ota_image::Chip;
 use s3ota_manifest::{HttpsUrl, ManifestDocument, Sha256Digest, Version};

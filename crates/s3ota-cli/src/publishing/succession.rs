@@ -5,9 +5,12 @@ use s3ota_manifest::{ManifestDocument, Sha256Digest, Version};
 
 use crate::error::CliError;
 
+/// The heading of options that allow what looks like a mistake.
+pub const MISTAKES: &str = "What looks like a mistake";
+
 /// What may be released although it looks like a mistake.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "What looks like a mistake")]
+#[command(next_help_heading = MISTAKES)]
 pub struct SuccessionArgs {
     /// Release for another chip than the channel's: devices of the old one get no more updates from it
     #[arg(long)]

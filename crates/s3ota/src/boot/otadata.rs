@@ -398,7 +398,7 @@ impl Otadata {
         flash: &mut F,
     ) -> Result<RollbackState, Error> {
         let mut state = self.noted(flash)?;
-        // A bootloader with app rollback gives up by itself, and notes nothing; the guard has not yet either.
+        // A bootloader with app rollback gives up by itself and records nothing; nor has the guard yet.
         for record in &self.records {
             if let Some(release) = self.given_up(record) {
                 state.gave_up(release);

@@ -308,7 +308,7 @@ pub(crate) fn switch<F: NorFlash>(
     Ok(image.slot)
 }
 
-/// Makes sure that the running image boots again should the record about to be written be given up.
+/// Makes sure that the running image boots again if the record about to be written is given up.
 ///
 /// It nearly always does. The exceptions: the bootloader passed over a broken image, and the record in force still
 /// selects that image's slot, which now holds the new one; or otadata is blank, and the bootloader's choice among the
@@ -499,7 +499,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
     let min_version = state.min_version(keys);
     let mut before = None;
     let factory = layout.factory.is_some() && min_version == MinVersion::NONE;
-    // The one it was installed by, where its record says so and it is still there; else any other.
+    // The slot that installed it, if its record names one that still exists; otherwise any other.
     let is_left = |slot: &&Slot| left == Some(Running::Slot(**slot));
     let others = || {
         layout

@@ -194,7 +194,7 @@ impl Journal {
     /// Notes that the first `steps` steps of the image are on flash, and their SHA-256; before that, once, what is
     /// being fetched.
     ///
-    /// A journal that takes no more is no reason to stop: it only spares fetching something twice.
+    /// A journal that takes no more is no reason to stop: it only saves a second download.
     pub(crate) fn mark<F: NorFlash>(
         &mut self,
         flash: &mut F,

@@ -24,7 +24,7 @@ const DAY: u32 = 24 * HOUR;
 /// erases once more, the sector where it goes on, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wear {
-    /// When the slot was erased, the last time first: seconds since power came on, and one. 0 is never.
+    /// When the slot was erased, the last time first: seconds since power-on plus one; 0 means never.
     erased: [u32; Self::A_DAY],
     /// The release below.
     release: [u8; 12],

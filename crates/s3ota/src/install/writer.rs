@@ -432,8 +432,8 @@ impl<'f> SlotWriter<'f> {
         self.budget.wear.refuse(release, now);
     }
 
-    /// Erases again what was written. An image that failed its checks leaves nothing behind; where the slot was erased often
-    /// enough for now, at least nothing that an update would go on with.
+    /// Erases again what was written. An image that failed its checks leaves nothing behind; if the wear limit forbids the
+    /// erasure, at least nothing that an update could resume.
     pub(crate) async fn wipe<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
         let Slot { offset, .. } = self.slot;
         if self.written == 0 {
