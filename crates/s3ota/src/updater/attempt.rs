@@ -48,15 +48,8 @@ where
             document,
             block,
         } = &mut *self.workspace;
-        let (config, settled) = (&self.config, &mut self.settled);
-        let mut look = ok!(Look::begin(
-            config,
-            &mut self.device,
-            target,
-            block,
-            settled,
-            time
-        ));
+        let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
+        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
         let (mut session, head) = loop {
             let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
             let answer = session.get(look.target, look.identity, changed(look.settled));
@@ -92,15 +85,8 @@ where
         } = &mut *self.workspace;
         // A manifest that was judged before is fetched again.
         self.settled = None;
-        let (config, settled) = (&self.config, &mut self.settled);
-        let mut look = ok!(Look::begin(
-            config,
-            &mut self.device,
-            target,
-            block,
-            settled,
-            time
-        ));
+        let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
+        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
         let (mut session, head) = loop {
             let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
             let answer = session.get(look.target, look.identity, Want::All);
@@ -140,15 +126,8 @@ where
             document,
             block,
         } = &mut *self.workspace;
-        let (config, settled) = (&self.config, &mut self.settled);
-        let mut look = ok!(Look::begin(
-            config,
-            &mut self.device,
-            target,
-            block,
-            settled,
-            time
-        ));
+        let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
+        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
         if look.on_trial {
             return Err(Error::OnTrial);
         }
@@ -228,15 +207,8 @@ where
             block,
             ..
         } = &mut *self.workspace;
-        let (config, settled) = (&self.config, &mut self.settled);
-        let mut look = ok!(Look::begin(
-            config,
-            &mut self.device,
-            target,
-            block,
-            settled,
-            time
-        ));
+        let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
+        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
         if look.on_trial {
             return Err(Error::OnTrial);
         }
