@@ -105,10 +105,16 @@ mod outcome;
 pub mod poll;
 mod updater;
 
-/// For the command's doctor and the fuzz targets. Not covered by any version.
+/// The device's HTTP client, for the command's doctor, which looks closer at what it saw, and for the fuzz targets. It is no part
+/// of the API: semantic versioning does not cover it.
 #[doc(hidden)]
 pub mod http {
-    pub use crate::net::http::{ContentRange, Framing, Head, MAX_ETAG, MAX_HEAD};
+    pub use crate::net::http::parse as parse_head;
+    pub use crate::net::http::{
+        Body, ContentRange, Framing, Head, Identity, MAX_ETAG, MAX_FIELDS, MAX_HEAD, Part, Request,
+        Want,
+    };
+    pub use crate::net::session::is_the_part;
 }
 
 pub use agent::{Agent, Restart};

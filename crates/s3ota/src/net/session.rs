@@ -152,7 +152,7 @@ where
 }
 
 /// Whether a response holds exactly the part that was asked for, and of the same document.
-fn is_the_part(head: &Head, part: &Part<'_>) -> bool {
+pub fn is_the_part(head: &Head, part: &Part<'_>) -> bool {
     let Some(range) = head.content_range.filter(|_| head.status == 206) else {
         return false;
     };

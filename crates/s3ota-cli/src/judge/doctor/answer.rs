@@ -2,7 +2,7 @@
 
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use s3ota::MAX_REDIRECTS;
-use s3ota::http::MAX_ETAG;
+use s3ota::http::{MAX_ETAG, Want};
 use s3ota::tls::{CertificateError, RecordError, TlsError};
 use s3ota_manifest::{HttpsUrl, MAX_URL, layout};
 
@@ -87,7 +87,7 @@ pub async fn fetch(
                     .set(done as u64);
             }
         };
-        let got = client.get(&at, &[], limit, progress).await;
+        let got = client.get(&at, Want::All, limit, progress).await;
         if let Some(bar) = bar {
             bar.finish();
         }
@@ -98,7 +98,7 @@ pub async fn fetch(
                 return None;
             }
         };
-        let status = answer.status;
+        let status = answer.head.status;
         match status {
             200 => {
                 report.good(
@@ -112,6 +112,7 @@ pub async fn fetch(
                 return Some(Fetched { url, answer });
             }
             301 | 302 | 303 | 307 | 308 => {
+                examine_encoding(report, subject, &answer);
                 url = follow(report, subject, &at, &answer)?;
                 if !address::examine(report, subject, &url) {
                     return None;
@@ -157,10 +158,10 @@ fn follow(
     at: &HttpsUrl<'_>,
     answer: &Answer,
 ) -> Option<String> {
-    let status = answer.status;
+    let status = answer.head.status;
     let fix =
         "make the server redirect to https:// only, or give devices the final URL of the document";
-    let Some(location) = answer.field("location") else {
+    let Some(location) = answer.location.as_deref() else {
         let message = format!("the server redirects (HTTP {status}), but not to any URL");
         report.fault(subject, "http.redirect", message, fix);
         return None;
@@ -218,6 +219,10 @@ pub fn report_trouble(
         Trouble::Incomplete => (
             "http.incomplete",
             "upload the object again; check what is between devices and the bucket".to_owned(),
+        ),
+        Trouble::Refused(error) => (
+            error.code(),
+            "make the server or proxy say clearly where a body ends: with one Content-Length, or in whole chunks".to_owned(),
         ),
         Trouble::TooLong(_) if subject == "manifest" => (
             "manifest.invalid",
@@ -284,7 +289,7 @@ pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched:
     }
     examine_manifest_cache(report, answer);
 
-    let Some(tag) = answer.field("etag").filter(|tag| tag.len() <= MAX_ETAG) else {
+    let Some(tag) = answer.head.etag.as_deref() else {
         let message = format!(
             "there is no ETag of at most {MAX_ETAG} bytes: every check downloads the whole manifest"
         );
@@ -296,14 +301,9 @@ pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched:
         return;
     };
     let unchanged = client
-        .get(
-            &url,
-            &[("If-None-Match", tag)],
-            answer.body.len(),
-            |_, _| {},
-        )
+        .get(&url, Want::Changed(tag), answer.body.len(), |_, _| {})
         .await;
-    match unchanged.map(|answer| answer.status) {
+    match unchanged.map(|answer| answer.head.status) {
         Ok(304) => report.good(SUBJECT, "a check without news costs a 304 and no body"),
         Ok(status) => {
             let message = format!(
@@ -318,17 +318,14 @@ pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched:
 
 /// Reports a body that has to be decompressed, which no device does.
 pub fn examine_encoding(report: &mut Report, subject: &'static str, answer: &Answer) {
-    let Some(encoding) = answer.field("content-encoding") else {
+    let Some(encoding) = &answer.encoding else {
         return;
     };
-    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
-        let message = format!(
-            "the {subject} is served with Content-Encoding: {encoding}, which no device decodes"
-        );
-        let fix =
-            "upload it without --content-encoding, and turn compression off for it at the CDN";
-        report.fault(subject, "http.encoded", message, fix);
-    }
+    let message = format!(
+        "the {subject} is served with Content-Encoding: {encoding}, which no device decodes"
+    );
+    let fix = "upload it without --content-encoding, and turn compression off for it at the CDN";
+    report.fault(subject, "http.encoded", message, fix);
 }
 
 fn examine_clock(report: &mut Report, answer: &Answer) {

@@ -1,14 +1,15 @@
-//! Downloads as a device does: with its TLS client, its roots only, and HTTP/1.1. Unlike a device, this keeps the whole answer, so
-//! that there is something to check.
+//! Downloads as a device does: with its TLS client, its roots only, and its HTTP client. What that client reads past, and what it
+//! refuses, is kept beside what it understood, so that there is something to look at.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use edge_nal::{AddrType, Dns, TcpConnect};
-use embedded_io_async::{Read, Write};
-use s3ota::http::MAX_HEAD;
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use s3ota::http::{Body, Framing, Head, Identity, MAX_FIELDS, MAX_HEAD, Request, Want, parse_head};
 use s3ota::tls::{Buffers, CertTime, Roots, TlsError, connect};
+use s3ota::{Error, HttpError};
 use s3ota_manifest::HttpsUrl;
 use s3ota_sim::host::{HostNetwork, OsRng};
 
@@ -19,10 +20,18 @@ use crate::judge::rehearsal::trusting;
 /// The longest time without a byte from the server.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The most fields in a head.
-const MAX_FIELDS: usize = 64;
+/// The doctor, as its requests name it in the bucket's access log.
+const DOCTOR: Identity<'_> = Identity {
+    device: Some("doctor"),
+    firmware: env!("CARGO_PKG_VERSION"),
+    chip: "host",
+    state: "valid",
+    bootloader: None,
+    headers: &[],
+    manifest_url: "",
+};
 
-/// An HTTPS client with the TLS of the devices.
+/// An HTTPS client with the TLS and the HTTP of the devices.
 pub struct Client {
     roots: Vec<Vec<u8>>,
     buffers: Box<Buffers>,
@@ -31,8 +40,12 @@ pub struct Client {
 /// A whole answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// The status code.
-    pub status: u16,
+    /// What the client understood of the head.
+    pub head: Head,
+    /// The encoding of the body, for which the client refuses the answer.
+    pub encoding: Option<String>,
+    /// Where a redirect leads.
+    pub location: Option<String>,
     fields: Vec<(String, String)>,
     /// The body, without its transfer coding.
     pub body: Vec<u8>,
@@ -50,7 +63,8 @@ impl Answer {
 
     /// The entity tag, if it is a strong one, which stands for every byte.
     pub fn strong_etag(&self) -> Option<&str> {
-        self.field("etag").filter(|tag| tag.starts_with('"'))
+        let tag = self.head.etag.as_deref();
+        tag.filter(|tag| tag.starts_with('"'))
     }
 }
 
@@ -69,8 +83,10 @@ pub enum Trouble {
     NotHttp,
     /// The head has more bytes or fields than a device accepts.
     HeadTooLarge,
-    /// The body ended too early, or its end is unclear.
+    /// The answer ended too early.
     Incomplete,
+    /// The client refuses the answer for another reason, such as an end of the body that is unclear.
+    Refused(Error),
     /// The body has too many bytes.
     TooLong(usize),
 }
@@ -92,6 +108,7 @@ impl fmt::Display for Trouble {
                 "the head of the server's answer has more than {MAX_HEAD} bytes or {MAX_FIELDS} fields"
             ),
             Self::Incomplete => f.write_str("the answer was cut off"),
+            Self::Refused(error) => error.fmt(f),
             Self::TooLong(limit) => {
                 write!(f, "the answer has more than {limit} bytes")
             }
@@ -101,7 +118,22 @@ impl fmt::Display for Trouble {
 
 impl From<TlsError> for Trouble {
     fn from(error: TlsError) -> Self {
-        Self::Tls(error)
+        match error {
+            TlsError::Io(ErrorKind::TimedOut) => Self::Silence,
+            error => Self::Tls(error),
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Tls(error) => error.into(),
+            Error::Http(HttpError::Malformed) => Self::NotHttp,
+            Error::Http(HttpError::HeadTooLarge) => Self::HeadTooLarge,
+            Error::Http(HttpError::Incomplete { .. }) | Error::ConnectionClosed => Self::Incomplete,
+            error => Self::Refused(error),
+        }
     }
 }
 
@@ -121,11 +153,11 @@ impl Client {
         trusting(&self.roots).unwrap_or_default()
     }
 
-    /// Downloads a document of at most `limit` bytes. `progress` gets the bytes so far and in total.
+    /// Downloads what is wanted of a document, of at most `limit` bytes. `progress` gets the bytes so far and in total.
     pub async fn get(
         &mut self,
         url: &HttpsUrl<'_>,
-        fields: &[(&str, &str)],
+        want: Want<'_>,
         limit: usize,
         mut progress: impl FnMut(usize, Option<usize>),
     ) -> Result<Answer, Trouble> {
@@ -152,36 +184,37 @@ impl Client {
         );
         let mut stream = within_timeout(tls).await??;
 
-        let mut request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nAccept-Encoding: identity\r\nUser-Agent: s3ota/{} doctor\r\nConnection: close\r\n",
-            url.path_and_query(),
-            url.authority(),
-            env!("CARGO_PKG_VERSION")
-        );
-        for (name, value) in fields {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str("\r\n");
-        within_timeout(stream.write_all(request.as_bytes())).await??;
+        let request = Request {
+            url: *url,
+            identity: DOCTOR,
+            want,
+        };
+        let mut buffer = [0; MAX_HEAD];
+        let request = request.encode(&mut buffer).map_err(Error::Http)?;
+        within_timeout(stream.write_all(request)).await??;
         within_timeout(stream.flush()).await??;
 
-        let (mut answer, mut rest) = head(&mut stream).await?;
-        let mut body = Framing::of(&answer)?;
+        let mut answer = read_head(&mut stream).await?;
+        let length = match answer.head.framing {
+            // More than can be counted is more than any limit.
+            Framing::Length(length) => Some(usize::try_from(length).unwrap_or(usize::MAX)),
+            Framing::Chunked | Framing::Close => None,
+        };
+        if length.is_some_and(|length| length > limit) {
+            return Err(Trouble::TooLong(limit));
+        }
+        let mut wire = Wire::new(&mut stream, usize::MAX);
+        let mut body = Body::new(&mut wire, &answer.head, &[]);
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            body.take(&mut rest, &mut answer.body)?;
-            if answer.body.len() > limit || body.length().is_some_and(|length| length > limit) {
+            match body.read(&mut buffer).await? {
+                0 => return Ok(answer),
+                n => answer.body.extend_from_slice(&buffer[..n]),
+            }
+            if answer.body.len() > limit {
                 return Err(Trouble::TooLong(limit));
             }
-            progress(answer.body.len(), body.length());
-            if body.is_over() {
-                return Ok(answer);
-            }
-            match within_timeout(stream.read(&mut buffer)).await?? {
-                0 if matches!(body, Framing::ToTheEnd) => return Ok(answer),
-                0 => return Err(Trouble::Incomplete),
-                n => rest.extend_from_slice(&buffer[..n]),
-            }
+            progress(answer.body.len(), length);
         }
     }
 }
@@ -192,151 +225,187 @@ async fn within_timeout<T>(operation: impl Future<Output = T>) -> Result<T, Trou
         .map_err(|_| Trouble::Silence)
 }
 
-/// Reads the head of the final answer, and the bytes that came with it.
-async fn head(stream: &mut impl Read<Error = TlsError>) -> Result<(Answer, Vec<u8>), Trouble> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 1024];
-    loop {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut response = httparse::Response::new(&mut fields);
-        match response.parse(&bytes) {
-            Ok(httparse::Status::Complete(length)) => {
-                let status = response.code.ok_or(Trouble::NotHttp)?;
-                if status >= 200 {
-                    let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
-                    let fields = response.headers.iter();
-                    let fields = fields.map(|field| (field.name.to_owned(), text(field.value)));
-                    let answer = Answer {
-                        status,
-                        fields: fields.collect(),
-                        body: Vec::new(),
-                    };
-                    return Ok((answer, bytes.split_off(length)));
-                }
-                bytes.drain(..length);
-                continue;
-            }
-            Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => {}
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Trouble::HeadTooLarge),
-            Err(_) => return Err(Trouble::NotHttp),
-        }
-        match within_timeout(stream.read(&mut buffer)).await?? {
-            0 => return Err(Trouble::Incomplete),
-            n => bytes.extend_from_slice(&buffer[..n]),
-        }
+/// A connection, as the client reads it: at most some bytes at a time, and none later than the timeout.
+struct Wire<'s, S> {
+    stream: &'s mut S,
+    most: usize,
+}
+
+impl<'s, S> Wire<'s, S> {
+    fn new(stream: &'s mut S, most: usize) -> Self {
+        Self { stream, most }
     }
 }
 
-/// How a body ends.
-enum Framing {
-    /// After this many bytes, of which `left` are still to come.
-    Length { total: usize, left: usize },
-    /// With an empty chunk.
-    Chunked { over: bool },
-    /// With the connection.
-    ToTheEnd,
+impl<S> ErrorType for Wire<'_, S> {
+    type Error = TlsError;
 }
 
-impl Framing {
-    fn of(answer: &Answer) -> Result<Self, Trouble> {
-        let chunked = answer
-            .field("transfer-encoding")
-            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
-        let length = match answer.field("content-length") {
-            _ if matches!(answer.status, 204 | 304) => Some(0),
-            Some(length) => Some(length.parse().map_err(|_| Trouble::NotHttp)?),
-            None => None,
-        };
-        Ok(match length {
-            _ if chunked => Self::Chunked { over: false },
-            Some(total) => Self::Length { total, left: total },
-            None => Self::ToTheEnd,
-        })
+impl<S: Read<Error = TlsError>> Read for Wire<'_, S> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TlsError> {
+        let most = buffer.len().min(self.most);
+        let read = self.stream.read(&mut buffer[..most]);
+        tokio::time::timeout(TIMEOUT, read)
+            .await
+            .unwrap_or(Err(TlsError::Io(ErrorKind::TimedOut)))
     }
+}
 
-    /// The length of the body, if known.
-    fn length(&self) -> Option<usize> {
-        match self {
-            Self::Length { total, .. } => Some(*total),
-            _ => None,
-        }
+/// Reads the head of the final answer, and nothing behind it. A body in an encoding that the client refuses can be read on.
+async fn read_head(stream: &mut impl Read<Error = TlsError>) -> Result<Answer, Trouble> {
+    let mut buffer = [0; MAX_HEAD];
+    // Byte by byte: when the client refuses a head, what comes next is the body.
+    let mut wire = Wire::new(stream, 1);
+    let read = Head::read(&mut wire, &mut buffer).await;
+    let mut seen = buffer.to_vec();
+    let is_encoded = matches!(read, Err(Error::Http(HttpError::Encoded)));
+    let head = if is_encoded {
+        seen = without_encoding(&buffer);
+        let head = parse_head(&seen).map_err(Error::Http)?;
+        head.ok_or(Trouble::NotHttp)?
+    } else {
+        read?
+    };
+    let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
+    let location = head
+        .location
+        .map(|(start, end)| text(seen.get(start..end).unwrap_or_default()));
+    let fields: Vec<_> = lines(&buffer)
+        .filter_map(field)
+        .map(|(name, value)| (text(name), text(value)))
+        .collect();
+    let mut answer = Answer {
+        head,
+        encoding: None,
+        location,
+        fields,
+        body: Vec::new(),
+    };
+    if is_encoded {
+        answer.encoding = answer.field(ENCODING).map(str::to_owned);
     }
+    Ok(answer)
+}
 
-    fn is_over(&self) -> bool {
-        match self {
-            Self::Length { left, .. } => *left == 0,
-            Self::Chunked { over } => *over,
-            Self::ToTheEnd => false,
-        }
-    }
+/// The field for which the client refuses a head that it could read otherwise.
+const ENCODING: &str = "content-encoding";
 
-    /// Moves the received bytes into the body.
-    fn take(&mut self, rest: &mut Vec<u8>, body: &mut Vec<u8>) -> Result<(), Trouble> {
-        match self {
-            Self::Length { left, .. } => {
-                let taken = rest.len().min(*left);
-                body.extend(rest.drain(..taken));
-                *left -= taken;
-            }
-            Self::ToTheEnd => body.append(rest),
-            Self::Chunked { over } => {
-                while !*over {
-                    let (start, size) = match httparse::parse_chunk_size(rest) {
-                        Ok(httparse::Status::Complete((start, size))) => (start, size),
-                        Ok(httparse::Status::Partial) => return Ok(()),
-                        Err(_) => return Err(Trouble::Incomplete),
-                    };
-                    let size = usize::try_from(size).map_err(|_| Trouble::Incomplete)?;
-                    let Some(end) = start.checked_add(size) else {
-                        return Err(Trouble::Incomplete);
-                    };
-                    *over = size == 0;
-                    if *over {
-                        return Ok(());
-                    }
-                    // The chunk, and the end of its line.
-                    if rest.len() < end.saturating_add(2) {
-                        return Ok(());
-                    }
-                    body.extend_from_slice(&rest[start..end]);
-                    rest.drain(..end + 2);
-                }
-            }
-        }
-        Ok(())
-    }
+/// The lines of a head that the client has read, which may be followed by other bytes.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    head.trim_ascii_start()
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii_end)
+        .take_while(|line| !line.is_empty())
+}
+
+/// The name and the value of a field.
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    Some((&line[..colon], &line[colon + 1..]))
+}
+
+/// The same head, as it would be without an encoding.
+fn without_encoding(head: &[u8]) -> Vec<u8> {
+    let is_other = |line: &&[u8]| {
+        field(line).is_none_or(|(name, _)| !name.eq_ignore_ascii_case(ENCODING.as_bytes()))
+    };
+    let mut plain = lines(head)
+        .filter(is_other)
+        .collect::<Vec<_>>()
+        .join(&b"\r\n"[..]);
+    plain.extend_from_slice(b"\r\n\r\n");
+    plain
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn body_of(field: (&str, &str), bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut answer = Answer {
-            status: 200,
-            fields: vec![(field.0.to_owned(), field.1.to_owned())],
-            body: Vec::new(),
-        };
-        let mut framing = Framing::of(&answer).ok()?;
-        // One byte at a time: the end must not depend on how the bytes arrive.
-        let mut rest = Vec::new();
-        for byte in bytes {
-            rest.push(*byte);
-            framing.take(&mut rest, &mut answer.body).ok()?;
-        }
-        framing.is_over().then_some(answer.body)
+    /// A connection that delivers these bytes, then ends.
+    struct Bytes<'a>(&'a [u8]);
+
+    impl ErrorType for Bytes<'_> {
+        type Error = TlsError;
     }
 
-    #[test]
-    fn a_body_ends_where_its_head_says() {
-        let chunked = ("transfer-encoding", "chunked");
-        let bytes = b"4\r\nlamp\r\n1;x=y\r\n!\r\n0\r\n\r\n";
-        assert_eq!(body_of(chunked, bytes).as_deref(), Some(&b"lamp!"[..]));
-        assert_eq!(body_of(chunked, &bytes[..bytes.len() - 7]), None);
-        assert_eq!(body_of(chunked, b"zz\r\n"), None);
-        let length = ("Content-Length", "4");
-        assert_eq!(body_of(length, b"lamp").as_deref(), Some(&b"lamp"[..]));
-        assert_eq!(body_of(length, b"lam"), None);
-        assert_eq!(body_of(("Content-Length", "-4"), b"lamp"), None);
+    impl Read for Bytes<'_> {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TlsError> {
+            let n = buffer.len().min(self.0.len());
+            buffer[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    /// The head of an answer, and what is left on the connection behind it.
+    async fn read(bytes: &str) -> (Result<Answer, Trouble>, String) {
+        let mut stream = Bytes(bytes.as_bytes());
+        let answer = read_head(&mut stream).await;
+        (answer, String::from_utf8(stream.0.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_the_client_reads_past_is_kept() {
+        let (answer, rest) = read(
+            "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control:  max-age=60 \r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+             Content-Length: 4\r\n\r\nlamp",
+        )
+        .await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.head.framing, Framing::Length(4));
+        assert_eq!(answer.strong_etag(), Some("\"1\""));
+        assert_eq!(answer.field("cache-control"), Some("max-age=60"));
+        assert_eq!(answer.field("Date"), Some("Thu, 01 Jan 2026 00:00:00 GMT"));
+        assert_eq!(answer.field("Age"), None);
+        assert_eq!(answer.encoding, None);
+        assert_eq!(rest, "lamp");
+    }
+
+    #[tokio::test]
+    async fn an_encoding_that_the_client_refuses_is_named_with_the_head() {
+        for interim in [
+            "",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n",
+        ] {
+            let (answer, rest) = read(&format!(
+                "{interim}HTTP/1.1 307 Temporary Redirect\r\nETag: W/\"1\"\r\nContent-Encoding: gzip\r\n\
+                 Location: https://elsewhere.example/\r\nContent-Length: 4\r\n\r\nlamp"
+            ))
+            .await;
+            let answer = answer.unwrap();
+            assert_eq!(answer.encoding.as_deref(), Some("gzip"), "{interim}");
+            assert_eq!(answer.head.status, 307);
+            assert_eq!(answer.head.framing, Framing::Length(4));
+            assert_eq!(answer.strong_etag(), None);
+            let location = answer.location.as_deref();
+            assert_eq!(location, Some("https://elsewhere.example/"));
+            assert_eq!(answer.field("link"), None);
+            assert_eq!(rest, "lamp");
+        }
+        let (answer, _) = read("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\n\r\n").await;
+        assert_eq!(answer.unwrap().encoding, None);
+    }
+
+    #[tokio::test]
+    async fn what_the_client_refuses_is_refused() {
+        let refusal = async |bytes: &str| read(bytes).await.0.unwrap_err();
+        for ambiguous in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n",
+            // Neither does an encoding hide it.
+            "HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: -4\r\n\r\n",
+        ] {
+            let trouble = refusal(ambiguous).await;
+            assert!(
+                matches!(trouble, Trouble::Refused(Error::Http(HttpError::Framing))),
+                "{trouble:?}"
+            );
+        }
+        let fields = "X: y\r\n".repeat(MAX_FIELDS + 1);
+        let many = refusal(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).await;
+        assert!(matches!(many, Trouble::HeadTooLarge), "{many:?}");
+        let page = refusal("<html>\r\n\r\n").await;
+        assert!(matches!(page, Trouble::NotHttp), "{page:?}");
+        let cut = refusal("HTTP/1.1 200 OK\r\nContent-").await;
+        assert!(matches!(cut, Trouble::Incomplete), "{cut:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Whether the image is what the manifest says, and whether an interrupted download can resume.
 
 use s3ota::Chip;
+use s3ota::http::{Part, Want, is_the_part};
 use s3ota_image::ImageError;
 use s3ota_image::app::Image;
 use s3ota_manifest::{HttpsUrl, Version};
@@ -195,29 +196,32 @@ fn examine_chip(report: &mut Report, release: &Release, image: &Image) -> Option
 /// Whether a download that was interrupted half-way can resume there.
 async fn examine_range(client: &mut Client, report: &mut Report, fetched: &Fetched) {
     let total = fetched.answer.body.len();
-    let Ok(url) = HttpsUrl::parse(&fetched.url) else {
+    let from = total / 2;
+    let (Ok(url), Ok(first), Ok(size)) = (
+        HttpsUrl::parse(&fetched.url),
+        u32::try_from(from),
+        u32::try_from(total),
+    ) else {
         return;
     };
-    let from = total / 2;
-    let range = format!("bytes={from}-");
-    let mut fields = vec![("Range", range.as_str())];
-    if let Some(tag) = fetched.answer.strong_etag() {
-        fields.push(("If-Range", tag));
-    }
-    let part = match client.get(&url, &fields, total, |_, _| {}).await {
+    let wanted = Part {
+        from: first,
+        total: Some(size),
+        etag: fetched.answer.strong_etag(),
+    };
+    let part = match client.get(&url, Want::Rest(wanted), total, |_, _| {}).await {
         Ok(part) => part,
         Err(trouble) => return report_trouble(report, SUBJECT, &url, &trouble),
     };
-    let expected = format!("bytes {from}-{}/{total}", total.saturating_sub(1));
-    let whole = part.status == 206
-        && part.field("content-range") == Some(expected.as_str())
+    let whole = is_the_part(&part.head, &wanted)
+        && part.encoding.is_none()
         && fetched.answer.body.get(from..) == Some(&part.body);
     if whole {
         return report.good(SUBJECT, "an interrupted download can resume");
     }
     let message = format!(
         "a request for its second half is answered with HTTP {}: an interrupted download starts from the beginning",
-        part.status
+        part.head.status
     );
     let fix = "make the server or CDN answer Range with 206, and keep the object's ETag";
     report.warning(SUBJECT, "http.range", message, fix);

@@ -3,7 +3,7 @@
 //! | file | what it checks |
 //! |---|---|
 //! | `address.rs` | URLs before any request: https, the host's name, the expiry of a pre-signed one |
-//! | `client.rs` | downloads with the device's own TLS client, and keeps the whole answer |
+//! | `client.rs` | downloads with the device's own TLS and HTTP clients, and keeps the whole answer |
 //! | `answer.rs` | names, TLS, status, redirects, headers |
 //! | `manifest.rs` | the manifest: can it be read, will devices accept it |
 //! | `image.rs` | the image: is it what the manifest says, can an interrupted download resume |

@@ -11,7 +11,7 @@ const MAX_CHUNK_LINE: usize = 64;
 /// The body of one response, in the framing its head announced.
 ///
 /// `read` returns 0 only at the body's true end: everything else that stops it is an error.
-pub(crate) struct Body<'s, IO> {
+pub struct Body<'s, IO> {
     io: &'s mut IO,
     /// Bytes of the body that arrived together with the head.
     early: &'s [u8],
@@ -37,7 +37,7 @@ where
     Error: From<IO::Error>,
 {
     /// The body that follows `head`, whose buffer holds `early`, the body's first bytes.
-    pub(crate) fn new(io: &'s mut IO, head: &Head, early: &'s [u8]) -> Self {
+    pub fn new(io: &'s mut IO, head: &Head, early: &'s [u8]) -> Self {
         let state = match head.framing {
             Framing::Length(0) => State::End,
             Framing::Length(left) => State::Data {
@@ -56,7 +56,11 @@ where
     }
 
     /// Reads some of the body into `buffer`, which must not be empty; 0 at its end.
-    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    ///
+    /// The connection's, and [`HttpError::Incomplete`] or [`HttpError::Framing`] for a body that does not end as announced.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         loop {
             match self.state {
                 State::End => return Ok(0),

@@ -9,7 +9,7 @@ use super::{MAX_ETAG, MAX_HEAD};
 use crate::error::{Error, HttpError};
 
 /// Header fields in one response. S3 sends about 15; CloudFront adds some.
-const MAX_FIELDS: usize = 48;
+pub const MAX_FIELDS: usize = 48;
 
 /// Where a body ends (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,9 @@ pub struct Head {
     /// How long the server asks to wait. Only the form in seconds is understood.
     pub retry_after: Option<Duration>,
     /// The range of the head's buffer that holds the Location field's value.
-    pub(crate) location: Option<(usize, usize)>,
+    pub location: Option<(usize, usize)>,
     /// The range of the head's buffer that holds the first bytes of the body.
-    pub(crate) body: (usize, usize),
+    pub body: (usize, usize),
 }
 
 impl ContentRange {
@@ -77,7 +77,13 @@ fn decimal(text: &str) -> Option<u64> {
 
 impl Head {
     /// Reads one response head from `io` into `buffer`. Interim 1xx responses are passed over.
-    pub(crate) async fn read<IO>(io: &mut IO, buffer: &mut [u8; MAX_HEAD]) -> Result<Self, Error>
+    ///
+    /// When it refuses a whole head, `buffer` begins with that head.
+    ///
+    /// # Errors
+    ///
+    /// The connection's, and [`HttpError`] for a head that is not HTTP/1.x, not whole, or of a body that is not read.
+    pub async fn read<IO>(io: &mut IO, buffer: &mut [u8; MAX_HEAD]) -> Result<Self, Error>
     where
         IO: Read,
         Error: From<IO::Error>,
@@ -109,8 +115,12 @@ impl Head {
 }
 
 /// Parses a head, or says `None` if it is not whole yet. A function of its own, for the stack it takes.
+///
+/// # Errors
+///
+/// [`HttpError`] for a head that is not HTTP/1.x, or of a body that is not read.
 #[inline(never)]
-fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
+pub fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     let start_of_body = match response.parse(bytes) {

@@ -7,9 +7,9 @@ mod body;
 mod head;
 mod request;
 
-pub(crate) use body::Body;
-pub use head::{ContentRange, Framing, Head};
-pub(crate) use request::{Identity, Part, Request, Want};
+pub use body::Body;
+pub use head::{ContentRange, Framing, Head, MAX_FIELDS, parse};
+pub use request::{Identity, Part, Request, Want};
 
 /// The most bytes of a response head: status line and header fields. A redirect to a 2,048-byte URL fits.
 pub const MAX_HEAD: usize = 4096;

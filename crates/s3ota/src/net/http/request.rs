@@ -11,7 +11,7 @@ use crate::error::HttpError;
 
 /// Who asks: the User-Agent, which S3 keeps in its access log and so gives a view of a fleet without a server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Identity<'a> {
+pub struct Identity<'a> {
     /// The device's id, unless its owner prefers not to send it.
     pub device: Option<&'a str>,
     /// The version of the running firmware.
@@ -30,7 +30,7 @@ pub(crate) struct Identity<'a> {
 
 /// A GET request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Request<'a> {
+pub struct Request<'a> {
     /// What to get.
     pub url: HttpsUrl<'a>,
     /// Who asks.
@@ -41,7 +41,7 @@ pub(crate) struct Request<'a> {
 
 /// How much of a document is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Want<'a> {
+pub enum Want<'a> {
     /// All of it.
     All,
     /// All of it, unless it is still the one with this entity tag.
@@ -52,7 +52,7 @@ pub(crate) enum Want<'a> {
 
 /// The end of a document, from some byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part<'a> {
+pub struct Part<'a> {
     /// The first byte wanted.
     pub from: u32,
     /// How many bytes the document has in all, if known.
@@ -63,7 +63,11 @@ pub(crate) struct Part<'a> {
 
 impl Request<'_> {
     /// Writes the request into `buffer`, which has room for every URL: they are half as long at most.
-    pub(crate) fn encode<'b>(&self, buffer: &'b mut [u8; MAX_HEAD]) -> Result<&'b [u8], HttpError> {
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError::HeadTooLarge`] if headers and entity tag do not fit in beside the URL.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8; MAX_HEAD]) -> Result<&'b [u8], HttpError> {
         let mut head = Text { buffer, length: 0 };
         self.write(&mut head).map_err(|_| HttpError::HeadTooLarge)?;
         let Text { buffer, length } = head;
