@@ -144,7 +144,7 @@ mod tests {
         let manifest = fs::read_to_string(manifest).unwrap();
         let mut features: Vec<_> = manifest
             .lines()
-            .filter(|line| line.contains("[\"esp-hal/"))
+            .filter(|line| line.contains("\"esp-hal/"))
             .filter_map(|line| line.split(' ').next())
             .collect();
         features.sort_unstable();

@@ -70,7 +70,7 @@ impl fmt::Display for HttpError {
             Self::Malformed => write!(f, "the server's answer is not HTTP/1.1"),
             Self::HeadTooLarge => write!(
                 f,
-                "the head of the server's answer is longer than 4096 bytes"
+                "the head of the server's answer is longer than 4096 bytes, or has more than 48 fields"
             ),
             Self::Framing => write!(
                 f,

@@ -180,20 +180,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
             location = Some((start, start.saturating_add(value.len())));
         }
     }
-    let framing = match (chunked, length) {
-        // RFC 9112 6.1: both together is how requests are smuggled.
-        (true, Some(_)) => return Err(HttpError::Framing),
-        (true, None) => Framing::Chunked,
-        (false, Some(length)) => Framing::Length(length),
-        (false, None) if status < 200 || status == 204 || status == 304 => Framing::Length(0),
-        (false, None) => Framing::Close,
-    };
-    // A 304 may carry the length its body would have had, and has none.
-    let framing = if status == 304 {
-        Framing::Length(0)
-    } else {
-        framing
-    };
+    let framing = framing(status, chunked, length)?;
     Ok(Some(Head {
         status,
         framing,
@@ -204,6 +191,20 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
         location,
         body: (start_of_body, bytes.len()),
     }))
+}
+
+/// Where the body ends.
+fn framing(status: u16, chunked: bool, length: Option<u64>) -> Result<Framing, HttpError> {
+    match (chunked, length) {
+        // RFC 9112 6.1: both together is how requests are smuggled.
+        (true, Some(_)) => Err(HttpError::Framing),
+        // A 304 may carry the length that its body would have had, and has none.
+        _ if status == 304 => Ok(Framing::Length(0)),
+        (true, None) => Ok(Framing::Chunked),
+        (false, Some(length)) => Ok(Framing::Length(length)),
+        (false, None) if status < 200 || status == 204 => Ok(Framing::Length(0)),
+        (false, None) => Ok(Framing::Close),
+    }
 }
 
 #[cfg(test)]
