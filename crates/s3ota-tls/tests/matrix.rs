@@ -53,8 +53,11 @@ fn rows(matrix: &str) -> BTreeMap<String, String> {
 fn the_matrix_says_what_the_tests_say() {
     let matrix = read("MATRIX.md");
     let rows = rows(&matrix);
-    let docs = read("src/lib.rs").replace("\n//! ", " ");
-    let promises = read("../../docs/promises.md");
+    let docs = read("README.md").replace('\n', " ");
+    // It is in the repository, not in the package.
+    let promises =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/promises.md"))
+            .ok();
     for (file, what) in [
         ("tests/chains.rs", "certificate chains"),
         ("tests/misbehaviour.rs", "misbehaving servers"),
@@ -65,7 +68,7 @@ fn the_matrix_says_what_the_tests_say() {
         assert!(matrix.contains(&count), "there are {count}");
         assert!(docs.contains(&count), "there are {count}");
         assert!(
-            promises.contains(&count) || what == "sets of vectors",
+            what == "sets of vectors" || promises.as_ref().is_none_or(|it| it.contains(&count)),
             "there are {count}"
         );
         for (name, words) in cases {
