@@ -101,14 +101,15 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     let source = Channel::read(&store, prefix, &args.from).await?;
     let target = Channel::read(&store, prefix, &args.to).await?;
     let offered = source.manifest(&store)?;
-    let signing = match host {
+    // What the release follows. Of what someone else signed, nothing counts.
+    let (signing, present) = match host {
         Some(host) => {
             let vouched = host.vouch(&source, &store, host.intent().version.as_deref())?;
-            host.present(&target)?;
+            let present = host.present(&target)?;
             host.min_version_is_known(&store, prefix, &target).await?;
-            Some((host, Origin::Bucket(vouched)))
+            (Some((host, Origin::Bucket(vouched))), present)
         }
-        None => None,
+        None => (None, target.readable()),
     };
     if offered.signature.is_some() && host.is_none() && !args.change.unsigned {
         let message = format!(
@@ -119,23 +120,13 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
             .hint("sign it with --key; or use --unsigned if that is what you want"));
     }
     resign::refuse_yanked(host, &store, prefix, &offered.version).await?;
-    if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest) {
-        let successor = Successor::of(offered);
-        let objection =
-            successor.objection(current, &args.to, &args.succession, args.allow_downgrade);
-        // Of what someone else signed, nothing counts.
-        let counts = match host {
-            Some(host) => host.present(&target)?.is_some(),
-            None => true,
-        };
-        match objection {
-            Some(objection) if counts => return Err(objection),
-            Some(warning) => out.warning(&warning),
-            None => {}
+    if let Some(current) = target.readable() {
+        let (name, downgrade, counts) = (&args.to, args.allow_downgrade, present.is_some());
+        let follows = Successor::of(offered);
+        let warning = follows.may_follow(current, name, &args.succession, downgrade, counts)?;
+        if let Some(warning) = warning {
+            out.warning(&warning);
         }
-        successor.must_be_the_same(current)?;
-    }
-    if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest) {
         let drop = args.drop_guard;
         let may = publishing::may_be_promoted(offered, current, &args.to, drop, &store, prefix);
         for warning in may.await? {
@@ -143,7 +134,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         }
     }
 
-    if let Some(Ok(current)) = target.current.as_ref().map(|held| &held.manifest)
+    if let Some(current) = target.readable()
         && (&current.version, current.sha256) == (&offered.version, offered.sha256)
     {
         let serves = current.rollout.unwrap_or(Rollout::EVERYONE);
@@ -220,7 +211,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         event,
         json!({
             "version": version, "from": args.from, "channel": args.to, "rollout": rollout,
-            "replaced": target.current.as_ref().and_then(|held| held.manifest.as_ref().ok()).map(|it| it.version.clone()),
+            "replaced": target.readable().map(|it| it.version.clone()),
             "serial": manifest.serial,
             "keyid": manifest.signature.as_ref().map(|signature| &signature.keyid),
         }),

@@ -61,8 +61,7 @@ impl<'a> Plan<'a> {
         let image_key = layout::image_key(prefix, &version, &release.sha256).map_err(named)?;
 
         let channel = Channel::read(store, prefix, &options.channel).await?;
-        let current = channel.current.as_ref();
-        let current = current.and_then(|held| held.manifest.as_ref().ok());
+        let current = channel.readable();
         // What this release follows. Of what someone else signed, nothing counts.
         let present = match host {
             Some(host) => {
@@ -75,17 +74,14 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         if let Some(current) = current {
             let (name, args, downgrade) = (&channel.name, &options.succession, options.downgrade);
-            let successor = release.successor();
-            match successor.objection(current, name, args, downgrade) {
-                Some(objection) if present.is_some() => return Err(objection),
-                objection => warnings.extend(objection),
-            }
-            successor.must_be_the_same(current)?;
+            let follows = release.successor();
+            let counts = present.is_some();
+            warnings.extend(follows.may_follow(current, name, args, downgrade, counts)?);
         }
         let before = present.and_then(|present| Version::parse(&present.version).ok());
         release.version_is_meant(before.as_ref(), out)?;
         warnings.extend(firmware::remarks(&firmware.image));
-        if let Some(Ok(current)) = channel.current.as_ref().map(|held| &held.manifest) {
+        if let Some(current) = current {
             let (image, drop) = (&firmware.image, options.drop_guard);
             let may = guard::may_replace(image, current, &channel.name, drop, store, prefix);
             warnings.extend(may.await?);
@@ -343,11 +339,9 @@ async fn is_there(
     let Some(head) = store.head(key).await? else {
         return Ok(false);
     };
-    let served = channel.current.as_ref().is_some_and(|held| {
-        held.manifest
-            .as_ref()
-            .is_ok_and(|manifest| manifest.sha256 == Some(release.sha256))
-    });
+    let served = channel
+        .readable()
+        .is_some_and(|manifest| manifest.sha256 == Some(release.sha256));
     let written = UNIX_EPOCH + Duration::from_secs(head.modified.unwrap_or(0));
     let age = SystemTime::now()
         .duration_since(written)

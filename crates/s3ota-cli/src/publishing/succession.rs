@@ -48,9 +48,26 @@ impl<'a> Successor<'a> {
         }
     }
 
+    /// Refuses what must not follow `current` on `channel`, or what looks like a mistake and `args` do not allow. If `current` does not
+    /// count, because someone else signed it, the latter is only a warning.
+    pub fn may_follow(
+        &self,
+        current: &ManifestDocument,
+        channel: &str,
+        args: &SuccessionArgs,
+        downgrade: bool,
+        counts: bool,
+    ) -> Result<Option<CliError>, CliError> {
+        let objection = self.objection(current, channel, args, downgrade);
+        match objection {
+            Some(objection) if counts => Err(objection),
+            warning => self.must_be_the_same(current).map(|()| warning),
+        }
+    }
+
     /// Why it should not follow `current` on `channel`, unless `args` say that it may. The reason that explains the others comes
     /// first. `downgrade` is whether devices are allowed to go back.
-    pub fn objection(
+    pub(super) fn objection(
         &self,
         current: &ManifestDocument,
         channel: &str,

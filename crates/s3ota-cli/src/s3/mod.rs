@@ -129,21 +129,21 @@ impl Store {
             ignores_conditions: Arc::default(),
         };
         // Profiles and the environment can name an endpoint as well, so ask the SDK where it would go.
-        let url = store.object_url("probe").await?;
+        let mut url = store.object_url("probe").await?;
         store.is_aws = endpoint_url.is_none() && is_aws_host(host(&url));
         store.is_https = url.starts_with("https://");
         if !store.is_aws {
             config = config.force_path_style(true);
             store.client = Client::from_conf(config.clone().build());
             // Behind an endpoint with a path, the SDK puts the bucket without a slash (aws-sdk-rust#1387).
-            let url = store.object_url("probe").await?;
+            url = store.object_url("probe").await?;
             let endpoint = url.strip_suffix(&format!("{}/probe", store.bucket));
             if let Some(endpoint) = endpoint.filter(|it| !it.ends_with('/')) {
                 config = config.endpoint_url(format!("{endpoint}/"));
                 store.client = Client::from_conf(config.clone().build());
             }
         }
-        endpoint::check(&store.object_url("probe").await?)?;
+        endpoint::check(&url)?;
         if store.is_aws {
             location.check_tls_name()?;
             if let Some(region) = store.bucket_region(&location.bucket).await?

@@ -128,6 +128,11 @@ impl Channel {
         }
     }
 
+    /// The manifest that the channel holds, if it can be read.
+    pub fn readable(&self) -> Option<&ManifestDocument> {
+        self.current.as_ref()?.manifest.as_ref().ok()
+    }
+
     /// The manifest that the channel holds; an error where there is none, or one that cannot be read.
     pub fn manifest(&self, store: &Store) -> Result<&ManifestDocument, CliError> {
         let bucket = store.bucket();
@@ -181,8 +186,8 @@ impl Channel {
         by: Option<&str>,
     ) {
         // If the version stays the same, so does the time since which the channel serves it.
-        let since = match self.current.as_ref().map(|held| &held.manifest) {
-            Some(Ok(old)) if old.version == manifest.version && old.sha256 == manifest.sha256 => {
+        let since = match self.readable() {
+            Some(old) if old.version == manifest.version && old.sha256 == manifest.sha256 => {
                 since(old)
             }
             _ => None,
@@ -215,10 +220,7 @@ impl Channel {
 
     /// The legacy clients that the channel serves.
     pub fn legacy(&self) -> BTreeSet<LegacyClient> {
-        match self.current.as_ref().map(|held| &held.manifest) {
-            Some(Ok(manifest)) => LegacyClient::of(manifest),
-            _ => BTreeSet::new(),
-        }
+        self.readable().map(LegacyClient::of).unwrap_or_default()
     }
 
     /// The legacy clients that the channel serves, as far as the signing host trusts the manifest that names them.
@@ -238,11 +240,7 @@ impl Channel {
             host.present(self)?;
             return Ok(host.warning(self));
         }
-        let manifest = self
-            .current
-            .as_ref()
-            .and_then(|held| held.manifest.as_ref().ok());
-        match manifest.and_then(|manifest| manifest.signature.as_ref()) {
+        match self.readable().and_then(|it| it.signature.as_ref()) {
             Some(signature) if !act.unsigned => {
                 let message = format!(
                     "the release on the channel {} has a signature by the key {}: devices with release keys would refuse an unsigned one",

@@ -200,8 +200,7 @@ impl SigningHost {
         &self,
         channel: &'c Channel,
     ) -> Result<Option<&'c ManifestDocument>, CliError> {
-        let manifest = channel.current.as_ref().map(|held| held.manifest.as_ref());
-        let (Some(Ok(manifest)), Some(_)) = (manifest, self.signed_by(channel)) else {
+        let (Some(manifest), Some(_)) = (channel.readable(), self.signed_by(channel)) else {
             return Ok(None);
         };
         self.is_of(manifest, channel)?;
