@@ -262,16 +262,17 @@ mod tests {
     use super::*;
     use s3ota_image::app::ImageBuilder;
     use s3ota_sim::Setup;
+    use std::sync::LazyLock;
 
-    const ELF: &[u8] =
-        include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
-    const IMAGE: &[u8] =
-        include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.bin");
+    const ELF: &[u8] = include_bytes!("../../fixtures/hello-esp32c3-1.1.0.elf");
+    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| elf_to_image(ELF).unwrap());
 
     #[test]
-    fn an_elf_becomes_the_image_that_espflash_saves() {
-        assert!(is_elf(ELF));
-        assert!(elf_to_image(ELF).unwrap() == IMAGE);
+    fn an_elf_becomes_an_image_of_its_version_and_chip() {
+        assert!(is_elf(ELF) && !is_elf(&IMAGE));
+        let firmware = Firmware::from_image(IMAGE.clone()).unwrap();
+        assert_eq!(firmware.image.header.chip(), Some(Chip::Esp32C3));
+        assert_eq!(firmware.image.descriptor.unwrap().version(), "1.1.0");
     }
 
     #[test]
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_whole_flash_is_not_a_firmware() {
-        let without_bootloader = Setup::default().flash(IMAGE).unwrap();
+        let without_bootloader = Setup::default().flash(&IMAGE).unwrap();
         let mut with_bootloader = without_bootloader.clone();
         with_bootloader[..0x8000].copy_from_slice(&IMAGE[..0x8000]); // begins as an image does
         for flash in [without_bootloader, with_bootloader] {

@@ -6,12 +6,12 @@
 use std::process::{Command, Output};
 
 use crate::bucket::{Bench, s3ota};
-use crate::support::*;
 use aws_sdk_s3::primitives::ByteStream;
 use rcgen::{SanType, date_time_ymd};
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
+use scripted_server::*;
 use serde_json::{Value, json};
 
 /// What the doctor reported.

@@ -2,10 +2,6 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
-#[path = "../../../s3ota-tls/tests/rogue_server/mod.rs"]
-mod rogue_server;
-#[path = "../../../s3ota-sim/tests/support/mod.rs"]
-mod support;
 
 mod demo;
 mod device;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::*;
+use scripted_server::*;
 use serde_json::Value;
 
 /// Judges as a device without keys; the last thing it says.

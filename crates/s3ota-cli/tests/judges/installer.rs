@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 const ELF: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf"
+    "/fixtures/hello-esp32c3-1.1.0.elf"
 );
 
 /// A Chromium, if one is installed.

@@ -160,8 +160,7 @@ mod tests {
 
     #[test]
     fn a_real_bootloader_is_recognised_by_its_description() {
-        const ELF: &[u8] =
-            include_bytes!("../../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
+        const ELF: &[u8] = include_bytes!("../../../fixtures/hello-esp32c3-1.1.0.elf");
         let bootloader = crate::firmware::bundled_bootloader(ELF).unwrap();
         let mut flash = vec![0xFF; 0x1_0000];
         flash[..bootloader.len()].copy_from_slice(&bootloader);

@@ -240,18 +240,21 @@ mod tests {
     use super::*;
     use s3ota_image::Chip;
     use s3ota_image::app::ImageBuilder;
+    use std::sync::LazyLock;
 
-    const IMAGE: &[u8] =
-        include_bytes!("../../../../s3ota-image/tests/fixtures/hello-esp32c3-1.0.0.bin");
+    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let elf = include_bytes!("../../../fixtures/hello-esp32c3-1.1.0.elf");
+        crate::firmware::elf_to_image(elf).unwrap()
+    });
 
     #[test]
     fn an_image_is_described() {
-        let report = ImageReport::of_file(IMAGE);
+        let report = ImageReport::of_file(&IMAGE);
         let text = report.to_string();
-        assert_eq!(report.title(), "s3ota-hello 1.0.0 for esp32c3");
+        assert_eq!(report.title(), "s3ota-hello 1.1.0 for esp32c3");
         for line in [
             "chip            esp32c3",
-            "version         1.0.0",
+            "version         1.1.0",
             "size            76848 bytes (76.8 kB)",
             "digest          good",
             "chip revision   v0.0 to v1.99",

@@ -1,14 +1,12 @@
 //! A bucket that behaves as S3 does: a manifest and an image, entity tags, ranges (RFC 9110 sections 13 and 14).
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::ops::{Bound, RangeBounds};
 use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 
-use crate::support::server::Script;
-use crate::support::{Reply, Request, full_manifest, manifest};
+use crate::server::Script;
+use crate::{Reply, Request, full_manifest, manifest};
 
 /// Where the manifest is. Every other path is the image.
 const MANIFEST: &str = "/manifest.json";

@@ -1,8 +1,18 @@
-//! A scripted HTTPS server and a device that updates from it.
+//! An HTTPS server that answers by a script, and virtual devices that update from it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`server`] | the server, on the loopback address |
+//! | [`network`] | the same in memory, on lines that fail as lines do |
+//! | [`bucket`] | a script that answers as S3 does, but for what goes wrong |
+//! | [`bench`] | a device, and what an update must leave behind on it |
+//! | [`slots`] | devices with other slots than the usual two |
 
-#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
-
+pub mod bench;
+pub mod bucket;
+pub mod network;
 pub mod server;
+pub mod slots;
 
 use std::time::Duration;
 

@@ -6,10 +6,7 @@
 //! ```
 //!
 //! It speaks just enough of RFC 8446 for TLS_AES_128_GCM_SHA256 and P-256, on *ring* and rcgen, so it shares no code
-//! with the client it tests. Other crates use it with `#[path = "../../s3ota-tls/tests/rogue_server/mod.rs"]` and the
-//! dev-dependencies `rcgen` (features `crypto`, `ring`) and `ring`.
-
-#![allow(dead_code)]
+//! with the client it tests.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -846,8 +843,8 @@ struct Identity {
     rsa_certificate: Vec<u8>,
 }
 
-/// `openssl genrsa 2048`, as `tests/data/README.md` says.
-const RSA_KEY: &[u8] = include_bytes!("../data/rsa-2048.key.der");
+/// `openssl genrsa 2048`, as `README.md` in s3ota-tls' `tests/data` says.
+const RSA_KEY: &[u8] = include_bytes!("../rsa-2048.key.der");
 
 impl Identity {
     fn new() -> Self {

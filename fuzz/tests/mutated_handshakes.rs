@@ -1,31 +1,18 @@
 //! Mutated handshakes: whatever a server sends, nothing panics, and the client believes nobody who has not shown the
 //! certificate, proven its key and finished the handshake, each with the right bytes.
 //!
-//! Server, mutations and promises are those of the fuzz target `tls`. A hundred thousand, in a few minutes:
+//! Server, mutations and promises are those of the target `tls`. A hundred thousand, in a few minutes:
 //!
 //! ```text
-//! cargo test -p s3ota-tls --test mutations -- --ignored --nocapture
+//! cargo test --release --manifest-path fuzz/Cargo.toml --test mutated_handshakes -- --ignored --nocapture
 //! ```
 //!
 //! `S3OTA_SEED=n` in the environment makes others.
 
-#![allow(
-    dead_code,
-    reason = "of the fuzz targets' code only one target's part is wanted"
-)]
-
-#[path = "../../../fuzz/src/input.rs"]
-mod input;
-#[path = "../../../fuzz/src/mutate.rs"]
-mod mutate;
-#[path = "../../../fuzz/src/tls/mod.rs"]
-mod tls;
-#[path = "../../../fuzz/src/wire.rs"]
-mod wire;
-
 use std::panic::catch_unwind;
 
-use mutate::{Random, mutate};
+use s3ota_fuzz::mutate::{Random, mutate};
+use s3ota_fuzz::tls;
 
 /// Longer handshakes find nothing that shorter ones do not.
 const LONGEST: usize = 16 * 1024;

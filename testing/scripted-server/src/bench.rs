@@ -1,7 +1,5 @@
 //! A device on the bench: what an update must leave behind, whatever happened to it.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::time::Duration;
 
 use s3ota::{Chip, Error, Outcome, Timeouts};

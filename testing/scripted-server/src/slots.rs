@@ -1,11 +1,9 @@
 //! Devices with other slots than the usual two, and what happens to one between its starts.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use s3ota::{Error, Installed, Outcome, Workspace};
 use s3ota_sim::{Flash, RunningFirmware, Setup, VirtualDevice};
 
-use crate::support::{IMPATIENT, Server, firmware, releasing, update};
+use crate::{IMPATIENT, Server, firmware, releasing, update};
 
 /// A factory app and two slots.
 pub const WITH_FACTORY: &str = "

@@ -10,8 +10,6 @@
 //!
 //! Every host name leads to the one server, whose certificate is for `localhost` and `cdn.example`.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io::{self, ErrorKind};
@@ -30,8 +28,8 @@ use s3ota_sim::host::{HostClock, OsRng};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep};
 
-use crate::support::Request;
-use crate::support::server::{Identity, Script};
+use crate::Request;
+use crate::server::{Identity, Script};
 
 /// The port the server listens on.
 pub const PORT: u16 = 443;
