@@ -238,6 +238,51 @@ fn gen_esp32part_agrees_about_every_csv() {
     }
 }
 
+#[test]
+fn gen_esp32part_agrees_about_other_places() {
+    let Some(python) = Judge::esp_idf_defs() else {
+        return;
+    };
+    let tables = [
+        "nvs,data,nvs,,16K\notadata,data,ota,,8K\nota_0,app,ota_0,,1M\nota_1,app,ota_1,,1M",
+        "bootloader,bootloader,primary,N/A,N/A\nptable,partition_table,primary,N/A,N/A\nnvs,data,nvs,,16K",
+        "bootloader,bootloader,primary,,\nnvs,data,nvs,,16K\nnext,bootloader,ota,,N/A",
+        "ptable,partition_table,primary,,\nnvs,data,nvs,,16K\nnext,partition_table,ota,,N/A",
+        "nvs,data,nvs,0x9000,16K\nfactory,app,factory,0x20000,1M",
+    ];
+    let places = [(0x8000, 0), (0x8000, 0x1000), (0x10000, 0x2000)];
+    for (i, (csv, (table, bootloader))) in tables
+        .into_iter()
+        .flat_map(|csv| places.map(|places| (csv, places)))
+        .enumerate()
+    {
+        let input = scratch(&format!("placed-{i}.csv"), csv.as_bytes());
+        let made = scratch(&format!("placed-{i}.bin"), b"");
+        let output = python.output(|c| {
+            c.args(["-c", PLACED])
+                .args([&input, &made])
+                .args([table.to_string(), bootloader.to_string()])
+        });
+        let ours = TableBuilder::from_csv_at(csv, table, Some(bootloader))
+            .ok()
+            .and_then(|t| t.to_bytes().ok());
+        assert_eq!(output.status.success(), ours.is_some(), "{csv}\n{output:?}");
+        if let Some(ours) = ours {
+            assert_eq!(fs::read(&made).unwrap(), ours, "{csv}");
+        }
+    }
+}
+
+/// CSV in, checked binary out, for these offsets of table and bootloader.
+const PLACED: &str = "
+import sys
+from esp_idf_defs.partitions import PartitionTable
+table, bootloader = int(sys.argv[3]), int(sys.argv[4])
+made, _ = PartitionTable.from_file(open(sys.argv[1], 'rb'), table, bootloader)
+made.verify(table)
+open(sys.argv[2], 'wb').write(made.to_binary())
+";
+
 /// CSV in, checked binary and CSV out.
 const GEN_ESP32PART: &str = "
 import sys

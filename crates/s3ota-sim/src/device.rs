@@ -7,6 +7,7 @@ use s3ota::{
     boot_guard_after,
 };
 use s3ota_image::app::Hardware;
+use s3ota_image::partition::TABLE_OFFSET;
 
 use crate::bootloader::{App, BootError, Bootloader, Silicon};
 use crate::flash::Flash;
@@ -24,6 +25,7 @@ pub struct VirtualDevice {
     flash: Flash,
     bootloader: Bootloader,
     silicon: Silicon,
+    table_offset: u32,
     trial_boots: u8,
     clock: HostClock,
 }
@@ -87,6 +89,7 @@ impl VirtualDevice {
             flash,
             bootloader: Bootloader::default(),
             silicon: Silicon::default(),
+            table_offset: TABLE_OFFSET,
             trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
             clock: HostClock::new(),
         }
@@ -107,6 +110,14 @@ impl VirtualDevice {
     pub fn with_chip(mut self, chip: Chip) -> Self {
         self.silicon.chip = Some(chip);
         self
+    }
+
+    /// The same device with a bootloader that looks for the partition table at this offset.
+    pub fn with_table_offset(self, table_offset: u32) -> Self {
+        Self {
+            table_offset,
+            ..self
+        }
     }
 
     /// The current state of the device's eFuses.
@@ -161,7 +172,7 @@ impl VirtualDevice {
         for restarts in 0..8 {
             let app = self
                 .bootloader
-                .boot_on(&mut self.flash, &mut self.silicon)
+                .boot_at(self.table_offset, &mut self.flash, &mut self.silicon)
                 .map_err(PowerOnError::Boot)?;
             let running = app.partition.offset;
             let guard = boot_guard_after(reset, &mut self.flash, running, self.trial_boots);
