@@ -10,7 +10,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use console::Style;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use self::table::Table;
@@ -125,7 +125,7 @@ impl Output {
             }
         } else if terminal::shows_bars() {
             let bar = ProgressBar::new(total);
-            let template = "  {prefix:<10} {bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+            let template = "  {prefix:<10} {bar:32} {percent:>3}%  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
             let style = ProgressStyle::with_template(template);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(label);
@@ -204,13 +204,9 @@ impl Progress {
     }
 }
 
-/// Bytes for people: `1.2 MB`.
+/// Bytes for people, as the progress bar writes them: `1.20 MB`.
 pub fn bytes(n: u64) -> String {
-    match n {
-        0..1_000 => format!("{n} bytes"),
-        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
-        _ => format!("{:.2} MB", n as f64 / 1e6),
-    }
+    DecimalBytes(n).to_string()
 }
 
 /// Bytes in lower-case hexadecimal.

@@ -2,6 +2,8 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
+#[path = "../support/keys.rs"]
+mod keys_bench;
 #[path = "../support/proxy.rs"]
 mod proxy;
 
@@ -9,6 +11,8 @@ mod approval;
 mod between;
 mod cuts;
 mod hostile_bucket;
+mod installer;
+mod keys;
 mod legacy_clients;
 mod lifecycle;
 mod permissions;

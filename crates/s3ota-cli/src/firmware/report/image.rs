@@ -255,7 +255,7 @@ mod tests {
         for line in [
             "chip            esp32c3",
             "version         1.1.0",
-            "size            76848 bytes (76.8 kB)",
+            "size            76848 bytes (76.85 kB)",
             "digest          good",
             "chip revision   v0.0 to v1.99",
             "eFuse block     any",

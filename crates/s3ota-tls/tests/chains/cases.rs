@@ -1,50 +1,25 @@
-//! Which certificate chains are taken: each against two servers, rustls' and `openssl s_server`.
+//! Which certificate chains are taken, whoever the server is: rustls (`chains/main.rs`) or `openssl s_server` (`judges.rs`).
+//! `chains!` is theirs.
 //!
 //! The names at the top are the promise. A chain is a root, an authority under it and a server's certificate for
 //! `bucket.s3.test`, all on P-256 and valid on the day of the tests, until the case says otherwise.
 
-mod support;
-
 use rcgen::{ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose};
-use s3ota_tls::{Alert, CertificateError as C, HandshakeError as H, TlsError};
-use support::NOW;
-use support::chain::{Chain, HOST, KeyKind as K, Plan, fixture};
+use s3ota_tls::{CertificateError as C, TlsError};
+
+use crate::support::NOW;
+use crate::support::chain::{Chain, HOST, KeyKind as K, Plan, fixture};
 
 const DAY: u64 = 86_400;
 
-/// One line a promise: the name, the chain, how the connection ends.
-macro_rules! chains {
-    ($module:ident by $server:ident: $($(#[$attribute:meta])* $name:ident: $chain:expr => $verdict:expr;)*) => {
-        mod $module {
-            use super::*;
-            $(
-                #[test]
-                $(#[$attribute])*
-                fn $name() {
-                    if let Some(verdict) = support::chain::$server(&$chain) {
-                        assert_eq!(verdict, $verdict);
-                    }
-                }
-            )*
-        }
-    };
-}
+/// A request was answered.
+pub const TAKEN: Result<(), TlsError> = Ok(());
 
-/// The same against both servers.
-macro_rules! chains_against_both {
-    ($($cases:tt)*) => {
-        chains! { against_rustls by rustls: $($cases)* }
-        chains! { against_openssl by openssl: $($cases)* }
-    };
-}
-
-const TAKEN: Result<(), TlsError> = Ok(());
-
-const fn refused(error: C) -> Result<(), TlsError> {
+pub const fn refused(error: C) -> Result<(), TlsError> {
     Err(TlsError::Certificate(error))
 }
 
-chains_against_both! {
+chains! {
     // Keys and signatures.
     p256: plan(|_| {}) => TAKEN;
     #[cfg(feature = "rsa")]
@@ -185,21 +160,6 @@ chains_against_both! {
     an_authority_without_key_cert_sign: plan(|plan| plan.issuer.key_usages = vec![KeyUsagePurpose::DigitalSignature]) => TAKEN;
 }
 
-// What OpenSSL's tools do not read or send.
-chains! { against_rustls_only by rustls:
-    an_ed25519_server: keys(K::Ed25519, K::Ed25519, K::Ed25519) => refused(C::UnsupportedAlgorithm);
-    bytes_behind_the_certificate: plan(|_| {}).append(0) => refused(C::Malformed);
-    bytes_behind_an_authority: plan(|_| {}).append(1) => refused(C::Malformed);
-}
-
-// What rustls does not serve.
-chains! { against_openssl_only by openssl:
-    #[cfg(feature = "rsa")]
-    a_server_with_rsa_1024: fixture("rsa-root", &["rsa-1024-server"], "rsa-1024") => refused(C::NotProven);
-    a_server_with_p521: fixture("rsa-root", &["p521-server"], "p521") => Err(TlsError::Handshake(H::Alert(Alert(40))));
-    a_server_with_an_rsa_pss_key: fixture("rsa-root", &["rsa-pss-server"], "rsa-pss") => Err(TlsError::Handshake(H::Alert(Alert(40))));
-}
-
 /// 63 + 63 + 63 + 61 letters and three dots.
 const LONG_NAME: &str = concat!(
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.",
@@ -208,11 +168,11 @@ const LONG_NAME: &str = concat!(
     "ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd",
 );
 
-fn plan(change: impl FnOnce(&mut Plan)) -> Chain {
+pub fn plan(change: impl FnOnce(&mut Plan)) -> Chain {
     Chain::of(1, change)
 }
 
-fn keys(root: K, issuer: K, own: K) -> Chain {
+pub fn keys(root: K, issuer: K, own: K) -> Chain {
     plan(|plan| (plan.root_key, plan.issuer_key, plan.own_key) = (root, issuer, own))
 }
 
