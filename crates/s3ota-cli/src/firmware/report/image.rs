@@ -6,6 +6,8 @@ use s3ota_image::ImageError;
 use s3ota_image::app::{Descriptor, GuardMarker, Header, Image, SignatureKind, Verifier};
 use serde_json::{Value, json};
 
+use s3ota_manifest::Version;
+
 use crate::firmware::limits;
 use crate::output::{bytes, hex};
 
@@ -67,6 +69,52 @@ impl ImageReport {
         format!("{project} {version} for {}", self.chip())
     }
 
+    /// Why this image looks as if it was written after `other`. `None` if it does not.
+    ///
+    /// The dates decide, if the build wrote any: while a firmware is in development, its version may stay.
+    pub(super) fn newer_than(&self, other: &Self) -> Option<&'static str> {
+        let (Ok(image), Ok(before)) = (&self.verdict, &other.verdict) else {
+            return None;
+        };
+        if image.digest == before.digest {
+            return None;
+        }
+        if self.text(Descriptor::project_name) != other.text(Descriptor::project_name) {
+            return Some("another project than");
+        }
+        let version = |report: &Self| {
+            let text = report.text(Descriptor::version)?.to_owned();
+            Version::parse(&text).is_ok().then_some(text)
+        };
+        match (self.built(), other.built()) {
+            (Some(built), Some(before)) if built > before => return Some("built later than"),
+            (Some(built), Some(before)) if built < before => return None,
+            _ => {}
+        }
+        let (new, old) = (version(self)?, version(other)?);
+        let is_newer = Version::parse(&new).ok()? > Version::parse(&old).ok()?;
+        is_newer.then_some("a newer version than")
+    }
+
+    /// When it was built: year, month, day, and the time of day.
+    fn built(&self) -> Option<(u16, usize, u8, &str)> {
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let date = self.text(Descriptor::date)?;
+        let time = self.text(Descriptor::time).unwrap_or_default();
+        // `__DATE__` of C, as in `Mar  1 2026`, or 2026-03-01 of esp-hal.
+        let mut words = date.split_whitespace();
+        if let (Some(month), Some(day), Some(year)) = (words.next(), words.next(), words.next()) {
+            let month = MONTHS.iter().position(|name| *name == month)?;
+            return Some((year.parse().ok()?, month, day.parse().ok()?, time));
+        }
+        let mut numbers = date.split('-');
+        let (year, month, day) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let month = month.parse::<usize>().ok()?.checked_sub(1)?;
+        Some((year.parse().ok()?, month, day.parse().ok()?, time))
+    }
+
     fn chip(&self) -> String {
         match self.header.map(|header| (header.chip(), header.chip_id)) {
             Some((Some(chip), _)) => chip.to_string(),
@@ -80,6 +128,12 @@ impl ImageReport {
             .as_ref()
             .map(field)
             .filter(|text| !text.is_empty())
+    }
+
+    /// The MMU page size that it was linked for, in bytes, if it says so.
+    fn mmu_page_size(&self) -> Option<u32> {
+        let bits = self.descriptor.as_ref()?.mmu_page_size;
+        1_u32.checked_shl(bits.into()).filter(|_| bits > 0)
     }
 
     fn guard(&self) -> Option<GuardMarker> {
@@ -105,6 +159,7 @@ impl ImageReport {
             "max_revision": self.header.map(|header| header.max_revision),
             "min_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.min_efuse_block_revision),
             "max_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.max_efuse_block_revision),
+            "mmu_page_size": self.mmu_page_size(),
             "guard": self.guard().map(|guard| json!({
                 "kind": guard.kind(), "name": guard.kind_name(), "version": guard.version(),
             })),
@@ -163,6 +218,13 @@ impl fmt::Display for ImageReport {
                     min => min,
                 };
                 limits(min, descriptor.max_efuse_block_revision)
+            }),
+        );
+        row(
+            "MMU pages",
+            self.mmu_page_size().map(|size| match size % 1024 {
+                0 => format!("{} KiB", size / 1024),
+                _ => format!("{size} bytes"),
             }),
         );
         if let Ok(image) = &self.verdict {

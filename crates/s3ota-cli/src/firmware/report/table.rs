@@ -1,0 +1,128 @@
+//! A partition table, and what it means for updates.
+
+use std::fmt;
+
+use s3ota_image::partition::{Partition, PartitionTable, TableBuilder};
+use serde_json::{Value, json};
+
+use crate::error::CliError;
+
+/// A partition table in a file of its own.
+#[derive(Debug, Clone)]
+pub struct TableReport {
+    partitions: Vec<Partition>,
+    largest_image: Option<u32>,
+    warnings: Vec<CliError>,
+}
+
+impl TableReport {
+    /// From the table's bytes, which are to lie at `table_offset`.
+    pub fn of(bytes: &[u8], table_offset: u32) -> Result<Self, CliError> {
+        let table = PartitionTable::parse_at(bytes, table_offset)
+            .map_err(|error| CliError::new("flash.partitions", error.to_string()))?;
+        Ok(Self {
+            partitions: table.entries().collect(),
+            largest_image: table.largest_image(),
+            warnings: hazards(&table),
+        })
+    }
+
+    /// From CSV.
+    pub fn of_csv(text: &str, table_offset: u32) -> Result<Self, CliError> {
+        // Where the bootloader lies depends on the chip, which a table does not name. It is shown at 0.
+        let table = TableBuilder::from_csv_at(text, table_offset, Some(0))
+            .map_err(|error| CliError::new("flash.partitions", error.to_string()))?;
+        let bytes = table
+            .to_bytes()
+            .map_err(|error| CliError::new("flash.partitions", error.to_string()))?;
+        Self::of(&bytes, table_offset)
+    }
+
+    /// What is dangerous about it.
+    pub fn warnings(&self) -> &[CliError] {
+        &self.warnings
+    }
+
+    /// The facts for programs.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "partitions": self.partitions.iter().map(partition_json).collect::<Vec<_>>(),
+            "largest_image": self.largest_image,
+        })
+    }
+}
+
+impl fmt::Display for TableReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "a partition table")?;
+        let rows = self.partitions.iter().map(|partition| {
+            [
+                partition.label.to_string(),
+                partition.kind.to_string(),
+                format!("{:#08x}", partition.offset),
+                kib(partition.size),
+            ]
+        });
+        let head = ["name", "type", "offset", "size"].map(str::to_owned);
+        columns(f, [head].into_iter().chain(rows).collect())?;
+        match self.largest_image {
+            Some(largest) => write!(f, "\nlargest image that always fits: {largest} bytes"),
+            None => write!(f, "\nno OTA slot"),
+        }
+    }
+}
+
+/// What stops updates on a device with this table, now or later.
+pub(super) fn hazards(table: &PartitionTable<'_>) -> Vec<CliError> {
+    let hazards = table.hazards().map(|hazard| {
+        let text = hazard.to_string();
+        match text.split_once("; ") {
+            Some((message, hint)) => CliError::new(hazard.code(), message).hint(hint),
+            None => CliError::new(hazard.code(), text),
+        }
+    });
+    hazards.collect()
+}
+
+/// A partition for programs.
+pub(super) fn partition_json(partition: &Partition) -> Value {
+    let Partition {
+        label,
+        kind,
+        offset,
+        size,
+        ..
+    } = partition;
+    json!({ "label": label.as_str(), "kind": kind.to_string(), "offset": offset, "size": size })
+}
+
+/// A size for people.
+pub(super) fn kib(size: u32) -> String {
+    match size % 1024 {
+        0 => format!("{} KiB", size / 1024),
+        _ => format!("{size} bytes"),
+    }
+}
+
+/// Writes rows in columns, indented.
+pub(super) fn columns<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    rows: Vec<[String; N]>,
+) -> fmt::Result {
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in &rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        writeln!(f, "  {}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
