@@ -20,7 +20,7 @@ use crate::clock::parse_duration;
 use crate::error::CliError;
 use crate::firmware::contents::{self, Contents};
 use crate::firmware::dump::Dump;
-use crate::firmware::report::FlashReport;
+use crate::firmware::report::{FlashReport, TableReport};
 use crate::firmware::{self, Firmware, in_file};
 use crate::judge::chip::KnownChip;
 use crate::judge::device::{Settings, Station};
@@ -165,6 +165,10 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
         .map_or("", Descriptor::version);
     let chip = firmware.image.header.chip().map_or("unknown", Chip::name);
     report.warnings().iter().for_each(|it| out.warning(it));
+    if args.partition_table_offset.is_none() && args.partitions.is_some() {
+        let table = TableReport::of(dump.table_bytes(), dump.table_offset)?;
+        table.gap().iter().for_each(|it| out.warning(it));
+    }
     let revision = known.and_then(|known| known.revision);
     let of_revision = revision.map(|revision| format!(" of revision {}", Revision(revision)));
     out.say(format_args!(

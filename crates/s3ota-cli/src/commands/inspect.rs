@@ -52,23 +52,19 @@ pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
 
 fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), CliError> {
     match contents::recognise(bytes, table_offset) {
-        Contents::Flash(dump) => {
-            let report = FlashReport::of(&dump)?;
-            out.say(&report);
-            out.event("flash", report.to_json());
-            report.warnings().iter().for_each(|it| out.warning(it));
-            report.check()
-        }
+        Contents::Flash(dump) => show_flash(&dump, out),
         Contents::Table => {
-            show_table(
-                &TableReport::of(bytes, table_offset.unwrap_or(TABLE_OFFSET))?,
-                out,
-            );
+            let offset = table_offset.unwrap_or(TABLE_OFFSET);
+            show_table(&TableReport::of(bytes, offset)?, out);
             Ok(())
         }
         Contents::TableCsv(text) => {
             let offset = table_offset.unwrap_or(TABLE_OFFSET);
-            show_table(&TableReport::of_csv(&text, offset)?, out);
+            let report = TableReport::of_csv(&text, offset)?;
+            show_table(&report, out);
+            if table_offset.is_none() {
+                warn(report.gap().as_slice(), out);
+            }
             Ok(())
         }
         Contents::Bootloader => {
@@ -89,10 +85,29 @@ fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), Cli
     }
 }
 
+fn show_flash(dump: &Dump, out: &Output) -> Result<(), CliError> {
+    let report = FlashReport::of(dump);
+    if let (Err(_), Some(table)) = (&report, TableReport::misplaced(dump.table_bytes())) {
+        out.say(format_args!("at {:#x}, {table}", dump.table_offset));
+    }
+    let report = report?;
+    out.say(&report);
+    out.event("flash", report.to_json());
+    warn(report.warnings(), out);
+    report.check()
+}
+
+/// Warnings for people; programs have them in the report.
+fn warn(warnings: &[CliError], out: &Output) {
+    if !out.is_for_programs() {
+        warnings.iter().for_each(|warning| out.warning(warning));
+    }
+}
+
 fn show_table(report: &TableReport, out: &Output) {
     out.say(report);
     out.event("partitions", report.to_json());
-    report.warnings().iter().for_each(|it| out.warning(it));
+    warn(report.warnings(), out);
 }
 
 /// Shows an image as far as it is one. Fails with the same errors as publishing it.
@@ -101,6 +116,7 @@ fn show_image(report: ImageReport, bytes: Vec<u8>, out: &Output) -> Result<(), C
     if report.header.is_some() {
         out.say(&report);
         out.event("image", report.to_json());
+        warn(&report.warnings(), out);
     }
     checked.map(drop)
 }

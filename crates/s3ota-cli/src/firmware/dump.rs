@@ -17,6 +17,9 @@ use crate::error::CliError;
 /// The largest flash of a chip, in bytes. What lies beyond it is in no file.
 const MAX_FLASH: usize = 128 << 20;
 
+/// A segment is shorter than this (`SIXTEEN_MB` of ESP-IDF's `esp_image_format.c`).
+const SEGMENT_LIMIT: usize = 16 << 20;
+
 /// The contents of a flash.
 #[derive(Debug, Clone)]
 pub struct Dump {
@@ -105,10 +108,14 @@ impl Dump {
 
     /// Its partition table.
     pub fn table(&self) -> Result<PartitionTable<'_>, PartitionError> {
+        PartitionTable::parse_at(self.table_bytes(), self.table_offset)
+    }
+
+    /// The bytes of its partition table.
+    pub fn table_bytes(&self) -> &[u8] {
         let at = self.table_offset as usize;
         let end = at.saturating_add(MAX_LEN);
-        let bytes = self.bytes.get(at..end).unwrap_or_default();
-        PartitionTable::parse_at(bytes, self.table_offset)
+        self.bytes.get(at..end).unwrap_or_default()
     }
 
     /// The image of an app in it, with its signature for Secure Boot.
@@ -169,6 +176,10 @@ fn image_length(file: &[u8]) -> usize {
             return at;
         };
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        // No segment is that long: what was here is cut or overwritten.
+        if length >= SEGMENT_LIMIT {
+            return at;
+        }
         at = at.saturating_add(8).saturating_add(length);
     }
     at

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::bootloader::BootloaderReport;
 use super::image::ImageReport;
-use super::table::{columns, hazards, kib, partition_json};
+use super::table::{columns, hazards, kib, partition_json, troubles};
 use crate::error::CliError;
 use crate::firmware::dump::Dump;
 
@@ -185,6 +185,7 @@ impl FlashReport {
                 "chip": app.image.header.chip().map(|chip| chip.name()),
             })),
             "problem": self.boots.as_ref().err(),
+            "warnings": troubles(&self.warnings),
         })
     }
 }

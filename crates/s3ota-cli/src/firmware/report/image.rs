@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use s3ota_manifest::Version;
 
-use crate::firmware::limits;
+use super::table::troubles;
+use crate::error::CliError;
+use crate::firmware::{limits, remarks};
 use crate::output::{bytes, hex};
 
 /// What was read of an app image, intact or damaged.
@@ -136,6 +138,16 @@ impl ImageReport {
         1_u32.checked_shl(bits.into()).filter(|_| bits > 0)
     }
 
+    /// What looks like a mistake in it. That it has no guard is a row of the report.
+    pub fn warnings(&self) -> Vec<CliError> {
+        let image = self.verdict.as_ref().ok();
+        let remarks = image.map_or_else(Vec::new, remarks);
+        remarks
+            .into_iter()
+            .filter(|remark| remark.code != "image.guard")
+            .collect()
+    }
+
     fn guard(&self) -> Option<GuardMarker> {
         self.verdict.as_ref().ok().and_then(|image| image.guard)
     }
@@ -167,6 +179,7 @@ impl ImageReport {
             "sha256": image.map(|image| hex(&image.sha256)),
             "signed": image.map(|_| self.signature.is_some()),
             "signature": self.signature.map(SignatureKind::name),
+            "warnings": troubles(&self.warnings()),
             "segments": self.segments.iter().map(|s| json!({ "address": s.address, "size": s.size })).collect::<Vec<_>>(),
         })
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use s3ota_image::partition::{Partition, PartitionTable, TableBuilder};
+use s3ota_image::partition::{
+    Kind, Partition, PartitionTable, TABLE_OFFSET, TABLE_SIZE, TableBuilder,
+};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
@@ -27,6 +29,11 @@ impl TableReport {
         })
     }
 
+    /// From a table that is not at the offset that it was made for, and is wrong there.
+    pub fn misplaced(bytes: &[u8]) -> Option<Self> {
+        Self::of(bytes, 0).ok()
+    }
+
     /// From CSV.
     pub fn of_csv(text: &str, table_offset: u32) -> Result<Self, CliError> {
         // Where the bootloader lies depends on the chip, which a table does not name. It is shown at 0.
@@ -36,6 +43,33 @@ impl TableReport {
             .to_bytes()
             .map_err(|error| CliError::new("flash.partitions", error.to_string()))?;
         Self::of(&bytes, table_offset)
+    }
+
+    /// A gap behind a table at its usual offset, as if it was made for another one.
+    pub fn gap(&self) -> Option<CliError> {
+        let (begins, label) = self
+            .partitions
+            .iter()
+            .filter(|it| it.offset >= TABLE_OFFSET && it.kind != Kind::PARTITION_TABLE)
+            .map(|it| (it.offset, it.label))
+            .min_by_key(|(offset, _)| *offset)?;
+        let free = TABLE_OFFSET + TABLE_SIZE;
+        let is_app = self
+            .partitions
+            .iter()
+            .any(|it| it.offset == begins && it.kind.is_app());
+        if begins <= free || is_app {
+            return None;
+        }
+        let (table, message) = (
+            begins - TABLE_SIZE,
+            format!(
+                "nothing lies between the partition table's end at {free:#x} and {label} at {begins:#x}"
+            ),
+        );
+        Some(CliError::new("flash.partitions", message).hint(format!(
+            "if the bootloader looks for the table at {table:#x}, add --partition-table-offset {table:#x}"
+        )))
     }
 
     /// What is dangerous about it.
@@ -48,6 +82,7 @@ impl TableReport {
         json!({
             "partitions": self.partitions.iter().map(partition_json).collect::<Vec<_>>(),
             "largest_image": self.largest_image,
+            "warnings": troubles(&self.warnings),
         })
     }
 }
@@ -82,6 +117,14 @@ pub(super) fn hazards(table: &PartitionTable<'_>) -> Vec<CliError> {
         }
     });
     hazards.collect()
+}
+
+/// Warnings for programs.
+pub(super) fn troubles(warnings: &[CliError]) -> Value {
+    let warnings = warnings.iter().map(
+        |warning| json!({ "code": warning.code, "message": warning.message, "hint": warning.hint }),
+    );
+    Value::Array(warnings.collect())
 }
 
 /// A partition for programs.
