@@ -471,3 +471,239 @@ fn hex_bytes(text: &str) -> Option<Vec<u8>> {
         .map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s3ota_image::app::{ImageBuilder, SignatureKind};
+    use s3ota_image::otadata::State;
+    use s3ota_sim::Setup;
+
+    const CSV: &str =
+        "# Name, Type\nnvs,data,nvs,,16K\notadata,data,ota,,8K\nota_0,app,ota_0,,1M\n";
+
+    fn app() -> Vec<u8> {
+        ImageBuilder::new(Chip::Esp32C3, "1.0.0").build()
+    }
+
+    fn bootloader() -> Vec<u8> {
+        let mut description = vec![0; 80];
+        description[0] = 80;
+        description[8..14].copy_from_slice(b"v5.5.1");
+        ImageBuilder::new(Chip::Esp32C3, "")
+            .without_descriptor()
+            .payload(&description)
+            .build()
+    }
+
+    /// Sectors that begin with these bytes.
+    fn sectors(count: usize, begin: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0xFF; count * SECTOR_SIZE as usize];
+        bytes[..begin.len()].copy_from_slice(begin);
+        bytes
+    }
+
+    fn fat() -> Vec<u8> {
+        let mut bytes = sectors(2, b"\xEB\xFE\x90MSDOS5.0");
+        bytes[54..62].copy_from_slice(b"FAT     ");
+        bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+        bytes
+    }
+
+    fn spiffs(with_length: bool) -> Vec<u8> {
+        let mut bytes = sectors(16, b"");
+        for block in 0..16u16 {
+            let left = if with_length { 16 - block } else { 0 };
+            let magic = 0x0529 ^ 0x0100 ^ left;
+            let at = usize::from(block) * 4096 + 252;
+            bytes[at..at + 2].copy_from_slice(&magic.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn nvs() -> Vec<u8> {
+        let mut header = vec![0xFF; 32];
+        header[..9].copy_from_slice(&[0xFE, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0xFE]);
+        header[28..].copy_from_slice(b"crc!");
+        sectors(6, &header)
+    }
+
+    fn esp8266(version: u8) -> Vec<u8> {
+        let words = match version {
+            1 => [0x4020_01E9_u32, 0x4010_F29C, 0x4010_F000, 0x500],
+            _ => [0x4000_04EA, 0x4010_0A00, 0, 0x5000],
+        };
+        let header = words.into_iter().flat_map(u32::to_le_bytes);
+        header.chain([0; 0x500]).collect()
+    }
+
+    /// Every format, and a part of its name.
+    fn others() -> Vec<(Vec<u8>, &'static str)> {
+        let utf16: Vec<u8> = std::iter::once(0xFEFF)
+            .chain(":00000001FF\r\n".encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let mut tar = vec![0; 1024];
+        tar[257..262].copy_from_slice(b"ustar");
+        let otadata = Record::new(1, State::Valid, [0xFF; 20]).emit();
+        let text = |text: &str| text.as_bytes().to_vec();
+        vec![
+            (b"UF2\nWQ]\x9e\0\0\0\0".to_vec(), "UF2"),
+            (b"\x1f\x8b\x08\0".to_vec(), "gzip"),
+            (b"PK\x03\x04\x14\0".to_vec(), "zip"),
+            (b"\xfd7zXZ\0\0".to_vec(), "xz"),
+            (tar, "tar"),
+            (b"!<arch>\n".to_vec(), "static library"),
+            (b"MZ\x90\0".to_vec(), "Windows"),
+            (b"\xcf\xfa\xed\xfe\x0c".to_vec(), "macOS"),
+            (nvs(), "NVS"),
+            (spiffs(true), "SPIFFS"),
+            (spiffs(false), "SPIFFS"),
+            (sectors(2, b"\0\0\0\0\xf0\x0f\xff\xf7littlefs"), "LittleFS"),
+            (fat(), "FAT"),
+            ([sectors(1, b""), fat()].concat(), "FAT"),
+            (sectors(2, &otadata), "otadata"),
+            (esp8266(1), "ESP8266"),
+            (esp8266(2), "ESP8266"),
+            (sectors(2, b""), "erased flash"),
+            (vec![0; 4096], "zeros"),
+            ([sectors(16, b""), app()].concat(), "part of a flash"),
+            (
+                text(":10000000000102030405060708090A0B0C0D0E0F78\n:00000001FF\n"),
+                "Intel HEX",
+            ),
+            (text("\u{FEFF}:00000001FF\r\n"), "Intel HEX"),
+            (utf16, "Intel HEX"),
+            (text("S00600004844521B\nS9030000FC\n"), "S-record"),
+            (text("\n<!DOCTYPE html>\n<title>login</title>"), "web page"),
+            (text("<HTML>"), "web page"),
+            (
+                text("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"),
+                "error message",
+            ),
+            (
+                text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+                "Git LFS",
+            ),
+            (
+                text("{\"flash_files\":{\"0x0\":\"a.bin\"}}"),
+                "flasher_args",
+            ),
+            (
+                text("{\"project_name\":\"a\",\"app_bin\":\"a.bin\"}"),
+                "project_description",
+            ),
+            (
+                text("{\"version\":\"1.0.0\",\"url\":\"https://x\"}"),
+                "manifest",
+            ),
+            (text("Archive member included to satisfy"), "map file"),
+            (text("-----BEGIN EC PRIVATE KEY-----\n"), "key"),
+            (text("hello"), "text file"),
+            (b"\x01\x02\x03".to_vec(), "neither an app image"),
+            (Vec::new(), "empty"),
+        ]
+    }
+
+    #[test]
+    fn every_other_format_is_named() {
+        for (bytes, part) in others() {
+            match recognise(&bytes, None) {
+                Contents::Other(Format { name, hint }) => {
+                    assert!(name.contains(part), "{part}: {name}");
+                    assert!(!hint.is_empty());
+                }
+                other => panic!("{part}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_of_use_is_recognised() {
+        let table = Setup::default().table().unwrap();
+        let flash = Setup::default().flash(&app()).unwrap();
+        let signed = ImageBuilder::new(Chip::Esp32C3, "1.0.0").signature(SignatureKind::Rsa);
+        assert!(matches!(recognise(&app(), None), Contents::Image));
+        assert!(matches!(recognise(&signed.build(), None), Contents::Image));
+        assert!(matches!(recognise(&app()[..300], None), Contents::Image));
+        assert!(matches!(
+            recognise(&bootloader(), None),
+            Contents::Bootloader
+        ));
+        assert!(matches!(recognise(b"\x7fELF", None), Contents::Elf));
+        assert!(matches!(recognise(&flash, None), Contents::Flash(_)));
+        assert!(matches!(recognise(&table, None), Contents::Table));
+        for csv in [
+            CSV.to_owned(),
+            format!("\u{FEFF}{}", CSV.replace('\n', "\r\n")),
+        ] {
+            assert!(matches!(
+                recognise(csv.as_bytes(), None),
+                Contents::TableCsv(_)
+            ));
+        }
+        // A mistake in it does not make it something else.
+        let wrong = CSV.replace("16K", "sixteen");
+        assert!(matches!(
+            recognise(wrong.as_bytes(), None),
+            Contents::TableCsv(_)
+        ));
+    }
+
+    #[test]
+    fn what_follows_an_app_image_is_told_apart() {
+        let followed = |more: &[u8]| match recognise(&[&app(), more].concat(), None) {
+            Contents::Followed(trailer) => trailer,
+            other => panic!("{other:?}"),
+        };
+        let mut v1 = [7; 68];
+        v1[..4].fill(0);
+        assert_eq!(followed(&v1), Trailer::SignatureV1);
+        assert_eq!(
+            followed(&[&v1[..], &[0xFF; 100]].concat()),
+            Trailer::SignatureV1
+        );
+        assert_eq!(followed(&[0xFF; 100]), Trailer::Erased);
+        assert_eq!(followed(&[0; 100]), Trailer::Slot);
+        assert_eq!(followed(b"s3ota"), Trailer::Slot);
+    }
+
+    /// Real bootloaders, of every chip that espflash has one for.
+    #[test]
+    fn a_bootloader_without_description_is_known_by_its_addresses() {
+        let elf = include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
+        let real = crate::firmware::bundled_bootloader(elf).unwrap();
+        assert!(matches!(recognise(&real, None), Contents::Bootloader));
+        // An app without a descriptor has code in flash.
+        let bare = ImageBuilder::new(Chip::Esp32C3, "").without_descriptor();
+        let bare = bare.payload(&[0; 300]).build();
+        assert!(matches!(recognise(&bare, None), Contents::Image));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut seeds: Vec<Vec<u8>> = others().into_iter().map(|(bytes, _)| bytes).collect();
+        let flash = Setup::default().flash(&app()).unwrap();
+        seeds.extend([app(), bootloader(), flash[..0x1_0400].to_vec(), CSV.into()]);
+        let mut state = 1u32;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below.max(1)
+        };
+        for seed in &seeds {
+            for _ in 0..40 {
+                let mut bytes = seed.clone();
+                bytes.truncate(random(bytes.len() + 1));
+                for _ in 0..random(4) {
+                    let at = random(bytes.len().min(0x9000));
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte = random(256) as u8;
+                    }
+                }
+                let contents = recognise(&bytes, None);
+                let refusal = crate::firmware::Firmware::from_image(bytes);
+                assert!(refusal.is_ok() || !matches!(contents, Contents::Image) || seed[0] == 0xE9);
+            }
+        }
+    }
+}

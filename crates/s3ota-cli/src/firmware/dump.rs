@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use s3ota_image::Chip;
-use s3ota_image::app::{Header, SignatureKind};
+use s3ota_image::app::{Header, SignatureKind, Verifier};
 use s3ota_image::partition::{
     Found, MAX_LEN, PartitionError, PartitionTable, TABLE_OFFSET, TABLE_SIZE, find,
 };
@@ -41,16 +41,19 @@ impl Dump {
     pub fn find(file: &[u8], table_offset: Option<u32>) -> Option<Self> {
         let mut best: Option<(Rank, Found<'_>, usize)> = None;
         let mut offsets = Vec::new();
+        let first = image_length(file);
+        let is_intact = first > 0 && begins_with_intact_image(file);
         for start in starts(file) {
-            let image = image_length(file);
-            // The first image of a flash is its bootloader, which ends before the table.
-            let tables = find(file, start).filter(|found| {
-                let at = found.offset.saturating_sub(start) as usize;
-                at >= image && table_offset.is_none_or(|given| given == found.offset)
-            });
+            let tables = find(file, start)
+                .filter(|found| table_offset.is_none_or(|given| given == found.offset));
             for found in tables {
+                let at = found.offset.saturating_sub(start) as usize;
                 let start = start as usize;
                 let rank = rank(&found, file, start);
+                // A bootloader ends before the table. What goes on is an app, unless it is broken and the table leads to another.
+                if at < first && (is_intact || rank.1 == 0) {
+                    continue;
+                }
                 offsets.push((found.offset, start));
                 if best.as_ref().is_none_or(|(least, ..)| rank > *least) {
                     best = Some((rank, found, start));
@@ -159,6 +162,14 @@ fn starts(file: &[u8]) -> Vec<u32> {
         }
         None => vec![0],
     }
+}
+
+fn begins_with_intact_image(file: &[u8]) -> bool {
+    let mut verifier = Verifier::in_slot();
+    verifier
+        .update(file)
+        .and_then(|()| verifier.finish())
+        .is_ok()
 }
 
 /// Bytes of the app image or bootloader that a file begins with, by its segments' headers; 0 if there is none.
@@ -277,6 +288,19 @@ mod tests {
             assert!(Dump::find(&image, None).is_none(), "{at:#x}");
             let broken = &image[..image.len() - 1];
             assert!(Dump::find(broken, None).is_none(), "{at:#x}");
+        }
+    }
+
+    #[test]
+    fn whatever_lies_before_the_table_a_flash_is_one() {
+        let mut flash = flash(Chip::Esp32C3, 0x1_0000);
+        let app = ImageBuilder::new(Chip::Esp32C3, "1.0.0").length(0x2_0000);
+        let app = app.build();
+        for (length, from) in [(0x2000, 0), (0x1_0000, 0), (0x1_0000, 0x1000)] {
+            flash[..0x1_0000].fill(0xFF);
+            flash[..length - from].copy_from_slice(&app[from..length]);
+            let dump = Dump::find(&flash, None).unwrap();
+            assert_eq!(dump.table_offset, 0x1_0000);
         }
     }
 

@@ -523,6 +523,120 @@ boots: ota_1, version 1.1.0"
     }
 
     #[test]
+    fn what_a_merged_image_leaves_out_counts_as_erased() {
+        let flash = Setup::default().flash(&image("1.0.0")).unwrap();
+        let end = flash.iter().rposition(|&byte| byte != 0xFF).unwrap() + 1;
+        let report = report_of(&flash[..end]).unwrap();
+        let text = report.to_string();
+        let held = format!("the file holds 0x0 to {end:#x} of it; the rest counts as erased");
+        assert!(text.contains(&held), "{text}");
+        assert!(text.ends_with("boots: ota_0, version 1.0.0"), "{text}");
+        let json = report.to_json();
+        assert_eq!(json["size"], 4 << 20);
+        assert_eq!(json["held"], json!({ "from": 0, "to": end }));
+        assert_eq!(json["partitions"][4]["image"], Value::Null);
+        // An image that is cut is not whole.
+        let cut = report_of(&flash[..end - 100]).unwrap();
+        assert!(cut.to_string().contains("the image ends after"), "{cut}");
+        assert_eq!(cut.check().unwrap_err().code, "flash.boot");
+    }
+
+    #[test]
+    fn a_table_that_stops_updates_later_is_warned_of() {
+        let codes = |csv: &str| {
+            let flash = Setup::from_csv(csv).unwrap().flash(&image("1.0.0"));
+            let report = report_of(&flash.unwrap()).unwrap();
+            let codes: Vec<_> = report.warnings().iter().map(|it| it.code).collect();
+            assert!(report.warnings().iter().all(|it| it.hint.is_some()));
+            assert_eq!(
+                report.to_json()["warnings"].as_array().unwrap().len(),
+                codes.len()
+            );
+            codes
+        };
+        let otadata = "otadata,data,ota,,8K\n";
+        let one = format!("{otadata}factory,app,factory,,1M\nota_0,app,ota_0,,1M\n");
+        assert_eq!(codes(&one), ["flash.slots"]);
+        let unequal = format!("{otadata}ota_0,app,ota_0,,2M\nota_1,app,ota_1,,1M\n");
+        assert_eq!(codes(&unequal), ["flash.slots"]);
+        let without = "ota_0,app,ota_0,,1M\nota_1,app,ota_1,,1M\n";
+        assert_eq!(codes(without), ["flash.otadata"]);
+        let good = format!("{otadata}{without}");
+        assert_eq!(codes(&good), [""; 0]);
+    }
+
+    #[test]
+    fn a_table_beyond_the_flash_of_its_bootloader_is_warned_of() {
+        let mut flash = updated();
+        let boot = ImageBuilder::new(Chip::Esp32C3, "")
+            .without_descriptor()
+            .build();
+        flash[..boot.len()].copy_from_slice(&boot);
+        for (size, warned) in [(0x10, true), (0x20, false), (0x40, false), (0xF0, false)] {
+            flash[3] = size; // the header's flash size: 2 MB, 4 MB, 16 MB, and none that is known
+            let report = report_of(&flash).unwrap();
+            let codes: Vec<_> = report.warnings().iter().map(|it| it.code).collect();
+            assert_eq!(codes.contains(&"flash.partitions"), warned, "{size:#x}");
+        }
+    }
+
+    /// A flash where `slots` hold these versions, and a record selects `ota_1`.
+    fn selecting_ota_1(slots: [&str; 2], first: State) -> FlashReport {
+        let mut flash = Setup::default().flash(&image(slots[0])).unwrap();
+        let next = image(slots[1]);
+        flash[OTA_1..OTA_1 + next.len()].copy_from_slice(&next);
+        let records = [
+            Record::new(
+                if first == State::Aborted { 3 } else { 1 },
+                first,
+                [0xFF; 20],
+            ),
+            Record::new(2, State::Valid, [0xFF; 20]),
+        ];
+        for (sector, record) in records.iter().enumerate() {
+            let at = OTADATA + sector * SECTOR_SIZE as usize;
+            flash[at..at + RECORD_LEN].copy_from_slice(&record.emit());
+        }
+        report_of(&flash).unwrap()
+    }
+
+    #[test]
+    fn a_firmware_written_over_the_cable_that_does_not_run_is_explained() {
+        let report = selecting_ota_1(["1.2.0", "1.1.0"], State::Valid);
+        let [warning] = report.warnings() else {
+            panic!("{:?}", report.warnings())
+        };
+        assert_eq!(warning.code, "flash.otadata");
+        let told = "ota_0 holds lamp 1.2.0 for esp32c3, a newer version than lamp 1.1.0 for esp32c3, but ota_1 boots";
+        assert!(warning.message.starts_with(told), "{warning}");
+        let hint = warning.hint.as_deref().unwrap();
+        assert!(hint.contains("erase-region 0xd000 0x2000"), "{hint}");
+
+        for (slots, first) in [
+            // The release before an update.
+            (["1.0.0", "1.1.0"], State::Valid),
+            (["1.1.0", "1.1.0"], State::Valid),
+            // It did not pass its trial.
+            (["1.2.0", "1.1.0"], State::Aborted),
+        ] {
+            let report = selecting_ota_1(slots, first);
+            assert_eq!(report.warnings(), &[], "{slots:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_table_is_named_with_its_place() {
+        let mut flash = updated();
+        flash[0x8000 + 12] ^= 1;
+        let error = report_of(&flash).unwrap_err();
+        assert_eq!(error.code, "flash.partitions");
+        assert!(
+            error.message.contains("0x8000") && error.message.contains("MD5"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_dump_that_was_cut_is_described_as_far_as_it_goes() {
         let flash = updated();
         let report = report_of(&flash[..OTA_1]).unwrap();

@@ -383,6 +383,54 @@ mod tests {
     }
 
     #[test]
+    fn what_no_chip_boots_is_warned_of() {
+        let of = |builder: ImageBuilder| ImageReport::of_file(&builder.build());
+        let new = || ImageBuilder::new(Chip::Esp32C3, "1.0.0");
+        for (builder, code) in [
+            (new().revisions(301, 399), Some("image.revision")),
+            (new().block_revisions(25_185, 0), Some("image.efuse")),
+            (new().revisions(3, 199), None),
+            (new().without_guard(), None),
+        ] {
+            let report = of(builder);
+            let codes: Vec<_> = report.warnings().iter().map(|it| it.code).collect();
+            assert_eq!(codes, code.as_slice());
+            let json = report.to_json();
+            assert_eq!(json["warnings"][0]["code"].as_str(), code);
+            assert_eq!(json["mmu_page_size"], 65536);
+            assert!(
+                report.to_string().contains("MMU pages       64 KiB"),
+                "{report}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_later_build_is_the_newer_one_whatever_its_version() {
+        let built = |version: &str, date: &str, time: &str| {
+            let mut image = ImageBuilder::new(Chip::Esp32C3, version).build();
+            // Time and date of the descriptor, and then checksum and digest anew.
+            for (at, text) in [(32 + 80, time), (32 + 96, date)] {
+                image[at..at + 16].fill(0);
+                image[at..at + text.len()].copy_from_slice(text.as_bytes());
+            }
+            let mut report =
+                ImageReport::of_file(&ImageBuilder::new(Chip::Esp32C3, version).build());
+            report.descriptor = Descriptor::parse(image[32..].first_chunk().unwrap());
+            report
+        };
+        let later = built("1.0.0", "Mar  1 2026", "10:00:00");
+        let earlier = built("1.1.0", "Feb 28 2026", "12:00:00");
+        assert_eq!(later.newer_than(&earlier), Some("built later than"));
+        assert_eq!(earlier.newer_than(&later), None);
+        let iso = built("1.2.0", "2026-03-01", "10:00:01");
+        assert_eq!(iso.newer_than(&later), Some("built later than"));
+        let undated = built("1.3.0", "", "");
+        assert_eq!(undated.newer_than(&later), Some("a newer version than"));
+        assert_eq!(later.newer_than(&later), None);
+    }
+
+    #[test]
     fn a_damaged_image_is_described_as_far_as_it_goes() {
         let report = ImageReport::of_file(&IMAGE[..3000]);
         assert_eq!(report.to_json()["version"], "1.0.0");

@@ -169,3 +169,45 @@ pub(super) fn columns<const N: usize>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_csv_is_shown_as_the_table_that_it_makes() {
+        let csv = "nvs,data,nvs,,16K\notadata,data,ota,,8K\nota_0,app,ota_0,,1M\nota_1,app,ota_1,,1500K\n";
+        let report = TableReport::of_csv(csv, TABLE_OFFSET).unwrap();
+        let text = report.to_string();
+        assert!(
+            text.contains("ota_1    app/ota_1  0x110000  1500 KiB"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("largest image that always fits: 1048576 bytes"),
+            "{text}"
+        );
+        assert_eq!(report.warnings()[0].code, "flash.slots");
+        assert_eq!(report.to_json()["largest_image"], 1 << 20);
+        assert_eq!(report.gap(), None);
+
+        let error = TableReport::of_csv("nvs,data,nvs,,16G\n", TABLE_OFFSET).unwrap_err();
+        assert!(
+            error.message.starts_with("line 1 of the partition CSV"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_table_made_for_another_offset_shows_by_its_gap() {
+        let gap = |csv: &str| TableReport::of_csv(csv, TABLE_OFFSET).unwrap().gap();
+        let hint = gap("nvs,data,nvs,0x11000,16K\nota_0,app,ota_0,,1M\n")
+            .unwrap()
+            .hint
+            .unwrap();
+        assert!(hint.ends_with("--partition-table-offset 0x10000"), "{hint}");
+        assert_eq!(gap("nvs,data,nvs,0x9000,16K\n"), None);
+        // An app begins on 64 KiB.
+        assert_eq!(gap("ota_0,app,ota_0,,1M\n"), None);
+    }
+}
