@@ -18,6 +18,7 @@ use crate::bucket::resign::{Intent, SigningHost};
 use crate::error::CliError;
 use crate::firmware;
 use crate::firmware::Firmware;
+use crate::firmware::dump::Dump;
 use crate::firmware::report;
 use crate::judge::device::{Settings, Station};
 use crate::keys::{self, Signer};
@@ -149,7 +150,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     station.update(&running).await?;
 
     out.heading("6. What is on the flash now");
-    let report = report::FlashReport::of(station.flash())?;
+    let report = report::FlashReport::of(&Dump::of(station.flash(), None)?)?;
     out.say(&report);
     out.event("flash", report.to_json());
 

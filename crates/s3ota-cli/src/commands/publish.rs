@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use super::inspect::parse_offset;
 use crate::bucket::channel::{ChangeArgs, Changing, Opened, parse_rollout};
 use crate::bucket::resign::{Intent, MinVersionArgs};
 use crate::bucket::seal::SealArgs;
 use crate::clock::parse_duration;
 use crate::error::CliError;
-use crate::firmware;
+use crate::firmware::report::ImageReport;
+use crate::firmware::{self, Firmware};
 use crate::legacy::LegacyClient;
 use crate::output::Output;
 use crate::publishing::{
@@ -42,6 +44,14 @@ Examples:
 pub struct PublishArgs {
     /// The firmware: an app image (.bin) or an ELF file
     pub firmware: PathBuf,
+
+    /// FIRMWARE is a merged image, or a flash or slot that was read from a chip: publish the app image in it that would boot
+    #[arg(long, conflicts_with = "web_installer")]
+    pub from_merged: bool,
+
+    /// With --from-merged: where the partition table is. By default it is looked for
+    #[arg(long, value_name = "OFFSET", value_parser = parse_offset, requires = "from_merged")]
+    pub partition_table_offset: Option<u32>,
 
     /// The destination: s3://bucket/prefix, one prefix per product and kind of chip
     #[arg(value_name = "s3://BUCKET/PREFIX")]
@@ -149,13 +159,36 @@ fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {
     })
 }
 
+/// The firmware to publish.
+fn read(args: &PublishArgs, out: &Output) -> Result<Firmware, CliError> {
+    if !args.from_merged {
+        return firmware::read(&args.firmware);
+    }
+    let taken = firmware::take_from_merged(&args.firmware, args.partition_table_offset)?;
+    let from = match &taken.partition {
+        Some(partition) => format!("{partition}, which would boot"),
+        None => "the slot".to_owned(),
+    };
+    let report = ImageReport::of_file(&taken.firmware.bytes);
+    out.say(format_args!(
+        "takes {} from {from}: {} bytes",
+        report.title(),
+        taken.firmware.bytes.len()
+    ));
+    out.event(
+        "taken",
+        json!({ "partition": taken.partition, "size": taken.firmware.bytes.len() }),
+    );
+    Ok(taken.firmware)
+}
+
 /// Publishes a firmware.
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     let location: Location = args.destination.parse().map_err(CliError::usage)?;
     let options = options(&args).map_err(CliError::usage)?;
     let is_signed = args.change.signs(&args.seal);
     options.check(is_signed).map_err(CliError::usage)?;
-    let firmware = firmware::read(&args.firmware)?;
+    let firmware = read(&args, out)?;
     // Problems with the firmware are reported before anyone is asked for a passphrase or credentials.
     let release = Release::of(&firmware, options.version.as_deref())?;
     let installer = match args.web_installer {

@@ -16,6 +16,7 @@ use crate::keys::{self, Signer};
 use crate::output::{Output, hex};
 use crate::s3::{Location, S3Args, Store};
 use crate::state::rollback::{RollbackState, Signed};
+use crate::text;
 
 /// Sign a manifest, or sign it again
 ///
@@ -97,7 +98,7 @@ pub async fn run(args: SignArgs, out: &Output) -> Result<(), CliError> {
 
 async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     let path = Path::new(&args.target);
-    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let bytes = text::read(path).map_err(|error| CliError::file(path, &error))?;
     let named = |error: CliError| CliError {
         message: format!("{}: {}", path.display(), error.message),
         ..error
@@ -110,7 +111,7 @@ async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         args.meant.intent()?.version.as_deref(),
     )?;
     let signature = match &args.signature {
-        Some(file) => Some(fs::read(file).map_err(|error| CliError::file(file, &error))?),
+        Some(file) => Some(text::read(file).map_err(|error| CliError::file(file, &error))?),
         None => {
             complete(&mut manifest, args)?;
             None

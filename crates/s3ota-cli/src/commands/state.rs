@@ -10,6 +10,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::output::table::Table;
 use crate::state::rollback::RollbackState;
+use crate::text;
 
 /// What to do with the state.
 #[derive(Debug, Subcommand)]
@@ -67,7 +68,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let read = match file == Path::new("-") {
         true => std::io::stdin().read_to_end(&mut bytes).map(drop),
-        false => std::fs::read(file).map(|read| bytes = read),
+        false => text::read(file).map(|read| bytes = read),
     };
     read.map_err(|error| CliError::file(file, &error))?;
     // With --json, `export` prints it as an event.

@@ -112,6 +112,14 @@ impl Station {
         }
     }
 
+    /// The same device with its partition table at this offset.
+    pub fn with_table_offset(self, table_offset: u32) -> Self {
+        Self {
+            device: self.device.with_table_offset(table_offset),
+            ..self
+        }
+    }
+
     /// The contents of its flash.
     pub fn flash(&self) -> &[u8] {
         self.device.flash().bytes()

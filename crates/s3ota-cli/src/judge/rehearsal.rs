@@ -10,6 +10,7 @@ use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 
+use super::chip::KnownChip;
 use crate::error::CliError;
 use crate::s3::certificates;
 
@@ -55,6 +56,7 @@ impl Rehearsal<'_> {
                 attempts: self.attempts,
                 ..Timeouts::default()
             },
+            hardware: KnownChip::of(self.chip).hardware(),
             ..Config::new(self.manifest_url, OLDEST, self.chip, self.device_id)
         };
         let mut workspace = Box::new(Workspace::new());

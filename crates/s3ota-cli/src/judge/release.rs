@@ -13,6 +13,7 @@ use crate::error::CliError;
 use crate::output::{self, Output};
 use crate::s3::development::{bucket_on, start_for_now};
 use crate::s3::{Probe, Upload};
+use crate::text;
 
 /// The configuration of the device.
 pub struct Terms<'a> {
@@ -62,7 +63,7 @@ impl Case {
     /// Files, on a server for them alone. The manifest's URL is not signed: it is set to where the image is now.
     pub async fn of_files(manifest: &Path, image: Option<&Path>) -> Result<Self, CliError> {
         let read = |path: &Path| fs::read(path).map_err(|error| CliError::file(path, &error));
-        let json = read(manifest)?;
+        let json = text::read(manifest).map_err(|error| CliError::file(manifest, &error))?;
         let mut document = ManifestDocument::parse(&json).map_err(|error| {
             CliError::new(error.code(), format!("{}: {error}", manifest.display()))
         })?;

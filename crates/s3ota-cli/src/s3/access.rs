@@ -9,7 +9,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials as AwsCredentials, ProvideCredentials, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
 
-use super::{AwsArgs, endpoint, tls};
+use super::{AwsArgs, config_files, endpoint, tls};
 use crate::error::CliError;
 
 /// The region to ask for a bucket's region, and the one for services other than AWS.
@@ -117,6 +117,7 @@ async fn find_credentials(
     region: String,
     http: SharedHttpClient,
 ) -> Result<AwsCredentials, CliError> {
+    config_files::check()?;
     let config = ProviderConfig::default()
         .with_region(Some(Region::new(region)))
         .with_http_client(http);

@@ -3,6 +3,7 @@
 mod access;
 mod args;
 pub mod certificates;
+mod config_files;
 pub mod development;
 mod endpoint;
 mod error;
