@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::output::Output;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::state::rollback::RollbackState;
 
 /// What to do with the state.
@@ -79,12 +79,12 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
 
 fn show(state: &RollbackState, out: &Output) {
     let mut table = Table::new(&[
-        "location",
-        "channel",
-        "key",
-        "version",
-        "serial",
-        "not below",
+        Column::new("location").text(),
+        Column::new("channel"),
+        Column::new("key").rank(2),
+        Column::new("version"),
+        Column::new("serial").rank(1),
+        Column::new("not below").rank(3),
     ]);
     for (at, known) in state.channels() {
         let Some(newest) = known.newest() else {

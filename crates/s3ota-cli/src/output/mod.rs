@@ -3,8 +3,10 @@
 //! Every step is reported twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for programs
 //! only. Both end in `terminal.rs`, which makes texts from a bucket harmless.
 
+pub mod help;
 pub mod table;
 pub mod terminal;
+mod wrap;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -125,7 +127,12 @@ impl Output {
             }
         } else if terminal::shows_bars() {
             let bar = ProgressBar::new(total);
-            let template = "  {prefix:<10} {bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+            let template = match terminal::width() {
+                Some(..100) => "  {prefix:<10} {wide_bar} {percent:>3}%",
+                _ => {
+                    "  {prefix:<10} {bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"
+                }
+            };
             let style = ProgressStyle::with_template(template);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(label);
@@ -207,10 +214,23 @@ impl Progress {
 /// Bytes for people: `1.2 MB`.
 pub fn bytes(n: u64) -> String {
     match n {
-        0..1_000 => format!("{n} bytes"),
+        0..1_000 => count(n, "byte"),
         1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
         _ => format!("{:.2} MB", n as f64 / 1e6),
     }
+}
+
+/// A number of things: `1 image`, `2 images`. For words that take an s.
+pub fn count(n: impl Into<u128>, what: &str) -> String {
+    match n.into() {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+/// A fact for people: its name in a column of its own, and its value. On a narrow terminal the value wraps.
+pub fn fact(name: &str, column: usize, value: impl Display) -> String {
+    table::fact(name, column, &value.to_string(), terminal::width())
 }
 
 /// Bytes in lower-case hexadecimal.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::bootloader::BootloaderReport;
 use super::image::ImageReport;
 use crate::error::CliError;
+use crate::output::table::{Column, Table};
 
 /// The contents of a flash.
 #[derive(Debug, Clone)]
@@ -132,11 +133,24 @@ impl fmt::Display for FlashReport {
                 entry.contents.to_string(),
             ]
         });
-        let head = ["name", "type", "offset", "size", "holds"].map(str::to_owned);
-        table(f, [head].into_iter().chain(rows).collect())?;
+        let columns = [
+            Column::new("name"),
+            Column::new("type").rank(3),
+            Column::new("offset").rank(1),
+            Column::new("size").rank(2),
+            Column::new("holds").text(),
+        ];
+        table(f, columns, rows)?;
         if let Some(otadata) = &self.otadata {
             writeln!(f, "\notadata")?;
-            table(f, otadata.rows())?;
+            let columns = [
+                Column::new(""),
+                Column::new(""),
+                Column::new(""),
+                Column::new(""),
+                Column::new("").text(),
+            ];
+            table(f, columns, otadata.rows())?;
         }
         if !self.bootloader.is_empty() {
             writeln!(f, "\nbootloader: {}", self.bootloader)?;
@@ -297,21 +311,17 @@ fn version(app: &App) -> Option<&str> {
 }
 
 /// Writes rows in columns, indented.
-fn table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: Vec<[String; N]>) -> fmt::Result {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in &rows {
-        let cells: Vec<_> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        writeln!(f, "  {}", cells.join("  ").trim_end())?;
+fn table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    columns: [Column; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> fmt::Result {
+    let mut table = Table::new(&columns);
+    for row in rows {
+        table.row(row);
+    }
+    for line in table.lines(2) {
+        writeln!(f, "  {line}")?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use s3ota_image::app::{Descriptor, GuardMarker, Header, Image, SignatureKind, Ve
 use serde_json::{Value, json};
 
 use crate::firmware::limits;
-use crate::output::{bytes, hex};
+use crate::output::{bytes, fact, hex};
 
 /// What was read of an app image, intact or damaged.
 #[derive(Debug, Clone)]
@@ -209,7 +209,7 @@ impl fmt::Display for ImageReport {
         }
         let lines: Vec<_> = rows
             .iter()
-            .map(|(name, value)| format!("{name:<14}  {value}"))
+            .map(|(name, value)| fact(name, 15, value))
             .collect();
         f.write_str(&lines.join("\n"))
     }
