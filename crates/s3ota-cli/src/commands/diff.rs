@@ -57,7 +57,14 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
         if left == right {
             continue;
         }
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let shown = |value: &Option<String>| match value {
+            None => "none".to_owned(),
+            // A date that breaks well.
+            Some(date) if matches!(*name, "expires" | "date") => {
+                date.replace('T', " ").trim_end_matches('Z').to_owned()
+            }
+            Some(value) => value.clone(),
+        };
         // The signature is not verified here.
         let shown_name = match *name {
             "key" => "names key",
@@ -99,7 +106,7 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
             "devices see no difference: their versions are equal".to_owned()
         }
     };
-    out.say(match grows {
+    out.prose(match grows {
         Some(grows) if grows != 0 => {
             let sign = if grows > 0 { "larger" } else { "smaller" };
             format!(
@@ -122,7 +129,7 @@ fn tell_yanked<'a>(
     for release in releases {
         let version = &release.version;
         if yanked.contains(version) {
-            out.say(format_args!(
+            out.prose(format_args!(
                 "{} was yanked: `s3ota history` says why",
                 terminal::one_line(version)
             ));

@@ -97,17 +97,18 @@ pub async fn run(args: GcArgs, out: &Output) -> Result<(), CliError> {
     }
     let images = |n: usize| output::count(n as u64, "image");
     match (count, args.delete) {
-        (0, _) => out.say(format_args!(
+        (0, _) => out.prose(format_args!(
             "nothing to remove: {} needed or new",
             match kept {
                 1 => "1 image is".to_owned(),
                 n => format!("{} are", images(n)),
             }
         )),
-        (n, true) => out.say(format_args!("removed {}, {size}; kept {kept}", images(n))),
-        (n, false) => out.say(format_args!(
-            "would remove {}, {size}, and keep {kept}; --delete removes for good",
-            images(n)
+        (n, true) => out.prose(format_args!("removed {}, {size}; kept {kept}", images(n))),
+        (n, false) => out.prose(format_args!(
+            "would remove {}, {size}, and keep {kept}; --delete removes {} for good",
+            images(n),
+            if n == 1 { "it" } else { "them" }
         )),
     }
     Ok(())

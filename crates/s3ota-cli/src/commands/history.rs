@@ -127,10 +127,8 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     }
     out.table(&table);
     if all >= args.limit {
-        out.say(format_args!(
-            "older changes are not shown: --limit {}",
-            args.limit.saturating_mul(10)
-        ));
+        let more = args.limit.saturating_mul(10).max(10);
+        out.prose(format_args!("older changes are not shown: --limit {more}"));
     }
     Ok(())
 }

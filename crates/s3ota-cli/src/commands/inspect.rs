@@ -30,7 +30,7 @@ pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
     };
     if firmware::is_flash(&bytes) {
         let report = FlashReport::of(&bytes).map_err(named)?;
-        out.say(&report);
+        out.prose(&report);
         out.event("flash", report.to_json());
         return report.check().map_err(named);
     }
@@ -42,7 +42,7 @@ pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
     };
     let report = ImageReport::of_file(&image);
     if report.header.is_some() {
-        out.say(&report);
+        out.prose(&report);
         out.event("image", report.to_json());
     }
     // The same errors as for publishing it.

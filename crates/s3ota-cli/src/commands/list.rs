@@ -113,10 +113,8 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     }
     out.table(&table);
     if all > versions.len() {
-        out.say(format_args!(
-            "{} older ones are not shown: --limit {all}",
-            all - versions.len()
-        ));
+        let hidden = output::count((all - versions.len()) as u64, "older release");
+        out.prose(format_args!("not shown: {hidden}; --limit {all} shows all"));
     }
     Ok(())
 }

@@ -34,10 +34,10 @@ const LEGACY: &str = "Legacy clients";
 #[command(after_help = "\
 Examples:
   s3ota publish lamp.bin s3://my-bucket/lamp
-  s3ota publish target/riscv32imc-unknown-none-elf/release/lamp s3://my-bucket/lamp --channel beta
+  s3ota publish lamp.elf s3://my-bucket/lamp --channel beta
   s3ota publish lamp.bin s3://my-bucket/lamp --presign 7d
   s3ota publish lamp.bin s3://my-bucket/lamp --key release.key --expires 90d
-  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd
+  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:alias/lamp-release
   s3ota publish lamp.bin s3://firmware/lamp --endpoint-url https://localhost:9443 --ca s3ota-data/ca.pem")]
 pub struct PublishArgs {
     /// The firmware: an app image (.bin) or an ELF file

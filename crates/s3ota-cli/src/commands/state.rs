@@ -112,7 +112,7 @@ fn show(state: &RollbackState, out: &Output) {
         ]);
     }
     if table.is_empty() {
-        out.say("this host has signed nothing, and has seen nothing signed");
+        out.prose("this host has signed nothing, and has seen nothing signed");
     }
     out.table(&table);
     if let Some(file) = state.file() {

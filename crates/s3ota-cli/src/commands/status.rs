@@ -202,7 +202,7 @@ async fn show(
             [] => "give --release-key",
             _ => "it is none of the given keys",
         };
-        out.say(format_args!(
+        out.prose(format_args!(
             "{} has a signature by the key {}, which is not verified: {why}",
             terminal::one_line(channel),
             terminal::one_line(keyid)

@@ -12,8 +12,7 @@ const WIDEST: usize = 100;
 /// Its usage is always the whole one. clap's own in an error names each option that the environment sets, as if it were required.
 pub fn fitted(mut command: Command) -> Command {
     command.build();
-    let width = terminal::width().unwrap_or(WIDEST).min(WIDEST);
-    fit(command, width)
+    fit(command, terminal::width().unwrap_or(WIDEST))
 }
 
 fn fit(mut command: Command, width: usize) -> Command {
@@ -34,7 +33,7 @@ fn fit(mut command: Command, width: usize) -> Command {
     command
         .mut_args(|arg| arg.hide_env_values(true))
         .override_usage(usage)
-        .term_width(width)
+        .term_width(width.min(WIDEST))
 }
 
 /// A usage over as many lines as it needs.
@@ -71,19 +70,20 @@ fn examples(text: &str, width: usize) -> String {
 
 fn continued(command: &str, width: usize) -> String {
     let (first, rest) = (width.saturating_sub(2), width.saturating_sub(6));
-    let words = quoted(command);
     let lines = if wrap::width(command) <= first {
-        vec![words]
+        vec![command.to_owned()]
     } else {
-        wrap::at_spaces(&words, first.saturating_sub(2), rest.saturating_sub(2))
+        // Each but the last ends with a backslash.
+        let (first, rest) = (first.saturating_sub(2), rest.saturating_sub(2));
+        wrap::at_spaces(&together(command, rest), first, rest)
     };
     let text = format!("  {}", lines.join(" \\\n      "));
     // clap does not break it again.
     text.replace(' ', &wrap::NO_BREAK.to_string())
 }
 
-/// A command whose arguments in quotes do not break.
-fn quoted(command: &str) -> String {
+/// A command in which quoted arguments do not break, nor options and their values where a line has room for both.
+fn together(command: &str, room: usize) -> String {
     let mut is_quoted = false;
     let space = |c| match c {
         '\'' => {
@@ -93,7 +93,22 @@ fn quoted(command: &str) -> String {
         ' ' if is_quoted => wrap::NO_BREAK,
         c => c,
     };
-    command.chars().map(space).collect()
+    let command: String = command.chars().map(space).collect();
+    let mut words: Vec<String> = Vec::new();
+    for word in command.split(' ') {
+        match words.last_mut() {
+            Some(option)
+                if option.starts_with("--")
+                    && !word.starts_with('-')
+                    && wrap::width(option) + 1 + wrap::width(word) <= room =>
+            {
+                option.push(wrap::NO_BREAK);
+                option.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -106,7 +121,7 @@ mod tests {
         let shown = examples(text, 40).replace(wrap::NO_BREAK, " ");
         assert_eq!(
             shown,
-            "Examples:\n  s3ota yank s3://my-bucket/lamp \\\n      1.3.0 --reason \\\n      'loses its Wi-Fi'\n  s3ota list\n\nAnd a sentence."
+            "Examples:\n  s3ota yank s3://my-bucket/lamp \\\n      1.3.0 \\\n      --reason 'loses its Wi-Fi'\n  s3ota list\n\nAnd a sentence."
         );
         assert_eq!(examples(text, 100).replace(wrap::NO_BREAK, " "), text);
     }

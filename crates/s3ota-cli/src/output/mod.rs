@@ -43,6 +43,13 @@ impl Output {
         }
     }
 
+    /// Sentences for people, which wrap where the terminal ends. Not for what is to be pasted.
+    pub fn prose(&self, text: impl Display) {
+        if !self.json {
+            terminal::print_prose(text);
+        }
+    }
+
     /// A line for people after a mark, which may be coloured. Lines have no other colours.
     pub fn say_marked(&self, indent: &str, mark: &Painted, line: impl Display) {
         if !self.json {

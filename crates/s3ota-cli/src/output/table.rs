@@ -56,6 +56,9 @@ const GAP: &str = "  ";
 /// A text wraps into this width or more, before other columns are left out for it.
 const LEAST_TEXT: usize = 16;
 
+/// The narrowest column that shows a wide character.
+const LEAST: usize = 2;
+
 /// How much of a hash is shown where there is no room for it, as in the names of images.
 const SHORT_HASH: usize = 12;
 
@@ -154,6 +157,16 @@ impl Layout {
         if total(&shown) > limit {
             shown = all(SHORT_HASH);
         }
+        // The longest word of a column: as long as possible, words stay whole.
+        let word = |column: usize| {
+            let text = |cell: &Painted| shortened(cell.text(), SHORT_HASH);
+            let longest = |text: String| text.split(' ').map(wrap::width).max();
+            cells(column)
+                .filter_map(|cell| longest(text(cell)))
+                .max()
+                .unwrap_or(0)
+                .max(LEAST)
+        };
         let mut left_out = Vec::new();
         while total(&shown) > limit {
             let of = |&(column, _): &(usize, usize)| &table.columns[column];
@@ -163,7 +176,11 @@ impl Layout {
                 .map(|&(_, width)| width.saturating_sub(LEAST_TEXT))
                 .sum();
             if total(&shown).saturating_sub(least) <= limit {
-                shrink(&mut shown, limit, |column| table.columns[column].is_text);
+                let texts = |column: usize| table.columns[column].is_text;
+                shrink(&mut shown, limit, |column| {
+                    texts(column).then(|| word(column))
+                });
+                shrink(&mut shown, limit, |column| texts(column).then_some(LEAST));
                 break;
             }
             let ranked = |(at, it): (usize, &(usize, usize))| Some((of(it).rank?, at));
@@ -173,7 +190,8 @@ impl Layout {
                     left_out.push(table.columns[column].head);
                 }
                 None => {
-                    shrink(&mut shown, limit, |_| true);
+                    shrink(&mut shown, limit, |column| Some(word(column)));
+                    shrink(&mut shown, limit, |_| Some(LEAST));
                     break;
                 }
             }
@@ -218,17 +236,21 @@ fn total(shown: &[(usize, usize)]) -> usize {
     widths + GAP.len() * shown.len().saturating_sub(1)
 }
 
-/// Takes columns from the widest that may shrink, until the table fits.
-fn shrink(shown: &mut [(usize, usize)], limit: usize, may_shrink: impl Fn(usize) -> bool) {
-    // The narrowest that shows a wide character.
-    const LEAST: usize = 2;
-    for (_, width) in shown.iter_mut().filter(|(column, _)| may_shrink(*column)) {
-        *width = (*width).min(limit.max(LEAST));
+/// Takes columns from the widest cells, until the table fits or all are as narrow as `least` says. Where it says nothing, a column stays
+/// as it is.
+fn shrink(shown: &mut [(usize, usize)], limit: usize, least: impl Fn(usize) -> Option<usize>) {
+    for (column, width) in shown.iter_mut() {
+        if let Some(least) = least(*column) {
+            *width = (*width).min(limit.max(least));
+        }
     }
     while total(shown) > limit {
-        let may = |(column, width): &&mut (usize, usize)| may_shrink(*column) && *width > LEAST;
+        let may = |(column, width): &&mut (usize, usize)| {
+            least(*column).is_some_and(|least| *width > least)
+        };
         // Of two that are equally wide, the last.
-        let Some((_, width)) = shown.iter_mut().filter(may).max_by_key(|(_, width)| *width) else {
+        let widest = shown.iter_mut().filter(may);
+        let Some((_, width)) = widest.max_by_key(|(_, width)| *width) else {
             return;
         };
         *width -= 1;

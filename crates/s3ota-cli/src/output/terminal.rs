@@ -42,6 +42,21 @@ pub fn print(text: impl Display) {
     stdout(format!("{}\n", lines(&text.to_string())).as_bytes());
 }
 
+/// Prints lines to stdout, each of which wraps at spaces where the terminal ends, with its indentation.
+pub fn print_prose(text: impl Display) {
+    let text = text.to_string();
+    let wrapped = lines(&text)
+        .split('\n')
+        .fold(String::new(), |mut all, line| {
+            let indent = line.len() - line.trim_start_matches(' ').len();
+            let (margin, line) = line.split_at(indent);
+            let line = hanging(line, width(), indent, indent);
+            let _ = writeln!(all, "{margin}{line}");
+            all
+        });
+    stdout(wrapped.as_bytes());
+}
+
 /// Prints text to stdout after a coloured mark. On a narrow terminal it wraps, and goes on below its beginning.
 pub fn print_marked(indent: &str, mark: &Painted, text: impl Display) {
     let text = text.to_string();

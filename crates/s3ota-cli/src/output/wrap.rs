@@ -1,13 +1,13 @@
 //! Lines that fit a width in columns. Wide characters take two, combining ones none.
 
-use console::measure_text_width;
+use unicode_width::UnicodeWidthStr;
 
 /// A space at which nothing breaks. It becomes a plain one when it is printed.
 pub const NO_BREAK: char = '\u{a0}';
 
 /// How many columns a text takes.
 pub fn width(text: &str) -> usize {
-    measure_text_width(text)
+    text.width()
 }
 
 /// Breaks prose at spaces: `first` columns for the first line, and `rest` for each further one. Longer words stay whole, as does what

@@ -20,3 +20,4 @@ mod signing;
 mod state;
 mod status;
 mod terminal;
+mod widths;

@@ -179,7 +179,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
 
     out.heading("6. What is on the flash now");
     let report = report::FlashReport::of(station.flash())?;
-    out.say(&report);
+    out.prose(&report);
     out.event("flash", report.to_json());
 
     server.stop().await;
@@ -189,7 +189,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         ));
     }
     let size = output::bytes(cast.new.bytes.len() as u64);
-    out.say(format_args!(
+    out.prose(format_args!(
         "\nThe device runs {}: it was updated once ({size} over TLS 1.3), and rolled back from {}.\n\
          {}",
         cast.new.version(),
