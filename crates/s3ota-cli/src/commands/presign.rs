@@ -49,11 +49,7 @@ pub struct PresignArgs {
 }
 
 /// Warns where the channel's URLs never ended until now: it is not for a private bucket.
-fn opens_nothing(
-    manifest: &ManifestDocument,
-    channel: &str,
-    location: &Location,
-) -> Option<CliError> {
+fn was_public(manifest: &ManifestDocument, channel: &str, location: &Location) -> Option<CliError> {
     if s3::presigned_until(&manifest.url).is_some() {
         return None;
     }
@@ -78,9 +74,6 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let mut manifest = channel.manifest(&store)?.clone();
     let place = resign::place(&store, &location).await?;
     resign::may_be_renewed(&channel, &manifest, &place)?;
-    if let Some(warning) = opens_nothing(&manifest, &args.channel, &location) {
-        out.warning(&warning);
-    }
     let image_key = image_to_renew(&manifest, &location)?;
     if store.head(&image_key).await?.is_none() {
         let message = format!(
@@ -88,6 +81,9 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
             manifest.version, location.bucket
         );
         return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
+    }
+    if let Some(warning) = was_public(&manifest, &args.channel, &location) {
+        out.warning(&warning);
     }
     manifest.url = presigned_url(&store, &image_key, args.presign).await?;
     // Someone who publishes in the meantime has the last word.

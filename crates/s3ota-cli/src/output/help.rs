@@ -25,7 +25,7 @@ fn fit(mut command: Command, width: usize) -> Command {
     }
     let usage = command.render_usage().to_string();
     let usage = usage.trim().strip_prefix("Usage: ").unwrap_or(&usage);
-    let usage = spread(usage, width - "Usage: ".len().min(width), "       ");
+    let usage = spread(usage, width);
     if let Some(after) = command.get_after_help() {
         let after = examples(&after.to_string(), width);
         command = command.after_help(after);
@@ -37,7 +37,7 @@ fn fit(mut command: Command, width: usize) -> Command {
 }
 
 /// A usage over as many lines as it needs.
-fn spread(usage: &str, width: usize, indent: &str) -> String {
+fn spread(usage: &str, width: usize) -> String {
     // What is in brackets stays together.
     let mut parts: Vec<String> = Vec::new();
     for word in usage.split(' ') {
@@ -49,9 +49,9 @@ fn spread(usage: &str, width: usize, indent: &str) -> String {
             _ => parts.push(word.to_owned()),
         }
     }
-    let inner = width.saturating_sub(2);
-    let lines = wrap::at_spaces(&parts.join(" "), width, inner);
-    lines.join(&format!("\n{indent}  "))
+    let first = width.saturating_sub("Usage: ".len());
+    let lines = wrap::at_spaces(&parts.join(" "), first, width.saturating_sub(4));
+    lines.join("\n    ")
 }
 
 fn depth(text: &str) -> usize {
@@ -130,8 +130,8 @@ mod tests {
     fn a_usage_goes_on_below() {
         let usage = "s3ota publish [OPTIONS] <FIRMWARE> <URL | s3://BUCKET/PREFIX>";
         assert_eq!(
-            spread(usage, 33, "       ").replace(wrap::NO_BREAK, " "),
-            "s3ota publish [OPTIONS]\n         <FIRMWARE>\n         <URL | s3://BUCKET/PREFIX>"
+            spread(usage, 40).replace(wrap::NO_BREAK, " "),
+            "s3ota publish [OPTIONS]\n    <FIRMWARE>\n    <URL | s3://BUCKET/PREFIX>"
         );
     }
 }

@@ -186,10 +186,13 @@ impl Progress {
                 if reached > *quarters {
                     *quarters = reached;
                     let percent = reached * 25;
+                    let of = match terminal::width() {
+                        Some(..60) => String::new(),
+                        _ => format!(" of {}", bytes(*total)),
+                    };
                     out.say(format_args!(
-                        "  {label:<10} {percent:>3}%  {} of {}",
-                        bytes(done),
-                        bytes(*total)
+                        "  {label:<10} {percent:>3}%  {}{of}",
+                        bytes(done)
                     ));
                 }
             }
