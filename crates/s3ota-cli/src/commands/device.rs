@@ -89,8 +89,8 @@ pub struct DeviceRunArgs {
     #[arg(long, value_name = "URL")]
     pub manifest_url: String,
 
-    /// A root certificate to trust besides Amazon's, PEM or DER. A whole bundle of CAs in AWS_CA_BUNDLE is ignored: a device has room
-    /// for few
+    /// A root certificate to trust besides Amazon's, PEM or DER. A device has room for few: a whole bundle of CAs in
+    /// AWS_CA_BUNDLE is not used, and a warning says so
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
@@ -252,7 +252,7 @@ fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownC
 
 /// Powers a device on.
 pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
-    let roots = more_roots(args.ca.as_deref())?;
+    let roots = more_roots(args.ca.as_deref(), out)?;
     let release_keys = args
         .release_keys
         .iter()

@@ -69,7 +69,7 @@ fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), Cli
         }
         Contents::Bootloader => {
             let report = ImageReport::of_slot(bytes);
-            out.say(format_args!("a bootloader\n{report}"));
+            out.prose(format_args!("a bootloader\n{report}"));
             out.event("bootloader", report.to_json());
             Ok(())
         }
@@ -88,10 +88,10 @@ fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), Cli
 fn show_flash(dump: &Dump, out: &Output) -> Result<(), CliError> {
     let report = FlashReport::of(dump);
     if let (Err(_), Some(table)) = (&report, TableReport::misplaced(dump.table_bytes())) {
-        out.say(format_args!("at {:#x}, {table}", dump.table_offset));
+        out.prose(format_args!("at {:#x}, {table}", dump.table_offset));
     }
     let report = report?;
-    out.say(&report);
+    out.prose(&report);
     out.event("flash", report.to_json());
     warn(report.warnings(), out);
     report.check()
@@ -105,7 +105,7 @@ fn warn(warnings: &[CliError], out: &Output) {
 }
 
 fn show_table(report: &TableReport, out: &Output) {
-    out.say(report);
+    out.prose(report);
     out.event("partitions", report.to_json());
     warn(report.warnings(), out);
 }
@@ -114,7 +114,7 @@ fn show_table(report: &TableReport, out: &Output) {
 fn show_image(report: ImageReport, bytes: Vec<u8>, out: &Output) -> Result<(), CliError> {
     let checked = Firmware::from_image(bytes);
     if report.header.is_some() {
-        out.say(&report);
+        out.prose(&report);
         out.event("image", report.to_json());
         warn(&report.warnings(), out);
     }

@@ -10,7 +10,7 @@ use crate::bucket::catalogue;
 use crate::bucket::channel::{self, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::output::terminal::Painted;
 use crate::output::{self, Output};
 use crate::s3::S3Args;
@@ -52,13 +52,13 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     }
 
     let mut table = Table::new(&[
-        "version",
-        "channels",
-        "published",
-        "size",
-        "chip",
-        "by",
-        "notes",
+        Column::new("version"),
+        Column::new("channels"),
+        Column::new("published").rank(5),
+        Column::new("size").rank(2),
+        Column::new("chip").rank(1),
+        Column::new("by").rank(3),
+        Column::new("notes").text().rank(4),
     ]);
     for version in &versions {
         let Some(record) = records.get(version) else {
@@ -113,10 +113,8 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     }
     out.table(&table);
     if all > versions.len() {
-        out.say(format_args!(
-            "{} older ones are not shown: --limit {all}",
-            all - versions.len()
-        ));
+        let hidden = output::count((all - versions.len()) as u64, "older release");
+        out.prose(format_args!("not shown: {hidden}; --limit {all} shows all"));
     }
     Ok(())
 }

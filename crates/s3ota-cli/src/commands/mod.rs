@@ -27,8 +27,6 @@ mod trust;
 mod verify;
 mod yank;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 
 use self::bucket::BucketCommand;
@@ -67,11 +65,11 @@ use crate::settings::Settings;
 #[command(after_help = "Exit status: 0 done or nothing to do, 1 failed, 2 wrong usage.")]
 pub struct Cli {
     /// Print one JSON object per event or result on stdout, and nothing else
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
 
     /// Log to stderr; twice for more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = "Output", action = clap::ArgAction::Count)]
     pub verbose: u8,
 
     /// Without one, it shows your location and the next steps
@@ -83,7 +81,7 @@ pub struct Cli {
 pub enum Command {
     Publish(Box<PublishArgs>),
     Sign(Box<SignArgs>),
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     Presign(PresignArgs),
     Gateway(Box<GatewayArgs>),
     Keygen(KeygenArgs),
@@ -127,7 +125,7 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
     match command {
         Command::Publish(args) => publish::run(args, out).await,
         Command::Sign(args) => sign::run(*args, out).await,
-        Command::Verify(args) => verify::run(args, out).await,
+        Command::Verify(args) => verify::run(*args, settings, out).await,
         Command::Presign(args) => presign::run(args, out).await,
         Command::Gateway(args) => gateway::run(*args, out).await,
         Command::Keygen(args) => keygen::keygen(&args, out),
@@ -154,8 +152,8 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
     }
 }
 
-/// Reports a wrong command line, or prints the help that was asked for.
-pub fn report_usage(usage: &clap::Error) -> ExitCode {
+/// Reports a wrong command line, or prints the help that was asked for. Returns the exit status.
+pub fn report_usage(usage: &clap::Error) -> u8 {
     let wrong = usage.use_stderr();
     if wrong && std::env::args().any(|arg| arg == "--json") {
         let text = usage.render().to_string();
@@ -164,11 +162,7 @@ pub fn report_usage(usage: &clap::Error) -> ExitCode {
     } else {
         terminal::usage(usage);
     }
-    if wrong {
-        ExitCode::from(2)
-    } else {
-        ExitCode::SUCCESS
-    }
+    if wrong { 2 } else { 0 }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
 use crate::bucket::channel::Channel;
@@ -47,6 +48,22 @@ pub struct PresignArgs {
     pub s3: S3Args,
 }
 
+/// Warns where the channel's URLs never ended until now: it is not for a private bucket.
+fn was_public(manifest: &ManifestDocument, channel: &str, location: &Location) -> Option<CliError> {
+    if s3::presigned_until(&manifest.url).is_some() {
+        return None;
+    }
+    let message = format!(
+        "{channel} served {} with a public URL, which does not end: from now on its URL does, and devices then get no release until \
+         you renew it",
+        manifest.version
+    );
+    let hint = format!(
+        "if the bucket is public, publish the same firmware to {location} again without --presign, which brings the URL back"
+    );
+    Some(CliError::new("presign.public", message).hint(hint))
+}
+
 /// Renews the URLs.
 pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let location: Location = args.location.parse().map_err(CliError::usage)?;
@@ -64,6 +81,9 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
             manifest.version, location.bucket
         );
         return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
+    }
+    if let Some(warning) = was_public(&manifest, &args.channel, &location) {
+        out.warning(&warning);
     }
     manifest.url = presigned_url(&store, &image_key, args.presign).await?;
     // Someone who publishes in the meantime has the last word.

@@ -64,14 +64,14 @@ pub struct PromoteArgs {
     pub allow_downgrade: bool,
 
     #[command(flatten)]
+    pub s3: S3Args,
+
+    #[command(flatten)]
     pub succession: SuccessionArgs,
 
     /// Allow a firmware without a boot guard on a channel whose release has one: devices cannot roll back from it
     #[arg(long, help_heading = MISTAKES)]
     pub drop_guard: bool,
-
-    #[command(flatten)]
-    pub s3: S3Args,
 }
 
 /// Promotes a release.

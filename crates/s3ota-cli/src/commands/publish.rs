@@ -35,11 +35,11 @@ const LEGACY: &str = "Legacy clients";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  s3ota publish target/lamp.bin s3://my-bucket/lamp
-  s3ota publish target/riscv32imc-unknown-none-elf/release/lamp s3://my-bucket/lamp --channel beta
+  s3ota publish lamp.bin s3://my-bucket/lamp
+  s3ota publish lamp.elf s3://my-bucket/lamp --channel beta
   s3ota publish lamp.bin s3://my-bucket/lamp --presign 7d
   s3ota publish lamp.bin s3://my-bucket/lamp --key release.key --expires 90d
-  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd
+  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:alias/lamp-release
   s3ota publish lamp.bin s3://firmware/lamp --endpoint-url https://localhost:9443 --ca s3ota-data/ca.pem")]
 pub struct PublishArgs {
     /// The firmware: an app image (.bin) or an ELF file
@@ -104,6 +104,16 @@ pub struct PublishArgs {
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
+    #[command(flatten)]
+    pub s3: S3Args,
+
+    #[command(flatten)]
+    pub succession: SuccessionArgs,
+
+    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
+    #[arg(long, help_heading = MISTAKES)]
+    pub drop_guard: bool,
+
     /// Also upload a web page that installs this firmware on a new board over USB, in Chrome or Edge, under
     /// PREFIX/installer/CHANNEL: bootloader, the usual partition table for 4 MB, and this firmware
     #[arg(long, conflicts_with = "presign", help_heading = INSTALLER)]
@@ -124,18 +134,8 @@ pub struct PublishArgs {
     pub also: Vec<LegacyClient>,
 
     /// Stop keeping it: it names no release from now on
-    #[arg(long, value_name = "LIBRARY", help_heading = LEGACY)]
+    #[arg(long, value_name = "LIBRARY", help_heading = LEGACY, hide_possible_values = true)]
     pub not_also: Vec<LegacyClient>,
-
-    #[command(flatten)]
-    pub succession: SuccessionArgs,
-
-    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
-    #[arg(long, help_heading = MISTAKES)]
-    pub drop_guard: bool,
-
-    #[command(flatten)]
-    pub s3: S3Args,
 }
 
 fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {

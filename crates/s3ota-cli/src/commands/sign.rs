@@ -263,7 +263,7 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     if let Some(flag) = flag {
         let error = CliError::new("cli.usage", format!("{flag} is for a manifest in a file"));
         return Err(error
-            .hint("download it with `aws s3 cp`, check it, sign it, and upload it again")
+            .hint("leave it out to sign what the bucket holds, or give the file of a manifest")
             .usage());
     }
     if args.allow_downgrade {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::output::Output;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::state::rollback::RollbackState;
 use crate::text;
 
@@ -80,12 +80,12 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
 
 fn show(state: &RollbackState, out: &Output) {
     let mut table = Table::new(&[
-        "location",
-        "channel",
-        "key",
-        "version",
-        "serial",
-        "not below",
+        Column::new("location").text(),
+        Column::new("channel"),
+        Column::new("key").rank(2),
+        Column::new("version"),
+        Column::new("serial").rank(1),
+        Column::new("not below").rank(3),
     ]);
     for (at, known) in state.channels() {
         let Some(newest) = known.newest() else {
@@ -113,7 +113,7 @@ fn show(state: &RollbackState, out: &Output) {
         ]);
     }
     if table.is_empty() {
-        out.say("this host has signed nothing, and has seen nothing signed");
+        out.prose("this host has signed nothing, and has seen nothing signed");
     }
     out.table(&table);
     if let Some(file) = state.file() {

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::error::CliError;
 use crate::keys::signature::{KnownKeysArgs, Signature};
 use crate::legacy::LegacyClient;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::output::terminal::{self, Painted};
 use crate::output::{self, Output};
 use crate::s3::{self, Location, S3Args, Store};
@@ -24,8 +24,8 @@ const SOON_PRESIGNED: u64 = 24 * 60 * 60;
 
 /// Show what each channel serves
 ///
-/// Shows version, rollout, date, size, publisher and expiry, and what needs attention: a manifest or a URL that expires soon, a yanked
-/// release, a missing image, legacy clients that are offered something else.
+/// Shows version, rollout, date, size, publisher and expiry, when pre-signed URLs end, and what needs attention: a manifest or a URL
+/// that expires soon, a yanked release, a missing image, legacy clients that are offered something else.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -61,7 +61,15 @@ async fn show(
     let channels = catalogue::channels(store, prefix).await?;
     let yanked = catalogue::yanked(store, prefix).await?;
     let mut table = Table::new(&[
-        "channel", "version", "rollout", "since", "size", "signed", "expires", "by",
+        Column::new("channel"),
+        Column::new("version"),
+        Column::new("rollout"),
+        Column::new("since").rank(5),
+        Column::new("size").rank(1),
+        Column::new("signed").rank(4),
+        Column::new("expires").rank(3),
+        Column::new("URL ends").rank(6),
+        Column::new("by").rank(2),
     ]);
     let (mut warnings, mut unverified) = (Vec::new(), Vec::new());
     for channel in &channels {
@@ -114,6 +122,9 @@ async fn show(
             signature.painted(),
             manifest
                 .expires
+                .map_or(String::new(), |end| clock::day(&end.to_string()))
+                .into(),
+            presigned_until
                 .map_or(String::new(), |end| clock::day(&end.to_string()))
                 .into(),
             manifest.uploader.clone().unwrap_or_default().into(),
@@ -191,7 +202,7 @@ async fn show(
             [] => "give --release-key",
             _ => "it is none of the given keys",
         };
-        out.say(format_args!(
+        out.prose(format_args!(
             "{} has a signature by the key {}, which is not verified: {why}",
             terminal::one_line(channel),
             terminal::one_line(keyid)

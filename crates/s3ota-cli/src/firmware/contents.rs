@@ -671,7 +671,7 @@ mod tests {
     /// Real bootloaders, of every chip that espflash has one for.
     #[test]
     fn a_bootloader_without_description_is_known_by_its_addresses() {
-        let elf = include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
+        let elf = include_bytes!("../../fixtures/hello-esp32c3-1.1.0.elf");
         let real = crate::firmware::bundled_bootloader(elf).unwrap();
         assert!(matches!(recognise(&real, None), Contents::Bootloader));
         // An app without a descriptor has code in flash.

@@ -12,6 +12,7 @@ use s3ota_sim::{Flash, Setup, VirtualDevice};
 
 use super::chip::KnownChip;
 use crate::error::CliError;
+use crate::output::Output;
 use crate::s3::certificates;
 
 /// The version of the device's firmware: no release is older.
@@ -114,17 +115,24 @@ pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
 /// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to Amazon's, as DER.
 ///
 /// A device has room for few roots. If `AWS_CA_BUNDLE` names more of them, such as all CAs of the system, it is for the S3 client:
-/// the device then trusts Amazon's roots only. With `--ca`, that is an error.
-pub fn more_roots(ca: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
-    let roots = certificates::read_all(ca)?;
+/// the device then trusts Amazon's roots only, and a warning says so. With `--ca`, that is an error.
+pub fn more_roots(ca: Option<&Path>, out: &Output) -> Result<Vec<Vec<u8>>, CliError> {
+    let mut roots = certificates::read_all(ca)?;
+    // Bundles are often put together from others.
+    roots.sort();
+    roots.dedup();
     let room = Roots::MAX.saturating_sub(Roots::amazon().len());
     let is_from_environment =
         std::env::var_os("AWS_CA_BUNDLE").is_some_and(|named| ca == Some(Path::new(&named)));
     if is_from_environment && roots.len() > room {
-        tracing::info!(
-            "AWS_CA_BUNDLE names {} CAs, and a device has room for {room}: it trusts Amazon's only. Add one with --ca",
+        let message = format!(
+            "the virtual device does not trust the {} CAs of AWS_CA_BUNDLE, only Amazon's: a device has room for {room} more",
             roots.len()
         );
+        let warning = CliError::new("tls.roots", message).hint(
+            "if your devices' server has a certificate of another CA, name that CA with --ca",
+        );
+        out.warning(&warning);
         return Ok(Vec::new());
     }
     trusting(&roots)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use s3ota::manifest::{MAX_DOCUMENT, Manifest, ManifestDocument, layout};
 use s3ota::{Chip, NoUpdate, ReleaseKey};
@@ -12,8 +13,11 @@ use super::rehearsal::{self, Rehearsal};
 use crate::error::CliError;
 use crate::output::{self, Output};
 use crate::s3::development::{bucket_on, start_for_now};
-use crate::s3::{Probe, Upload};
+use crate::s3::{self, Location, Probe, Store, Upload};
 use crate::text;
+
+/// How long a URL is good for that was pre-signed for this command.
+const LOOK: Duration = Duration::from_secs(15 * 60);
 
 /// The configuration of the device.
 pub struct Terms<'a> {
@@ -152,7 +156,8 @@ impl Case {
         } else {
             "but no image"
         };
-        out.say(format_args!("checked   {signature}, the manifest {what}"));
+        let checked = format!("{signature}, the manifest {what}");
+        out.say(output::fact("checked", 9, checked));
         if !is_rolled_out {
             out.warning(&CliError::new(
                 "verify.rollout",
@@ -165,6 +170,27 @@ impl Case {
             json!({ "version": manifest.version.to_string(), "keyid": keyid, "image": image }),
         );
         Ok(())
+    }
+}
+
+/// The URL at which devices find a channel's manifest: for a private bucket, one that is pre-signed for this command.
+pub async fn manifest_url(
+    store: &Store,
+    location: &Location,
+    channel: &str,
+) -> Result<String, CliError> {
+    let key = layout::channel_key(&location.prefix, channel)
+        .map_err(|error| CliError::new("s3.url", error.to_string()).usage())?;
+    let Some(object) = store.get(&key).await? else {
+        let message = format!("there is no s3://{}/{key}", location.bucket);
+        return Err(CliError::new("manifest.missing", message).hint(format!(
+            "`s3ota status {location}` shows the channels there; name one with --channel"
+        )));
+    };
+    let manifest = ManifestDocument::parse(&object.bytes).ok();
+    match manifest.and_then(|manifest| s3::presigned_until(&manifest.url)) {
+        Some(_) => store.presign_get(&key, LOOK).await,
+        None => store.object_url(&key).await,
     }
 }
 
@@ -208,10 +234,10 @@ fn tell(manifest: &Manifest<'_>, out: &Output) {
                 .map(|signature| format!("names the key {}", signature.keyid)),
         ),
     ];
-    out.say(format_args!("version   {}", manifest.version));
+    out.say(output::fact("version", 9, manifest.version));
     for (name, value) in lines {
         if let Some(value) = value {
-            out.say(format_args!("{name:<9} {value}"));
+            out.say(output::fact(name, 9, value));
         }
     }
     out.event(

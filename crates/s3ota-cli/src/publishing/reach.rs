@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::ReleaseOptions;
 use super::plan::Plan;
+use crate::clock;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::{Location, Store};
@@ -61,23 +62,19 @@ pub(super) async fn check(
 
 /// The fix for a bucket that is not public.
 fn private(plan: &Plan<'_>, options: &ReleaseOptions, location: &Location, what: &str) -> CliError {
-    let bucket = &location.bucket;
     let message = format!(
         "devices may not read the {what} yet: {} answers HTTP 403",
         without_query(&plan.manifest_url)
     );
     let hint = if options.public_url.is_some() {
-        format!("give the service behind --public-url access to s3://{bucket}")
-    } else {
-        let policy = plan.store.public_read_policy(&location.prefix);
-        let unblock = if plan.store.is_aws() {
-            format!("aws s3api delete-public-access-block --bucket {bucket} && ")
-        } else {
-            String::new()
-        };
         format!(
-            "open it to anyone: {unblock}aws s3api put-bucket-policy --bucket {bucket} --policy '{policy}' \
-             (which replaces an existing policy), or keep it private and publish with --presign 7d"
+            "give the service behind --public-url access to s3://{}",
+            location.bucket
+        )
+    } else {
+        format!(
+            "let anyone read it with `s3ota bucket init {location}`, which shows its plan first; or keep it private and publish with \
+             --presign 7d"
         )
     };
     CliError::new("publish.private", message).hint(hint)
@@ -96,7 +93,7 @@ pub fn ends_early(store: &Store, good_for: Duration) -> Option<CliError> {
         return None;
     }
     let when = match left {
-        Some(left) => format!("in {} minutes", left.as_secs() / 60),
+        Some(left) => format!("in {}", clock::span(left.as_secs())),
         None => "which is often after an hour".to_owned(),
     };
     let message =

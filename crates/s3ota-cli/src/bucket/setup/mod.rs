@@ -10,7 +10,7 @@ use serde_json::json;
 
 use self::policy::{Policy, log_delivery, public_read};
 use crate::error::CliError;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::s3::{PublicAccessBlock, Setting, Store};
 
 /// The days after which the parts of an unfinished upload are removed.
@@ -281,8 +281,9 @@ impl Plan {
     async fn cors(&mut self, store: &Store) -> Result<(), CliError> {
         match store.cors().await? {
             Setting::Is(rules) => {
+                let rules = output::count(rules as u64, "rule");
                 let message = format!(
-                    "CORS is on, with {rules} rules: devices do not need it, nor does the installer page, which is in the bucket itself"
+                    "CORS is on, with {rules}: devices do not need it, nor does the installer page, which is in the bucket itself"
                 );
                 self.advice
                     .push(CliError::new("bucket.cors", message).hint(format!(
@@ -347,14 +348,14 @@ impl Plan {
     /// Reports what was found, and the plan.
     pub fn tell(&self, out: &Output) {
         for fine in &self.fine {
-            out.say(format_args!("ok         {fine}"));
+            out.say(output::fact("ok", 10, fine));
             out.event("found", json!({ "message": fine }));
         }
         for advice in &self.advice {
             out.warning(advice);
         }
         for step in &self.steps {
-            out.say(format_args!("to do      {}", step.what));
+            out.say(output::fact("to do", 10, &step.what));
             out.event(
                 "planned",
                 json!({ "step": step.name, "message": step.what }),

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::bootloader::BootloaderReport;
 use super::image::ImageReport;
-use super::table::{columns, hazards, kib, partition_json, troubles};
+use super::table::{hazards, kib, partition_json, table, troubles};
 use crate::error::CliError;
 use crate::firmware::dump::Dump;
+use crate::output::table::Column;
 
 /// The contents of a flash.
 #[derive(Debug, Clone)]
@@ -222,14 +223,27 @@ impl fmt::Display for FlashReport {
                 entry.contents.to_string(),
             ]
         });
-        let head = ["name", "type", "offset", "size", "holds"].map(str::to_owned);
-        columns(f, [head].into_iter().chain(rows).collect())?;
+        let columns = [
+            Column::new("name"),
+            Column::new("type").rank(3),
+            Column::new("offset").rank(1),
+            Column::new("size").rank(2),
+            Column::new("holds").text(),
+        ];
+        table(f, columns, rows)?;
         if let Some(largest) = self.largest_image {
             writeln!(f, "\nlargest image that always fits: {largest} bytes")?;
         }
         if let Some(otadata) = &self.otadata {
             writeln!(f, "\notadata")?;
-            columns(f, otadata.rows())?;
+            let columns = [
+                Column::new(""),
+                Column::new(""),
+                Column::new(""),
+                Column::new(""),
+                Column::new("").text(),
+            ];
+            table(f, columns, otadata.rows())?;
         }
         if !self.bootloader.is_empty() {
             writeln!(f, "\nbootloader: {}", self.bootloader)?;

@@ -11,7 +11,7 @@ use s3ota_manifest::Version;
 use super::table::troubles;
 use crate::error::CliError;
 use crate::firmware::{limits, remarks};
-use crate::output::{bytes, hex};
+use crate::output::{bytes, fact, hex};
 
 /// What was read of an app image, intact or damaged.
 #[derive(Debug, Clone)]
@@ -284,7 +284,7 @@ impl fmt::Display for ImageReport {
         }
         let lines: Vec<_> = rows
             .iter()
-            .map(|(name, value)| format!("{name:<14}  {value}"))
+            .map(|(name, value)| fact(name, 15, value))
             .collect();
         f.write_str(&lines.join("\n"))
     }

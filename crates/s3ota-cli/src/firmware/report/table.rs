@@ -8,6 +8,7 @@ use s3ota_image::partition::{
 use serde_json::{Value, json};
 
 use crate::error::CliError;
+use crate::output::table::{Column, Table};
 
 /// A partition table in a file of its own.
 #[derive(Debug, Clone)]
@@ -98,8 +99,8 @@ impl fmt::Display for TableReport {
                 kib(partition.size),
             ]
         });
-        let head = ["name", "type", "offset", "size"].map(str::to_owned);
-        columns(f, [head].into_iter().chain(rows).collect())?;
+        let columns = ["name", "type", "offset", "size"].map(Column::new);
+        table(f, columns, rows)?;
         match self.largest_image {
             Some(largest) => write!(f, "\nlargest image that always fits: {largest} bytes"),
             None => write!(f, "\nno OTA slot"),
@@ -148,24 +149,17 @@ pub(super) fn kib(size: u32) -> String {
 }
 
 /// Writes rows in columns, indented.
-pub(super) fn columns<const N: usize>(
+pub(super) fn table<const N: usize>(
     f: &mut fmt::Formatter<'_>,
-    rows: Vec<[String; N]>,
+    columns: [Column; N],
+    rows: impl IntoIterator<Item = [String; N]>,
 ) -> fmt::Result {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in &rows {
-        let cells: Vec<_> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        writeln!(f, "  {}", cells.join("  ").trim_end())?;
+    let mut table = Table::new(&columns);
+    for row in rows {
+        table.row(row);
+    }
+    for line in table.lines(2) {
+        writeln!(f, "  {line}")?;
     }
     Ok(())
 }

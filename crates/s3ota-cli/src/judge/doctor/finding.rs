@@ -114,7 +114,7 @@ impl Report {
             return Err(CliError::new("doctor.fault", message)
                 .hint("fix what is marked ✗ above, and check again"));
         }
-        out.say(match warnings {
+        out.prose(match warnings {
             0 => "\na device would update itself".to_owned(),
             1 => "\na device would update itself; one thing could be better".to_owned(),
             n => format!("\na device would update itself; {n} things could be better"),

@@ -3,6 +3,8 @@
 //! The server is the development server, the publisher is the one behind `s3ota publish`, and the device runs the
 //! library and the TLS client that run on the chip.
 
+mod keep;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
 use serde_json::json;
 
+use self::keep::Kept;
 use crate::bucket::resign::{Intent, SigningHost};
 use crate::error::CliError;
 use crate::firmware;
@@ -33,11 +36,22 @@ use crate::state::rollback::RollbackState;
 /// A local S3 server; a virtual ESP32 with version 1.0.0; version 1.1.0, signed, published and installed over real TLS; a
 /// manifest that an attacker changed, and that the device refuses; then a version 1.2.0 that never confirms itself and is
 /// rolled back.
+///
+/// With --keep, all of that stays in a folder, with the commands to go on by hand.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota demo
+  s3ota demo --keep lamp
+  s3ota demo --firmware lamp-1.0.0.bin lamp-1.1.0.bin")]
 pub struct DemoArgs {
     /// Use two firmwares of your own instead of made-up ones
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
     pub firmware: Option<Vec<PathBuf>>,
+
+    /// Keep the server's data, the firmwares, the key and the device's flash in this new folder, to go on by hand
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
 }
 
 /// The size of the made-up firmwares: that of a small Wi-Fi program.
@@ -46,9 +60,13 @@ const FIRMWARE_SIZE: usize = 900_000;
 /// Plays the demo.
 pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     let cast = Cast::choose(&args)?;
+    let kept = args.keep.map(Kept::new).transpose()?;
 
     out.heading("1. A bucket");
-    let (server, credentials) = start_for_now().await?;
+    let (server, credentials) = match &kept {
+        Some(kept) => kept.serve().await?,
+        None => start_for_now().await?,
+    };
     let endpoint = server.endpoint_url();
     let location: Location = "s3://firmware/lamp".parse()?;
     let store = bucket_on(&server, &credentials, &location).await?;
@@ -57,7 +75,12 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     ));
     out.event("server", json!({ "endpoint_url": endpoint }));
 
-    let owner = Signer::from_key(keys::generate());
+    let secret = keys::generate();
+    if let Some(kept) = &kept {
+        kept.key(&secret)?;
+        kept.firmwares([&cast.old, &cast.new, &cast.broken, &cast.next])?;
+    }
+    let owner = Signer::from_key(secret);
     out.say(format_args!(
         "key       the owner's key {} signs releases; the device trusts it",
         owner.key_id()
@@ -65,7 +88,10 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     out.event("key", json!({ "keyid": owner.key_id().to_string() }));
 
     out.heading(format_args!("2. A device with {}", cast.old.version()));
-    let flash = server.dir().join("flash.bin");
+    let flash = match &kept {
+        Some(kept) => kept.flash(),
+        None => server.dir().join("flash.bin"),
+    };
     fs::write(&flash, Setup::default().flash(&cast.old.bytes)?)
         .map_err(|error| CliError::file(&flash, &error))?;
     let settings = Settings {
@@ -87,7 +113,10 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         cast.new.version()
     ));
     let options = ReleaseOptions::channel("stable");
-    let state = RollbackState::volatile();
+    let state = match &kept {
+        Some(kept) => kept.state()?,
+        None => RollbackState::volatile(),
+    };
     let host = SigningHost::with(state, owner, &store, &location, Intent::default()).await?;
     let published = publish(&cast.new, &options, Some(&host), &store, &location, out).await?;
     station.settings.manifest_url = published.manifest_url;
@@ -151,7 +180,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
 
     out.heading("6. What is on the flash now");
     let report = report::FlashReport::of(&Dump::of(station.flash(), None)?)?;
-    out.say(&report);
+    out.prose(&report);
     out.event("flash", report.to_json());
 
     server.stop().await;
@@ -161,12 +190,19 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         ));
     }
     let size = output::bytes(cast.new.bytes.len() as u64);
-    out.say(format_args!(
+    out.prose(format_args!(
         "\nThe device runs {}: it was updated once ({size} over TLS 1.3), and rolled back from {}.\n\
-         Next: s3ota publish --help, or read the README for a real board.",
+         {}",
         cast.new.version(),
         cast.broken.version(),
+        match &kept {
+            Some(_) => "Go on by hand:",
+            None => "Next: go on by hand with `s3ota demo --keep DIR`, or read the README for a real board.",
+        }
     ));
+    if let Some(kept) = &kept {
+        kept.tell(&endpoint, &credentials.access_key, &cast.next, out)?;
+    }
     out.event("done", json!({ "version": cast.new.version() }));
     Ok(())
 }
@@ -181,6 +217,8 @@ struct Cast {
     old: Firmware,
     new: Firmware,
     broken: Firmware,
+    /// The one to go on with.
+    next: Firmware,
 }
 
 impl Cast {
@@ -191,6 +229,7 @@ impl Cast {
                 old: made_up("1.0.0")?,
                 new: made_up("1.1.0")?,
                 broken: made_up("1.2.0")?,
+                next: made_up("1.3.0")?,
             });
         };
         let (old, new) = (firmware::read(old)?, firmware::read(new)?);
@@ -208,9 +247,17 @@ impl Cast {
             .as_ref()
             .map_or("", Descriptor::project_name)
             .to_owned();
-        let next = format!("{}.{}.0", version.major(), version.minor() + 1);
-        let broken = Firmware::made_up(chip, &project, &next)?;
-        Ok(Self { old, new, broken })
+        let later = |minors: u64| {
+            let minor = u64::from(version.minor()).saturating_add(minors);
+            Firmware::made_up(chip, &project, &format!("{}.{minor}.0", version.major()))
+        };
+        let (broken, next) = (later(1)?, later(2)?);
+        Ok(Self {
+            old,
+            new,
+            broken,
+            next,
+        })
     }
 }
 
