@@ -11,6 +11,7 @@
 //! | `state` | what this host keeps between two commands: the rollback state |
 //! | `keys` | release keys, signatures |
 //! | `firmware` | app images, ELF files, flash dumps |
+//! | `project` | the firmware project that `new` writes |
 //! | `s3` | the S3 client |
 //! | `output` | lines for people, JSON for programs, and the only way to the terminal |
 //!
@@ -27,6 +28,7 @@ mod judge;
 mod keys;
 mod legacy;
 mod output;
+mod project;
 mod publishing;
 mod s3;
 mod settings;
@@ -109,7 +111,7 @@ mod tests {
     const LAYERS: [&[&str]; 9] = [
         &["clock", "error", "text", "versions"],
         &["output"],
-        &["firmware", "s3", "legacy"],
+        &["firmware", "project", "s3", "legacy"],
         &["keys"],
         &["state"],
         &["bucket", "settings"],

@@ -14,6 +14,7 @@ mod home;
 mod inspect;
 mod keygen;
 mod list;
+mod new;
 mod presign;
 mod promote;
 mod publish;
@@ -40,6 +41,7 @@ use self::history::HistoryArgs;
 use self::inspect::InspectArgs;
 use self::keygen::{KeygenArgs, PubkeyArgs};
 use self::list::ListArgs;
+use self::new::NewArgs;
 use self::presign::PresignArgs;
 use self::promote::PromoteArgs;
 use self::publish::PublishArgs;
@@ -111,6 +113,7 @@ pub enum Command {
     #[command(subcommand)]
     Device(DeviceCommand),
     Demo(DemoArgs),
+    New(NewArgs),
     Trust(TrustArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -148,6 +151,7 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Demo(args) => demo::run(args, out).await,
+        Command::New(args) => new::run(args, out),
         Command::Trust(args) => trust::run(&args, settings, out),
     }
 }
