@@ -60,7 +60,8 @@ fn main() -> ExitCode {
     output::init_logging(cli.verbose);
     let ended = settings
         .permit(&matches, &out)
-        .and_then(|()| commands::run(cli, &settings, &out));
+        .and_then(|()| commands::run(cli, &settings, &out))
+        .map_err(s3::tunnel::name_proxy);
     end(ended, &out)
 }
 

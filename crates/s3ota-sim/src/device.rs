@@ -26,6 +26,7 @@ pub struct VirtualDevice {
     silicon: Silicon,
     trial_boots: u8,
     clock: HostClock,
+    network: HostNetwork,
 }
 
 /// The firmware that a virtual device runs, and how it got there.
@@ -89,6 +90,7 @@ impl VirtualDevice {
             silicon: Silicon::default(),
             trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
             clock: HostClock::new(),
+            network: HostNetwork::default(),
         }
     }
 
@@ -120,6 +122,11 @@ impl VirtualDevice {
             trial_boots,
             ..self
         }
+    }
+
+    /// The same device on another network than the host's own.
+    pub fn with_network(self, network: HostNetwork) -> Self {
+        Self { network, ..self }
     }
 
     /// The same device with another date.
@@ -191,7 +198,7 @@ impl VirtualDevice {
         let device = Device {
             flash: &mut self.flash,
             running: running.app.partition.offset,
-            network: HostNetwork::default(),
+            network: self.network.clone(),
             clock: self.clock,
             rng: OsRng,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use crate::bucket::channel::Channel;
+use crate::bucket::channel::{self, Channel};
 use crate::bucket::resign;
 use crate::clock::parse_duration;
 use crate::error::CliError;
@@ -58,12 +58,8 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let place = resign::place(&store, &location).await?;
     resign::may_be_renewed(&channel, &manifest, &place)?;
     let image_key = image_to_renew(&manifest, &location)?;
-    if store.head(&image_key).await?.is_none() {
-        let message = format!(
-            "the image of {} is missing: s3://{}/{image_key}",
-            manifest.version, location.bucket
-        );
-        return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
+    if let Some(lack) = channel::lack_of(&store, &manifest.version, &image_key).await? {
+        return Err(lack);
     }
     manifest.url = presigned_url(&store, &image_key, args.presign).await?;
     // Someone who publishes in the meantime has the last word.
