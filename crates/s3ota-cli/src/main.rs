@@ -87,7 +87,8 @@ fn run(settings: &Settings) -> u8 {
     settings.tell(&out);
     let ended = settings
         .permit(&matches, &out)
-        .and_then(|()| commands::run(cli, settings, &out));
+        .and_then(|()| commands::run(cli, settings, &out))
+        .map_err(s3::tunnel::name_proxy);
     end(ended, &out)
 }
 

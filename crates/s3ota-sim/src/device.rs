@@ -28,6 +28,7 @@ pub struct VirtualDevice {
     table_offset: u32,
     trial_boots: u8,
     clock: HostClock,
+    network: HostNetwork,
 }
 
 /// The firmware that a virtual device runs, and how it got there.
@@ -92,6 +93,7 @@ impl VirtualDevice {
             table_offset: TABLE_OFFSET,
             trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
             clock: HostClock::new(),
+            network: HostNetwork::default(),
         }
     }
 
@@ -131,6 +133,11 @@ impl VirtualDevice {
             trial_boots,
             ..self
         }
+    }
+
+    /// The same device on another network than the host's own.
+    pub fn with_network(self, network: HostNetwork) -> Self {
+        Self { network, ..self }
     }
 
     /// The same device with another date.
@@ -202,7 +209,7 @@ impl VirtualDevice {
         let device = Device {
             flash: &mut self.flash,
             running: running.app.partition.offset,
-            network: HostNetwork::default(),
+            network: self.network.clone(),
             clock: self.clock,
             rng: OsRng,
         };

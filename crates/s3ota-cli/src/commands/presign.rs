@@ -6,7 +6,7 @@ use clap::Args;
 use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
-use crate::bucket::channel::Channel;
+use crate::bucket::channel::{self, Channel};
 use crate::bucket::resign;
 use crate::clock::parse_duration;
 use crate::error::CliError;
@@ -75,12 +75,8 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let place = resign::place(&store, &location).await?;
     resign::may_be_renewed(&channel, &manifest, &place)?;
     let image_key = image_to_renew(&manifest, &location)?;
-    if store.head(&image_key).await?.is_none() {
-        let message = format!(
-            "the image of {} is missing: s3://{}/{image_key}",
-            manifest.version, location.bucket
-        );
-        return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
+    if let Some(lack) = channel::lack_of(&store, &manifest.version, &image_key).await? {
+        return Err(lack);
     }
     if let Some(warning) = was_public(&manifest, &args.channel, &location) {
         out.warning(&warning);

@@ -190,6 +190,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     if let Some(warning) = target.stamp(&mut manifest, &act).await? {
         out.warning(&warning);
     }
+    channel::must_have_image(&store, prefix, &manifest).await?;
     let (version, rollout) = (manifest.version.clone(), rollout.to_string());
     if !args.change.dry_run {
         target

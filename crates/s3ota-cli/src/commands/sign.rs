@@ -7,7 +7,7 @@ use clap::Args;
 use s3ota_manifest::{ManifestDocument, Rollout};
 use serde_json::json;
 
-use crate::bucket::channel::{Act, ChangeArgs, Channel};
+use crate::bucket::channel::{self, Act, ChangeArgs, Channel};
 use crate::bucket::resign::{self, MeantArgs, Origin, SigningHost};
 use crate::bucket::seal::{self, SealArgs};
 use crate::clock;
@@ -270,7 +270,7 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         seal::may_allow_downgrade(args.seal.expires, true).map_err(CliError::usage)?;
     }
     let location: Location = args.target.parse().map_err(CliError::usage)?;
-    let channel = args.channel.as_deref().unwrap_or("stable");
+    let name = args.channel.as_deref().unwrap_or("stable");
     let trusted = args
         .release_keys
         .iter()
@@ -280,15 +280,16 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     let store = Store::connect(&args.s3, &location, None).await?;
     let host = SigningHost::open(signer, &store, &location, args.meant.intent()?).await?;
     let host = host.trusting(trusted);
-    let held = Channel::read(&store, &location.prefix, channel).await?;
+    let held = Channel::read(&store, &location.prefix, name).await?;
     let key = &held.key;
     if held.current.is_none() {
-        let message = format!("there is no release on the channel {channel} in {location}");
+        let message = format!("there is no release on the channel {name} in {location}");
         return Err(CliError::new("sign.nothing", message));
     }
     let vouched = host.vouch(&held, &store, host.intent().version.as_deref())?;
     let mut manifest = held.manifest(&store)?.clone();
     resign::refuse_yanked(Some(&host), &store, &location.prefix, &manifest.version).await?;
+    channel::must_have_image(&store, &location.prefix, &manifest).await?;
     if let Some(warning) = resign::end_permission(&mut manifest, args.allow_downgrade) {
         out.warning(&warning);
     }

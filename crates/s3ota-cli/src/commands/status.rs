@@ -95,7 +95,8 @@ async fn show(
         let presigned_until =
             s3::presigned_until(&manifest.url).and_then(Timestamp::from_unix_seconds);
         let is_yanked = yanked.contains(&manifest.version);
-        let image = channel::has_image(store, prefix, manifest).await?;
+        let lack = channel::image_lack(store, prefix, manifest).await?;
+        let lack_code = lack.as_ref().map(|lack| lack.code);
         let legacy: Vec<_> = channel
             .legacy()
             .into_iter()
@@ -139,7 +140,7 @@ async fn show(
                 "serial": manifest.serial, "action": manifest.extra.get("action"),
                 "expires": manifest.expires.map(|end| end.to_string()),
                 "url_until": presigned_until.map(|end| end.to_string()),
-                "yanked": is_yanked, "has_image": image, "notes": manifest.notes, "also": legacy,
+                "yanked": is_yanked, "has_image": lack_code.is_none(), "is_archived": lack_code == Some("s3.archived"), "notes": manifest.notes, "also": legacy,
             }),
         );
         let mut warn = |code, problem: String, hint: &str| {
@@ -165,10 +166,9 @@ async fn show(
             let problem = format!("{} was yanked, but is still served", manifest.version);
             warn("publish.yanked", problem, "run s3ota yank again");
         }
-        if !image {
-            let problem = format!("the image of {} is not in the bucket", manifest.version);
-            let hint = "publish the same firmware again, which restores it";
-            warn("release.image", problem, hint);
+        if let Some(lack) = lack {
+            let hint = lack.hint.as_deref().unwrap_or_default();
+            warn(lack.code, lack.message, hint);
         }
         for library in channel.legacy_out_of_step(store).await? {
             let problem = format!(

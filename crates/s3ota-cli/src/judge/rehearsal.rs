@@ -13,7 +13,7 @@ use s3ota_sim::{Flash, Setup, VirtualDevice};
 use super::chip::KnownChip;
 use crate::error::CliError;
 use crate::output::Output;
-use crate::s3::certificates;
+use crate::s3::{certificates, tunnel};
 
 /// The version of the device's firmware: no release is older.
 pub const OLDEST: &str = "0.0.0-0";
@@ -46,7 +46,9 @@ impl Rehearsal<'_> {
     /// Lets the device check for the release, and install it if `with_image` is set. Returns the device's answer: `None` for an
     /// update, the reason if there is none, or the device's refusal.
     pub async fn play(self, with_image: bool) -> Result<Result<Option<NoUpdate>, Error>, CliError> {
-        let mut device = VirtualDevice::new(self.flash()?).with_date(Date::Host);
+        let mut device = VirtualDevice::new(self.flash()?)
+            .with_date(Date::Host)
+            .with_network(tunnel::network());
         let running = device.power_on()?;
         let config = Config {
             board: self.board,

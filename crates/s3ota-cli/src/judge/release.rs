@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use s3ota::manifest::{MAX_DOCUMENT, Manifest, ManifestDocument, layout};
-use s3ota::{Chip, NoUpdate, ReleaseKey};
+use s3ota::{Chip, Error, HttpError, NoUpdate, ReleaseKey};
 use s3ota_devserver::DevServer;
 use serde_json::json;
 
@@ -44,6 +44,8 @@ pub struct Case {
     has_image: bool,
     /// The server for files.
     server: Option<DevServer>,
+    /// Asks for reasons that a device does not read.
+    probe: Option<Probe>,
 }
 
 impl Case {
@@ -54,13 +56,15 @@ impl Case {
         roots: Vec<Vec<u8>>,
         has_image: bool,
     ) -> Result<Self, CliError> {
+        let probe = Probe::trusting(ca)?;
         Ok(Self {
-            json: Probe::trusting(ca)?.get(url, MAX_DOCUMENT).await?,
+            json: probe.get(url, MAX_DOCUMENT).await?,
             manifest_url: url.to_owned(),
             channel: None,
             roots,
             has_image,
             server: None,
+            probe: Some(probe),
         })
     }
 
@@ -98,6 +102,7 @@ impl Case {
             roots: vec![server.ca_der().to_vec()],
             has_image: image.is_some(),
             server: Some(server),
+            probe: None,
         })
     }
 
@@ -108,6 +113,15 @@ impl Case {
             server.stop().await;
         }
         judged
+    }
+
+    /// A device's error; where a server refused, by the reason that it gives.
+    async fn reason(&self, error: Error, image: &str) -> CliError {
+        let said = match (&self.probe, &error) {
+            (Some(probe), Error::Http(HttpError::Status { .. })) => probe.refusal(image).await,
+            _ => None,
+        };
+        said.unwrap_or_else(|| error.into())
     }
 
     async fn play(&self, terms: &Terms<'_>, out: &Output) -> Result<(), CliError> {
@@ -132,7 +146,10 @@ impl Case {
             attempts: 3,
             size: manifest.size,
         };
-        let nothing = device.play(self.has_image && is_rolled_out).await??;
+        let nothing = match device.play(self.has_image && is_rolled_out).await? {
+            Ok(nothing) => nothing,
+            Err(error) => return Err(self.reason(error, manifest.url.as_str()).await),
+        };
         match nothing {
             None | Some(NoUpdate::NotInRollout) => {}
             Some(reason) => {

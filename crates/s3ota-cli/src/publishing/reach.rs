@@ -43,15 +43,26 @@ pub(super) async fn check(
     ] {
         let status = plan.store.probe().status(url).await;
         let url = without_query(url);
+        let status = match status {
+            Ok((status, Some(reason))) => match reason.of_devices(what) {
+                Some((code, message, hint)) => {
+                    out.warning(&CliError::new(code, message).hint(hint));
+                    break;
+                }
+                None => Ok((status, format!(", {}", reason.said()))),
+            },
+            Ok((status, None)) => Ok((status, String::new())),
+            Err(problem) => Err(problem),
+        };
         let warning = match status {
-            Ok(200..=399) => continue,
-            Ok(401 | 403) if options.presign.is_some() => CliError::new(
+            Ok((200..=399, _)) => continue,
+            Ok((401 | 403, said)) if options.presign.is_some() => CliError::new(
                 "publish.private",
-                format!("the {what} cannot be read by its pre-signed URL: HTTP 403"),
+                format!("the {what} cannot be read by its pre-signed URL: HTTP 403{said}"),
             )
             .hint("the credentials need s3:GetObject on it themselves: the URL has no more permissions than they have"),
-            Ok(401 | 403) => private(plan, options, location, what),
-            Ok(status) => CliError::new("publish.unreachable", format!("the {what} at {url} answers HTTP {status}")),
+            Ok((401 | 403, _)) => private(plan, options, location, what),
+            Ok((status, said)) => CliError::new("publish.unreachable", format!("the {what} at {url} answers HTTP {status}{said}")),
             Err(problem) => CliError::new("publish.unreachable", format!("the {what} at {url} cannot be downloaded: {problem}"))
                 .hint("devices may see this differently; check the network, and the CA of the certificate, which devices must trust"),
         };

@@ -24,8 +24,8 @@ impl Location {
             return Ok(());
         }
         let message = format!(
-            "the bucket {} has a dot in its name: the certificate of *.s3.amazonaws.com does not cover {0}.s3.amazonaws.com, \
-             so devices could not read from it over HTTPS",
+            "the bucket {} has a dot in its name: a certificate such as that of *.s3.amazonaws.com covers one label before the host's \
+             name, and not {0}.s3.amazonaws.com, so devices could not read from it over HTTPS",
             self.bucket
         );
         Err(CliError::new("s3.url", message).hint("use a bucket name without dots"))

@@ -30,7 +30,8 @@ use crate::state::dir;
 /// - `public_url` is where devices and `doctor` are sent;
 /// - `public_read` opens what is uploaded to everyone.
 ///
-/// The others take effect at a service that the user has chosen: `location`, `channel`, `board`, `by`, `presign`, `region`.
+/// The others take effect at a service that the user has chosen: `location`, `channel`, `board`, `by`, `presign`,
+/// `region`, `addressing_style`, `sse`.
 pub const SENSITIVE: [&str; 6] = [
     "ca",
     "endpoint_url",

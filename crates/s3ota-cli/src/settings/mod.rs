@@ -36,7 +36,8 @@ pub use self::find::FILE;
 const LOCATION: &str = "S3OTA_LOCATION";
 
 /// The options that may be set.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
+    "addressing_style",
     "board",
     "by",
     "ca",
@@ -49,6 +50,7 @@ const SETTINGS: [&str; 12] = [
     "public_url",
     "region",
     "release_key",
+    "sse",
 ];
 
 /// The arguments that are a location, on any subcommand.
