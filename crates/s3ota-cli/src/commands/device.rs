@@ -66,7 +66,7 @@ pub struct DeviceRunArgs {
     #[arg(long, value_name = "URL")]
     pub manifest_url: String,
 
-    /// A root certificate to trust besides Amazon's, PEM or DER. A whole bundle of CAs in AWS_CA_BUNDLE is ignored: a device has room
+    /// A root certificate to trust besides the built-in ones, PEM or DER. A whole bundle of CAs in AWS_CA_BUNDLE is ignored: a device has room
     /// for few
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,

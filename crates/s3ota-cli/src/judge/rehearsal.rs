@@ -109,18 +109,18 @@ pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
         .find(reached)
 }
 
-/// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to Amazon's, as DER.
+/// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to those built in, as DER.
 ///
 /// A device has room for few roots. If `AWS_CA_BUNDLE` names more of them, such as all CAs of the system, it is for the S3 client:
-/// the device then trusts Amazon's roots only. With `--ca`, that is an error.
+/// the device then trusts the built-in roots only. With `--ca`, that is an error.
 pub fn more_roots(ca: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
     let roots = certificates::read_all(ca)?;
-    let room = Roots::MAX.saturating_sub(Roots::amazon().len());
+    let room = Roots::MAX.saturating_sub(Roots::built_in().len());
     let is_from_environment =
         std::env::var_os("AWS_CA_BUNDLE").is_some_and(|named| ca == Some(Path::new(&named)));
     if is_from_environment && roots.len() > room {
         tracing::info!(
-            "AWS_CA_BUNDLE names {} CAs, and a device has room for {room}: it trusts Amazon's only. Add one with --ca",
+            "AWS_CA_BUNDLE names {} CAs, and a device has room for {room}: it trusts the built-in ones only. Add one with --ca",
             roots.len()
         );
         return Ok(Vec::new());
@@ -129,9 +129,13 @@ pub fn more_roots(ca: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
     Ok(roots)
 }
 
-/// Amazon's roots and these, given as DER.
+/// All roots that can be built into a firmware, and these, given as DER.
 pub fn trusting(more: &[Vec<u8>]) -> Result<Roots<'_>, CliError> {
-    let mut roots = Roots::amazon();
+    with(Roots::built_in(), more)
+}
+
+/// These roots and more, given as DER.
+pub fn with<'a>(mut roots: Roots<'a>, more: &'a [Vec<u8>]) -> Result<Roots<'a>, CliError> {
     for der in more {
         roots.add_der(der).map_err(|error| {
             CliError::new("tls.root", format!("the CA certificate: {error}")).hint(match error {
