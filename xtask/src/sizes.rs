@@ -19,6 +19,9 @@ pub struct Args {
     /// Write nothing; fail if the table differs from the measurement by more than 2 percent, or if s3ota exceeds a limit
     #[arg(long)]
     check: bool,
+    /// Print what these features of s3ota-esp, such as `p384`, add to `simple` on the ESP32-C3 instead; write nothing
+    #[arg(long, value_delimiter = ',', conflicts_with = "check")]
+    features: Vec<String>,
 }
 
 const CHIPS: [&str; 2] = ["esp32c3", "esp32c6"];
@@ -90,12 +93,15 @@ impl Weight {
 
 /// Builds, measures, and writes or compares the table.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if !args.features.is_empty() {
+        return cost(&args.features);
+    }
     let mut rows = Vec::new();
     for chip in CHIPS {
-        let baseline = measure(chip, BASELINE)?;
+        let baseline = measure(chip, BASELINE, &[])?;
         rows.push((chip, BASELINE, baseline, None));
         for example in EXAMPLES {
-            rows.push((chip, example, measure(chip, example)?, Some(baseline)));
+            rows.push((chip, example, measure(chip, example, &[])?, Some(baseline)));
         }
     }
     let table = table(&rows);
@@ -127,12 +133,43 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn measure(chip: &str, package: &str) -> Result<Weight> {
+/// Prints what features add: each by itself, then all of them.
+fn cost(features: &[String]) -> Result<ExitCode> {
+    let (chip, example) = (CHIPS[0], EXAMPLES[0]);
+    let without = measure(chip, example, &[])?;
+    println!(
+        "{example} on the {chip}: {} bytes of flash, {} of RAM",
+        without.flash(),
+        without.ram()
+    );
+    let mut sets: Vec<&[String]> = features.chunks(1).collect();
+    if features.len() > 1 {
+        sets.push(features);
+    }
+    for set in sets {
+        let with = measure(chip, example, set)?;
+        println!(
+            "{}: {} bytes of flash, {} of RAM",
+            set.join(","),
+            with.flash().saturating_sub(without.flash()),
+            with.ram().saturating_sub(without.ram())
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds a firmware, with these features of s3ota-esp, and weighs it.
+fn measure(chip: &str, package: &str, features: &[String]) -> Result<Weight> {
     eprintln!("building {package} for {chip}");
     let target_dir = toolchain::target_dir();
     let mut build = toolchain::cargo_build(chip, &target_dir)?;
     build
         .args(["--quiet", "--package", package, "--features", chip])
+        .args(
+            features
+                .iter()
+                .map(|name| format!("--features=s3ota-esp/{name}")),
+        )
         .current_dir(paths::firmware())
         .envs(toolchain::SETTINGS);
     toolchain::run(build, &format!("{package} for {chip}"))?;

@@ -12,16 +12,13 @@ use crate::der;
 /// An algorithm for rustls-webpki.
 pub(crate) type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
-const CERTIFICATE_ALGORITHM_COUNT: usize =
-    2 + if cfg!(feature = "p384") { 2 } else { 0 } + if cfg!(feature = "rsa") { 6 } else { 0 };
+const CERTIFICATE_ALGORITHM_COUNT: usize = 4 + if cfg!(feature = "rsa") { 6 } else { 0 };
 
-/// The algorithms allowed on certificates.
+/// The algorithms allowed on certificates. Those of P-384 verify nothing without the feature.
 pub(crate) static CERTIFICATE_ALGORITHMS: [Algorithm; CERTIFICATE_ALGORITHM_COUNT] = [
     &EcdsaP256Sha256,
     &EcdsaP256Sha384,
-    #[cfg(feature = "p384")]
     &EcdsaP384Sha256,
-    #[cfg(feature = "p384")]
     &EcdsaP384Sha384,
     #[cfg(feature = "rsa")]
     &rsa_algorithms::Pkcs1Sha256,
@@ -99,6 +96,39 @@ ecdsa!(EcdsaP256Sha384, p256, 32, Sha384, ECDSA_P256, ECDSA_SHA384);
 ecdsa!(EcdsaP384Sha256, p384, 48, Sha256, ECDSA_P384, ECDSA_SHA256);
 #[cfg(feature = "p384")]
 ecdsa!(EcdsaP384Sha384, p384, 48, Sha384, ECDSA_P384, ECDSA_SHA384);
+
+/// An algorithm that is known but not built in. No signature verifies, and the verifier can tell why.
+#[cfg(not(feature = "p384"))]
+macro_rules! not_built_in {
+    ($name:ident, $key_id:ident, $signature_id:ident) => {
+        #[derive(Debug)]
+        pub(crate) struct $name;
+
+        impl SignatureVerificationAlgorithm for $name {
+            fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+                alg_id::$key_id
+            }
+
+            fn signature_alg_id(&self) -> AlgorithmIdentifier {
+                alg_id::$signature_id
+            }
+
+            fn verify_signature(
+                &self,
+                _: &[u8],
+                _: &[u8],
+                _: &[u8],
+            ) -> Result<(), InvalidSignature> {
+                Err(InvalidSignature)
+            }
+        }
+    };
+}
+
+#[cfg(not(feature = "p384"))]
+not_built_in!(EcdsaP384Sha256, ECDSA_P384, ECDSA_SHA256);
+#[cfg(not(feature = "p384"))]
+not_built_in!(EcdsaP384Sha384, ECDSA_P384, ECDSA_SHA384);
 
 #[cfg(feature = "rsa")]
 pub(crate) mod rsa_algorithms {

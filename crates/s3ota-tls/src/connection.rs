@@ -9,6 +9,7 @@ use embedded_tls::{
 };
 use rand_core::{CryptoRng, RngCore};
 
+use crate::built_with;
 use crate::error::{CertificateError, HandshakeError, RecordError, TlsError};
 use crate::protection::Aes128GcmSha256;
 use crate::record_filter::{Link, MAX_CIPHERTEXT, Phase, RecordFilter};
@@ -75,6 +76,7 @@ where
     IO: Read + Write + 'b,
     R: CryptoRng + RngCore,
 {
+    built_with::label();
     let name = server_name::parse(host)?;
     let Buffers { read, write, link } = buffers;
     *link = Link::new();
@@ -87,7 +89,7 @@ where
     if let Some(name) = server_name::indication(&name) {
         config = config.with_server_name(name);
     }
-    let anchors = roots.anchors();
+    let anchors: heapless::Vec<_, { Roots::MAX }> = roots.anchors().collect();
     let mut provider = Provider {
         rng,
         verifier: Verifier::new(&anchors, &name, time),

@@ -62,6 +62,8 @@ pub enum CertificateError {
     BadSignature,
     /// A key or signature of a kind that is not supported, or an RSA key outside 2048 to 4096 bits.
     UnsupportedAlgorithm,
+    /// The chain has a signature by a P-384 key, and this firmware was built without the feature `p384`.
+    NeedsP384,
     /// A certificate that cannot be parsed.
     Malformed,
     /// More certificates, or more ways to combine them, than this client will check.
@@ -232,8 +234,11 @@ impl fmt::Display for CertificateError {
             ),
             Self::UnsupportedAlgorithm => f.write_str(
                 "the server's certificates use an algorithm or key size that is not supported; \
-                 P-256 and RSA with 2048 to 4096 bits are (RSA and P-384 if built in)",
+                 P-256 and RSA with 2048 to 4096 bits are, if built in",
             ),
+            Self::NeedsP384 => {
+                f.write_str("the server's certificates need P-384; build with the feature p384")
+            }
             Self::Malformed => f.write_str("the server's certificate cannot be parsed"),
             Self::TooLarge => {
                 f.write_str("the server's certificate chain is too large or too complex")

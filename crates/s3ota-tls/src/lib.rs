@@ -10,6 +10,7 @@ extern crate std;
 
 mod alert;
 mod algorithms;
+mod built_with;
 mod connection;
 mod der;
 mod error;
@@ -24,6 +25,7 @@ mod transcript;
 mod verifier;
 
 pub use alert::Alert;
+pub use built_with::BuiltWith;
 pub use connection::{Buffers, TlsStream, connect};
 pub use error::{CertificateError, HandshakeError, RecordError, TlsError};
 /// rand_core 0.6: the traits of the random number generator that [`connect`] takes.

@@ -11,7 +11,7 @@ use embedded_tls::{
 };
 use rustls_pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName,
-    SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
+    SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime, alg_id,
 };
 use sha2::digest::FixedOutput;
 use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity};
@@ -131,7 +131,7 @@ impl<'a> Verifier<'a> {
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), CertificateError> {
-        let budget = Budget(AtomicU8::new(MAX_SIGNATURES));
+        let budget = Budget::new();
         let algorithms = CERTIFICATE_ALGORITHMS.map(|algorithm| Budgeted {
             algorithm,
             budget: &budget,
@@ -159,6 +159,7 @@ impl<'a> Verifier<'a> {
         };
         result.map_err(|error| match reason(error) {
             CertificateError::BadSignature if budget.is_spent() => CertificateError::TooLarge,
+            CertificateError::BadSignature if budget.has_met_p384() => CertificateError::NeedsP384,
             reason => reason,
         })
     }
@@ -169,7 +170,7 @@ impl<'a> Verifier<'a> {
         proof: &CertificateVerifyRef<'_>,
     ) -> Result<(), CertificateError> {
         let algorithm = certificate_verify_algorithm(proof.signature_scheme)
-            .ok_or(CertificateError::UnsupportedAlgorithm)?;
+            .ok_or_else(|| unsupported_key(public_key))?;
         let message = signed_content(transcript).ok_or(CertificateError::NotProven)?;
         let public_key = SubjectPublicKeyInfoDer::from(public_key);
         RawPublicKeyEntity::try_from(&public_key)
@@ -274,20 +275,50 @@ fn signed_content(transcript: Transcript) -> Option<heapless::Vec<u8, 130>> {
     Some(content)
 }
 
-/// How many more signatures may be verified. Loads and stores only: not every chip has more.
+/// Why the handshake cannot be verified with this SubjectPublicKeyInfo.
+fn unsupported_key(public_key: &[u8]) -> CertificateError {
+    let kind = &*alg_id::ECDSA_P384;
+    let is_p384 = public_key.windows(kind.len()).any(|part| part == kind);
+    if cfg!(not(feature = "p384")) && is_p384 {
+        CertificateError::NeedsP384
+    } else {
+        CertificateError::UnsupportedAlgorithm
+    }
+}
+
+/// How many more signatures may be verified, and [`MET_P384`]. Loads and stores only: not every chip has more.
 #[derive(Debug)]
 struct Budget(AtomicU8);
 
+/// Set once a signature by a P-384 key was met that this firmware cannot verify.
+const MET_P384: u8 = 0x80;
+
 impl Budget {
+    fn new() -> Self {
+        Self(AtomicU8::new(MAX_SIGNATURES))
+    }
+
     fn spend(&self) -> Result<(), InvalidSignature> {
-        let left = self.0.load(Ordering::Relaxed);
-        let left = left.checked_sub(1).ok_or(InvalidSignature)?;
-        self.0.store(left, Ordering::Relaxed);
+        if self.is_spent() {
+            return Err(InvalidSignature);
+        }
+        // Above zero, so nothing is borrowed from the mark.
+        self.0
+            .store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         Ok(())
     }
 
+    fn meet_p384(&self) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed) | MET_P384, Ordering::Relaxed);
+    }
+
+    fn has_met_p384(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & MET_P384 != 0
+    }
+
     fn is_spent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.0.load(Ordering::Relaxed) & !MET_P384 == 0
     }
 }
 
@@ -314,6 +345,9 @@ impl SignatureVerificationAlgorithm for Budgeted<'_> {
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
         self.budget.spend()?;
+        if cfg!(not(feature = "p384")) && self.public_key_alg_id() == alg_id::ECDSA_P384 {
+            self.budget.meet_p384();
+        }
         self.algorithm
             .verify_signature(public_key, message, signature)
     }
@@ -418,7 +452,7 @@ mod tests {
                 Ok(())
             }
         }
-        let budget = Budget(AtomicU8::new(MAX_SIGNATURES));
+        let budget = Budget::new();
         let budgeted = Budgeted {
             algorithm: &Anything,
             budget: &budget,

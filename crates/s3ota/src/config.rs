@@ -43,7 +43,8 @@ pub struct Config<'a> {
     pub device_id: &'a str,
     /// Whether the id is sent in the User-Agent, where the bucket's access log shows it. On by default.
     pub send_device_id: bool,
-    /// The roots a server's certificate must lead to. The Amazon roots by default.
+    /// The roots a server's certificate must lead to. By default [those built in](Roots::built_in): Amazon's, and those of the
+    /// features `roots-isrg` and `roots-gts`.
     pub roots: Roots<'a>,
     /// When this firmware was built, in seconds since the Unix epoch. The date cannot be earlier.
     pub built_at: u64,
@@ -72,7 +73,7 @@ impl<'a> Config<'a> {
             renamed_to: None,
             device_id,
             send_device_id: true,
-            roots: Roots::amazon(),
+            roots: Roots::built_in(),
             built_at: 0,
             headers: &[],
             timeouts: Timeouts::default(),

@@ -89,7 +89,7 @@ pub struct DeviceRunArgs {
     #[arg(long, value_name = "URL")]
     pub manifest_url: String,
 
-    /// A root certificate to trust besides Amazon's, PEM or DER. A device has room for few: a whole bundle of CAs in
+    /// A root certificate to trust besides the built-in ones, PEM or DER. A device has room for few: a whole bundle of CAs in
     /// AWS_CA_BUNDLE is not used, and a warning says so
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,

@@ -13,7 +13,7 @@ use crate::s3::S3Args;
 
 /// Check a bucket the way a device will see it, and say what to fix
 ///
-/// Downloads the manifest and the image with the TLS client that runs on the chip, which trusts only Amazon's roots and --ca.
+/// Downloads the manifest and the image with the TLS client that runs on the chip, which trusts the built-in roots and --ca only.
 /// Checks names, certificates, access, headers, redirects, expiry, the release and its image; at the end a virtual device
 /// installs it. Each finding comes with a fix. Changes nothing.
 #[derive(Debug, Args)]

@@ -22,7 +22,7 @@ use crate::s3::tunnel;
 pub struct Settings {
     /// The URL of the manifest.
     pub manifest_url: String,
-    /// Roots to trust besides Amazon's, as DER.
+    /// Roots to trust besides those built in, as DER.
     pub roots: Vec<Vec<u8>>,
     /// The device's id.
     pub device_id: String,

@@ -1,5 +1,6 @@
 //! The judge of releases and buckets: a virtual device with the code that runs on the chip.
 
+pub mod certificates;
 pub mod chip;
 pub mod device;
 pub mod doctor;

@@ -114,21 +114,21 @@ pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
         .find(reached)
 }
 
-/// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to Amazon's, as DER.
+/// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to those built in, as DER.
 ///
 /// A device has room for few roots. If `AWS_CA_BUNDLE` names more of them, such as all CAs of the system, it is for the S3 client:
-/// the device then trusts Amazon's roots only, and a warning says so. With `--ca`, that is an error.
+/// the device then trusts the built-in roots only, and a warning says so. With `--ca`, that is an error.
 pub fn more_roots(ca: Option<&Path>, out: &Output) -> Result<Vec<Vec<u8>>, CliError> {
     let mut roots = certificates::read_all(ca)?;
     // Bundles are often put together from others.
     roots.sort();
     roots.dedup();
-    let room = Roots::MAX.saturating_sub(Roots::amazon().len());
+    let room = Roots::MAX.saturating_sub(Roots::built_in().len());
     let is_from_environment =
         std::env::var_os("AWS_CA_BUNDLE").is_some_and(|named| ca == Some(Path::new(&named)));
     if is_from_environment && roots.len() > room {
         let message = format!(
-            "the virtual device does not trust the {} CAs of AWS_CA_BUNDLE, only Amazon's: a device has room for {room} more",
+            "the virtual device does not trust the {} CAs of AWS_CA_BUNDLE, only the built-in roots: a device has room for {room} more",
             roots.len()
         );
         let warning = CliError::new("tls.roots", message).hint(
@@ -141,9 +141,13 @@ pub fn more_roots(ca: Option<&Path>, out: &Output) -> Result<Vec<Vec<u8>>, CliEr
     Ok(roots)
 }
 
-/// Amazon's roots and these, given as DER.
+/// All roots that can be built into a firmware, and these, given as DER.
 pub fn trusting(more: &[Vec<u8>]) -> Result<Roots<'_>, CliError> {
-    let mut roots = Roots::amazon();
+    with(Roots::built_in(), more)
+}
+
+/// These roots and more, given as DER.
+pub fn with<'a>(mut roots: Roots<'a>, more: &'a [Vec<u8>]) -> Result<Roots<'a>, CliError> {
     for der in more {
         roots.add_der(der).map_err(|error| {
             CliError::new("tls.root", format!("the CA certificate: {error}")).hint(match error {

@@ -9,6 +9,7 @@ use s3ota::{Chip, Error, HttpError, NoUpdate, ReleaseKey};
 use s3ota_devserver::DevServer;
 use serde_json::json;
 
+use super::doctor::warn_of_features;
 use super::rehearsal::{self, Rehearsal};
 use crate::error::CliError;
 use crate::output::{self, Output};
@@ -38,7 +39,7 @@ pub struct Case {
     manifest_url: String,
     /// The channel of the device, if the URL does not name it.
     channel: Option<String>,
-    /// Roots to trust besides Amazon's.
+    /// Roots to trust besides those built in.
     roots: Vec<Vec<u8>>,
     /// Whether there is an image to check.
     has_image: bool,
@@ -180,6 +181,11 @@ impl Case {
                 "verify.rollout",
                 "the rollout includes no device, so none would download the image yet",
             ));
+        }
+        // Files are on a server of our own.
+        if self.server.is_none() {
+            let urls = [self.manifest_url.as_str(), manifest.url.as_str()];
+            warn_of_features(&urls, &self.roots, out).await?;
         }
         out.say("verified  a device would take it");
         out.event(

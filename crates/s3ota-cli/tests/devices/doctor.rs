@@ -4,15 +4,22 @@
 //! redirect to http) comes from a scripted server.
 
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use crate::bucket::{Bench, s3ota};
 use aws_sdk_s3::primitives::ByteStream;
-use rcgen::{SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+};
+use s3ota::tls::BuiltWith;
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
 use scripted_server::*;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
 /// What the doctor reported.
 struct Diagnosis {
@@ -223,7 +230,14 @@ fn served(fields: &str, body: &[u8]) -> Reply {
 fn all_but(
     spoil: impl Fn(&Request, &[u8], &[u8]) -> Option<Reply> + Send + Sync + 'static,
 ) -> impl server::Script {
-    let image = firmware("1.1.0");
+    all_but_of(firmware("1.1.0"), spoil)
+}
+
+/// The same with this image.
+fn all_but_of(
+    image: Vec<u8>,
+    spoil: impl Fn(&Request, &[u8], &[u8]) -> Option<Reply> + Send + Sync + 'static,
+) -> impl server::Script {
     move |request: &Request, port| {
         let manifest = full_manifest("1.1.0", port, &image);
         if let Some(reply) = spoil(request, &manifest, &image) {
@@ -690,4 +704,138 @@ async fn warning_08_an_image_for_a_chip_revision_that_does_not_exist() {
     tokio::task::block_in_place(|| bucket.bench.publish(&firmware, &[])).published();
     let diagnosis = bucket.examined().await;
     diagnosis.is_warning("image.efuse", "v251.85", "app descriptor");
+}
+
+/// A server with the answers of [`all_but`] and a chain of such keys: root, issuer, server. The image tells what it was built with,
+/// if it does.
+async fn with_keys(
+    keys: [&'static rcgen::SignatureAlgorithm; 3],
+    built_with: Option<BuiltWith>,
+) -> Server {
+    let mut sent = Vec::new();
+    let mut ca = Vec::new();
+    let mut above: Option<Issuer<'_, KeyPair>> = None;
+    let mut own_key = Vec::new();
+    for (name, algorithm) in ["Root", "Issuer", "localhost"].into_iter().zip(keys) {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        own_key = key.serialize_der();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        if name != "localhost" {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        match &above {
+            None => ca = params.self_signed(&key).unwrap().der().to_vec(),
+            Some(issuer) => {
+                let signed = params.signed_by(&key, issuer).unwrap();
+                sent.insert(0, signed.der().clone());
+            }
+        }
+        above = Some(Issuer::new(params, key));
+    }
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(sent, PrivatePkcs8KeyDer::from(own_key).into())
+        .unwrap();
+    let identity = Arc::new(server::Identity {
+        ca,
+        config: Arc::new(config),
+    });
+    let mut image = ImageBuilder::new(Chip::Esp32C3, "1.1.0");
+    let label = built_with.map(BuiltWith::label);
+    if let Some(label) = &label {
+        image = image.payload(label);
+    }
+    let image = image.build();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = Server {
+        port,
+        ca: identity.ca.clone(),
+        requests: Arc::default(),
+    };
+    let script = Arc::new(all_but_of(image, |_, _, _| None));
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let (identity, script) = (identity.clone(), script.clone());
+            tokio::spawn(async move {
+                let answer = move |request: Request| script(&request, port);
+                identity.serve(socket, 0, answer).await;
+            });
+        }
+    });
+    server
+}
+
+async fn over(
+    keys: [&'static rcgen::SignatureAlgorithm; 3],
+    built_with: Option<BuiltWith>,
+) -> Diagnosis {
+    examined(&with_keys(keys, built_with).await).await
+}
+
+const P256: &rcgen::SignatureAlgorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
+const P384: &rcgen::SignatureAlgorithm = &rcgen::PKCS_ECDSA_P384_SHA384;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_09_certificates_that_need_p384() {
+    let diagnosis = over([P384, P384, P256], None).await;
+    diagnosis.is_warning(
+        "tls.features",
+        "the certificate \"Issuer\" and the certificate \"Root\" have P-384 keys",
+        "the feature `p384` of s3ota-esp; `p384` takes 95 KB",
+    );
+    // The command has the feature: the virtual device has installed the release.
+    assert_eq!(diagnosis.findings.last().unwrap()["subject"], "device");
+    for (keys, name) in [
+        ([P384, P256, P256], "\"Root\" has a P-384 key"),
+        ([P256, P384, P256], "\"Issuer\" has a P-384 key"),
+        ([P256, P256, P384], "\"localhost\" has a P-384 key"),
+    ] {
+        let diagnosis = over(keys, None).await;
+        diagnosis.is_warning("tls.features", name, "`p384`");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_23_an_image_without_p384_where_it_is_needed() {
+    let built_with = |p384| Some(BuiltWith { rsa: true, p384 });
+    let diagnosis = over([P384, P256, P256], built_with(false)).await;
+    diagnosis.is_fault(
+        "tls.features",
+        "it was built without `p384`, and the certificate \"Root\" has a P-384 key",
+        "build the firmware with the feature `p384`",
+    );
+    let diagnosis = over([P384, P256, P256], built_with(true)).await;
+    assert_eq!(diagnosis.codes("warning"), [""; 0]);
+    assert_eq!(diagnosis.status, Some(0), "{:#?}", diagnosis.findings);
+    let diagnosis = over([P256, P256, P256], built_with(false)).await;
+    assert_eq!(diagnosis.codes("warning"), [""; 0]);
+    assert_eq!(diagnosis.status, Some(0), "{:#?}", diagnosis.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_warns_of_certificates_that_need_p384() {
+    for (root, warned) in [(P384, true), (P256, false)] {
+        let server = with_keys([root, P256, P256], None).await;
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), &server.ca).unwrap();
+        let mut command = s3ota();
+        command
+            .args([
+                "verify",
+                &server.url("/manifest.json"),
+                "--unsigned",
+                "--ca",
+            ])
+            .arg(ca.path());
+        let run = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = run.await.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        assert_eq!(text.contains("\"Root\" has a P-384 key"), warned, "{text}");
+    }
 }

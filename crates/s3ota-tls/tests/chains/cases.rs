@@ -49,8 +49,24 @@ chains! {
     p384: keys(K::P384, K::P384, K::P384) => TAKEN;
     #[cfg(feature = "p384")]
     a_p256_server_under_p384_authorities: keys(K::P384, K::P384, K::P256) => TAKEN;
+    #[cfg(feature = "p384")]
+    a_p256_authority_under_a_p384_root: keys(K::P384, K::P256, K::P256) => TAKEN;
+    #[cfg(feature = "p384")]
+    a_p384_server_under_p256_authorities: keys(K::P256, K::P256, K::P384) => TAKEN;
+    #[cfg(all(feature = "p384", feature = "rsa"))]
+    a_p384_root_certified_by_an_rsa_root: certified_by_rsa() => TAKEN;
     #[cfg(not(feature = "p384"))]
-    p384_without_the_feature: keys(K::P384, K::P384, K::P384) => refused(C::UnsupportedAlgorithm);
+    p384_without_the_feature: keys(K::P384, K::P384, K::P384) => refused(C::NeedsP384);
+    #[cfg(not(feature = "p384"))]
+    p384_authorities_without_the_feature: keys(K::P384, K::P384, K::P256) => refused(C::NeedsP384);
+    #[cfg(not(feature = "p384"))]
+    a_p384_root_without_the_feature: keys(K::P384, K::P256, K::P256) => refused(C::NeedsP384);
+    #[cfg(not(feature = "p384"))]
+    a_p384_server_without_the_feature: keys(K::P256, K::P256, K::P384) => refused(C::NeedsP384);
+    #[cfg(all(not(feature = "p384"), feature = "rsa"))]
+    a_p384_root_certified_by_rsa_without_the_feature: certified_by_rsa() => refused(C::NeedsP384);
+    #[cfg(feature = "rsa")]
+    a_path_of_rsa_beside_one_of_p384: keys(K::P384, K::P256, K::P256).with_issuer_certified_by(K::Rsa2048) => TAKEN;
     #[cfg(not(feature = "rsa"))]
     rsa_authorities_without_the_feature: keys(K::Rsa2048, K::Rsa2048, K::P256) => refused(C::UnsupportedAlgorithm);
     ed25519_authorities: keys(K::Ed25519, K::Ed25519, K::P256) => refused(C::UnsupportedAlgorithm);
@@ -174,6 +190,13 @@ pub fn plan(change: impl FnOnce(&mut Plan)) -> Chain {
 
 pub fn keys(root: K, issuer: K, own: K) -> Chain {
     plan(|plan| (plan.root_key, plan.issuer_key, plan.own_key) = (root, issuer, own))
+}
+
+/// As Let's Encrypt and Google serve them to clients that do not know their newest root.
+fn certified_by_rsa() -> Chain {
+    keys(K::P384, K::P384, K::P256)
+        .with_root_certified_by(K::Rsa4096)
+        .trusting_older_root()
 }
 
 fn names(names: &[&str], host: &'static str) -> Chain {

@@ -192,6 +192,8 @@ pub struct Chain {
 /// How to issue more.
 struct Made {
     root: Authority,
+    /// Which issued the server's certificate, if it was not the root.
+    issuer: Option<Authority>,
     own: CertificateParams,
     own_key: KeyPair,
     older_root: Option<Authority>,
@@ -249,6 +251,7 @@ impl Chain {
             time: CertTime::Known(NOW),
             made: Some(Made {
                 root,
+                issuer: above,
                 own: plan.own,
                 own_key,
                 older_root: None,
@@ -279,12 +282,30 @@ impl Chain {
     }
 
     /// The root is sent as certified by an older one, as S3 does.
-    pub fn with_cross_signed_root(mut self) -> Self {
-        let older = Authority::root(authority("Older Root"), KeyKind::P256);
+    pub fn with_cross_signed_root(self) -> Self {
+        self.with_root_certified_by(KeyKind::P256)
+    }
+
+    /// The same, by an older root with such a key.
+    pub fn with_root_certified_by(mut self, kind: KeyKind) -> Self {
+        let older = Authority::root(authority("Older Root"), kind);
         let root = &self.made().root;
         let cross_signed = root.params.signed_by(&root.key, &older.issuer()).unwrap();
         self.sent.push(cross_signed.der().to_vec());
         self.made.as_mut().unwrap().older_root = Some(older);
+        self
+    }
+
+    /// The server's authority is certified by another root, too. Both are trusted, and both certificates are sent.
+    pub fn with_issuer_certified_by(mut self, kind: KeyKind) -> Self {
+        let older = Authority::root(authority("Older Root"), kind);
+        let issuer = self.made().issuer.as_ref().expect("an authority");
+        let certified = issuer
+            .params
+            .signed_by(&issuer.key, &older.issuer())
+            .unwrap();
+        self.sent.push(certified.der().to_vec());
+        self.trusted.push(older.der);
         self
     }
 

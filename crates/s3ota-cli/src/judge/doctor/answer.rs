@@ -8,6 +8,7 @@ use s3ota_manifest::{HttpsUrl, MAX_URL, layout};
 
 use super::address;
 use super::client::{Answer, Client, Trouble};
+use super::features;
 use super::finding::Report;
 use crate::clock;
 use crate::s3::{Location, Reason, Store, presigned_until};
@@ -91,10 +92,13 @@ pub async fn fetch(
         if let Some(bar) = bar {
             bar.finish();
         }
+        if matches!(got, Ok(_) | Err(Trouble::Tls(TlsError::Certificate(_)))) {
+            client.look_at_certificates(&at).await;
+        }
         let answer = match got {
             Ok(answer) => answer,
             Err(trouble) => {
-                report_trouble(report, subject, &at, &trouble);
+                report_trouble(client, report, subject, &at, &trouble);
                 return None;
             }
         };
@@ -204,6 +208,7 @@ fn follow(
 
 /// Reports why there is no answer, and the fix.
 pub fn report_trouble(
+    client: &Client,
     report: &mut Report,
     subject: &'static str,
     url: &HttpsUrl<'_>,
@@ -220,7 +225,7 @@ pub fn report_trouble(
             format!("start the server, and open port {} in its firewall", url.port()),
         ),
         Trouble::Silence => ("net.silence", format!("check why {host} does not answer")),
-        Trouble::Tls(error) => (error.code(), mend_tls(*error, host)),
+        Trouble::Tls(error) => (error.code(), mend_tls(*error, client, url)),
         Trouble::NotHttp => (
             "http.invalid",
             "make the server speak HTTP/1.1 on this port".to_owned(),
@@ -250,12 +255,11 @@ pub fn report_trouble(
 }
 
 /// The fix for a TLS server.
-fn mend_tls(error: TlsError, host: &str) -> String {
+fn mend_tls(error: TlsError, client: &Client, url: &HttpsUrl<'_>) -> String {
+    let host = url.host();
     match error {
         TlsError::Certificate(CertificateError::UnknownIssuer) => {
-            "devices trust Amazon's roots and those that their firmware adds: add this server's root to the firmware (`Config::roots`), \
-             and pass it here with --ca; or make the server send its intermediate certificates, too"
-                .to_owned()
+            features::mend_unknown_issuer(client, url)
         }
         TlsError::Certificate(CertificateError::Expired { .. }) => {
             "renew the certificate on the server, and automate that".to_owned()
@@ -267,7 +271,7 @@ fn mend_tls(error: TlsError, host: &str) -> String {
             "use a host name that the certificate covers, or get one with {host} among its subject alternative names"
         ),
         TlsError::Certificate(_) => {
-            "use a certificate for TLS servers with a P-256 or RSA key, issued by a CA, with its chain"
+            "use a certificate for TLS servers with a P-256, P-384 or RSA key, issued by a CA, with its chain"
                 .to_owned()
         }
         TlsError::Record(RecordError::NotTls(_)) => {
@@ -325,7 +329,7 @@ pub async fn examine_manifest(client: &mut Client, report: &mut Report, fetched:
             let fix = "make the server or CDN answer If-None-Match with 304";
             report.warning(SUBJECT, "http.not_modified", message, fix);
         }
-        Err(trouble) => report_trouble(report, SUBJECT, &url, &trouble),
+        Err(trouble) => report_trouble(client, report, SUBJECT, &url, &trouble),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Downloads as a device does: with its TLS client, its roots only, and its HTTP client. What that client reads past, and what it
 //! refuses, is kept beside what it understood, so that there is something to look at.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use s3ota_sim::host::{HostNetwork, OsRng};
 
 use crate::clock;
 use crate::error::CliError;
-use crate::judge::rehearsal::trusting;
+use crate::judge::certificates::Chain;
+use crate::judge::rehearsal::{self, trusting};
 use crate::s3::tunnel;
 
 /// The longest time without a byte from the server.
@@ -36,6 +38,8 @@ const DOCTOR: Identity<'_> = Identity {
 pub struct Client {
     roots: Vec<Vec<u8>>,
     buffers: Box<Buffers>,
+    /// The certificates of the servers, by host and port.
+    chains: BTreeMap<(String, u16), Chain>,
 }
 
 /// A whole answer.
@@ -139,11 +143,12 @@ impl From<Error> for Trouble {
 }
 
 impl Client {
-    /// A client that trusts Amazon's roots and these, given as DER.
+    /// A client that trusts all built-in roots and these, given as DER.
     pub fn new(roots: Vec<Vec<u8>>) -> Result<Self, CliError> {
         let client = Self {
             roots,
             buffers: Box::new(Buffers::new()),
+            chains: BTreeMap::new(),
         };
         trusting(&client.roots)?;
         Ok(client)
@@ -152,6 +157,35 @@ impl Client {
     /// The roots it trusts.
     pub fn roots(&self) -> Roots<'_> {
         trusting(&self.roots).unwrap_or_default()
+    }
+
+    /// The roots it trusts besides those that can be built in.
+    pub fn more_roots(&self) -> Roots<'_> {
+        rehearsal::with(Roots::empty(), &self.roots).unwrap_or_default()
+    }
+
+    /// Looks at the certificates of a server, once.
+    pub async fn look_at_certificates(&mut self, url: &HttpsUrl<'_>) {
+        let server = (url.host().to_owned(), url.port());
+        if self.chains.contains_key(&server) {
+            return;
+        }
+        let network = HostNetwork::default();
+        let chain = async { Some(Chain::of(dial(&network, url).await.ok()?, url.host()).await?) };
+        if let Ok(Some(chain)) = tokio::time::timeout(TIMEOUT, chain).await {
+            self.chains.insert(server, chain);
+        }
+    }
+
+    /// The certificates of a server, if they have been looked at.
+    pub fn chain(&self, url: &HttpsUrl<'_>) -> Option<&Chain> {
+        self.chains.get(&(url.host().to_owned(), url.port()))
+    }
+
+    /// The hosts that were asked, and their certificates.
+    pub fn chains(&self) -> impl Iterator<Item = (&str, &Chain)> {
+        let chains = self.chains.iter();
+        chains.map(|((host, _), chain)| (host.as_str(), chain))
     }
 
     /// Downloads what is wanted of a document, of at most `limit` bytes. `progress` gets the bytes so far and in total.
@@ -163,13 +197,7 @@ impl Client {
         mut progress: impl FnMut(usize, Option<usize>),
     ) -> Result<Answer, Trouble> {
         let network = tunnel::network();
-        let address = match url.host().parse::<IpAddr>() {
-            Ok(address) => address,
-            Err(_) => resolve(&network, url.host()).await?,
-        };
-        let socket = within_timeout(network.connect(SocketAddr::new(address, url.port())))
-            .await?
-            .map_err(Trouble::Connect)?;
+        let socket = dial(&network, url).await?;
         let roots = trusting(&self.roots).unwrap_or_default();
         let time = CertTime::Known(clock::now());
         let mut rng = OsRng;
@@ -216,6 +244,20 @@ impl Client {
             progress(answer.body.len(), length);
         }
     }
+}
+
+/// A connection to a server, without TLS.
+async fn dial<'n>(
+    network: &'n HostNetwork,
+    url: &HttpsUrl<'_>,
+) -> Result<<HostNetwork as TcpConnect>::Socket<'n>, Trouble> {
+    let address = match url.host().parse::<IpAddr>() {
+        Ok(address) => address,
+        Err(_) => resolve(network, url.host()).await?,
+    };
+    within_timeout(network.connect(SocketAddr::new(address, url.port())))
+        .await?
+        .map_err(Trouble::Connect)
 }
 
 /// An address of a host, as a device finds it: of IPv4, or else of IPv6.

@@ -3,6 +3,7 @@
 use console::Style;
 use serde_json::json;
 
+use super::features::list;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::output::terminal::Painted;
@@ -37,6 +38,8 @@ pub struct Report {
     out: Output,
     faults: u32,
     warnings: u32,
+    /// The features that only a firmware built with them has, and that a device needs.
+    features: Vec<&'static str>,
 }
 
 impl Report {
@@ -46,6 +49,7 @@ impl Report {
             out,
             faults: 0,
             warnings: 0,
+            features: Vec::new(),
         }
     }
 
@@ -95,16 +99,26 @@ impl Report {
         self.tell(Severity::Fault, subject, Some(code), message.into(), fix);
     }
 
+    /// A device needs firmware with these features.
+    pub fn needs(&mut self, features: &[&'static str]) {
+        for feature in features {
+            if !self.features.contains(feature) {
+                self.features.push(feature);
+            }
+        }
+    }
+
     /// Ends the report: an error if something would stop a device.
     pub fn conclude(self) -> Result<(), CliError> {
         let Self {
             out,
             faults,
             warnings,
+            features,
         } = self;
         out.event(
             "diagnosis",
-            json!({ "faults": faults, "warnings": warnings }),
+            json!({ "faults": faults, "warnings": warnings, "features": features }),
         );
         if faults > 0 {
             let message = match faults {
@@ -114,11 +128,16 @@ impl Report {
             return Err(CliError::new("doctor.fault", message)
                 .hint("fix what is marked ✗ above, and check again"));
         }
-        out.prose(match warnings {
-            0 => "\na device would update itself".to_owned(),
-            1 => "\na device would update itself; one thing could be better".to_owned(),
-            n => format!("\na device would update itself; {n} things could be better"),
-        });
+        let device = match features.is_empty() {
+            true => "a device".to_owned(),
+            false => format!("a device whose firmware has {}", list(&features)),
+        };
+        let better = match warnings {
+            0 => String::new(),
+            1 => "; one thing could be better".to_owned(),
+            n => format!("; {n} things could be better"),
+        };
+        out.prose(format_args!("\n{device} would update itself{better}"));
         Ok(())
     }
 

@@ -19,12 +19,14 @@ const SUBJECT: &str = "image";
 /// The slots of the usual partition table for 4 MB of flash.
 const USUAL_SLOT: u32 = 0x1F_0000;
 
-/// What an image is for.
+/// An image, and what it is for.
 pub struct Kind {
     /// The chip.
     pub chip: Chip,
     /// The project's name, as the image has it.
     pub project: Option<String>,
+    /// The image itself.
+    pub image: Vec<u8>,
 }
 
 /// Checks the image of a release. Returns what it is for, if a device could take it.
@@ -75,6 +77,7 @@ pub async fn examine(
     Some(Kind {
         chip: examine_chip(report, release, &image)?,
         project: descriptor.map(|descriptor| descriptor.project_name().to_owned()),
+        image: fetched.answer.body,
     })
 }
 
@@ -211,7 +214,7 @@ async fn examine_range(client: &mut Client, report: &mut Report, fetched: &Fetch
     };
     let part = match client.get(&url, Want::Rest(wanted), total, |_, _| {}).await {
         Ok(part) => part,
-        Err(trouble) => return report_trouble(report, SUBJECT, &url, &trouble),
+        Err(trouble) => return report_trouble(client, report, SUBJECT, &url, &trouble),
     };
     let whole = is_the_part(&part.head, &wanted)
         && part.encoding.is_none()

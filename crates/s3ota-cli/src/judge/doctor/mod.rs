@@ -7,12 +7,14 @@
 //! | `answer.rs` | names, TLS, status, redirects, headers |
 //! | `manifest.rs` | the manifest: can it be read, will devices accept it |
 //! | `image.rs` | the image: is it what the manifest says, can an interrupted download resume |
+//! | `features.rs` | the features that a firmware needs for the servers' certificates |
 //!
 //! At the end the virtual device in `judge/rehearsal.rs` installs the release. Findings go to the `Report` in `finding.rs`.
 
 mod address;
 mod answer;
 mod client;
+mod features;
 mod finding;
 mod image;
 mod manifest;
@@ -25,6 +27,7 @@ use serde_json::json;
 
 use self::answer::Advice;
 use self::client::Client;
+pub use self::features::warn as warn_of_features;
 use self::finding::Report;
 use self::image::Kind;
 use self::manifest::Release;
@@ -162,12 +165,31 @@ impl Examination {
         advice: &Advice,
         stored: Option<&[u8]>,
     ) -> Result<(), CliError> {
+        let release = self.examine_release(url, advice, stored).await;
+        let image = release.as_ref().map(|(_, kind)| kind.image.as_slice());
+        features::examine(&self.client, &mut self.report, image);
+        // A device reports only its first problem, and all of them have been reported.
+        if let Some((release, kind)) = release
+            && !self.report.has_faults()
+        {
+            self.rehearse(url, &release, &kind).await?;
+        }
+        Ok(())
+    }
+
+    /// Examines manifest and image. Returns them if a device could take them as they are.
+    async fn examine_release(
+        &mut self,
+        url: &str,
+        advice: &Advice,
+        stored: Option<&[u8]>,
+    ) -> Option<(Release, Kind)> {
         let report = &mut self.report;
         report.look_at("manifest", url);
         if !address::examine(report, "manifest", url) {
-            return Ok(());
+            return None;
         }
-        let Some(fetched) = answer::fetch(
+        let fetched = answer::fetch(
             &mut self.client,
             report,
             "manifest",
@@ -175,10 +197,7 @@ impl Examination {
             advice,
             MAX_DOCUMENT,
         )
-        .await
-        else {
-            return Ok(());
-        };
+        .await?;
         answer::examine_manifest(&mut self.client, report, &fetched).await;
         if stored.is_some_and(|stored| stored != fetched.answer.body) {
             report.warning(
@@ -188,21 +207,13 @@ impl Examination {
                 "wait until the cache in between expires, or invalidate it",
             );
         }
-        let Some(release) = manifest::examine(report, url, fetched.answer.body, &self.keys) else {
-            return Ok(());
-        };
+        let release = manifest::examine(report, url, fetched.answer.body, &self.keys)?;
         report.look_at("image", &release.url);
         if !address::examine(report, "image", &release.url) {
-            return Ok(());
+            return None;
         }
-        let kind = image::examine(&mut self.client, report, &release, advice).await;
-        // A device reports only its first problem, and all of them have been reported.
-        if let Some(kind) = kind
-            && !report.has_faults()
-        {
-            self.rehearse(url, &release, &kind).await?;
-        }
-        Ok(())
+        let kind = image::examine(&mut self.client, report, &release, advice).await?;
+        Some((release, kind))
     }
 
     /// Lets a virtual device install the release.
