@@ -13,6 +13,8 @@ mod algorithms;
 mod connection;
 mod der;
 mod error;
+#[cfg(feature = "rsa")]
+mod power;
 mod protection;
 mod record_filter;
 mod roots;
