@@ -26,7 +26,7 @@ mod transcript;
 mod verifier;
 
 pub use alert::Alert;
-pub use connection::{Buffers, TlsStream, connect};
+pub use connection::{Buffers, TlsStream, connect, connect_in};
 pub use error::{CertificateError, HandshakeError, RecordError, TlsError};
 /// rand_core 0.6: the traits of the random number generator that [`connect`] takes.
 pub use rand_core;
