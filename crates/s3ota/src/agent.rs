@@ -98,7 +98,7 @@ where
         let began = self.updater.device().clock.uptime();
         self.trial_ends = began.saturating_add(self.schedule.trial_time);
         // A power failure ends for all devices of a town at once. A trial has no time to lose.
-        let mut pause = match self.updater.is_on_trial().await {
+        let mut pause = match apart!(self.updater.is_on_trial()) {
             Ok(true) => Duration::ZERO,
             _ => self.spread(self.schedule.first, 100),
         };
@@ -112,7 +112,7 @@ where
                 Turn::OnTrial(may_pass) => {
                     let left = self.trial_left();
                     if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
-                        if may_pass && let Err(error) = self.updater.end_trial_boot().await {
+                        if may_pass && let Err(error) = apart!(self.updater.end_trial_boot()) {
                             log::error!("{error}");
                         }
                         return Restart::TrialOver;

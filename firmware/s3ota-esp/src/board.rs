@@ -40,6 +40,7 @@ impl Board {
     /// # Errors
     ///
     /// [`BoardError`]: this firmware cannot be updated.
+    #[inline(never)]
     pub fn device(
         self,
         stack: Stack<'static>,

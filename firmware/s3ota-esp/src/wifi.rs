@@ -25,6 +25,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// Those of esp-radio, such as a name or password that is too long.
+#[inline(never)]
 pub fn join(
     spawner: Spawner,
     radio: WIFI<'static>,

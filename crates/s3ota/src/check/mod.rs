@@ -177,7 +177,7 @@ pub(crate) fn changed(settled: &Settled) -> Want<'_> {
 
 /// Reads the manifest that is the body of this answer into `buffer`.
 pub(crate) async fn read_manifest<'m, S>(
-    session: &mut Session<'_, S>,
+    session: &mut Session<'_, '_, S>,
     head: &Head,
     buffer: &'m mut [u8; MAX_DOCUMENT],
 ) -> Result<&'m mut [u8], Error>

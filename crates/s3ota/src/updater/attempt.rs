@@ -50,12 +50,14 @@ where
         } = &mut *self.workspace;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
         let mut look = ok!(Look::begin(config, device, target, block, settled, time));
+        let mut place = None;
         let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
+            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             let answer = session.get(look.target, look.identity, changed(look.settled));
             if let Answer::Here(head) = ok!(apart!(answer)) {
                 break (session, head);
             }
+            place = None;
         };
         if head.status == 304 {
             return Ok(Checked::NoUpdate(NoUpdate::NotModified));
@@ -87,12 +89,14 @@ where
         self.settled = None;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
         let mut look = ok!(Look::begin(config, device, target, block, settled, time));
+        let mut place = None;
         let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
+            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             let answer = session.get(look.target, look.identity, Want::All);
             if let Answer::Here(head) = ok!(apart!(answer)) {
                 break (session, head);
             }
+            place = None;
         };
         let document = ok!(apart!(read_manifest(&mut session, &head, document)));
         let manifest = Manifest::parse(document)?;
@@ -101,8 +105,8 @@ where
         let mut goes_on = ok!(look.target.aim(&manifest.url)) && session.is_usable();
         let head = loop {
             if !goes_on {
-                drop(session);
-                session = ok!(apart!(look.opener.open(look.target, buffers)));
+                place = None;
+                session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             }
             match ok!(apart!(session.get(look.target, look.identity, want))) {
                 Answer::Here(head) => break head,
@@ -132,12 +136,14 @@ where
             return Err(Error::OnTrial);
         }
         // The manifest.
+        let mut place = None;
         let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
+            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             let answer = session.get(look.target, look.identity, changed(look.settled));
             if let Answer::Here(head) = ok!(apart!(answer)) {
                 break (session, head);
             }
+            place = None;
         };
         if head.status == 304 {
             return Ok(Outcome::NoUpdate(NoUpdate::NotModified));
@@ -172,8 +178,8 @@ where
             let mut goes_on = ok!(look.target.aim(&manifest.url)) && session.is_usable();
             while head.is_none() {
                 if !goes_on {
-                    drop(session);
-                    session = ok!(apart!(look.opener.open(look.target, buffers)));
+                    place = None;
+                    session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
                 }
                 let want = installation.missing().map_or(Want::All, Want::Rest);
                 match ok!(apart!(session.get(look.target, look.identity, want))) {
