@@ -166,6 +166,7 @@ impl<'f> SlotWriter<'f> {
     }
 
     /// What the journal says is on flash of this image.
+    #[inline(never)]
     fn left<C: NorFlash>(&mut self, flash: &mut C) -> Result<Left, Error> {
         let Some(found) = ok!(self.journal.read(flash, self.goal.release)) else {
             return Ok(Left::Nothing);
