@@ -4,12 +4,11 @@ use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
 use embassy_futures::select::select;
-use embedded_storage_async::nor_flash::NorFlash;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
 use crate::config::{Confirm, Schedule};
-use crate::device::Clock;
+use crate::device::{Clock, Flash};
 use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::outcome::{Installed, Outcome};
@@ -50,7 +49,7 @@ enum Turn {
 
 impl<'a, F, N, C, R> Agent<'a, F, N, C, R>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     C: Clock,
     R: CryptoRng + RngCore,
