@@ -2,6 +2,8 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
+#[path = "../support/http_proxy.rs"]
+mod http_proxy;
 #[path = "../../../s3ota-tls/tests/rogue_server/mod.rs"]
 mod rogue_server;
 #[path = "../../../s3ota-sim/tests/support/mod.rs"]
@@ -12,5 +14,6 @@ mod device;
 mod doctor;
 mod gateway;
 mod inspect;
+mod networks;
 mod serve;
 mod verify;

@@ -4,6 +4,8 @@
 mod bucket;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/quirks.rs"]
+mod quirks;
 
 mod approval;
 mod between;
@@ -19,4 +21,5 @@ mod shell;
 mod signing;
 mod state;
 mod status;
+mod stores;
 mod terminal;
