@@ -73,14 +73,24 @@ impl Checksums {
         true
     }
 
+    /// Whether a checksum header may be what the store has not implemented, since it names nothing. The next upload does without.
+    pub(super) fn may_be_why<E: ProvideErrorMetadata>(
+        &self,
+        error: &SdkError<E, HttpResponse>,
+    ) -> bool {
+        error.code() == Some("NotImplemented")
+            && error.message().and_then(named_header).is_none()
+            && !self.sent.swap(true, Ordering::Relaxed)
+    }
+
     /// Whether uploads carry a checksum.
     pub(super) fn are_sent(&self) -> bool {
         !self.sent.load(Ordering::Relaxed)
     }
 
-    /// Sends checksums again, or not.
-    pub(super) fn send(&self, sent: bool) {
-        self.sent.store(!sent, Ordering::Relaxed);
+    /// Sends checksums again: they were not the reason.
+    pub(super) fn send_again(&self) {
+        self.sent.store(false, Ordering::Relaxed);
     }
 }
 

@@ -301,7 +301,14 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     // Layers of the HTTP client, which tell nothing about the problem.
-    let layers = ["dispatch failure", "io error", "client error (Connect)"];
+    let layers = [
+        "dispatch failure",
+        "io error",
+        "user error",
+        "other",
+        "client error (Connect)",
+        "client error (SendRequest)",
+    ];
     if causes
         .last()
         .is_some_and(|last| !layers.contains(&last.as_str()))

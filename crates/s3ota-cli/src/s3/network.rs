@@ -211,13 +211,13 @@ async fn explain(error: ConnectorError, target: &Target, proxy: Option<Proxy>) -
 fn remark(target: &Target, text: &str) -> &'static str {
     match target.is_https {
         true if text.contains("InvalidContentType") => {
-            " does not speak TLS on this port: is it an http:// server?"
+            " does not speak TLS on this port (is it an http:// server?)"
         }
         false if text.contains("invalid HTTP") => {
-            " does not speak plain HTTP on this port: is it an https:// server?"
+            " does not speak plain HTTP on this port (is it an https:// server?)"
         }
         false if text.contains("message completed") || text.contains("reset by peer") => {
-            " closes the connection: if it speaks TLS on this port, write https://"
+            " closes the connection (if it speaks TLS on this port, write https://)"
         }
         _ => "",
     }

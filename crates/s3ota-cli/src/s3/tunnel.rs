@@ -1,5 +1,6 @@
 //! Connections through a proxy for what is not the AWS SDK: the clients of devices.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -39,6 +40,25 @@ pub fn name_proxy(error: CliError) -> CliError {
     }
 }
 
+/// Whether a connection failed at the proxy.
+pub fn is_of_proxy(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|cause| cause.is::<ProxyTrouble>())
+}
+
+/// What is wrong with the proxy.
+#[derive(Debug)]
+struct ProxyTrouble(String);
+
+impl fmt::Display for ProxyTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ProxyTrouble {}
+
 struct Tunnels(Proxies);
 
 impl Detour for Tunnels {
@@ -61,7 +81,7 @@ impl Detour for Tunnels {
                 if let Ok(mut last) = TROUBLE.lock() {
                     *last = Some(problem.clone());
                 }
-                io::Error::other(problem)
+                io::Error::other(ProxyTrouble(problem))
             })?;
             relay(stream).await.map(Some)
         })

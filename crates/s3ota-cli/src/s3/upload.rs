@@ -212,12 +212,11 @@ impl Store {
             match self.lacks(&error, &condition, doubt) {
                 Some(Lack::Checksums) => {
                     doubt = true;
-                    self.checksums.send(false);
                     continue;
                 }
                 Some(Lack::Conditions) => {
                     if doubt {
-                        self.checksums.send(true);
+                        self.checksums.send_again();
                     }
                     self.ignores_conditions.store(true, Ordering::Relaxed);
                     condition = Condition::None;
@@ -258,7 +257,7 @@ impl Store {
         match error.message().and_then(named_header).as_deref() {
             Some("if-match" | "if-none-match") if is_conditional => Some(Lack::Conditions),
             Some(_) => None,
-            None if !doubt && self.checksums.are_sent() => Some(Lack::Checksums),
+            None if !doubt && self.checksums.may_be_why(error) => Some(Lack::Checksums),
             None => is_conditional.then_some(Lack::Conditions),
         }
     }
@@ -416,6 +415,7 @@ impl Store {
             // Of several parts that are refused at once, the first turns checksums off.
             Err(error)
                 if self.checksums.do_without(&error)
+                    || self.checksums.may_be_why(&error)
                     || had_checksum && !self.checksums.are_sent() =>
             {
                 send().await

@@ -2,11 +2,14 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
+#[path = "../support/http_proxy.rs"]
+mod http_proxy;
 
 mod demo;
 mod device;
 mod doctor;
 mod gateway;
 mod inspect;
+mod networks;
 mod serve;
 mod verify;

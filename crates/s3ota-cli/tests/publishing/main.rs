@@ -6,6 +6,8 @@ mod bucket;
 mod keys_bench;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/quirks.rs"]
+mod quirks;
 
 mod approval;
 mod between;
@@ -25,5 +27,6 @@ mod shell;
 mod signing;
 mod state;
 mod status;
+mod stores;
 mod terminal;
 mod widths;

@@ -11,7 +11,7 @@ use super::client::{Answer, Client, Trouble};
 use super::features;
 use super::finding::Report;
 use crate::clock;
-use crate::s3::{Location, Reason, Store, presigned_until};
+use crate::s3::{Location, Reason, Store, presigned_until, tunnel};
 
 /// Note a clock error above this. S3 refuses signatures whose clock is 15 minutes off.
 const SKEW: u64 = 5 * 60;
@@ -219,6 +219,10 @@ pub fn report_trouble(
         Trouble::Resolve => (
             "net.dns",
             format!("check the spelling of {host}, and the region in it; if it is your host, create its DNS record"),
+        ),
+        Trouble::Connect(error) if tunnel::is_of_proxy(error) => (
+            "net.proxy",
+            format!("check the proxy's URL, or exempt {host} with NO_PROXY; devices do not use it"),
         ),
         Trouble::Connect(_) => (
             "net.connect",
