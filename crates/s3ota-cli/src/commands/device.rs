@@ -193,7 +193,10 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         .iter()
         .map(|path| keys::read_public(path))
         .collect::<Result<_, _>>()?;
-    let flash = Flash::open(&args.flash).map_err(|error| CliError::file(&args.flash, &error))?;
+    let flash = Flash::open(&args.flash).map_err(|error| {
+        CliError::file(&args.flash, &error)
+            .hint("make one with `s3ota device new FLASH --image FIRMWARE`, or read one from a chip with `espflash read-flash`")
+    })?;
     let known = KnownChip::beside(&args.flash)?;
     let device_id = match args.device_id {
         Some(id) => id,
