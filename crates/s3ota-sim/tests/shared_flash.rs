@@ -2,31 +2,25 @@
 //!
 //! Everything here runs on one thread. An updater that waited without letting the application run would wait for ever.
 
-#[path = "support/bucket.rs"]
-mod bucket;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bucket::{AnswerFault, Bucket, Object, faulty};
+use scripted_server::bucket::{AnswerFault, Bucket, Object, faulty};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Seek, SeekFrom};
 use embedded_storage_async::nor_flash::NorFlash;
-use network::*;
 use s3ota::device::{Flash as _, SharedFlash};
 use s3ota::poll::{Steps, Turns, sleep};
 use s3ota::{Boot, Clock, Device, Outcome, Timeouts, Updater, Workspace};
 use s3ota_sim::host::{HostClock, OsRng};
 use s3ota_sim::{Flash, Setup, VirtualDevice};
-use support::*;
+use scripted_server::network::*;
+use scripted_server::*;
 use tokio::time;
 
 const SLOT_0: u32 = 0x1_0000;

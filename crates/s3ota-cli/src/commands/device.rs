@@ -292,7 +292,10 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
 /// The flash in a file, which holds all of it from now on: `esptool merge-bin` leaves out what is erased.
 fn completed(path: &Path, table_offset: Option<u32>, out: &Output) -> Result<Dump, CliError> {
     let failed = |error: std::io::Error| CliError::file(path, &error);
-    let bytes = fs::read(path).map_err(failed)?;
+    let bytes = fs::read(path).map_err(|error| {
+        failed(error)
+            .hint("make one with `s3ota device new FLASH --image FIRMWARE`, or read one from a chip with `espflash read-flash`")
+    })?;
     let dump = Dump::of(&bytes, table_offset).map_err(|error| in_file(path, error))?;
     let Range { start, end } = dump.held;
     if start > 0 {

@@ -30,7 +30,7 @@ pub struct HistoryArgs {
     pub channel: Option<String>,
 
     /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::parse_limit)]
     pub limit: usize,
 
     #[command(flatten)]
@@ -127,7 +127,7 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     }
     out.table(&table);
     if all >= args.limit {
-        let more = args.limit.saturating_mul(10).max(10);
+        let more = args.limit.saturating_mul(10);
         out.prose(format_args!("older changes are not shown: --limit {more}"));
     }
     Ok(())

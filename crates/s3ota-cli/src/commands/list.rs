@@ -26,7 +26,7 @@ pub struct ListArgs {
     pub place: PlaceArgs,
 
     /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::parse_limit)]
     pub limit: usize,
 
     #[command(flatten)]

@@ -28,6 +28,8 @@ mod trust;
 mod verify;
 mod yank;
 
+use std::net::SocketAddr;
+
 use clap::{Parser, Subcommand};
 
 use self::bucket::BucketCommand;
@@ -154,6 +156,18 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
         Command::New(args) => new::run(args, out),
         Command::Trust(args) => trust::run(&args, settings, out),
     }
+}
+
+/// How many of something to show.
+fn parse_limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "write a number from 1 on, like 100".to_owned())
+}
+
+/// An address to listen on.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an IP address and a port, like 127.0.0.1:9443 or [::1]:9443".to_owned())
 }
 
 /// Reports a wrong command line, or prints the help that was asked for. Returns the exit status.

@@ -54,8 +54,8 @@ fn was_public(manifest: &ManifestDocument, channel: &str, location: &Location) -
         return None;
     }
     let message = format!(
-        "{channel} served {} with a public URL, which does not end: from now on its URL does, and devices then get no release until \
-         you renew it",
+        "until now {channel} named {} by a public URL, which does not end. The new one does, and from then on devices get no release \
+         unless you renew it in time",
         manifest.version
     );
     let hint = format!(

@@ -184,6 +184,15 @@ fn read(args: &PublishArgs, out: &Output) -> Result<Firmware, CliError> {
 
 /// Publishes a firmware.
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
+    if args.firmware.starts_with("s3:") {
+        let message = format!("{} is no firmware, but a location", args.firmware.display());
+        let hint = format!(
+            "the firmware comes first: `s3ota publish {} {}`",
+            args.destination,
+            args.firmware.display()
+        );
+        return Err(CliError::new("cli.usage", message).hint(hint).usage());
+    }
     let location: Location = args.destination.parse().map_err(CliError::usage)?;
     let options = options(&args).map_err(CliError::usage)?;
     let is_signed = args.change.signs(&args.seal);

@@ -50,8 +50,8 @@ pub struct Table {
     rows: Vec<Vec<Painted>>,
 }
 
-/// The gap between two columns.
-const GAP: &str = "  ";
+/// The gap between two columns; it shrinks before words break.
+const GAP: usize = 2;
 
 /// A text wraps into this width or more, before other columns are left out for it.
 const LEAST_TEXT: usize = 16;
@@ -133,6 +133,7 @@ pub fn fact(name: &str, column: usize, value: &str, limit: Option<usize>) -> Str
 /// The columns that are shown, and their widths.
 struct Layout {
     shown: Vec<(usize, usize)>,
+    gap: usize,
     left_out: Vec<&'static str>,
 }
 
@@ -154,7 +155,7 @@ impl Layout {
                 .collect()
         };
         let mut shown = all(usize::MAX);
-        if total(&shown) > limit {
+        if total(&shown, GAP) > limit {
             shown = all(SHORT_HASH);
         }
         // The longest word of a column: as long as possible, words stay whole.
@@ -167,20 +168,22 @@ impl Layout {
                 .unwrap_or(0)
                 .max(LEAST)
         };
-        let mut left_out = Vec::new();
-        while total(&shown) > limit {
+        let (mut left_out, mut gap) = (Vec::new(), GAP);
+        while total(&shown, gap) > limit {
             let of = |&(column, _): &(usize, usize)| &table.columns[column];
             let least: usize = shown
                 .iter()
                 .filter(|it| of(it).is_text)
                 .map(|&(_, width)| width.saturating_sub(LEAST_TEXT))
                 .sum();
-            if total(&shown).saturating_sub(least) <= limit {
+            if total(&shown, gap).saturating_sub(least) <= limit {
                 let texts = |column: usize| table.columns[column].is_text;
-                shrink(&mut shown, limit, |column| {
+                shrink(&mut shown, gap, limit, |column| {
                     texts(column).then(|| word(column))
                 });
-                shrink(&mut shown, limit, |column| texts(column).then_some(LEAST));
+                shrink(&mut shown, gap, limit, |column| {
+                    texts(column).then_some(LEAST)
+                });
                 break;
             }
             let ranked = |(at, it): (usize, &(usize, usize))| Some((of(it).rank?, at));
@@ -190,13 +193,18 @@ impl Layout {
                     left_out.push(table.columns[column].head);
                 }
                 None => {
-                    shrink(&mut shown, limit, |column| Some(word(column)));
-                    shrink(&mut shown, limit, |_| Some(LEAST));
+                    shrink(&mut shown, gap, limit, |column| Some(word(column)));
+                    gap = if total(&shown, gap) > limit { 1 } else { gap };
+                    shrink(&mut shown, gap, limit, |_| Some(LEAST));
                     break;
                 }
             }
         }
-        Self { shown, left_out }
+        Self {
+            shown,
+            gap,
+            left_out,
+        }
     }
 
     /// The lines of a row.
@@ -223,7 +231,7 @@ impl Layout {
                         line.push_str(&paint(&part));
                         gap = 0;
                     }
-                    gap += width.saturating_sub(part.width()) + GAP.len();
+                    gap += width.saturating_sub(part.width()) + self.gap;
                 }
                 line
             })
@@ -231,20 +239,25 @@ impl Layout {
     }
 }
 
-fn total(shown: &[(usize, usize)]) -> usize {
+fn total(shown: &[(usize, usize)], gap: usize) -> usize {
     let widths: usize = shown.iter().map(|(_, width)| width).sum();
-    widths + GAP.len() * shown.len().saturating_sub(1)
+    widths + gap * shown.len().saturating_sub(1)
 }
 
 /// Takes columns from the widest cells, until the table fits or all are as narrow as `least` says. Where it says nothing, a column stays
 /// as it is.
-fn shrink(shown: &mut [(usize, usize)], limit: usize, least: impl Fn(usize) -> Option<usize>) {
+fn shrink(
+    shown: &mut [(usize, usize)],
+    gap: usize,
+    limit: usize,
+    least: impl Fn(usize) -> Option<usize>,
+) {
     for (column, width) in shown.iter_mut() {
         if let Some(least) = least(*column) {
             *width = (*width).min(limit.max(least));
         }
     }
-    while total(shown) > limit {
+    while total(shown, gap) > limit {
         let may = |(column, width): &&mut (usize, usize)| {
             least(*column).is_some_and(|least| *width > least)
         };

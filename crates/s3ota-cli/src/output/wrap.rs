@@ -38,7 +38,7 @@ pub fn anywhere(text: &str, limit: usize) -> Vec<String> {
 /// Words, and quotations in backticks with the punctuation around them.
 fn words(text: &str) -> Vec<&str> {
     // A single backtick quotes nothing.
-    let has_pairs = text.matches('`').count() % 2 == 0;
+    let has_pairs = text.matches('`').count().is_multiple_of(2);
     let mut words = Vec::new();
     let (mut begin, mut is_quoted) = (0, false);
     for (at, c) in text.char_indices() {

@@ -48,7 +48,13 @@ impl FromStr for Location {
                 .hint("write the location as s3://BUCKET/PREFIX, for example s3://my-bucket/lamp")
         };
         let Some(rest) = text.strip_prefix("s3://") else {
-            return Err(wrong(format!("`{text}` does not begin with s3://")));
+            let error = wrong(format!("`{text}` does not begin with s3://"));
+            let meant = format!("s3://{text}");
+            return Err(match text.contains("://") {
+                true => error.hint("this is a URL, as devices have it; a location is written s3://BUCKET/PREFIX, for example s3://my-bucket/lamp"),
+                false if meant.parse::<Self>().is_ok() => error.hint(format!("write {meant}, if that is the location you mean")),
+                false => error,
+            });
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !is_bucket_name(bucket) {

@@ -114,7 +114,7 @@ async fn every_table_fits_the_terminal() {
     }
     // Nothing of a text is cut off, however it wraps.
     let wide = shown(&bench, &["history", place], 200);
-    let narrow = shown(&bench, &["history", place], 90);
+    let narrow = shown(&bench, &["history", place], 140);
     for text in [wide, narrow] {
         let squeezed: String = text.split_whitespace().collect();
         assert!(

@@ -248,7 +248,7 @@ impl Cast {
             .map_or("", Descriptor::project_name)
             .to_owned();
         let later = |minors: u64| {
-            let minor = u64::from(version.minor()).saturating_add(minors);
+            let minor = version.minor().saturating_add(minors);
             Firmware::made_up(chip, &project, &format!("{}.{minor}.0", version.major()))
         };
         let (broken, next) = (later(1)?, later(2)?);
