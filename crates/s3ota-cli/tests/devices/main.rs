@@ -12,5 +12,6 @@ mod device;
 mod doctor;
 mod gateway;
 mod inspect;
+mod new;
 mod serve;
 mod verify;

@@ -2,93 +2,38 @@
 
 use core::future::pending;
 
-#[cfg(any(
-    feature = "esp32c3",
-    feature = "esp32c5",
-    feature = "esp32c6",
-    feature = "esp32s3"
-))]
 use embassy_futures::select::{Either, select};
 use embassy_time::Timer;
 use esp_hal::Async;
 use esp_hal::gpio::interconnect::PeripheralInput;
 use esp_hal::peripherals::UART0;
 use esp_hal::uart::{Config, UartRx};
-#[cfg(any(
-    feature = "esp32c3",
-    feature = "esp32c5",
-    feature = "esp32c6",
-    feature = "esp32s3"
-))]
-use esp_hal::usb::usb_serial_jtag::{UsbSerialJtag, UsbSerialJtagRx};
 
 use super::provisioning::Line;
+pub use usb::Usb;
 
-/// The peripheral of the chip's own USB serial port.
-#[cfg(any(
-    feature = "esp32c3",
-    feature = "esp32c5",
-    feature = "esp32c6",
-    feature = "esp32s3"
-))]
-pub type Usb = esp_hal::peripherals::USB_DEVICE<'static>;
-
-/// This chip has no USB serial port of its own.
-#[cfg(not(any(
-    feature = "esp32c3",
-    feature = "esp32c5",
-    feature = "esp32c6",
-    feature = "esp32s3"
-)))]
-pub type Usb = ();
-
-/// The serial line: what arrives at UART0 (115,200 baud) and over USB. Answers go where esp-println prints. `console!` makes it.
+/// The serial line: what arrives at UART0 (115,200 baud), and over USB. Answers go where esp-println prints.
+///
+/// [`console!`](crate::console) makes it.
 pub struct Console {
     /// None if it cannot be set up.
     uart: Option<UartRx<'static, Async>>,
-    #[cfg(any(
-        feature = "esp32c3",
-        feature = "esp32c5",
-        feature = "esp32c6",
-        feature = "esp32s3"
-    ))]
-    usb: UsbSerialJtagRx<'static, Async>,
+    usb: usb::Port,
 }
 
 impl Console {
     /// The serial line, from the peripherals and the pin that UART0 receives at.
     pub fn new(uart: UART0<'static>, receive: impl PeripheralInput<'static>, usb: Usb) -> Self {
         let uart = UartRx::new(uart, Config::default()).ok();
-        #[cfg(not(any(
-            feature = "esp32c3",
-            feature = "esp32c5",
-            feature = "esp32c6",
-            feature = "esp32s3"
-        )))]
-        let () = usb;
         Self {
             uart: uart.map(|uart| uart.with_rx(receive).into_async()),
-            #[cfg(any(
-                feature = "esp32c3",
-                feature = "esp32c5",
-                feature = "esp32c6",
-                feature = "esp32s3"
-            ))]
-            usb: UsbSerialJtag::new(usb).into_async().split().0,
+            usb: usb::Port::new(usb),
         }
     }
 }
 
 impl Line for Console {
-    #[cfg(any(
-        feature = "esp32c3",
-        feature = "esp32c5",
-        feature = "esp32c6",
-        feature = "esp32s3"
-    ))]
     async fn read(&mut self, bytes: &mut [u8]) -> usize {
-        use embedded_io_async::Read as _;
-
         let mut over_usb = [0; 32];
         let uart = read(self.uart.as_mut(), bytes);
         match select(self.usb.read(&mut over_usb), uart).await {
@@ -96,20 +41,10 @@ impl Line for Console {
                 for (byte, arrived) in bytes.iter_mut().zip(over_usb) {
                     *byte = arrived;
                 }
-                count.unwrap_or_default()
+                count
             }
             Either::Second(count) => count,
         }
-    }
-
-    #[cfg(not(any(
-        feature = "esp32c3",
-        feature = "esp32c5",
-        feature = "esp32c6",
-        feature = "esp32s3"
-    )))]
-    async fn read(&mut self, bytes: &mut [u8]) -> usize {
-        read(self.uart.as_mut(), bytes).await
     }
 
     fn write(&mut self, packet: &[u8]) {
@@ -128,6 +63,57 @@ async fn read(uart: Option<&mut UartRx<'static, Async>>, bytes: &mut [u8]) -> us
             // A line that only makes errors must not keep the other tasks from running.
             Timer::after_millis(10).await;
             0
+        }
+    }
+}
+
+#[cfg(any(
+    feature = "esp32c3",
+    feature = "esp32c5",
+    feature = "esp32c6",
+    feature = "esp32s3"
+))]
+mod usb {
+    use embedded_io_async::Read as _;
+    use esp_hal::Async;
+    use esp_hal::usb::usb_serial_jtag::{UsbSerialJtag, UsbSerialJtagRx};
+
+    /// The peripheral of the chip's own USB serial port; `()` on a chip without one.
+    pub type Usb = esp_hal::peripherals::USB_DEVICE<'static>;
+
+    pub struct Port(UsbSerialJtagRx<'static, Async>);
+
+    impl Port {
+        pub fn new(usb: Usb) -> Self {
+            Self(UsbSerialJtag::new(usb).into_async().split().0)
+        }
+
+        pub async fn read(&mut self, bytes: &mut [u8]) -> usize {
+            // Cannot fail: its error is `Infallible`.
+            self.0.read(bytes).await.unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(not(any(
+    feature = "esp32c3",
+    feature = "esp32c5",
+    feature = "esp32c6",
+    feature = "esp32s3"
+)))]
+mod usb {
+    /// The peripheral of the chip's own USB serial port; `()` on a chip without one.
+    pub type Usb = ();
+
+    pub struct Port;
+
+    impl Port {
+        pub fn new((): Usb) -> Self {
+            Self
+        }
+
+        pub async fn read(&mut self, _: &mut [u8]) -> usize {
+            core::future::pending().await
         }
     }
 }
