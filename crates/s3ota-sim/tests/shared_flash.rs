@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use scripted_server::bucket::{AnswerFault, Bucket, Object, faulty};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
@@ -19,6 +18,7 @@ use s3ota::poll::{Steps, Turns, sleep};
 use s3ota::{Boot, Clock, Device, Outcome, Timeouts, Updater, Workspace};
 use s3ota_sim::host::{HostClock, OsRng};
 use s3ota_sim::{Flash, Setup, VirtualDevice};
+use scripted_server::bucket::{AnswerFault, Bucket, Object, faulty};
 use scripted_server::network::*;
 use scripted_server::*;
 use tokio::time;

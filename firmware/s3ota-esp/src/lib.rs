@@ -29,6 +29,8 @@
 //! - [`Entropy`]: the hardware's random numbers, while they are random.
 //! - [`Network`]: TCP and DNS over embassy-net.
 //! - `wifi::join`, with the feature `wifi`: Wi-Fi, if you have no setup of your own yet.
+//! - `improv::join`, with the feature `improv`: Wi-Fi whose credentials are on flash (`credentials`) and are entered over a serial
+//!   line.
 //! - `qemu::join`, with the feature `qemu`: the emulator's network instead.
 //! - [`run`]: the agent, the end of the trial, the restart; [`run_with`], if there is something to do before the restart.
 //! - [`look`]: one check by the agent, for devices that sleep.
@@ -48,12 +50,16 @@
 mod agent;
 mod board;
 mod clock;
+#[cfg(feature = "improv")]
+pub mod credentials;
 mod doubt;
 mod early;
 mod entropy;
 mod flash;
 mod guard;
 mod identity;
+#[cfg(feature = "improv")]
+pub mod improv;
 mod network;
 #[cfg(feature = "panic-handler")]
 mod panic;

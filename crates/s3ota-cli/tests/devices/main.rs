@@ -11,5 +11,6 @@ mod doctor;
 mod gateway;
 mod inspect;
 mod networks;
+mod new;
 mod serve;
 mod verify;

@@ -45,6 +45,8 @@ async fn the_page_renders_in_a_browser_and_serves_its_manifest() {
     ] {
         assert!(dom.contains(text), "{text}: {dom}");
     }
+    assert_eq!(state(&dom), "problem");
+    assert!(dom.contains("install by hand"), "{dom}");
     let mut asked = Vec::new();
     while let Ok(request) = requests.try_recv() {
         asked.push(request.path);
@@ -74,6 +76,20 @@ async fn browse(chromium: &'static str, bench: &Bench, page: &str, cdn: Option<u
         .arg(page);
     let output = tokio::task::spawn_blocking(move || browser.output().unwrap());
     String::from_utf8_lossy(&output.await.unwrap().stdout).into_owned()
+}
+
+/// The one state that a page is in.
+fn state(dom: &str) -> &'static str {
+    let shown: Vec<_> = ["loading", "ready", "problem"]
+        .into_iter()
+        .filter(|id| {
+            let (_, tag) = dom.split_once(&format!("id=\"{id}\"")).expect(dom);
+            let (tag, _) = tag.split_once('>').unwrap();
+            !tag.contains("hidden")
+        })
+        .collect();
+    assert_eq!(shown.len(), 1, "{shown:?}: {dom}");
+    shown[0]
 }
 
 /// A CDN: files by name, whatever folder they are asked for in, and what was asked for.
@@ -175,6 +191,7 @@ async fn a_browser_runs_no_changed_file_of_the_program() {
         !dom.contains("<title>ran") && dom.contains("it was not run"),
         "{dom}"
     );
+    assert_eq!(state(&dom), "problem");
     let asked = cdn.asked.lock().unwrap().clone();
     assert_eq!(asked, [format!("/esp-web-tools@10.4.0/dist/web/{DIALOG}")]);
 
@@ -220,6 +237,7 @@ async fn a_browser_runs_no_changed_file_of_the_program() {
         !dom.contains("<title>ran") && dom.contains("does not check what it loads"),
         "{dom}"
     );
+    assert_eq!(state(&dom), "problem");
     assert_eq!(*cdn.asked.lock().unwrap(), Vec::<String>::new());
 
     // The policy: what an evil hand adds to the page without changing the policy is not run.
@@ -286,7 +304,7 @@ async fn with_its_program_beside_it_the_page_loads_nothing_from_elsewhere() {
         dom.contains(" install-supported") || dom.contains(" install-unsupported"),
         "{dom}"
     );
-    assert!(dom.contains(r#"<p id="note"></p>"#), "{dom}");
+    assert_eq!(state(&dom), "ready");
 
     // A file that an attacker changes afterwards, who controls the bucket but not the page.
     let (_, _, mut dialog) = bench.read(&format!("{folder}/{DIALOG}")).await;

@@ -27,6 +27,8 @@ async fn the_installer_has_bootloader_partition_table_and_app_in_their_places() 
     let build = &manifest["builds"][0];
     assert_eq!(build["chipFamily"], "ESP32-C3");
     assert_eq!(build["parts"][0]["offset"], 0);
+    // The page waits for the new firmware to ask for a Wi-Fi network.
+    assert_eq!(manifest["new_install_improv_wait_time"], 10);
     let key = format!(
         "lamp/installer/stable/{}",
         build["parts"][0]["path"].as_str().unwrap()
