@@ -12,7 +12,7 @@ use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Seek, SeekFrom};
-use embedded_storage_async::nor_flash::NorFlash;
+use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use s3ota::device::{Flash as _, SharedFlash};
 use s3ota::poll::{Steps, Turns, sleep};
 use s3ota::{Boot, Clock, Device, Outcome, Timeouts, Updater, Workspace};
