@@ -66,8 +66,8 @@ where
             poll_fn(|context| poll(restarts.as_mut(), context)).await
         };
         match restarts {
-            Restart::Installed(installed) => log::info!("restarting into {}", installed.version),
-            _ => log::warn!("not confirmed in time: this trial boot is over"),
+            Restart::Installed(installed) => info!("restarting into {}", installed.version),
+            _ => warn!("not confirmed in time: this trial boot is over"),
         }
         keep_wear(agent.updater().wear());
         restart()
@@ -93,6 +93,7 @@ impl<T> Returns for fn() -> T {
 
 /// How a [`look`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Look {
     /// There is nothing to install, or the check has failed.
     Done,
@@ -125,12 +126,12 @@ where
     keep_wear(agent.updater().wear());
     match looked {
         Either::First(Some(installed)) => {
-            log::info!("restarting into {}", installed.version);
+            info!("restarting into {}", installed.version);
             restart()
         }
         Either::First(None) => Look::Done,
         Either::Second(()) => {
-            log::warn!("no time left for the update check");
+            warn!("no time left for the update check");
             Look::CutOff
         }
     }

@@ -69,6 +69,7 @@ impl fmt::Display for Board {
 /// Its `Debug` is its `Display`: `expect` prints for people, and the names of all fields would cost flash.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum BoardError {
     /// The running partition is unknown.
     Running(RunningError),

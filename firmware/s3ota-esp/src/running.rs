@@ -55,6 +55,7 @@ fn is_app(entry: &esp_bootloader_esp_idf::partitions::PartitionEntry) -> bool {
 
 /// Why the running partition is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RunningError {
     /// The partition table cannot be read.
     PartitionTable,

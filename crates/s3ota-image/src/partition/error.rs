@@ -6,6 +6,7 @@ use super::{Label, MAX_LEN, MAX_PARTITIONS, OTADATA_SIZE, Partition, TABLE_OFFSE
 
 /// Why bytes or partitions are not a partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PartitionError {
     /// There is no end marker in the bytes, or in the first 0xC00 of them.

@@ -309,9 +309,9 @@ fn switch<F: NorFlash, N, C, R>(
     let size = image.image.length;
     let slot = ok!(boot::trial::switch(look.flash, look.running, image));
     let version = show(&manifest.version);
-    log::info!(
-        "{version} is on flash in slot {} and boots next",
-        slot.index
+    info!(
+        "{} is on flash in slot {} and boots next",
+        version, slot.index
     );
     Ok(Outcome::Installed(Installed {
         version,
