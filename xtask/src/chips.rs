@@ -58,6 +58,12 @@ const CHIPS: [Chip; 8] = [
     Chip::with("esp32s3", EXAMPLES),
 ];
 
+/// The board support's features for logs, besides the default, which is `log`: none, another, both.
+const OTHER_LOGS: [&str; 3] = ["", "defmt", "defmt,log"];
+
+/// The chip for which the board support is type-checked with each of them.
+const CHECKED_WITH_OTHER_LOGS: &str = "esp32c3";
+
 /// The device crates that need no chip.
 const DEVICE_CRATES: [&str; 4] = ["s3ota-manifest", "s3ota-image", "s3ota-tls", "s3ota"];
 
@@ -88,6 +94,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let what = format!("{packages} for {}", chip.name);
         toolchain::run(command, &what)?;
         println!("{what}: {done} in {} s", start.elapsed().as_secs());
+        if chip.name == CHECKED_WITH_OTHER_LOGS {
+            check_other_logs()?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -130,6 +139,23 @@ impl Chip {
     }
 }
 
+/// Type-checks the board support with each other choice of logs. Nothing is built, so this takes a minute.
+fn check_other_logs() -> Result<()> {
+    let chip = CHECKED_WITH_OTHER_LOGS;
+    for logs in OTHER_LOGS {
+        let mut command = toolchain::cargo("check", chip, &toolchain::target_dir())?;
+        command
+            .args(["--quiet", "--locked", "--package", "s3ota-esp"])
+            .args(["--no-default-features", "--features"])
+            .arg(format!("{chip},panic-handler,rsa,wifi,{logs}"))
+            .current_dir(paths::firmware());
+        let what = format!("s3ota-esp for {chip} with the logs {logs:?}");
+        toolchain::run(command, &what)?;
+        println!("{what}: type-checked");
+    }
+    Ok(())
+}
+
 /// Builds the crates that need no chip with `core` and nothing else.
 fn core_alone() -> Result<ExitCode> {
     let target_dir = paths::target()?.join("chip");
@@ -163,6 +189,13 @@ mod tests {
             .collect();
         features.sort_unstable();
         assert_eq!(features, CHIPS.map(|chip| chip.name));
+    }
+
+    #[test]
+    fn the_other_logs_are_checked_for_a_chip_that_ci_builds() {
+        let ci = fs::read_to_string(paths::root().join(".ci/run")).unwrap();
+        assert!(Chip::named(CHECKED_WITH_OTHER_LOGS).is_ok());
+        assert!(ci.contains(CHECKED_WITH_OTHER_LOGS));
     }
 
     #[test]

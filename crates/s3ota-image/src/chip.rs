@@ -16,6 +16,7 @@ use core::{fmt, str::FromStr};
 /// assert_eq!(Chip::Esp32C3.name(), "esp32c3");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Chip {
     /// ESP32 (Xtensa).
@@ -124,6 +125,7 @@ impl FromStr for Chip {
 
 /// The text is not the name of a chip known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct UnknownChip;
 
 impl fmt::Display for UnknownChip {

@@ -11,6 +11,7 @@ pub struct Sha256Digest(pub [u8; 32]);
 
 /// The text is not 64 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Sha256Error;
 
 impl Sha256Digest {

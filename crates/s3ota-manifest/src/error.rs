@@ -10,6 +10,7 @@ use crate::{RolloutError, TimestampError, UrlError, VersionError};
 ///
 /// Positions (`at`) are byte offsets from the start of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ManifestError {
     /// The document is longer than [`MAX_DOCUMENT`] bytes.
@@ -80,6 +81,7 @@ pub enum ManifestError {
 
 /// What is wrong with a text field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TextProblem {
     /// It is empty. Leave the field out instead.

@@ -181,6 +181,7 @@ fn write_percent(value: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// Why something is not a [`Rollout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RolloutError {
     /// It is not a JSON number.

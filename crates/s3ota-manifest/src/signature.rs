@@ -112,6 +112,13 @@ impl KeyId {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for KeyId {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::LowerHex::fmt(&HexDisplay(&self.0), f)
@@ -120,6 +127,7 @@ impl fmt::Display for KeyId {
 
 /// Why a manifest's signature is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SignatureError {
     /// The manifest has no signature.
     Missing,

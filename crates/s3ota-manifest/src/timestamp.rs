@@ -184,6 +184,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 
 /// Why a text is not a [`Timestamp`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TimestampError {
     /// It does not have the form of RFC 3339.

@@ -334,6 +334,7 @@ impl<'b> Writer<'b> {
 
 /// Why a text is not a usable https URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum UrlError {
     /// It is empty.

@@ -135,6 +135,13 @@ impl<'a> Version<'a> {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Version<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
+
 impl fmt::Display for Version<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)?;
@@ -295,6 +302,7 @@ fn has_leading_zero(digits: &str) -> bool {
 
 /// Why a text is not a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum VersionError {
     /// It is empty, or only a `v`.

@@ -5,6 +5,7 @@
 
 /// The features of this crate that decide which certificates a firmware can verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BuiltWith {
     /// RSA: the feature `rsa`.
     pub rsa: bool,

@@ -27,6 +27,7 @@ pub struct Agent<'a, F, N, C, R> {
 
 /// Why a device must restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Restart {
     /// A new firmware is on flash and selected.
@@ -112,7 +113,7 @@ where
                     let left = self.trial_left();
                     if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
                         if may_pass && let Err(error) = apart!(self.updater.end_trial_boot()) {
-                            log::error!("{error}");
+                            error!("{}", error);
                         }
                         return Restart::TrialOver;
                     }
@@ -142,7 +143,7 @@ where
             Ok(false) => {}
             Err(error) => {
                 hooks.on_error(&error, None);
-                log::error!("the trial cannot be settled: {error}");
+                error!("the trial cannot be settled: {}", error);
                 return Turn::OnTrial(!error.is_own_fault());
             }
         }
@@ -167,7 +168,7 @@ where
             return Ok(false);
         }
         if self.schedule.confirm == Confirm::ByApplication {
-            log::info!("on trial: waiting for the application to confirm");
+            info!("on trial: waiting for the application to confirm");
             return Ok(true);
         }
         // A server that stalls must not keep it until the watchdog calls that a crash.
@@ -175,7 +176,7 @@ where
         apart!(self.updater.prove_within(left))?;
         apart!(self.updater.confirm())?;
         hooks.on_confirm();
-        log::info!("confirmed: the next release can be fetched");
+        info!("confirmed: the next release can be fetched");
         Ok(false)
     }
 

@@ -164,6 +164,7 @@ impl Default for Schedule {
 
 /// What makes a firmware on trial the confirmed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Confirm {
     /// The agent confirms once [`Updater::prove`](crate::Updater::prove) has shown that the firmware could be replaced by a

@@ -24,6 +24,7 @@ pub(crate) use text::{cut, show};
 
 /// Why an update was not made. The device goes on with the firmware it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 #[repr(u32)]
 pub enum Error {

@@ -55,6 +55,7 @@ impl Hooks for () {}
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Progress {
     /// Bytes on flash.
@@ -97,7 +98,7 @@ impl<'h> Watched<'h> {
     pub(crate) fn resumed(&mut self, written: u32, total: Option<u32>) {
         self.resumed = written;
         if written > 0 {
-            log::info!("resuming after {written} bytes that are on flash already");
+            info!("resuming after {} bytes that are on flash already", written);
             self.hooks.on_progress(Progress { written, total });
         }
     }

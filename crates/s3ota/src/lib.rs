@@ -87,6 +87,9 @@
 #[cfg(test)]
 extern crate std;
 
+#[macro_use]
+mod fmt;
+
 mod agent;
 mod apart;
 mod boot;

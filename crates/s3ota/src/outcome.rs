@@ -5,6 +5,7 @@ use crate::flash::partitions::Slot;
 
 /// Why there is nothing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NoUpdate {
     /// The release offered is the one that is running.
@@ -24,6 +25,7 @@ pub enum NoUpdate {
 
 /// A release that could be installed, as [`Updater::check`](crate::Updater::check) found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Available {
     /// Its version.
@@ -34,6 +36,7 @@ pub struct Available {
 
 /// What [`Updater::check`](crate::Updater::check) found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Checked {
     /// There is a release to install.
     Available(Available),
@@ -43,6 +46,7 @@ pub enum Checked {
 
 /// A new firmware, on flash and selected. **Restart** to run it: the library never does that by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Installed {
     /// Its version, by the manifest.
@@ -55,6 +59,7 @@ pub struct Installed {
 
 /// What became of [`Updater::install`](crate::Updater::install).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Outcome {
     /// A new firmware is on flash: restart.
     Installed(Installed),

@@ -118,8 +118,8 @@ where
 #[inline(never)]
 fn note(why: &Restart, wear: Wear) {
     match why {
-        Restart::Installed(installed) => log::info!("restarting into {}", installed.version),
-        _ => log::warn!("not confirmed in time: this trial boot is over"),
+        Restart::Installed(installed) => info!("restarting into {}", installed.version),
+        _ => warn!("not confirmed in time: this trial boot is over"),
     }
     keep_wear(wear);
 }
@@ -143,6 +143,7 @@ impl<T> Returns for fn() -> T {
 
 /// How a [`look`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Look {
     /// There is nothing to install, or the check has failed.
     Done,
@@ -175,12 +176,12 @@ where
     keep_wear(agent.updater().wear());
     match looked {
         Either::First(Some(installed)) => {
-            log::info!("restarting into {}", installed.version);
+            info!("restarting into {}", installed.version);
             restart()
         }
         Either::First(None) => Look::Done,
         Either::Second(()) => {
-            log::warn!("no time left for the update check");
+            warn!("no time left for the update check");
             Look::CutOff
         }
     }

@@ -101,6 +101,7 @@ impl<F> fmt::Display for Board<F> {
 /// Its `Debug` is its `Display`: `expect` prints for people, and the names of all fields would cost flash.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum BoardError {
     /// The running partition is unknown.
     Running(RunningError),

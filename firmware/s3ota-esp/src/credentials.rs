@@ -106,6 +106,7 @@ pub(crate) fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Why credentials cannot be read or saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// The partition table has no `nvs` partition of two sectors or more.

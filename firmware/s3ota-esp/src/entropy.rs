@@ -59,6 +59,7 @@ impl CryptoRng for Entropy {}
 
 /// Nothing feeds the random number generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoEntropy;
 
 impl fmt::Display for NoEntropy {

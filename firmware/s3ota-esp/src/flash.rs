@@ -141,6 +141,13 @@ fn after(at: u32, length: usize) -> Result<u32, FlashError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlashError(pub FlashStorageError);
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for FlashError {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Debug2Format(&self.0));
+    }
+}
+
 impl From<FlashStorageError> for FlashError {
     fn from(error: FlashStorageError) -> Self {
         Self(error)

@@ -41,11 +41,14 @@
 //! # Features
 //!
 //! The chip: one of `esp32`, `esp32s2`, `esp32s3`, `esp32c2`, `esp32c3`, `esp32c5`, `esp32c6`, `esp32h2`. `rsa`, on by
-//! default: RSA certificates, which S3 uses. `p384`, `roots-isrg` and `roots-gts`: what [stores other than
+//! default: RSA certificates, which S3 uses. `log`, on by default, and `defmt`: what says what happens. `p384`, `roots-isrg` and `roots-gts`: what [stores other than
 //! S3](https://github.com/s3ota/s3ota/blob/main/docs/stores.md) need.
 
 #![no_std]
 #![allow(async_fn_in_trait)]
+
+#[macro_use]
+mod fmt;
 
 mod agent;
 mod board;

@@ -68,6 +68,7 @@ pub fn running_partition(flash: &mut Flash) -> Result<u32, RunningError> {
 /// Why the running partition is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RunningError {
     /// The partition table cannot be read.
     PartitionTable,

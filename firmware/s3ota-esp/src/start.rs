@@ -15,6 +15,7 @@ pub const TRIAL_TIME: Duration = Duration::from_secs(15 * 60);
 
 /// The limits of a firmware's trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Trial {
     /// How often it may crash or restart without confirmation: 3 by default.
     pub boots: u8,
@@ -107,7 +108,7 @@ impl Started {
         let Found { running, booted } = self.found;
         match &booted {
             Ok(booted) => {
-                log::info!(
+                info!(
                     "bootloader: {}",
                     match booted.bootloader {
                         Some(Bootloader::AppRollback) => "with app rollback",
@@ -116,14 +117,17 @@ impl Started {
                     }
                 );
                 if let Boot::Trial { boot, of } = booted.boot {
-                    log::info!("on trial, boot {boot} of {of}");
+                    info!("on trial, boot {} of {}", boot, of);
                 }
             }
             Err(error) => {
-                log::error!("the boot guard could do nothing: {error}");
+                error!("the boot guard could do nothing: {}", error);
                 if let Some(time) = self.watched {
                     let minutes = time.as_secs() / 60;
-                    log::error!("should this be a trial, it ends: restarting in {minutes} minutes");
+                    error!(
+                        "should this be a trial, it ends: restarting in {} minutes",
+                        minutes
+                    );
                 }
             }
         }

@@ -11,6 +11,8 @@ use esp_radio::wifi::{
 };
 use static_cell::StaticCell;
 
+use crate::fmt::Debugged;
+
 /// Sockets of the stack: DHCP, DNS, SNTP, the updater's TCP connection, and four for the application.
 const SOCKETS: usize = 8;
 
@@ -87,11 +89,11 @@ async fn keep_joined(mut controller: WifiController<'static>) {
     loop {
         match controller.connect_async().await {
             Ok(_) => {
-                log::info!("Wi-Fi joined");
+                info!("Wi-Fi joined");
                 let _ = controller.wait_for_disconnect_async().await;
-                log::warn!("Wi-Fi lost");
+                warn!("Wi-Fi lost");
             }
-            Err(error) => log::warn!("Wi-Fi cannot be joined: {error:?}"),
+            Err(error) => warn!("Wi-Fi cannot be joined: {:?}", Debugged(error)),
         }
         Timer::after(PAUSE).await;
     }

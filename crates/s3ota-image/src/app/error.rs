@@ -6,6 +6,7 @@ use super::{Header, MAX_SEGMENTS, SEGMENT_LIMIT};
 
 /// Why bytes are not a whole, intact app image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ImageError {
     /// The first byte is not the magic 0xE9.

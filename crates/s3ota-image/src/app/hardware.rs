@@ -25,6 +25,7 @@ pub struct Hardware {
 
 /// Why the bootloader would refuse an image on this chip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Misfit {
     /// The chip is older than the image allows.
@@ -159,6 +160,13 @@ impl core::error::Error for Misfit {}
 /// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision(pub u16);
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Revision {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
 
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

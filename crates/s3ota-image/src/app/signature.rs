@@ -4,6 +4,7 @@ use core::fmt;
 
 /// The kind of key that an image is signed with for Secure Boot V2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SignatureKind {
     /// RSA-3072.

@@ -290,6 +290,13 @@ impl core::hash::Hash for Label {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Label {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

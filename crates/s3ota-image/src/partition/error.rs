@@ -6,6 +6,7 @@ use super::{Label, MAX_LEN, MAX_PARTITIONS, OTADATA_SIZE, Partition};
 
 /// Why bytes or partitions are not a partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PartitionError {
     /// There is no partition: this is erased flash, or an end marker alone.

@@ -453,7 +453,7 @@ impl Otadata {
 
     /// Makes room behind a record: writes it anew, or, as nothing is ever done to the one in force, its successor.
     fn renew<F: NorFlash>(&mut self, flash: &mut F, sector: usize) -> Result<(), Error> {
-        log::info!("a log in otadata is full: begun anew");
+        info!("a log in otadata is full: begun anew");
         let record = *self.records.get(sector).ok_or(LayoutError::NoOtadata)?;
         let in_force = self.in_force().is_some_and(|(at, _)| at == sector);
         match record.slot(self.slot_count) {

@@ -2,6 +2,7 @@
 
 /// Why the chip started: what it says about the firmware that ran before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Reset {
     /// Power came on or came back, or somebody pressed the reset button. It does not count against a firmware on trial: a
@@ -33,6 +34,7 @@ impl Reset {
 
 /// What kind of bootloader a device has, as far as trials have shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Bootloader {
     /// It does no app rollback: only the boot guard ends a trial. An image that never reaches the guard boots for ever.

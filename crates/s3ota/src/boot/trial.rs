@@ -50,6 +50,7 @@ pub const UNKNOWN_PARTITION: u32 = u32::MAX;
 
 /// How the running firmware stands, as [`boot_guard`] finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Boot {
     /// It is the confirmed one, or one that was never on trial (flashed by cable).
@@ -71,6 +72,7 @@ pub enum Boot {
 
 /// What [`boot_guard_after`] finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Booted {
     /// How the running firmware stands.
@@ -133,7 +135,7 @@ fn guard<F: NorFlash>(
     // The linker must not drop it.
     core::hint::black_box(&MARKER);
     count(reset, flash, running, trial_boots).or_else(|error| {
-        log::error!("this boot cannot be counted: {error}");
+        error!("this boot cannot be counted: {}", error);
         match end_trial(flash) {
             Ok(true) => Ok(Booted {
                 boot: Boot::GivenUp,
@@ -167,7 +169,7 @@ fn count<F: NorFlash>(
         let strayed = due(&layout, &otadata) != Some(running);
         let torn = ok!(otadata.erase_torn(flash));
         if strayed && torn {
-            log::warn!("an otadata record reads differently each time: it is erased");
+            warn!("an otadata record reads differently each time: it is erased");
             return booted(Boot::GivenUp);
         }
         return booted(Boot::Confirmed);
@@ -175,7 +177,7 @@ fn count<F: NorFlash>(
     if selected(&layout, &record) != Some(running) {
         // What the bootloader booted instead may be older than what the new image was to replace.
         let left = way_back(&layout, &otadata, &record).unwrap_or(running);
-        log::warn!("the bootloader refused the new image");
+        warn!("the bootloader refused the new image");
         ok!(give_up(flash, &layout, &mut otadata, Some(left), true));
         return booted(if left == running {
             Boot::FellBack
@@ -192,13 +194,16 @@ fn count<F: NorFlash>(
     let is_over = boots.counted > u32::from(of) || boots.spared > MAX_SPARED_BOOTS;
     // A boot that there is no room to count is one too many, too.
     if is_over || !ok!(otadata.add_boot(flash, sector, reset)) {
-        log::error!("not confirmed in {of} boots: going back to the old firmware");
+        error!(
+            "not confirmed in {} boots: going back to the old firmware",
+            of
+        );
         let left = way_back(&layout, &otadata, &record);
         ok!(give_up(flash, &layout, &mut otadata, left, boots.crashed));
         return booted(Boot::GivenUp);
     }
     let boot = boots.counted.max(1);
-    log::info!("on trial, boot {boot} of {of}");
+    info!("on trial, boot {} of {}", boot, of);
     booted(Boot::Trial { boot, of })
 }
 

@@ -98,10 +98,9 @@ impl Standing {
             has_failed: tries.has_failed(),
             ..self.facts(manifest, config, now, key, &state)
         };
-        log::info!(
+        info!(
             "the manifest offers {}, running is {}",
-            manifest.version,
-            config.version
+            manifest.version, config.version
         );
         let decision = ok!(decide(manifest, release, config, &facts));
         if let Some(key) = key.filter(|_| remember) {

@@ -47,6 +47,7 @@ pub struct Header<'a> {
 
 /// Why a header field is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HeaderError {
     /// The name is not a token of RFC 9110.

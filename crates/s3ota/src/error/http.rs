@@ -5,6 +5,7 @@ use core::time::Duration;
 
 /// What can be wrong with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HttpError {
     /// The server answered with a status that is not a success.

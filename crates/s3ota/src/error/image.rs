@@ -9,6 +9,7 @@ use super::Name;
 
 /// Why an image is not installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FirmwareError {
     /// The image is for another chip.

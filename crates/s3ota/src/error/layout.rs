@@ -6,6 +6,7 @@ use s3ota_image::partition::{PartitionError, TABLE_OFFSET};
 
 /// Why a device's partition table does not allow updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LayoutError {
     /// There is no valid partition table at 0x8000.

@@ -8,6 +8,7 @@ use super::Name;
 
 /// Why a release with a valid manifest is not for this device.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReleaseError {
     /// The release is older than the running firmware.

@@ -71,7 +71,7 @@ fn on_the_spot<T, E: NorFlashError>(
             return result.map_err(flash_error);
         }
     }
-    log::error!("the flash driver waits for another task: see device::Flash");
+    error!("the flash driver waits for another task: see device::Flash");
     Err(Error::Flash(NorFlashErrorKind::Other))
 }
 

@@ -13,6 +13,7 @@ const TABLE_LEN: usize = 0xc00;
 
 /// A slot for one app image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Slot {
     /// 0 for `ota_0`, and so on.
     pub index: u8,

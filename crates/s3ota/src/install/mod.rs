@@ -87,7 +87,7 @@ impl<'i, D: Decode> Installation<'i, D> {
 
     /// The server does not give the missing part: all of the artefact then.
     pub(crate) fn begin_again(&mut self) {
-        log::warn!("the server does not give the rest of the image: all of it then");
+        warn!("the server does not give the rest of the image: all of it then");
         self.writer.begin_again();
     }
 
@@ -122,11 +122,11 @@ impl<'i, D: Decode> Installation<'i, D> {
         };
         let verified = match verified {
             Err(Error::Image(error)) => {
-                log::warn!("the image is refused: {error}");
+                warn!("the image is refused: {}", error);
                 self.writer.refuse(self.release);
                 // It cannot be booted anyway: an image that cannot be erased, or not now, changes nothing about the refusal.
                 if apart!(self.writer.wipe(flash)).is_err() {
-                    log::warn!("what was written of it stays for now");
+                    warn!("what was written of it stays for now");
                 }
                 return Err(error.into());
             }

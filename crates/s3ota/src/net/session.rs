@@ -132,7 +132,7 @@ where
     {
         let url = ok!(target.url());
         let (host, port) = (url.host(), url.port());
-        log::debug!("connecting to {host}:{port}");
+        debug!("connecting to {}:{}", host, port);
         let connecting = link::connect(self.network, host, port, self.deadline);
         let link = ok!(apart!(connecting).map_err(|error| match error {
             ConnectError::Resolve => Error::Resolve(cut(host)),
@@ -230,7 +230,7 @@ where
                 301 | 302 | 303 | 307 | 308 => {
                     let (start, end) = ok!(head.location.ok_or(HttpError::NoLocation));
                     let is_same = ok!(target.follow(self.head.get(start..end).unwrap_or_default()));
-                    log::info!(
+                    info!(
                         "redirected ({}) to {}",
                         head.status,
                         ok!(target.url()).host()

@@ -328,9 +328,9 @@ async fn switch<F: Flash, N, C, R>(
         image
     ));
     let version = show(&manifest.version);
-    log::info!(
-        "{version} is on flash in slot {} and boots next",
-        slot.index
+    info!(
+        "{} is on flash in slot {} and boots next",
+        version, slot.index
     );
     Ok(Outcome::Installed(Installed {
         version,

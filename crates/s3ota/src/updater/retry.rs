@@ -63,12 +63,14 @@ where
                 hooks.on_stop();
             }
             if !again {
-                log::error!("update failed: {error}");
+                error!("update failed: {}", error);
                 return Err(error);
             }
-            log::warn!(
-                "attempt {attempt} failed, again in {} s: {error}",
-                pause.as_secs()
+            warn!(
+                "attempt {} failed, again in {} s: {}",
+                attempt,
+                pause.as_secs(),
+                error
             );
             apart!(self.device.clock.sleep(pause));
             attempt = attempt.saturating_add(1);
@@ -115,7 +117,7 @@ impl<F, N, C, R> Updater<'_, F, N, C, R> {
         match &result {
             Ok(outcome) => tell(outcome, hooks),
             Err(error) => {
-                log::error!("update failed: {error}");
+                error!("update failed: {}", error);
                 hooks.on_error(error, None);
                 if started {
                     hooks.on_stop();
@@ -139,7 +141,7 @@ fn tell(outcome: &Outcome, hooks: &mut dyn Hooks) {
     match outcome {
         Outcome::Installed(installed) => hooks.on_complete(installed),
         Outcome::NoUpdate(reason) => {
-            log::info!("no update: {reason:?}");
+            info!("no update: {:?}", reason);
             hooks.on_no_update(*reason);
         }
     }

@@ -86,12 +86,12 @@ impl Store for OnFlash {
         let mut flash = self.0.lock().await;
         match block_on(credentials::load(&mut *flash)) {
             Ok(None) => {
-                log::info!("no Wi-Fi credentials yet: enter them over Improv");
+                info!("no Wi-Fi credentials yet: enter them over Improv");
                 None
             }
             Ok(found) => found,
             Err(error) => {
-                log::error!("Wi-Fi credentials: {error}");
+                error!("Wi-Fi credentials: {}", error);
                 None
             }
         }
@@ -101,7 +101,7 @@ impl Store for OnFlash {
         let mut flash = self.0.lock().await;
         let saved = block_on(credentials::save(&mut *flash, credentials));
         if let Err(error) = saved {
-            log::error!("Wi-Fi credentials: {error}");
+            error!("Wi-Fi credentials: {}", error);
         }
         saved.is_ok()
     }

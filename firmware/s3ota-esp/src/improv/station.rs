@@ -5,6 +5,7 @@ use embassy_time::{Duration, Timer, with_timeout};
 use esp_radio::wifi::WifiController;
 
 use super::provisioning::Radio;
+use crate::fmt::Debugged;
 use crate::credentials::Credentials;
 use crate::wifi;
 
@@ -41,7 +42,7 @@ impl Radio for Station {
         self.leave().await;
         let config = wifi::config(credentials.ssid(), credentials.password());
         if let Err(error) = config.and_then(|config| self.controller.set_config(&config)) {
-            log::warn!("no network can have these credentials: {error:?}");
+            warn!("no network can have these credentials: {:?}", Debugged(error));
             return false;
         }
         let joined = with_timeout(PATIENCE, async {
@@ -51,11 +52,11 @@ impl Radio for Station {
         });
         match joined.await {
             Ok(Ok(())) => {
-                log::info!("Wi-Fi joined");
+                info!("Wi-Fi joined");
                 return true;
             }
-            Ok(Err(error)) => log::warn!("Wi-Fi cannot be joined: {error:?}"),
-            Err(_) => log::warn!("Wi-Fi cannot be joined: no answer, or no address"),
+            Ok(Err(error)) => warn!("Wi-Fi cannot be joined: {:?}", Debugged(error)),
+            Err(_) => warn!("Wi-Fi cannot be joined: no answer, or no address"),
         }
         self.leave().await;
         false
@@ -63,7 +64,7 @@ impl Radio for Station {
 
     async fn lost(&mut self) {
         let _ = self.controller.wait_for_disconnect_async().await;
-        log::warn!("Wi-Fi lost");
+        warn!("Wi-Fi lost");
     }
 
     async fn pause(&mut self) {

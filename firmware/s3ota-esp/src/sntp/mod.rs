@@ -45,14 +45,16 @@ pub async fn keep_time(clock: &Clock, stack: Stack<'_>, server: &str, mut rng: i
         match ask(stack, server, &mut rng).await {
             Ok(seconds) => {
                 clock.set_unix_time(seconds);
-                log::debug!("the time is {seconds} s, from {server}");
+                debug!("the time is {} s, from {}", seconds, server);
                 pause = FIRST_PAUSE;
                 Timer::after(INTERVAL).await;
             }
             Err(error) => {
-                log::warn!(
-                    "no time from {server}, retry in {} s: {error}",
-                    pause.as_secs()
+                warn!(
+                    "no time from {}, retry in {} s: {}",
+                    server,
+                    pause.as_secs(),
+                    error
                 );
                 Timer::after(pause).await;
                 pause = (pause * 2).min(INTERVAL);
@@ -117,6 +119,7 @@ pub async fn ask(stack: Stack<'_>, server: &str, rng: &mut impl RngCore) -> Resu
 
 /// Why there is no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SntpError {
     /// The server's name has no address.
     Name,
