@@ -72,7 +72,7 @@ pub(super) fn may_have_bucket_before(host: &str, bucket: &str) -> Result<(), Cli
 }
 
 /// The host of `host:port`, if it is unambiguous.
-fn host(authority: &str) -> Option<&str> {
+pub(super) fn host(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;

@@ -159,15 +159,13 @@ impl Store {
         if is_virtual {
             location.check_tls_name()?;
         }
-        if store.is_aws {
-            if let Some(region) = store.bucket_region(&location.bucket).await?
-                && region != store.region
-            {
-                tracing::info!("the bucket {} is in {region}", location.bucket);
-                store.client =
-                    Client::from_conf(config.region(Region::new(region.clone())).build());
-                store.region = region;
-            }
+        if store.is_aws
+            && let Some(region) = store.bucket_region(&location.bucket).await?
+            && region != store.region
+        {
+            tracing::info!("the bucket {} is in {region}", location.bucket);
+            store.client = Client::from_conf(config.region(Region::new(region.clone())).build());
+            store.region = region;
         }
         Ok(store)
     }

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use hyper::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
+use super::endpoint;
+
 /// What the environment says about proxies.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
@@ -173,8 +175,14 @@ impl Proxies {
                  exempt {host} with NO_PROXY"
             ));
         }
+        let authority = url.split("://").nth(1).unwrap_or_default();
+        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        let server = authority
+            .split_once('@')
+            .map_or(authority, |(_, server)| server);
         let intercept = Matcher::builder().all(&url).build().intercept(&target);
-        match intercept.filter(|it| it.uri().host().is_some_and(|host| !host.is_empty())) {
+        // A second @ or a wrong port would make it the URL of something else.
+        match intercept.filter(|_| endpoint::host(server).is_some()) {
             Some(intercept) => Ok(Some(Proxy {
                 variable: variable.clone(),
                 url,
@@ -341,7 +349,9 @@ mod tests {
             "socks5://proxy:1080",
             "socks5h://proxy",
             "ftp://proxy",
-            "http://u:p@ss@@proxy:x",
+            "http://u:p@ss@proxy",
+            "http://u:p/ss@proxy",
+            "http://proxy:x",
         ] {
             let proxies = proxies(&[("ALL_PROXY", wrong), ("NO_PROXY", "example.com")]);
             let problem = proxies.to(true, "s3.example.org", 443).unwrap_err();

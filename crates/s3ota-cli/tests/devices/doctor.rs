@@ -466,7 +466,11 @@ async fn fault_13_a_missing_image() {
         .await
         .unwrap();
     let diagnosis = bucket.examined_at("s3://firmware/lamp", &[]).await;
-    diagnosis.is_fault("http.missing", "images/1.1.0-", "publish the release again");
+    diagnosis.is_fault(
+        "http.missing",
+        "images/1.1.0-",
+        "publish the firmware again",
+    );
     // Without credentials, nobody can tell whether it exists.
     let diagnosis = bucket.examined().await;
     diagnosis.is_fault("http.denied", "the image", "publish it again");

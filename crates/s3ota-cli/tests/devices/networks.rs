@@ -314,3 +314,21 @@ impl Drop for Server {
         let _ = self.0.wait();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_urls_would_not_fit_into_devices_does_not_start() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.release("1.0.0", "stable");
+    let gateway = |token: usize| {
+        let mut command = bench.command();
+        command
+            .env("AWS_SESSION_TOKEN", "t/+=".repeat(token / 4))
+            .args(["--json", "gateway", PLACE, "--listen", "127.0.0.1:0"]);
+        command
+    };
+    let run = Run::of(gateway(2000).output().unwrap());
+    assert_eq!(run.error(), "publish.presign");
+    assert!(message(&run).contains("no room"), "{}", message(&run));
+    let mut fits = Server::start(gateway(600));
+    assert!(fits.listening()["port"].is_number());
+}

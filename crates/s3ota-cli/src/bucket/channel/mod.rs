@@ -525,7 +525,10 @@ pub async fn has_image(
     prefix: &str,
     manifest: &ManifestDocument,
 ) -> Result<bool, CliError> {
-    Ok(image_lack(store, prefix, manifest).await?.is_none())
+    match own_image(prefix, manifest) {
+        Some(key) => Ok(store.head(&key).await?.is_some()),
+        None => Ok(true),
+    }
 }
 
 /// Why no device could read the image of a manifest: it is missing or archived. An image elsewhere is taken to be there.
@@ -534,12 +537,19 @@ pub async fn image_lack(
     prefix: &str,
     manifest: &ManifestDocument,
 ) -> Result<Option<CliError>, CliError> {
-    let version = &manifest.version;
-    let key = match image_key(prefix, version, manifest.sha256) {
-        Some(key) if manifest.url.contains(&layout::url_path(&key)) => key,
-        _ => return Ok(None),
-    };
-    lack_of(store, version, &key).await
+    match own_image(prefix, manifest) {
+        Some(key) => lack_of(store, &manifest.version, &key).await,
+        None => Ok(None),
+    }
+}
+
+/// The key of a manifest's image, if its URL leads to the image of ours.
+fn own_image(prefix: &str, manifest: &ManifestDocument) -> Option<String> {
+    let key = image_key(prefix, &manifest.version, manifest.sha256)?;
+    manifest
+        .url
+        .contains(&layout::url_path(&key))
+        .then_some(key)
 }
 
 /// Why no device could read the image of a version under a key.
