@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`manifest`] | a document; the same text as URL, version, timestamp, rollout | serde_json reads the same; what is written is read back the same |
 //! | [`image`] | an app image, in pieces | pieces change nothing; a second parser accepts what is accepted |
-//! | [`partition`] | a partition table, binary or CSV | nothing overlaps; both forms can be written and read back |
+//! | [`partition`] | a partition table, binary or CSV | nothing overlaps; both forms can be written and read back; it is found in a flash |
 //! | [`otadata`] | both sectors of otadata, and what happens to the device | it boots, never writes elsewhere, and every trial ends |
 //! | [`journal`] | the last sector of the slot | what boots after an update is the image, byte for byte |
 //! | [`http`] | a response, in pieces | no byte of the body too many or too few, by a second parser |

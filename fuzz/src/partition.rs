@@ -1,29 +1,74 @@
 //! Partition tables.
 //!
-//! The first byte: 1 reads the rest as CSV; otherwise it is binary, and 2 corrects its MD5.
+//! The first byte: 1 reads the rest as CSV; otherwise it is binary, and 2 corrects its MD5. With 4, the table lies in the sector of a
+//! flash that the second byte names, and is looked for.
 
 use md5::{Digest, Md5};
 use s3ota_image::partition::{
-    ENTRY_LEN, MAX_LEN, Partition, PartitionTable, TABLE_OFFSET, TableBuilder,
+    ENTRY_LEN, Kind, LAST_TABLE_OFFSET, MAX_LEN, Partition, PartitionTable, TABLE_OFFSET, TABLE_SIZE,
+    TableBuilder, find,
 };
 
 use crate::input::Input;
 
 const CSV: u8 = 1;
 const RIGHT_MD5: u8 = 2;
+const IN_FLASH: u8 = 4;
 
 /// Parses a table, and writes and parses again what was accepted, in both forms.
 pub fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let flags = input.byte();
     if flags & CSV != 0 {
-        csv(&String::from_utf8_lossy(input.rest()));
-    } else {
-        let mut bytes = input.rest().to_vec();
-        if flags & RIGHT_MD5 != 0 {
-            repair(&mut bytes);
+        return csv(&String::from_utf8_lossy(input.rest()));
+    }
+    let sector = (flags & IN_FLASH != 0).then(|| input.byte());
+    let mut bytes = input.rest().to_vec();
+    if flags & RIGHT_MD5 != 0 {
+        repair(&mut bytes);
+    }
+    match sector {
+        Some(sector) => in_flash(&bytes, u32::from(sector % 0x24)),
+        None => binary(&bytes),
+    }
+}
+
+/// A table that is valid at its offset is found there, whether the file starts with the flash or in it.
+fn in_flash(table: &[u8], sector: u32) {
+    let offset = sector * TABLE_SIZE;
+    let mut flash = vec![0xFF; offset as usize];
+    flash.extend(table);
+    let is_sought = (TABLE_SIZE..=LAST_TABLE_OFFSET).contains(&offset);
+    for start in [0, 0x1000, 0x2000] {
+        let Some(file) = flash.get(start as usize..) else {
+            continue;
+        };
+        let mut seen = false;
+        for found in find(file, start) {
+            assert!(found.offset.is_multiple_of(TABLE_SIZE));
+            seen |= found.offset == offset;
+            let Ok(table) = found.table else { continue };
+            let end = found.offset + TABLE_SIZE;
+            let below = |kind| matches!(kind, Kind::BOOTLOADER | Kind::PARTITION_TABLE);
+            assert!(
+                table
+                    .entries()
+                    .all(|entry| entry.offset >= end || below(entry.kind))
+            );
+            assert!(table.hazards().all(|hazard| !hazard.to_string().is_empty()));
         }
-        binary(&bytes);
+        let is_table = PartitionTable::parse_at(table, offset).is_ok_and(|table| {
+            // Only what a tool writes is sought: see `find`.
+            table.entries().next().is_some_and(|first| {
+                first.size > 0 && first.label.as_str().chars().any(char::is_alphanumeric)
+            })
+        });
+        let is_plain = |label: &str| label.chars().all(|c| c.is_ascii_graphic());
+        let plain = Partition::parse(table.first_chunk().unwrap_or(&[0; ENTRY_LEN]))
+            .is_some_and(|it| is_plain(it.label.as_str()) && it.kind.type_ <= 3);
+        if is_sought && is_table && plain && offset >= start {
+            assert!(seen, "a table at {offset:#x} in a file from {start:#x} on");
+        }
     }
 }
 
@@ -73,6 +118,13 @@ fn csv(text: &str) {
         TableBuilder::from_csv(&builder.to_csv()),
         Ok(builder.clone())
     );
+    for (table, bootloader) in [(0x8000, 0), (0x1_0000, 0x2000)] {
+        if let Ok(placed) = TableBuilder::from_csv_at(text, table, Some(bootloader))
+            && let Ok(bytes) = placed.to_bytes()
+        {
+            assert!(PartitionTable::parse_at(&bytes, table).is_ok());
+        }
+    }
     if let Ok(bytes) = builder.to_bytes() {
         let table = PartitionTable::parse(&bytes).expect("what was written");
         sound(&table);
@@ -131,7 +183,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         include_bytes!("../../crates/s3ota-image/tests/fixtures/partitions-two-slots.bin"),
         include_bytes!("../../crates/s3ota-image/tests/fixtures/partitions-factory.bin"),
     ];
-    let csv: [&[u8]; 3] = [
+    let csv: [&[u8]; 4] = [
+        b"boot,bootloader,primary,N/A,N/A\nptable,partition_table,primary,N/A,N/A\nota_0,app,ota_0,,1M\n",
         include_bytes!("../../crates/s3ota-image/tests/fixtures/partitions-two-slots.csv"),
         include_bytes!("../../crates/s3ota-image/tests/fixtures/partitions-factory.csv"),
         b"boot,bootloader,primary,0,0x7000,\nptable,partition_table,primary,0x8000,4K,\nx,0x40,7,,0b1000K,\n\
@@ -139,9 +192,15 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ];
     // The 0xFF at the end are not worth mutating: a short table ends just as well.
     let short = |bytes: &[u8]| bytes[..bytes.len().min(12 * ENTRY_LEN)].to_vec();
+    let flags = [
+        &[0][..],
+        &[RIGHT_MD5],
+        &[IN_FLASH | RIGHT_MD5, 8],
+        &[IN_FLASH, 6],
+    ];
     let binary = binary
         .into_iter()
-        .flat_map(|table| [0, RIGHT_MD5].map(|flags| [vec![flags], short(table)].concat()));
+        .flat_map(|table| flags.map(|flags| [flags.to_vec(), short(table)].concat()));
     let csv = csv.into_iter().map(|table| [&[CSV], table].concat());
     binary.chain(csv).collect()
 }
@@ -173,6 +232,9 @@ pub const TOKENS: &[&[u8]] = &[
     b"1M,",
     b"64K,",
     b"0b",
+    b"N/A,",
+    b"bootloader,primary,",
+    b"partition_table,primary,",
     b"0o",
     b"#",
     b"\n",

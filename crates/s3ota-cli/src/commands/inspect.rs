@@ -51,7 +51,15 @@ pub fn run(args: &InspectArgs, out: &Output) -> Result<(), CliError> {
 }
 
 fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), CliError> {
-    match contents::recognise(bytes, table_offset) {
+    let contents = contents::recognise(bytes, table_offset);
+    let has_table = matches!(
+        contents,
+        Contents::Flash(_) | Contents::Table | Contents::TableCsv(_)
+    );
+    if table_offset.is_some() && !has_table {
+        return Dump::of(bytes, table_offset).map(drop);
+    }
+    match contents {
         Contents::Flash(dump) => show_flash(&dump, out),
         Contents::Table => {
             let offset = table_offset.unwrap_or(TABLE_OFFSET);
@@ -78,7 +86,6 @@ fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), Cli
             out.say("An ELF file, which becomes this app image:\n");
             show_image(ImageReport::of_file(&image), image, out)
         }
-        _ if table_offset.is_some() => Dump::of(bytes, table_offset).map(drop),
         Contents::Image => show_image(ImageReport::of_file(bytes), bytes.to_vec(), out),
         Contents::Followed(_) => show_image(ImageReport::of_slot(bytes), bytes.to_vec(), out),
         Contents::Other(_) => Firmware::from_image(bytes.to_vec()).map(drop),

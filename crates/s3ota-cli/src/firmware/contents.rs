@@ -102,13 +102,14 @@ fn image(bytes: &[u8]) -> Contents {
     let Ok(image) = intact else {
         return Contents::Image;
     };
-    if is_bootloader(bytes, &image) {
-        return Contents::Bootloader;
-    }
     let whole = image_in(bytes, &image);
-    match bytes.get(whole.len()..) {
-        None | Some([]) => Contents::Image,
-        Some(rest) => Contents::Followed(trailer(rest)),
+    let rest = bytes.get(whole.len()..).unwrap_or_default();
+    let is_alone = rest.iter().all(|&byte| byte == 0xFF);
+    match is_bootloader(bytes, &image) {
+        true if is_alone => Contents::Bootloader,
+        true => Contents::Other(part_of_flash(0)),
+        false if rest.is_empty() => Contents::Image,
+        false => Contents::Followed(trailer(rest)),
     }
 }
 
@@ -321,13 +322,15 @@ fn flash_without_table(bytes: &[u8]) -> Option<Format> {
                 .and_then(|bytes| Header::parse(bytes).ok());
             header.is_some_and(|header| header.chip().is_some())
         });
-    let at = image? * SECTOR_SIZE as usize;
-    Some(Format {
-        name: format!("a part of a flash: there is an image at {at:#x}, but no partition table")
+    Some(part_of_flash(image? * SECTOR_SIZE as usize))
+}
+
+fn part_of_flash(image: usize) -> Format {
+    Format {
+        name: format!("a part of a flash: there is an image at {image:#x}, but no partition table")
             .into(),
-        hint: "use the app image alone, or a merged image with its partition table; \
-               if the table is elsewhere, name its offset with --partition-table-offset",
-    })
+        hint: "use the app image alone, or a merged image with its partition table",
+    }
 }
 
 /// What is text, or nothing known.
@@ -569,6 +572,10 @@ mod tests {
             (vec![0; 4096], "zeros"),
             ([sectors(16, b""), app()].concat(), "part of a flash"),
             (
+                [bootloader(), sectors(16, b""), app()].concat(),
+                "part of a flash",
+            ),
+            (
                 text(":10000000000102030405060708090A0B0C0D0E0F78\n:00000001FF\n"),
                 "Intel HEX",
             ),
@@ -701,8 +708,9 @@ mod tests {
                     }
                 }
                 let contents = recognise(&bytes, None);
-                let refusal = crate::firmware::Firmware::from_image(bytes);
-                assert!(refusal.is_ok() || !matches!(contents, Contents::Image) || seed[0] == 0xE9);
+                if crate::firmware::Firmware::from_image(bytes).is_ok() {
+                    assert!(matches!(contents, Contents::Image), "{contents:?}");
+                }
             }
         }
     }

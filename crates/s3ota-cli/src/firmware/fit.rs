@@ -56,6 +56,17 @@ pub fn remarks(image: &Image) -> Vec<CliError> {
         );
     }
     if let Some(descriptor) = &image.descriptor {
+        let most = header.chip().map_or(32, secure_version_bits);
+        let version = descriptor.secure_version;
+        if version > most {
+            remark(
+                "image.rollback",
+                format!(
+                    "its secure version is {version}, but the eFuses have room for {most}: anti-rollback cannot count that far"
+                ),
+                "check its app descriptor, or build it with a lower secure version",
+            );
+        }
         let pages = descriptor.mmu_page_size;
         if let Some(chip) = header.chip()
             && !mmu_pages(chip).contains(&pages)
@@ -167,6 +178,7 @@ pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
                 greatest(image.header.max_revision),
             )
         };
+        let hint = "build it for all chips in the field, or give these a channel of their own";
         let ((min, max), (old_min, old_max)) = (of(image), of(before));
         if min > old_min || max < old_max {
             let (new, old) = (revisions(min, max), revisions(old_min, old_max));
@@ -175,7 +187,18 @@ pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
                 format!(
                     "it runs on chips of {new}, and the release before on {old}: the other chips keep what they have"
                 ),
-                "build it for all chips in the field, or give these a channel of their own",
+                hint,
+            );
+        }
+        let ((min, max), (old_min, old_max)) = (block_limits(image), block_limits(before));
+        if image.header.chip() != Some(Chip::Esp32) && (min > old_min || max < old_max) {
+            let (new, old) = (limits(min, max), limits(old_min, old_max));
+            remark(
+                "publish.efuse",
+                format!(
+                    "it requires eFuse block revision {new}, and the release before {old}: the other chips keep what they have"
+                ),
+                hint,
             );
         }
     }
@@ -193,9 +216,29 @@ fn mmu_pages(chip: Chip) -> &'static [u8] {
     }
 }
 
+/// The highest secure version that the eFuses of a chip can count to (`BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD` in ESP-IDF's
+/// `Kconfig.app_rollback`).
+fn secure_version_bits(chip: Chip) -> u32 {
+    match chip {
+        Chip::Esp32 => 32,
+        Chip::Esp32C2 => 4,
+        _ => 16,
+    }
+}
+
 /// A page size in KiB.
 fn kib(bits: u8) -> u32 {
     1_u32.checked_shl(bits.into()).map_or(0, |size| size / 1024)
+}
+
+/// The eFuse block revisions that an image accepts. As a minimum, 65535 means none.
+fn block_limits(image: &Image) -> (u16, u16) {
+    let descriptor = image.descriptor.as_ref();
+    descriptor.map_or((0, u16::MAX), |it| {
+        let min = it.min_efuse_block_revision;
+        let min = if min == u16::MAX { 0 } else { min };
+        (min, greatest(it.max_efuse_block_revision))
+    })
 }
 
 /// A maximum revision, where 0 means none.
@@ -258,6 +301,10 @@ mod tests {
             ),
             (builder().block_revisions(200, 199), &["image.efuse"]),
             (builder().without_guard(), &["image.guard"]),
+            (builder().revisions(200, 0), &["image.revision"]),
+            (builder().revisions(199, 0), &[]),
+            (builder().secure_version(17), &["image.rollback"]),
+            (builder().secure_version(16), &[]),
         ] {
             assert_eq!(codes(remarks(&self::image(image))), expected);
         }
@@ -308,6 +355,21 @@ mod tests {
             (
                 builder().revisions(0, 199),
                 builder().revisions(0, 399),
+                &[],
+            ),
+            (
+                builder(),
+                builder().block_revisions(101, 0),
+                &["publish.efuse"],
+            ),
+            (
+                builder().block_revisions(u16::MAX, 0),
+                builder().block_revisions(0, 199),
+                &["publish.efuse"],
+            ),
+            (
+                builder().block_revisions(101, 199),
+                builder().block_revisions(100, u16::MAX),
                 &[],
             ),
         ] {

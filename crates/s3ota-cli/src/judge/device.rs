@@ -1,5 +1,6 @@
 //! A virtual device that runs: it boots, updates itself and confirms, and reports every step.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use s3ota::manifest::{Manifest, Version};
@@ -88,6 +89,7 @@ pub struct Station {
     /// The configuration of its firmware.
     pub settings: Settings,
     workspace: Box<Workspace>,
+    chip: Option<(KnownChip, PathBuf)>,
     out: Output,
 }
 
@@ -101,18 +103,32 @@ impl Station {
                 .with_network(tunnel::network()),
             settings,
             workspace,
+            chip: None,
             out,
         }
     }
 
-    /// The same device with what is known of its chip.
-    pub fn with_chip(self, known: Option<KnownChip>) -> Self {
+    /// The same device with what is known of its chip. What its bootloader burns into eFuses is kept beside the flash file.
+    pub fn with_chip(self, known: Option<KnownChip>, flash: &Path) -> Self {
         let Some(known) = known else { return self };
         let device = self.device.with_chip(known.chip);
         Self {
             device: device.with_hardware(known.hardware()),
+            chip: Some((known, flash.to_owned())),
             ..self
         }
+    }
+
+    /// Keeps the secure version that the bootloader has burnt.
+    fn keep_efuses(&mut self) -> Result<(), CliError> {
+        let burnt = self.device.hardware().secure_version;
+        if let Some((known, flash)) = &mut self.chip
+            && known.secure_version != burnt
+        {
+            known.secure_version = burnt;
+            KnownChip::keep(Some(*known), flash)?;
+        }
+        Ok(())
     }
 
     /// The same device with its partition table at this offset.
@@ -177,6 +193,7 @@ impl Station {
     /// Powers the device on, and reports what booted.
     pub fn power_on(&mut self) -> Result<Running, CliError> {
         let firmware = self.device.power_on()?;
+        self.keep_efuses()?;
         let version = self.settings.version_of(&firmware);
         let running = Running { firmware, version };
         let (state, human) = match running.firmware.boot {

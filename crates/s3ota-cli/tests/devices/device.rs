@@ -414,7 +414,7 @@ fn a_file_that_is_not_a_flash_is_an_error() {
     assert_eq!(events(&missing)[0]["code"], "file.io");
     let blank = dir.path().join("blank.bin");
     fs::write(&blank, vec![0xff; 4 << 20]).unwrap();
-    assert_eq!(events(&run(&blank))[0]["code"], "device.boot");
+    assert_eq!(events(&run(&blank))[0]["code"], "flash.partitions");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -511,4 +511,168 @@ fn a_device_is_not_created_with_a_firmware_that_its_chip_does_not_boot() {
         url,
     ]);
     assert_eq!(events(&run)[0]["code"], "device.chip", "{run:?}");
+}
+
+/// A merged image as `esptool merge-bin` writes it: up to the end of the app.
+fn merged(firmware: &[u8]) -> Vec<u8> {
+    let mut flash = s3ota_sim::Setup::default().flash(firmware).unwrap();
+    let end = flash.iter().rposition(|&byte| byte != 0xFF).unwrap() + 1;
+    flash.truncate(end);
+    flash
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merged_image_is_a_device() {
+    let bench = Bench::new();
+    let merged = merged(&firmware("1.0.0"));
+    let file = bench.file("merged.bin", &merged);
+    let flash = bench.path("flash.bin");
+    let args = [
+        "device",
+        "new",
+        flash.to_str().unwrap(),
+        "--force",
+        "--json",
+    ];
+    let made = s3ota(&[&args[..], &["--image", file.to_str().unwrap()]].concat());
+    assert_eq!(events(&made)[0]["version"], "1.0.0", "{made:?}");
+    assert_eq!(bench.flash().len(), 4 << 20);
+    let with_csv = ["--image", file.to_str().unwrap(), "--partitions", "p.csv"];
+    let refused = s3ota(&[&args[..], &with_csv].concat());
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+
+    // As it is, too: what is missing is erased flash, which an update writes.
+    bench.file("flash.bin", &merged);
+    let server = Server::start(releasing("1.1.0")).await;
+    let output = bench.run(&server, &[]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(events(&output).last().unwrap()["event"], "confirmed");
+    assert_eq!(bench.flash().len(), 4 << 20);
+    assert!(bench.flash()[0x3F_0000..].iter().all(|&byte| byte == 0xFF));
+}
+
+#[test]
+fn a_merged_image_that_starts_at_its_bootloader_is_made_into_a_flash_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let app = ImageBuilder::new(Chip::Esp32, "1.0.0").build();
+    let mut flash = merged(&app);
+    let boot = ImageBuilder::new(Chip::Esp32, "")
+        .without_descriptor()
+        .build();
+    flash[0x1000..0x1000 + boot.len()].copy_from_slice(&boot);
+    fs::write(path("merged.bin"), &flash[0x1000..]).unwrap();
+    let url = ["--manifest-url", "https://localhost:1/"];
+    let run = ["--json", "device", "run", "--once", &path("merged.bin")];
+    let refused = s3ota(&[&run[..], &url].concat());
+    let error = &events(&refused)[0];
+    assert_eq!(error["code"], "flash.partitions", "{error}");
+    assert!(
+        error["hint"].as_str().unwrap().contains("device new"),
+        "{error}"
+    );
+
+    let new = [
+        "device",
+        "new",
+        &path("flash.bin"),
+        "--image",
+        &path("merged.bin"),
+    ];
+    assert!(s3ota(&new).status.success());
+    let made = fs::read(path("flash.bin")).unwrap();
+    assert!(made.starts_with(&flash) && made.len() == 4 << 20);
+}
+
+#[test]
+fn a_table_that_bites_later_is_warned_of_before_the_device_leaves_the_desk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("first.bin"), firmware("1.0.0")).unwrap();
+    let new = |csv: &str, more: &[&str]| {
+        fs::write(path("p.csv"), csv).unwrap();
+        let (flash, image, csv) = (path("flash.bin"), path("first.bin"), path("p.csv"));
+        let args = [
+            "--json", "device", "new", &flash, "--force", "--image", &image,
+        ];
+        let made = s3ota(&[&args[..], &["--partitions", &csv], more].concat());
+        let events = events(&made);
+        let codes = events.iter().filter(|event| event["event"] != "created");
+        codes
+            .map(|event| event["code"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let otadata = "nvs,data,nvs,,16K\notadata,data,ota,,8K\n";
+    let slots = "ota_0,app,ota_0,,1M\nota_1,app,ota_1,,1M\n";
+    let good = format!("{otadata}{slots}");
+    assert_eq!(new(&good, &[]), [""; 0]);
+    let one = format!("{otadata}factory,app,factory,,1M\nota_0,app,ota_0,,1M\n");
+    assert_eq!(new(&one, &[]), ["flash.slots"]);
+    assert_eq!(new(slots, &[]), ["flash.otadata"]);
+    let short = good.replace("8K", "4K");
+    assert_eq!(new(&short, &[]), ["device.partitions"]);
+    let placed = format!(
+        "bootloader,bootloader,primary,N/A,N/A\npt,partition_table,primary,N/A,N/A\n{good}"
+    );
+    assert_eq!(new(&placed, &[]), [""; 0]);
+    // Made for a table at 0x10000.
+    let other = good.replace("nvs,,16K", "nvs,0x11000,16K");
+    assert_eq!(new(&other, &[]), ["flash.partitions"]);
+    assert_eq!(
+        new(&other, &["--partition-table-offset", "0x10000"]),
+        [""; 0]
+    );
+    assert_eq!(
+        new(&good, &["--partition-table-offset", "0x10000"]),
+        [""; 0]
+    );
+    let flash = fs::read(path("flash.bin")).unwrap();
+    assert!(flash[0x1_0000..].starts_with(&[0xAA, 0x50]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_no_chip_boots_is_refused_by_a_chip_of_which_nothing_is_known() {
+    let bench = Bench::new();
+    let image = || ImageBuilder::new(Chip::Esp32C3, "1.1.0").project_name("lamp");
+    for (next, code) in [
+        (image().block_revisions(25_185, 0), "image.efuse"),
+        (image().revisions(301, 399), "image.revision"),
+    ] {
+        let server = Server::start(serving("1.1.0", next.build())).await;
+        let output = bench.run(&server, &[]).await;
+        let happened = events(&output);
+        assert_eq!(happened.last().unwrap()["code"], code, "{happened:?}");
+        let names = names(&happened);
+        assert_eq!(names.iter().filter(|it| **it == "boot").count(), 1);
+    }
+}
+
+#[test]
+fn efuse_block_and_secure_version_of_a_chip_can_be_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0").block_revisions(101, 199);
+    fs::write(path("first.bin"), image.secure_version(3).build()).unwrap();
+    let new = |more: &[&str]| {
+        let (flash, first) = (path("flash.bin"), path("first.bin"));
+        let args = [
+            "--json", "device", "new", &flash, "--force", "--image", &first,
+        ];
+        events(&s3ota(&[&args[..], more].concat()))[0].clone()
+    };
+    for (more, code) in [
+        (["--efuse-block-revision", "v1.0"], "image.efuse"),
+        (["--efuse-block-revision", "v2.0"], "image.efuse"),
+        (["--secure-version", "4"], "image.rollback"),
+    ] {
+        assert_eq!(new(&more)["code"], code, "{more:?}");
+    }
+    for more in [
+        ["--efuse-block-revision", "v1.1"],
+        ["--secure-version", "3"],
+    ] {
+        assert_eq!(new(&more)["event"], "created", "{more:?}");
+    }
+    let known = fs::read_to_string(path("flash.bin.chip")).unwrap();
+    assert!(known.contains("\"secure_version\":3"), "{known}");
 }

@@ -699,7 +699,7 @@ async fn warning_07_an_image_without_a_boot_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warning_08_an_image_for_a_chip_revision_that_does_not_exist() {
+async fn an_image_for_a_chip_revision_that_does_not_exist_stops_every_device() {
     let bucket = Bucket::released(Access::PublicRead).await;
     let firmware = bucket.bench.dir.path().join("asks.bin");
     let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
@@ -707,7 +707,7 @@ async fn warning_08_an_image_for_a_chip_revision_that_does_not_exist() {
     std::fs::write(&firmware, image.build()).unwrap();
     tokio::task::block_in_place(|| bucket.bench.publish(&firmware, &[])).published();
     let diagnosis = bucket.examined().await;
-    diagnosis.is_warning("image.efuse", "v251.85", "app descriptor");
+    diagnosis.is_fault("image.efuse", "v251.85", "app descriptor");
 }
 
 /// A server with the answers of [`all_but`] and a chain of such keys: root, issuer, server. The image tells what it was built with,

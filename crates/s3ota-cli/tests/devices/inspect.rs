@@ -192,3 +192,120 @@ fn a_flash_dump_shows_its_bootloader_as_far_as_it_can() {
     assert_eq!(events[0]["bootloader"]["app_rollback"], true);
     assert!(text(&dump).contains("does app rollback: a record is pending verification"));
 }
+
+/// A flash as `esptool merge-bin` makes it of bootloader, table and app: it ends with the app, and starts at `start`.
+fn merged(chip: Chip, table_offset: u32, start: usize) -> Vec<u8> {
+    let app = ImageBuilder::new(chip, "1.2.0")
+        .project_name("lamp")
+        .build();
+    let setup = Setup::at(table_offset, None, Some(chip)).unwrap();
+    let mut flash = setup.flash(&app).unwrap();
+    let boot = ImageBuilder::new(chip, "")
+        .without_descriptor()
+        .length(0x4000)
+        .build();
+    let at = chip.bootloader_offset() as usize;
+    flash[at..at + boot.len()].copy_from_slice(&boot);
+    let end = flash.iter().rposition(|&byte| byte != 0xFF).unwrap() + 1;
+    flash[start..end].to_vec()
+}
+
+#[test]
+fn a_merged_image_boots_wherever_it_starts_and_ends_and_its_table_lies() {
+    for (chip, table_offset, start) in [
+        (Chip::Esp32C3, 0x8000, 0),
+        (Chip::Esp32, 0x8000, 0),
+        (Chip::Esp32, 0x8000, 0x1000),
+        (Chip::Esp32S2, 0x1_0000, 0x1000),
+        (Chip::Esp32C5, 0x8000, 0x2000),
+        (Chip::Esp32P4, 0x1_0000, 0x2000),
+        (Chip::Esp32C3, 0xC000, 0),
+        (Chip::Esp32C3, 0x2_0000, 0),
+    ] {
+        let merged = file(&merged(chip, table_offset, start));
+        let (status, events) = inspect(&merged);
+        assert_eq!((status, events.len()), (0, 1), "{chip}: {events:?}");
+        let flash = &events[0];
+        assert_eq!(flash["event"], "flash");
+        assert_eq!(flash["table_offset"], table_offset);
+        assert_eq!(flash["held"]["from"], start);
+        assert_eq!(flash["boots"]["version"], "1.2.0");
+        let text = text(&merged);
+        let place = format!("partition table at {table_offset:#x}\n");
+        assert!(text.contains(&place), "{text}");
+        assert!(text.contains("the rest counts as erased"), "{text}");
+    }
+}
+
+#[test]
+fn the_offset_of_the_table_can_be_given() {
+    let merged = file(&merged(Chip::Esp32C3, 0x1_0000, 0));
+    let at = |offset: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3ota"));
+        command.args(["inspect", "--json", "--partition-table-offset", offset]);
+        let output = command.arg(&merged).output().unwrap();
+        let first = output.stdout.split(|&byte| byte == b'\n').next().unwrap();
+        let event = serde_json::from_slice(first).unwrap_or(Value::Null);
+        (output.status.code().unwrap(), event)
+    };
+    let (status, flash) = at("0x10000");
+    assert_eq!((status, &flash["table_offset"]), (0, &json!(0x1_0000)));
+    let (status, error) = at("0x8000");
+    assert_eq!((status, &error["code"]), (1, &json!("flash.partitions")));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("at 0x8000, but one at 0x10000"), "{error}");
+    for wrong in ["0x8001", "0", "here", "0x8000000"] {
+        assert_eq!(at(wrong).0, 2, "{wrong}");
+    }
+}
+
+#[test]
+fn an_app_image_is_one_whatever_lies_in_it_at_the_place_of_a_table() {
+    let table = Setup::default().table().unwrap();
+    for fill in [vec![0xFF; 0x1000], vec![0xAA, 0x50], table] {
+        let mut payload = vec![0x5A; 0x1_0000];
+        payload[0x8000 - 0x120..][..fill.len()].copy_from_slice(&fill);
+        let image = ImageBuilder::new(Chip::Esp32C3, "1.0.0").payload(&payload);
+        let image = image.build();
+        assert_eq!(image[0x8000..][..fill.len()], fill);
+        let (status, events) = inspect(&file(&image));
+        assert_eq!((status, &events[0]["event"]), (0, &json!("image")));
+        let (status, events) = inspect(&file(&image[..image.len() - 40]));
+        assert_eq!((status, &events[0]["event"]), (1, &json!("image")));
+        assert_eq!(events[1]["code"], "image.size");
+    }
+}
+
+#[test]
+fn a_partition_table_is_shown_with_what_it_means_for_updates() {
+    let csv = "\u{FEFF}# Name,Type\r\nbootloader,bootloader,primary,N/A,N/A\r\nnvs,data,nvs,,16K\r\n\
+               otadata,data,ota,,8K\r\nota_0,app,ota_0,,1M\r\n";
+    let units: Vec<u8> = csv.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [csv.as_bytes(), &units] {
+        let (status, events) = inspect(&file(bytes));
+        assert_eq!((status, events.len()), (0, 1), "{events:?}");
+        let table = &events[0];
+        assert_eq!(table["event"], "partitions");
+        assert_eq!(table["largest_image"], 1 << 20);
+        assert_eq!(table["warnings"][0]["code"], "flash.slots");
+    }
+    let binary = std::fs::read(fixture("partitions-two-slots.bin")).unwrap();
+    let (status, events) = inspect(&file(&binary));
+    assert_eq!((status, &events[0]["event"]), (0, &json!("partitions")));
+    assert_eq!(events[0]["warnings"], json!([]));
+    let (status, events) = inspect(&file(b"nvs,data,nvs,,16K\notadata,data,ota,,4K\n"));
+    assert_eq!(
+        (status, &events[0]["code"]),
+        (1, &json!("flash.partitions"))
+    );
+}
+
+#[test]
+fn a_bootloader_is_shown_as_one() {
+    let boot = ImageBuilder::new(Chip::Esp32C3, "").without_descriptor();
+    // It begins with its description.
+    let boot = boot.payload(&[80, 0, 0, 0, 0, 0, 0, 0, b'v', b'5']).build();
+    let (status, events) = inspect(&file(&boot));
+    assert_eq!((status, &events[0]["event"]), (0, &json!("bootloader")));
+    assert!(text(&file(&boot)).starts_with("a bootloader\n"));
+}

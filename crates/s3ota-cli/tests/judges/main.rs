@@ -7,6 +7,7 @@ mod keys_bench;
 #[path = "../support/servers.rs"]
 mod servers;
 
+mod files;
 mod installer;
 mod keys;
 mod openssl_commands;

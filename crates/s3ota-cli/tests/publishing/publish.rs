@@ -718,3 +718,43 @@ async fn an_elf_is_published_with_its_minimum_chip_revision() {
     let header = Header::parse(bench.read(&image).await.2.first_chunk().unwrap()).unwrap();
     assert_eq!(header.min_revision, 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_of_a_merged_image_is_published_when_asked() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
+    let app = image.signature(SignatureKind::Rsa).build();
+    let mut flash = s3ota_sim::Setup::default().flash(&app).unwrap();
+    let end = flash.iter().rposition(|&byte| byte != 0xFF).unwrap() + 1;
+    flash.truncate(end);
+    let merged = bench.dir.path().join("merged.bin");
+    std::fs::write(&merged, &flash).unwrap();
+
+    let refused = bench.publish(&merged, &[]);
+    assert_eq!(refused.error(), "image.invalid");
+    let hint = refused.all("error")[0]["hint"].as_str().unwrap();
+    assert!(
+        hint.contains("--from-merged takes lamp 1.2.0, the one in ota_0"),
+        "{hint}"
+    );
+    assert!(bench.keys().await.is_empty());
+
+    let run = bench.publish(&merged, &["--from-merged"]);
+    let sha256 = run.published()["sha256"].as_str().unwrap();
+    assert_eq!(run.all("taken")[0]["partition"], "ota_0");
+    let key = format!("lamp/images/1.2.0-{}.bin", &sha256[..12]);
+    assert!(bench.read(&key).await.2 == app, "with its signature");
+
+    // A slot that was read from a chip.
+    let slot = bench.dir.path().join("slot.bin");
+    let next = ImageBuilder::new(Chip::Esp32C3, "1.3.0").project_name("lamp");
+    let next = next.signature(SignatureKind::Rsa).build();
+    std::fs::write(&slot, [&next[..], &[0xFF; 5000]].concat()).unwrap();
+    let refused = bench.publish(&slot, &[]);
+    assert_eq!(refused.error(), "image.size");
+    let run = bench.publish(&slot, &["--from-merged"]);
+    assert_eq!(run.published()["version"], "1.3.0");
+    let plain = bench.firmware(Chip::Esp32C3, "1.4.0", b"");
+    let plain = bench.publish(&plain, &["--from-merged"]);
+    assert_eq!(plain.error(), "image.invalid");
+}
