@@ -24,7 +24,7 @@ use crate::firmware::report::{FlashReport, TableReport};
 use crate::firmware::{self, Firmware, in_file};
 use crate::judge::chip::KnownChip;
 use crate::judge::device::{Settings, Station};
-use crate::judge::rehearsal::more_roots;
+use crate::judge::rehearsal::MoreRoots;
 use crate::keys;
 use crate::output::Output;
 use crate::text;
@@ -90,7 +90,7 @@ pub struct DeviceRunArgs {
     pub manifest_url: String,
 
     /// A root certificate to trust besides the built-in ones, PEM or DER. A device has room for few: a whole bundle of CAs in
-    /// AWS_CA_BUNDLE is not used, and a warning says so
+    /// AWS_CA_BUNDLE is not used, and an error that may come from that says so
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
@@ -252,7 +252,7 @@ fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownC
 
 /// Powers a device on.
 pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
-    let roots = more_roots(args.ca.as_deref(), out)?;
+    let roots = MoreRoots::read(args.ca.as_deref())?;
     let release_keys = args
         .release_keys
         .iter()
@@ -279,7 +279,7 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
     };
     let settings = Settings {
         manifest_url: args.manifest_url,
-        roots,
+        roots: roots.der.clone(),
         device_id,
         board: args.board,
         release_keys,
@@ -295,8 +295,12 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         .with_chip(known, &args.flash)
         .with_table_offset(dump.table_offset);
     if args.once {
-        station.once(!args.no_confirm).await
+        let ended = station.once(!args.no_confirm).await;
+        ended.map_err(|error| roots.explain(error))
     } else {
+        if let Some(warning) = roots.warning() {
+            out.warning(&warning);
+        }
         station.forever(args.every, !args.no_confirm).await
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::error::CliError;
 use crate::judge::doctor::{Examination, Target};
-use crate::judge::rehearsal::more_roots;
+use crate::judge::rehearsal::MoreRoots;
 use crate::keys;
 use crate::output::Output;
 use crate::s3::S3Args;
@@ -51,10 +51,13 @@ pub struct DoctorArgs {
 
 /// Runs the checks. Fails if something would stop a device.
 pub async fn run(args: DoctorArgs, out: &Output) -> Result<(), CliError> {
-    let roots = more_roots(args.s3.aws.ca.as_deref(), out)?;
+    let roots = MoreRoots::read(args.s3.aws.ca.as_deref())?;
+    if let Some(warning) = roots.warning() {
+        out.warning(&warning);
+    }
     let keys = args.release_keys.iter().map(|path| keys::read_public(path));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    let examination = Examination::new(roots, keys, args.board, out)?;
+    let examination = Examination::new(roots.der, keys, args.board, out)?;
     if !args.target.starts_with("s3://") {
         return examination.of_url(&args.target).await;
     }

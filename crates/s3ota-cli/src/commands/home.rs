@@ -14,7 +14,7 @@ use crate::settings::{FILE, Settings};
 pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
     let Some((location, source)) = &settings.location else {
         out.event("home", json!({ "location": null }));
-        out.say("s3ota updates ESP32s over the air from nothing but an S3 bucket.");
+        out.prose("s3ota updates ESP32s over the air from nothing but an S3 bucket.");
         steps(
             out,
             &[
@@ -30,7 +30,7 @@ pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
                 ("s3ota --help", "everything else"),
             ],
         );
-        out.say(format_args!(
+        out.prose(format_args!(
             "\nSet `location = \"s3://BUCKET/PREFIX\"` in {FILE}, or S3OTA_LOCATION in the environment, and you can leave the location out."
         ));
         return Ok(());
@@ -78,6 +78,6 @@ fn steps(out: &Output, steps: &[(&str, &str)]) {
     let width = steps.iter().map(|(command, _)| command.len()).max();
     for (command, what) in steps {
         let width = width.unwrap_or(0);
-        out.say(format_args!("  {}", output::fact(command, width + 2, what)));
+        out.say(output::fact(&format!("  {command}"), width + 4, what));
     }
 }

@@ -147,14 +147,23 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
         Command::Bucket(command) => bucket::run(command, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Inspect(args) => inspect::run(&args, out),
-        Command::Serve(args) => serve::run(args, out).await,
+        Command::Serve(args) => watched(serve::run(args, out)).await,
         Command::Device(DeviceCommand::New(args)) => device::new(&args, out),
-        Command::Device(DeviceCommand::Run(args)) => device::run(args, out).await,
+        Command::Device(DeviceCommand::Run(args)) if args.once => device::run(args, out).await,
+        Command::Device(DeviceCommand::Run(args)) => watched(device::run(args, out)).await,
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Demo(args) => demo::run(args, out).await,
         Command::New(args) => new::run(args, out),
         Command::Trust(args) => trust::run(&args, settings, out),
+    }
+}
+
+/// A command that has no end of its own: it ends when nobody can see any more what it does.
+async fn watched(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    tokio::select! {
+        ended = command => ended,
+        () = terminal::until_lost() => Ok(()),
     }
 }
 

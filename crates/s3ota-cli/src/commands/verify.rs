@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 
 use crate::error::CliError;
-use crate::judge::rehearsal::more_roots;
+use crate::judge::rehearsal::MoreRoots;
 use crate::judge::release::{Case, Terms, manifest_url};
 use crate::keys;
 use crate::output::Output;
@@ -83,13 +83,14 @@ pub async fn run(args: VerifyArgs, settings: &Settings, out: &Output) -> Result<
         )
         .usage());
     }
+    let mut roots = MoreRoots::default();
     let case = if is_file {
         Case::of_files(Path::new(&args.target), args.image.as_deref()).await?
     } else {
         let url = url(&args, settings).await?;
         let ca = args.s3.aws.ca.as_deref();
-        let roots = more_roots(ca, out)?;
-        Case::at_url(&url, ca, roots, !args.manifest_only).await?
+        roots = MoreRoots::read(ca)?;
+        Case::at_url(&url, ca, roots.der.clone(), !args.manifest_only).await?
     };
     let terms = Terms {
         release_keys: &release_keys,
@@ -97,7 +98,8 @@ pub async fn run(args: VerifyArgs, settings: &Settings, out: &Output) -> Result<
         board: args.board.as_deref(),
         channel: args.channel.as_deref(),
     };
-    case.judge(&terms, out).await
+    let judged = case.judge(&terms, out).await;
+    judged.map_err(|error| roots.explain(error))
 }
 
 /// The URL of the manifest for devices.

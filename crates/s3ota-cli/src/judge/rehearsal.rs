@@ -12,7 +12,6 @@ use s3ota_sim::{Flash, Setup, VirtualDevice};
 
 use super::chip::KnownChip;
 use crate::error::CliError;
-use crate::output::Output;
 use crate::s3::{certificates, tunnel};
 
 /// The version of the device's firmware: no release is older.
@@ -114,31 +113,65 @@ pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
         .find(reached)
 }
 
-/// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to those built in, as DER.
-///
-/// A device has room for few roots. If `AWS_CA_BUNDLE` names more of them, such as all CAs of the system, it is for the S3 client:
-/// the device then trusts the built-in roots only, and a warning says so. With `--ca`, that is an error.
-pub fn more_roots(ca: Option<&Path>, out: &Output) -> Result<Vec<Vec<u8>>, CliError> {
-    let mut roots = certificates::read_all(ca)?;
-    // Bundles are often put together from others.
-    roots.sort();
-    roots.dedup();
-    let room = Roots::MAX.saturating_sub(Roots::built_in().len());
-    let is_from_environment =
-        std::env::var_os("AWS_CA_BUNDLE").is_some_and(|named| ca == Some(Path::new(&named)));
-    if is_from_environment && roots.len() > room {
-        let message = format!(
-            "the virtual device does not trust the {} CAs of AWS_CA_BUNDLE, only the built-in roots: a device has room for {room} more",
-            roots.len()
-        );
-        let warning = CliError::new("tls.roots", message).hint(
-            "if your devices' server has a certificate of another CA, name that CA with --ca",
-        );
-        out.warning(&warning);
-        return Ok(Vec::new());
+/// The roots that a device trusts besides the built-in ones.
+#[derive(Debug, Default)]
+pub struct MoreRoots {
+    /// As DER.
+    pub der: Vec<Vec<u8>>,
+    /// How many CAs of `AWS_CA_BUNDLE` it does not trust.
+    unused: usize,
+}
+
+impl MoreRoots {
+    /// Those that `--ca`, or `AWS_CA_BUNDLE` in its place, adds.
+    ///
+    /// A device has room for few roots. If `AWS_CA_BUNDLE` names more of them, such as all CAs of the system, it is for the S3 client:
+    /// the device then trusts the built-in roots only. With `--ca`, that is an error.
+    pub fn read(ca: Option<&Path>) -> Result<Self, CliError> {
+        let mut der = certificates::read_all(ca)?;
+        // Bundles are often put together from others.
+        der.sort();
+        der.dedup();
+        let is_from_environment =
+            std::env::var_os("AWS_CA_BUNDLE").is_some_and(|named| ca == Some(Path::new(&named)));
+        if is_from_environment && der.len() > Self::room() {
+            return Ok(Self {
+                der: Vec::new(),
+                unused: der.len(),
+            });
+        }
+        trusting(&der)?;
+        Ok(Self { der, unused: 0 })
     }
-    trusting(&roots)?;
-    Ok(roots)
+
+    fn room() -> usize {
+        Roots::MAX.saturating_sub(Roots::built_in().len())
+    }
+
+    /// What the device does not trust, and why.
+    pub fn warning(&self) -> Option<CliError> {
+        let (unused, room) = (self.unused, Self::room());
+        (unused > 0).then(|| {
+            let message = format!(
+                "the virtual device trusts none of the {unused} CAs in AWS_CA_BUNDLE, only the built-in roots: a device has room for {room} more"
+            );
+            CliError::new("tls.roots", message).hint(
+                "if your devices' server has a certificate of another CA, name that CA with --ca",
+            )
+        })
+    }
+
+    /// A failure of the device, explained if it may come from that.
+    pub fn explain(&self, failure: CliError) -> CliError {
+        match self.warning() {
+            Some(warning) if failure.code.starts_with("tls.") => failure.hint(format!(
+                "{}; {}",
+                warning.message,
+                warning.hint.unwrap_or_default()
+            )),
+            _ => failure,
+        }
+    }
 }
 
 /// All roots that can be built into a firmware, and these, given as DER.

@@ -121,7 +121,7 @@ mod tests {
         let shown = examples(text, 40).replace(wrap::NO_BREAK, " ");
         assert_eq!(
             shown,
-            "Examples:\n  s3ota yank s3://my-bucket/lamp \\\n      1.3.0 \\\n      --reason 'loses its Wi-Fi'\n  s3ota list\n\nAnd a sentence."
+            "Examples:\n  s3ota yank s3://my-bucket/lamp 1.3.0 \\\n      --reason 'loses its Wi-Fi'\n  s3ota list\n\nAnd a sentence."
         );
         assert_eq!(examples(text, 100).replace(wrap::NO_BREAK, " "), text);
     }

@@ -124,10 +124,15 @@ impl Table {
 /// A fact: its name in a column of its own, and its value, which wraps.
 pub fn fact(name: &str, column: usize, value: &str, limit: Option<usize>) -> String {
     let value = terminal::one_line(value);
-    let room = limit.map_or(usize::MAX, |limit| limit.saturating_sub(column + 1));
+    let limit = limit.unwrap_or(usize::MAX);
+    // Where the name leaves no room, the value goes below it.
+    let (indent, begin) = match limit.saturating_sub(column + 1) {
+        ..LEAST_TEXT => (4, format!("{name}\n    ")),
+        _ => (column + 1, format!("{name:<column$} ")),
+    };
+    let room = limit.saturating_sub(indent);
     let lines = wrap::anywhere(&shortened(&value, room), room);
-    let next_line = format!("\n{:column$} ", "");
-    format!("{name:<column$} {}", lines.join(&next_line))
+    format!("{begin}{}", lines.join(&format!("\n{:indent$}", "")))
 }
 
 /// The columns that are shown, and their widths.
@@ -164,6 +169,7 @@ impl Layout {
             let longest = |text: String| text.split(' ').map(wrap::width).max();
             cells(column)
                 .filter_map(|cell| longest(text(cell)))
+                .chain([wrap::width(table.columns[column].head)])
                 .max()
                 .unwrap_or(0)
                 .max(LEAST)
@@ -225,7 +231,7 @@ impl Layout {
                 let mut line = String::new();
                 let mut gap = 0;
                 for (cell, lines, width) in &cells {
-                    let part = cell.with_text(lines.get(at).map_or("", String::as_str));
+                    let part = cell.with_text(lines.get(at).map_or("", |line| line.trim_end()));
                     if !part.is_empty() {
                         line.push_str(&" ".repeat(gap));
                         line.push_str(&paint(&part));
@@ -342,10 +348,10 @@ mod tests {
         assert_eq!(
             lines(&table(), 16),
             [
-                "CHANNEL  VERSION",
-                "stable   1.2.0",
-                "beta     1.10.0-",
-                "         rc.1",
+                "CHANNEL VERSION",
+                "stable  1.2.0",
+                "beta    1.10.0-r",
+                "        c.1",
                 "(no room for:",
                 "by, notes;",
                 "--json has all)",
@@ -382,7 +388,11 @@ mod tests {
         );
         assert_eq!(
             fact("board", 9, "one that has a long name", Some(20)),
-            "board     one that\n          has a long\n          name"
+            "board\n    one that has a\n    long name"
+        );
+        assert_eq!(
+            fact("board", 9, "one that has a long name", Some(26)),
+            "board     one that has a\n          long name"
         );
     }
 

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use console::{Style, Term};
 use serde_json::Value;
@@ -35,6 +36,13 @@ fn stdout(bytes: &[u8]) {
 /// Why some of the output is lost: the disk is full, or its reader has gone away (`| head`). `None` if all of it was written.
 pub fn lost() -> Option<&'static io::Error> {
     LOST.get()
+}
+
+/// Ends once output is lost.
+pub async fn until_lost() {
+    while lost().is_none() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Prints a text to stdout and ends the line. Line breaks in it are the command's own.
@@ -185,7 +193,9 @@ fn columns(terminal: &Term) -> Option<usize> {
     let said = std::env::var("COLUMNS").ok();
     let said = said.and_then(|columns| columns.trim().parse().ok());
     let seen = || terminal.is_term().then(|| usize::from(terminal.size().1));
-    said.or_else(seen).filter(|&columns| columns > 0)
+    // A terminal that does not know its width says 0.
+    let known = |columns: &usize| *columns > 0;
+    said.filter(known).or_else(|| seen().filter(known))
 }
 
 /// Whether stderr is a terminal, which can show a moving bar.

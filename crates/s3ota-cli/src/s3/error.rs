@@ -127,7 +127,7 @@ impl Store {
             }
             Problem::Acl => {
                 CliError::new("s3.acl", format!("ACLs are disabled for the bucket {bucket}, as they are for every new bucket"))
-                    .hint(format!("leave out --public-read and open the bucket with a policy: {}", self.public_read_policy("")))
+                    .hint(format!("leave out --public-read, and open the bucket with `s3ota bucket init s3://{bucket}/PREFIX`"))
             }
             Problem::Region => {
                 CliError::new("s3.region", format!("the bucket {bucket} is not in {}: {said}", self.region))

@@ -113,7 +113,7 @@ async fn a_manifest_of_two_fields_is_judged_and_redirects_are_followed_as_a_devi
             .env("AWS_CA_BUNDLE", &bundle);
         let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
         let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-        let is_told = text.contains(r#""tls.roots""#) && text.contains("21 CAs of AWS_CA_BUNDLE");
+        let is_told = text.contains("21 CAs in AWS_CA_BUNDLE");
         (last["code"].as_str().unwrap().to_owned(), is_told)
     };
     let copy = dir.path().join("copy.pem");

@@ -76,3 +76,23 @@ async fn a_reader_that_has_gone_away_ends_the_command_quietly_and_not_with_succe
     assert_eq!(run(&["publish", &image, "s3://firmware/lamp"]), Some(141));
     assert_eq!(bench.manifest("lamp/stable.json").await.version, "1.1.0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_without_an_end_ends_with_its_reader() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let serve = ["serve", "--dir", "data", "--listen", "127.0.0.1:0"];
+    let mut serve = command(&bench, &serve);
+    let mut child = serve
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let limit = std::time::Duration::from_secs(60);
+    let output = tokio::time::timeout(limit, ended).await.unwrap().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stderr),
+        (Some(141), Vec::new())
+    );
+}

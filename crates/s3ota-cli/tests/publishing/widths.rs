@@ -97,6 +97,7 @@ async fn every_table_fits_the_terminal() {
             &["✓", "it releases 1.9.0"],
         ),
         (&["bucket", "init", place, "--dry-run"], &["ok ", "to do "]),
+        (&[], &["s3ota demo", "s3ota.toml"]),
     ] {
         for width in WIDTHS {
             let text = shown(&bench, args, width);
