@@ -1,17 +1,16 @@
 //! The example is for every chip and for the emulator; a project is for one chip.
 
 /// The source of an example with these features: where an attribute `#[cfg(…)]` on lines of its own asks for features, it is gone,
-/// and so is the statement below it if the features are not these.
+/// and so are the comment above and the statement below it if the features are not these.
 ///
 /// It knows `feature`, `not`, `any` and `all`, and takes the source as rustfmt leaves it.
 pub fn resolve(source: &str, features: &[&str]) -> String {
-    let mut text = String::new();
+    let mut kept: Vec<&str> = Vec::new();
     let mut lines = source.lines();
     while let Some(line) = lines.next() {
         let begin = line.trim_start();
         if !begin.starts_with("#[cfg(") {
-            text += line;
-            text.push('\n');
+            kept.push(line);
             continue;
         }
         let indent = &line[..line.len() - begin.len()];
@@ -25,9 +24,15 @@ pub fn resolve(source: &str, features: &[&str]) -> String {
             .and_then(|rest| rest.strip_suffix(")]"));
         if !condition.is_some_and(|condition| holds(condition, features)) {
             skip_statement(&mut lines, indent);
+            while kept
+                .last()
+                .is_some_and(|it| it.trim_start().starts_with("// "))
+            {
+                kept.pop();
+            }
         }
     }
-    text
+    kept.join("\n") + "\n"
 }
 
 /// Skips up to the line at this indentation that ends a statement or a block.
@@ -97,6 +102,7 @@ fn main() {
         all(feature = \"esp32c3\", not(feature = \"qemu\")),
     ))]
     let pin = 9;
+    // Of the block below.
     #[cfg(all(feature = \"esp32c3\", feature = \"qemu\"))]
     {
         let pin = 1;

@@ -115,11 +115,12 @@ impl Desk {
                 self.state.set(State::Ready);
             }
             self.tried.signal(fault);
-            if fault == Fault::None
-                && let Either::First(again) = select(self.wanted.wait(), radio.lost()).await
-            {
-                // Taken up at the loop's beginning.
-                self.wanted.signal(again);
+            if fault == Fault::None {
+                match select(self.wanted.wait(), radio.lost()).await {
+                    // Taken up at the loop's beginning.
+                    Either::First(again) => self.wanted.signal(again),
+                    Either::Second(()) => self.state.set(State::Ready),
+                }
             }
         }
     }
