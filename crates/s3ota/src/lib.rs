@@ -121,7 +121,7 @@ pub use agent::{Agent, Restart};
 pub use boot::reset::{Bootloader, Reset};
 pub use boot::trial::{
     Boot, Booted, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS, UNKNOWN_PARTITION,
-    boot_guard, boot_guard_after,
+    boot_guard, boot_guard_after, boot_guard_at,
 };
 pub use config::{Config, Confirm, Header, HeaderError, Schedule, Timeouts};
 pub use device::{Clock, Device};

@@ -6,6 +6,7 @@
 //! - A new firmware is confirmed only after a self-test, and rolled back at once if it fails. An unreachable server is not a
 //!   failure.
 //! - A line on serial shows the status twice a minute.
+//! - It has data of its own on flash, in the partition `nvs`, and uses it while updates run.
 //! - It trusts another CA besides Amazon's (`ROOT_CA`), and installs only what you have signed (`RELEASE_KEY`).
 //! - The bucket may be private: with `s3ota publish --presign 7d` manifest and image have pre-signed URLs, up to 2,048 bytes
 //!   long. The image's is in the manifest and is renewed with it. The manifest's is `MANIFEST_URL`, compiled in, so use one
@@ -16,6 +17,7 @@
 
 mod hooks;
 mod self_test;
+mod settings;
 
 use core::future::pending;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +32,7 @@ use esp_hal::clock::CpuClock;
 use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
 use esp_hal::{Config, ram, timer::timg::TimerGroup};
 use s3ota::{Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
-use s3ota_esp::{Board, Clock, Entropy, sntp};
+use s3ota_esp::{Board, Clock, Entropy, SharedFlash, sntp};
 use static_cell::ConstStaticCell;
 
 use hooks::{AppHooks, LAST_CHECK};
@@ -67,7 +69,7 @@ async fn main(spawner: Spawner) -> ! {
     // First of all: a firmware that fails its trial is rolled back.
     let (chip, started) = s3ota_esp::start(Config::default().with_cpu_clock(CpuClock::max()));
     esp_println::logger::init_logger(log::LevelFilter::Info);
-    let board = started.board(chip.FLASH, chip.RTC_TIMER);
+    let board = started.board(chip.FLASH, chip.RTC_TIMER).share_flash();
     log::info!("advanced {VERSION}, {board}");
 
     // The network. Wi-Fi needs the heap.
@@ -88,6 +90,7 @@ async fn main(spawner: Spawner) -> ! {
     let led = Output::new(chip.GPIO2, Level::Low, OutputConfig::default());
     spawner.spawn(watch_button(button).expect("one such task"));
     spawner.spawn(work().expect("one such task"));
+    spawner.spawn(count_start(board.flash).expect("one such task"));
     match network {
         Ok(stack) => {
             spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
@@ -100,7 +103,7 @@ async fn main(spawner: Spawner) -> ! {
 }
 
 /// Looks for updates for good. Returns where there can be none.
-async fn keep_up_to_date(board: Board, stack: Stack<'static>, led: Output<'static>) {
+async fn keep_up_to_date(board: Board<SharedFlash>, stack: Stack<'static>, led: Output<'static>) {
     // Without a network it goes on as well: a firmware on trial is not to blame for that, and says so.
     let _ = with_timeout(
         embassy_time::Duration::from_secs(60),
@@ -132,7 +135,19 @@ async fn keep_up_to_date(board: Board, stack: Stack<'static>, led: Output<'stati
         ..Schedule::default()
     };
     let mut hooks = AppHooks { led };
-    s3ota_esp::run(updater, schedule, &mut hooks, || NOW.wait()).await
+    s3ota_esp::run_with(
+        updater,
+        schedule,
+        &mut hooks,
+        || NOW.wait(),
+        // Flash is within reach here, too, and awaits are fine: let the device finish what it does.
+        async |_, _| {
+            while BUSY.load(Ordering::Relaxed) {
+                Timer::after_millis(100).await;
+            }
+        },
+    )
+    .await
 }
 
 /// A press checks for an update now.
@@ -157,6 +172,15 @@ async fn work() {
         Timer::after_secs(5).await;
         BUSY.store(false, Ordering::Relaxed);
         Timer::after_secs(25).await;
+    }
+}
+
+/// Counts the starts of the device, on flash that the updater uses, too.
+#[embassy_executor::task]
+async fn count_start(flash: SharedFlash) {
+    match settings::count_start(flash).await {
+        Some(starts) => log::info!("start number {starts}"),
+        None => log::warn!("the starts are not counted"),
     }
 }
 
