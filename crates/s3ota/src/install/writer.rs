@@ -446,12 +446,12 @@ impl<'f> SlotWriter<'f> {
         self.journal.clear(&mut *flash.lock().await)?;
         self.budget.erase()?;
         *self.budget.known = Known::default();
-        flash
-            .lock()
-            .await
-            .erase(offset, offset + self.erased)
-            .await
-            .map_err(flash_error)?;
+        let end = offset + self.erased;
+        for at in (offset..end).step_by(ERASE_BLOCK as usize) {
+            let flash = &mut *flash.lock().await;
+            let until = (at + ERASE_BLOCK).min(end);
+            flash.erase(at, until).await.map_err(flash_error)?;
+        }
         self.budget.known.erased = self.erased;
         Ok(())
     }
