@@ -86,7 +86,8 @@ pub struct Booted {
 ///
 /// It counts the boots of a firmware on trial. When there was one too many it gives the firmware up, and the caller
 /// must restart. It is asynchronous only because the flash trait is; with a blocking flash driver
-/// `embassy_futures::block_on` runs it before any executor is started.
+/// `embassy_futures::block_on` runs it before any executor is started. So it takes the driver itself, and not flash that is shared:
+/// nobody else can have it yet. Within the guard nothing is awaited, and a driver that needs another task is an error.
 ///
 /// `running` is the flash offset of the running firmware's partition, see [`Device::running`](crate::Device::running), or
 /// [`UNKNOWN_PARTITION`]. `trial_boots` is how many boots a firmware on trial has to be confirmed in, 1 to
