@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use s3ota_image::Chip;
 use s3ota_image::app::Hardware;
+use s3ota_image::partition::TABLE_OFFSET;
 use s3ota_manifest::ReleaseKey;
 use s3ota_tls::Roots;
 
@@ -55,6 +56,10 @@ pub struct Config<'a> {
     pub headers: &'a [Header<'a>],
     /// How long to wait for what, and how often to retry.
     pub timeouts: Timeouts,
+    /// Where the partition table is on flash: the bootloader's `CONFIG_PARTITION_TABLE_OFFSET`. 0x8000 by default.
+    ///
+    /// The boot guard must look there, too: [`boot_guard_at`](crate::boot_guard_at).
+    pub partition_table: u32,
     /// What is known of the chip besides its kind. An image that the bootloader would refuse on it is refused before anything is
     /// erased. Nothing by default.
     pub hardware: Hardware,
@@ -77,6 +82,7 @@ impl<'a> Config<'a> {
             built_at: 0,
             headers: &[],
             timeouts: Timeouts::default(),
+            partition_table: TABLE_OFFSET,
             hardware: Hardware::default(),
         }
     }

@@ -97,7 +97,7 @@ impl<T: Clock> Clock for &T {
 /// The parts of one device, handed to [`Updater::new`](crate::Updater::new).
 #[derive(Debug)]
 pub struct Device<F, N, C, R> {
-    /// The whole flash chip: offset 0 is the chip's offset 0.
+    /// The whole flash chip: offset 0 is the chip's offset 0. A driver, or [`SharedFlash`] if the application uses it, too.
     ///
     /// The library reads the partition table from it and writes only to the slot it installs into and to otadata.
     pub flash: F,

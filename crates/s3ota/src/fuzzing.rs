@@ -5,6 +5,7 @@ use core::time::Duration;
 use embedded_io_async::Read;
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::SECTOR_SIZE;
+use s3ota_image::partition::TABLE_OFFSET;
 
 use crate::boot::trial;
 use crate::error::Error;
@@ -114,7 +115,7 @@ impl Release<'_> {
         running: u32,
         block: &mut [u8; SECTOR_SIZE as usize],
     ) -> Result<u32, Error> {
-        let layout = Layout::read(flash)?;
+        let layout = Layout::read(flash, TABLE_OFFSET)?;
         let slot = layout.target(layout.running(running)?)?;
         let release = ReleaseId::from_bytes(self.id);
         let size = u32::try_from(self.image.len()).unwrap_or(u32::MAX);
@@ -152,7 +153,7 @@ impl Release<'_> {
             verified => verified?,
         };
         let image = verified.complete(flash, block, release)?;
-        trial::switch(flash, running, image)?;
+        trial::switch(flash, TABLE_OFFSET, running, image)?;
         Ok(resumed)
     }
 

@@ -78,7 +78,7 @@
 //!   same major version wrote, in both directions of an update: the old firmware that a device rolls back to, too.
 //!
 //! [`manifest`] and [`tls`] are crates of their own, with versions of their own. A new major version of one of them, or of
-//! `edge-nal`, `embedded-io-async`, `embedded-storage-async` or `rand_core`, is a new major version of this crate.
+//! `edge-nal`, `embassy-sync`, `embedded-io-async`, `embedded-storage-async` or `rand_core`, is a new major version of this crate.
 
 #![no_std]
 #![allow(async_fn_in_trait)]
@@ -124,7 +124,7 @@ pub use agent::{Agent, Restart};
 pub use boot::reset::{Bootloader, Reset};
 pub use boot::trial::{
     Boot, Booted, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS, UNKNOWN_PARTITION,
-    boot_guard, boot_guard_after,
+    boot_guard, boot_guard_after, boot_guard_at,
 };
 pub use config::{Config, Confirm, Header, HeaderError, Schedule, Timeouts};
 pub use device::{Clock, Device};

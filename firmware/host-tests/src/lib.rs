@@ -1,6 +1,10 @@
-//! Runs, on the desk, the tests of those parts of s3ota-esp that need no chip.
+//! Runs, on the host, the tests of those parts of s3ota-esp that need no chip.
 //!
 //! s3ota-esp itself builds for Espressif's chips only, as esp-hal does; here its files are compiled once more.
+
+/// Where the partition table lies, as s3ota-esp has it by default.
+#[cfg(test)]
+const TABLE_OFFSET: u32 = s3ota_image::partition::TABLE_OFFSET;
 
 #[cfg(test)]
 #[path = "../../s3ota-esp/src/credentials.rs"]

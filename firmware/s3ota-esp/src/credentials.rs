@@ -6,14 +6,18 @@
 //! leaves the old ones or the new ones. That is not the format of ESP-IDF's NVS. A partition that holds ESP-IDF's data is left as it
 //! is, because a device that goes back to such a firmware needs it.
 //!
-//! They are not encrypted: who can read the flash can read the password.
+//! The application may keep data of its own in the same map: its keys are `u8`, and those from 16 on are yours.
+//!
+//! The credentials are not encrypted: whoever can read the flash can read the password.
 
 use core::fmt;
 
 use embedded_storage_async::nor_flash::NorFlash;
-use s3ota_image::partition::{ENTRY_LEN, Kind, Partition, TABLE_OFFSET, TABLE_SIZE};
+use s3ota_image::partition::{ENTRY_LEN, Kind, Partition, TABLE_SIZE};
 use sequential_storage::cache::{Cache, Uncached};
 use sequential_storage::map::{MapConfig, MapStorage};
+
+use crate::TABLE_OFFSET;
 
 /// The longest name of a network, in bytes (IEEE 802.11).
 pub const LONGEST_SSID: usize = 32;
@@ -21,7 +25,7 @@ pub const LONGEST_SSID: usize = 32;
 /// The longest password: 63 characters of a passphrase, or a key as 64 hexadecimal digits.
 pub const LONGEST_PASSWORD: usize = 64;
 
-/// The key of the credentials in the map.
+/// The key of the credentials in the map. Those below 16 are this crate's.
 const KEY: u8 = 1;
 
 /// The first byte of the value: its layout.
@@ -163,7 +167,7 @@ pub async fn save<F: NorFlash>(
         .map_err(|_| CredentialsError::Flash)
 }
 
-/// Forgets the credentials, and erases them from flash: before a device is given away.
+/// Forgets the credentials, and erases the whole partition, so that nothing of them is left: before a device is given away.
 ///
 /// # Errors
 ///

@@ -63,7 +63,8 @@ impl Flash {
         self.step(|storage| storage.read_nor(offset, bytes))
     }
 
-    /// The driver underneath, for partitions of your own. Otadata and the slots belong to the library.
+    /// The driver underneath, for partitions of your own. Otadata and the slots belong to the library. On chips with two cores, call what
+    /// writes or erases in a critical section, as this type does in each step.
     pub fn storage(&mut self) -> &mut FlashStorage<'static> {
         &mut self.storage
     }

@@ -3,12 +3,12 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use embassy_futures::block_on;
-use s3ota::{Boot, Booted, Error, Reset, UNKNOWN_PARTITION, boot_guard_after};
+use s3ota::{Boot, Booted, Error, Reset, UNKNOWN_PARTITION, boot_guard_at};
 
 use crate::RunningError::{LargeFlash, NotInTable};
 use crate::doubt::may_be_on_trial;
 use crate::reset::reset_of;
-use crate::{Flash, RunningError, running_partition};
+use crate::{Flash, RunningError, TABLE_OFFSET, running_partition};
 
 /// [`BEGUN`] once the guard has started. If it panics itself, it is not called again.
 ///
@@ -44,7 +44,7 @@ pub(crate) fn guard(reset: Reset, flash: &mut Flash, trial_boots: u8) -> Found {
     STATE.store(BEGUN, Ordering::Relaxed);
     let running = running_partition(flash);
     let at = running.unwrap_or(UNKNOWN_PARTITION);
-    let booted = block_on(boot_guard_after(reset, flash, at, trial_boots));
+    let booted = block_on(boot_guard_at(TABLE_OFFSET, reset, flash, at, trial_boots));
     Found { running, booted }
 }
 

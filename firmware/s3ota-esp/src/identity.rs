@@ -6,7 +6,7 @@ use esp_hal::efuse;
 use s3ota::{Chip, Config};
 use s3ota_image::app::Hardware;
 
-use crate::BUILT_AT;
+use crate::{BUILT_AT, TABLE_OFFSET};
 
 /// The chip that this is built for, by the crate's feature.
 pub const CHIP: Chip = chip();
@@ -65,7 +65,7 @@ fn any_newer() -> Hardware {
     }
 }
 
-/// An updater's configuration, with chip, eFuses and build time filled in.
+/// An updater's configuration, with chip, eFuses, build time and the partition table's offset filled in.
 ///
 /// `version` is the program's: `env!("CARGO_PKG_VERSION")`, which `esp_app_desc!()` also puts into the image.
 #[inline(never)]
@@ -73,6 +73,7 @@ pub fn config<'a>(manifest_url: &'a str, version: &'a str, device_id: &'a str) -
     Config {
         built_at: BUILT_AT,
         hardware: hardware(),
+        partition_table: TABLE_OFFSET,
         ..Config::new(manifest_url, version, CHIP, device_id)
     }
 }

@@ -15,6 +15,7 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{GuardMarker, Image};
 use s3ota_image::otadata::{Record, State};
+use s3ota_image::partition::TABLE_OFFSET;
 use s3ota_manifest::{ReleaseKey, Version};
 
 use crate::apart::ok;
@@ -83,9 +84,12 @@ pub struct Booted {
 
 /// Looks after trials. Call it first in `main`, before anything that may hang or panic.
 ///
+/// The partition table is at 0x8000; [`boot_guard_at`] looks elsewhere.
+///
 /// It counts the boots of a firmware on trial. When there was one too many it gives the firmware up, and the caller
 /// must restart. It is asynchronous only because the flash trait is; with a blocking flash driver
-/// `embassy_futures::block_on` runs it before any executor is started.
+/// `embassy_futures::block_on` runs it before any executor is started. So it takes the driver itself, and not flash that is shared:
+/// nobody else can have it yet. Within the guard nothing is awaited, and a driver that needs another task is an error.
 ///
 /// `running` is the flash offset of the running firmware's partition, see [`Device::running`](crate::Device::running), or
 /// [`UNKNOWN_PARTITION`]. `trial_boots` is how many boots a firmware on trial has to be confirmed in, 1 to
@@ -105,7 +109,8 @@ pub async fn boot_guard<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Boot, Error> {
-    guard(Reset::Crash, flash, running, trial_boots).map(|booted| booted.boot)
+    let table = TABLE_OFFSET;
+    guard(table, Reset::Crash, flash, running, trial_boots).map(|booted| booted.boot)
 }
 
 /// [`boot_guard`], told why the chip started.
@@ -122,11 +127,28 @@ pub async fn boot_guard_after<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
-    guard(reset, flash, running, trial_boots)
+    guard(TABLE_OFFSET, reset, flash, running, trial_boots)
+}
+
+/// [`boot_guard_after`], for a partition table that is not at 0x8000 but at the offset `table`: see
+/// [`Config::partition_table`](crate::Config::partition_table).
+///
+/// # Errors
+///
+/// Those of [`boot_guard`].
+pub async fn boot_guard_at<F: NorFlash>(
+    table: u32,
+    reset: Reset,
+    flash: &mut F,
+    running: u32,
+    trial_boots: u8,
+) -> Result<Booted, Error> {
+    guard(table, reset, flash, running, trial_boots)
 }
 
 #[inline(never)]
 fn guard<F: NorFlash>(
+    table: u32,
     reset: Reset,
     flash: &mut F,
     running: u32,
@@ -134,9 +156,9 @@ fn guard<F: NorFlash>(
 ) -> Result<Booted, Error> {
     // The linker must not drop it.
     core::hint::black_box(&MARKER);
-    count(reset, flash, running, trial_boots).or_else(|error| {
+    count(table, reset, flash, running, trial_boots).or_else(|error| {
         error!("this boot cannot be counted: {}", error);
-        match end_trial(flash) {
+        match end_trial(table, flash) {
             Ok(true) => Ok(Booted {
                 boot: Boot::GivenUp,
                 bootloader: None,
@@ -152,12 +174,13 @@ static MARKER: [u8; GuardMarker::LEN] = GuardMarker::new(GuardMarker::ESP_HAL, 1
 /// Counts a boot, and gives up what has used up its boots.
 #[inline(never)]
 fn count<F: NorFlash>(
+    table: u32,
     reset: Reset,
     flash: &mut F,
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
-    let layout = ok!(Layout::read(flash));
+    let layout = ok!(Layout::read(flash, table));
     let running = ok!(layout.running(running));
     let mut otadata = ok!(Otadata::read(flash, &layout));
     let in_force = otadata.in_force();
@@ -209,11 +232,11 @@ fn count<F: NorFlash>(
 
 /// Ends the trial that is in force, if there is one, without counting. Whether there was one.
 #[inline(never)]
-fn end_trial<F: NorFlash>(flash: &mut F) -> Result<bool, Error> {
-    let layout = match Layout::read(flash) {
+fn end_trial<F: NorFlash>(table: u32, flash: &mut F) -> Result<bool, Error> {
+    let layout = match Layout::read(flash, table) {
         Ok(layout) => layout,
         // The record alone can be aborted wherever the bootloader finds it.
-        Err(_) => ok!(find_otadata(flash)),
+        Err(_) => ok!(find_otadata(flash, table)),
     };
     let mut otadata = ok!(Otadata::read(flash, &layout));
     let Some((_, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
@@ -293,10 +316,11 @@ pub(crate) fn running_release(
 #[inline(never)]
 pub(crate) fn switch<F: NorFlash>(
     flash: &mut F,
+    table: u32,
     running: u32,
     image: Bootable,
 ) -> Result<Slot, Error> {
-    let layout = ok!(Layout::read(flash));
+    let layout = ok!(Layout::read(flash, table));
     let running = ok!(layout.running(running));
     let mut otadata = ok!(Otadata::read(flash, &layout));
     ok!(ensure_way_back(flash, &layout, running, &mut otadata));

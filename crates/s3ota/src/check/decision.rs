@@ -7,7 +7,6 @@ use s3ota_manifest::{Manifest, Place, Timestamp, Version};
 use crate::boot::rollback_state::{MinVersion, Signer};
 use crate::config::Config;
 use crate::error::{Error, FirmwareError, ReleaseError, cut, show};
-use crate::flash::partitions::Slot;
 use crate::flash::release::ReleaseId;
 use crate::outcome::NoUpdate;
 
@@ -22,8 +21,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) has_failed: bool,
     /// Seconds since the epoch, if known.
     pub(crate) now: Option<u64>,
-    /// Where the image would go.
-    pub(crate) target: Slot,
+    /// Bytes that an image may have.
+    pub(crate) room: u32,
     /// Who signed the manifest, if this device asks for that.
     pub(crate) signer: Option<Signer>,
 }
@@ -71,11 +70,11 @@ pub(crate) fn decide(
         return Ok(Some(NoUpdate::NotInRollout));
     }
     if let Some(size) = manifest.size
-        && size > facts.target.size
+        && size > facts.room
     {
         return Err(FirmwareError::TooLarge {
             size: size.into(),
-            slot: facts.target.size,
+            slot: facts.room,
         }
         .into());
     }
@@ -205,11 +204,7 @@ mod tests {
         running: None,
         has_failed: false,
         now: Some(1_800_000_000),
-        target: Slot {
-            index: 1,
-            offset: 0x20_0000,
-            size: 1000,
-        },
+        room: 1000,
         signer: None,
     };
 

@@ -57,6 +57,8 @@ pub(crate) struct Offer {
     pub(crate) tries: Tries,
     /// Where its image goes.
     pub(crate) slot: Slot,
+    /// Bytes that it may have.
+    pub(crate) room: u32,
     /// What the image may ask of the chip.
     pub(crate) hardware: Hardware,
     /// The running firmware's project.
@@ -81,6 +83,7 @@ where
     ) -> Result<Self, Error> {
         let standing = ok!(Standing::read(
             &mut *device.flash.lock().await,
+            config,
             device.running,
             block
         ));
@@ -132,7 +135,7 @@ where
     ) -> Result<Result<Offer, NoUpdate>, Error> {
         let Self { config, flash, .. } = self;
         let flash = &mut *flash.lock().await;
-        let mut standing = ok!(Standing::read(flash, self.running, block));
+        let mut standing = ok!(Standing::read(flash, config, self.running, block));
         let judged = standing.judge(flash, manifest, config, self.now, remember);
         let (tries, decision) = judged?;
         *self.settled = None;
@@ -144,6 +147,7 @@ where
             None => Ok(Offer {
                 tries,
                 slot: standing.target,
+                room: standing.room(),
                 hardware: standing.hardware(config),
                 project: standing.project,
             }),
@@ -157,7 +161,7 @@ where
         block: &mut [u8; BLOCK],
     ) -> Result<(), Error> {
         let flash = &mut *self.flash.lock().await;
-        let standing = ok!(Standing::read(flash, self.running, block));
+        let standing = ok!(Standing::read(flash, self.config, self.running, block));
         standing.prove(flash, manifest, self.config, self.now)
     }
 }

@@ -43,12 +43,13 @@ impl Standing {
     #[inline(never)]
     pub(crate) fn read<F: NorFlash>(
         flash: &mut F,
+        config: &Config<'_>,
         running: u32,
         block: &mut [u8; BLOCK],
     ) -> Result<Self, Error> {
         let prefix = block.first_chunk_mut::<PREFIX_LEN>();
         let prefix = ok!(prefix.ok_or(LayoutError::RunningUnknown { offset: running }));
-        let layout = ok!(Layout::read(flash));
+        let layout = ok!(Layout::read(flash, config.partition_table));
         ok!(flash::read(flash, running, prefix));
         let running = ok!(layout.running(running));
         let otadata = ok!(Otadata::read(flash, &layout));
@@ -68,6 +69,11 @@ impl Standing {
             running,
             otadata,
         })
+    }
+
+    /// Bytes that an image may have.
+    pub(crate) fn room(&self) -> u32 {
+        self.layout.room()
     }
 
     /// What an image must fit.
@@ -160,7 +166,7 @@ impl Standing {
             running: trial::running_release(&self.layout, self.running, &self.otadata),
             has_failed: false,
             now,
-            target: self.target,
+            room: self.room(),
             signer: key.map(|key| state.signer(config.release_keys, key, manifest.channel)),
         }
     }

@@ -1,5 +1,6 @@
 //! Flash that the application uses, too.
 
+use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_sync::mutex::{Mutex, MutexGuard};
 use embedded_storage_async::nor_flash::NorFlash;
@@ -55,6 +56,8 @@ impl<'m, M: RawMutex, F: NorFlash> Flash for SharedFlash<'m, M, F> {
         Self: 'a;
 
     async fn lock(&mut self) -> MutexGuard<'m, M, F> {
+        // The mutex is not fair: who asks again at once has it again. Others who waited for it come first.
+        yield_now().await;
         self.0.lock().await
     }
 }

@@ -19,11 +19,11 @@ pub enum FirmwareError {
         /// What the manifest or the image names.
         found: Name,
     },
-    /// The image is larger than the slot it should go to.
+    /// The image does not fit every slot: where it fits only one, no other of its size could follow.
     TooLarge {
         /// Bytes of the image, as far as known.
         size: u64,
-        /// Bytes of the slot.
+        /// Bytes of the smallest slot.
         slot: u32,
     },
     /// The image does not have the size in the manifest.
@@ -75,7 +75,7 @@ impl fmt::Display for FirmwareError {
             }
             Self::TooLarge { size, slot } => write!(
                 f,
-                "the image has {size} bytes, but the slot holds {slot}: make the firmware smaller or the slots larger"
+                "the image has {size} bytes, but the smallest slot holds {slot}: make the firmware smaller or the slots larger"
             ),
             Self::Size { expected, found } => {
                 write!(

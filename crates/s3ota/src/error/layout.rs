@@ -2,19 +2,21 @@
 
 use core::fmt;
 
-use s3ota_image::partition::{PartitionError, TABLE_OFFSET};
+use s3ota_image::partition::PartitionError;
 
 /// Why a device's partition table does not allow updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// There is no valid partition table at 0x8000.
+    /// There is no valid partition table at [`Config::partition_table`](crate::Config::partition_table).
     Table(PartitionError),
     /// There is no otadata partition of at least two sectors.
     NoOtadata,
     /// There is nowhere to install to: fewer than two app partitions.
     TooFewSlots,
+    /// The factory app runs, and there is one OTA slot: after an update to it there would be nowhere to install the next.
+    OneSlot,
     /// The slots are not `ota_0`, `ota_1`… without a gap, or not on sector boundaries.
     Slots,
     /// The running firmware is in none of the app partitions.
@@ -30,7 +32,7 @@ impl fmt::Display for LayoutError {
             // What is wrong with it takes 3 KB of program memory to say; the command on the host has it.
             Self::Table(_) => write!(
                 f,
-                "no usable partition table at {TABLE_OFFSET:#x}: `s3ota inspect` of the flash says what is wrong with it"
+                "no usable partition table at 0x8000, or where it was configured: `s3ota inspect` of the flash says what is wrong"
             ),
             Self::NoOtadata => write!(
                 f,
@@ -39,6 +41,10 @@ impl fmt::Display for LayoutError {
             Self::TooFewSlots => write!(
                 f,
                 "the partition table has no second app slot to install to: flash one with ota_0 and ota_1"
+            ),
+            Self::OneSlot => write!(
+                f,
+                "a factory app and one OTA slot: the first update would be the last. Flash a partition table with ota_0 and ota_1"
             ),
             Self::Slots => write!(
                 f,

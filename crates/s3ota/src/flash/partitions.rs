@@ -3,7 +3,7 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Vec;
 use s3ota_image::otadata::SECTOR_SIZE;
-use s3ota_image::partition::{PartitionTable, TABLE_OFFSET};
+use s3ota_image::partition::PartitionTable;
 
 use crate::error::{Error, LayoutError};
 use crate::flash::access as flash;
@@ -44,9 +44,10 @@ pub(crate) enum Running {
 /// Finds otadata alone, in a partition table that may be wrong in every other way: where a trial must end, and the firmware
 /// on trial does not like the table. A layout without slots.
 #[inline(never)]
-pub(crate) fn find_otadata<F: NorFlash>(flash: &mut F) -> Result<Layout, Error> {
+pub(crate) fn find_otadata<F: NorFlash>(flash: &mut F, table: u32) -> Result<Layout, Error> {
     let mut entry = [0; 32];
-    for at in (TABLE_OFFSET..TABLE_OFFSET + TABLE_LEN as u32).step_by(entry.len()) {
+    let end = table.saturating_add(TABLE_LEN as u32);
+    for at in (table..end).step_by(entry.len()) {
         flash::read(flash, at, &mut entry)?;
         // Magic, type "data", subtype "ota", then the offset (ESP-IDF, `esp_partition_info_t`).
         if let [0xaa, 0x50, 1, 0, a, b, c, d, ..] = entry {
@@ -61,11 +62,11 @@ pub(crate) fn find_otadata<F: NorFlash>(flash: &mut F) -> Result<Layout, Error> 
 }
 
 impl Layout {
-    /// Reads the partition table and finds what an update needs.
+    /// Reads the partition table at this offset and finds what an update needs.
     #[inline(never)]
-    pub(crate) fn read<F: NorFlash>(flash: &mut F) -> Result<Self, Error> {
+    pub(crate) fn read<F: NorFlash>(flash: &mut F, table: u32) -> Result<Self, Error> {
         let mut bytes = [0; TABLE_LEN];
-        flash::read(flash, TABLE_OFFSET, &mut bytes)?;
+        flash::read(flash, table, &mut bytes)?;
         let table = PartitionTable::parse(&bytes).map_err(LayoutError::Table)?;
         let otadata = table
             .otadata()
@@ -102,6 +103,12 @@ impl Layout {
         self.slots.len() as u32
     }
 
+    /// Bytes of the largest image that fits every slot: a larger one could not be replaced by one of its size.
+    pub(crate) fn room(&self) -> u32 {
+        let sizes = self.slots.iter().map(|slot| slot.size);
+        sizes.min().unwrap_or(0)
+    }
+
     /// The slot with this index.
     pub(crate) fn slot(&self, index: u32) -> Option<Slot> {
         self.slots.get(usize::try_from(index).ok()?).copied()
@@ -122,6 +129,8 @@ impl Layout {
     /// (ESP-IDF `components/app_update/esp_ota_ops.c`).
     pub(crate) fn target(&self, running: Running) -> Result<Slot, LayoutError> {
         let target = match running {
+            // Where it can still be mended: from the only slot no update leads on.
+            Running::Factory if self.slot_count() < 2 => return Err(LayoutError::OneSlot),
             Running::Factory => self.slot(0),
             Running::Slot(slot) => {
                 let next = (u32::from(slot.index) + 1).checked_rem(self.slot_count());

@@ -17,6 +17,8 @@ pub(crate) struct Expected<'e> {
     pub(crate) config: &'e Config<'e>,
     /// The running firmware's project.
     pub(crate) project: Option<&'e str>,
+    /// Bytes that it may have.
+    pub(crate) room: u32,
     /// What the image may ask of the chip.
     pub(crate) hardware: Hardware,
     /// What the running image has.

@@ -45,7 +45,6 @@ pub(crate) const BLOCK: usize = SECTOR_SIZE as usize;
 pub(crate) struct Installation<'i, D> {
     expected: Expected<'i>,
     release: ReleaseId,
-    slot: Slot,
     decoder: D,
     writer: SlotWriter<'i>,
 }
@@ -63,7 +62,6 @@ impl<'i, D: Decode> Installation<'i, D> {
         Self {
             expected,
             release,
-            slot,
             decoder,
             writer: SlotWriter::new(slot, block, release, budget),
         }
@@ -158,7 +156,7 @@ impl<'i, D: Decode> Installation<'i, D> {
         let manifest = self.expected.manifest;
         let mut limits = Limits {
             exact: manifest.size,
-            slot: self.slot.size,
+            slot: self.expected.room,
         };
         if let Some(length) = self.decoder.image_length(opened.length) {
             limits.announce(length)?;

@@ -446,12 +446,12 @@ impl<'f> SlotWriter<'f> {
         self.journal.clear(&mut *flash.lock().await)?;
         self.budget.erase()?;
         *self.budget.known = Known::default();
-        flash
-            .lock()
-            .await
-            .erase(offset, offset + self.erased)
-            .await
-            .map_err(flash_error)?;
+        let end = offset + self.erased;
+        for at in (offset..end).step_by(ERASE_BLOCK as usize) {
+            let flash = &mut *flash.lock().await;
+            let until = (at + ERASE_BLOCK).min(end);
+            flash.erase(at, until).await.map_err(flash_error)?;
+        }
         self.budget.known.erased = self.erased;
         Ok(())
     }
@@ -507,14 +507,13 @@ impl<'f> SlotWriter<'f> {
         })
     }
 
-    /// Reads the image from byte `start` to `end` as it lies on flash, with the bytes held back in their place. `each` gets the
-    /// flash, the verifier, bytes, and where in the image they end.
+    /// Reads the image from byte `start` to `end` as it lies on flash, with the bytes held back in their place.
     async fn read_image<F: Flash>(
         &mut self,
         flash: &mut F,
         start: u32,
         end: u32,
-        each: &mut dyn FnMut(&mut F::Chip, &mut Verifier, &[u8], u32) -> Result<(), Error>,
+        each: &mut Each<'_, F::Chip>,
     ) -> Result<(), Error> {
         let unit = F::Chip::READ_SIZE.max(1);
         for at in (start..end).step_by(BLOCK) {
@@ -538,6 +537,9 @@ impl<'f> SlotWriter<'f> {
         Ok(())
     }
 }
+
+/// What is done with each block that is read: it gets the flash, the verifier, the bytes, and where in the image they end.
+type Each<'e, C> = dyn FnMut(&mut C, &mut Verifier, &[u8], u32) -> Result<(), Error> + 'e;
 
 /// What is on flash of an image, before it is read back.
 enum Left {

@@ -308,6 +308,7 @@ impl Offer {
             config,
             project: self.project.as_deref(),
             hardware: self.hardware,
+            room: self.room,
             own,
         };
         let release = self.tries.release();
@@ -324,6 +325,7 @@ async fn switch<F: Flash, N, C, R>(
     let size = image.image.length;
     let slot = ok!(boot::trial::switch(
         &mut *look.flash.lock().await,
+        look.config.partition_table,
         look.running,
         image
     ));

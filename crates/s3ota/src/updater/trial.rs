@@ -4,6 +4,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::boot::otadata::Otadata;
 use crate::boot::trial;
+use crate::config::Config;
 use crate::device::Flash;
 use crate::error::Error;
 use crate::flash::partitions::{Layout, Running};
@@ -18,7 +19,7 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     /// [`Error::Flash`] and [`Error::Layout`].
     pub async fn is_on_trial(&mut self) -> Result<bool, Error> {
         let flash = &mut *self.device.flash.lock().await;
-        let (layout, running) = layout(flash, self.device.running)?;
+        let (layout, running) = layout(flash, &self.config, self.device.running)?;
         let otadata = Otadata::read(flash, &layout)?;
         Ok(trial::on_trial(&layout, running, &otadata))
     }
@@ -34,7 +35,7 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     /// [`Error::Flash`] and [`Error::Layout`]; the boot then counts as one that crashed.
     pub async fn end_trial_boot(&mut self) -> Result<(), Error> {
         let flash = &mut *self.device.flash.lock().await;
-        let (layout, running) = layout(flash, self.device.running)?;
+        let (layout, running) = layout(flash, &self.config, self.device.running)?;
         trial::end_boot(flash, &layout, running)
     }
 
@@ -45,7 +46,7 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     /// [`Error::Flash`] and [`Error::Layout`]; the trial then goes on.
     pub async fn confirm(&mut self) -> Result<bool, Error> {
         let flash = &mut *self.device.flash.lock().await;
-        let (layout, running) = layout(flash, self.device.running)?;
+        let (layout, running) = layout(flash, &self.config, self.device.running)?;
         let confirmed = trial::confirm(flash, &layout, running)?;
         if confirmed {
             // What it cost to get here was worth it.
@@ -65,7 +66,7 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     pub async fn roll_back(&mut self) -> Result<(), Error> {
         let (layout, running) = {
             let flash = &mut *self.device.flash.lock().await;
-            layout(flash, self.device.running)?
+            layout(flash, &self.config, self.device.running)?
         };
         trial::roll_back(
             &mut self.device.flash,
@@ -78,8 +79,12 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     }
 }
 
-fn layout<C: NorFlash>(flash: &mut C, running: u32) -> Result<(Layout, Running), Error> {
-    let layout = Layout::read(flash)?;
+fn layout<C: NorFlash>(
+    flash: &mut C,
+    config: &Config<'_>,
+    running: u32,
+) -> Result<(Layout, Running), Error> {
+    let layout = Layout::read(flash, config.partition_table)?;
     let running = layout.running(running)?;
     Ok((layout, running))
 }

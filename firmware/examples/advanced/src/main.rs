@@ -8,6 +8,7 @@
 //! - Wi-Fi credentials are on flash, not in the image. You enter them over Improv Serial, on the page that installs the firmware
 //!   for example. `WIFI_SSID` and `WIFI_PASSWORD` are used while none are saved; leave them empty for a product.
 //! - A line on serial shows the status twice a minute.
+//! - It has data of its own on flash, in the partition `nvs`, and uses it while updates run.
 //! - It trusts another CA besides Amazon's (`ROOT_CA`), and installs only what you have signed (`RELEASE_KEY`).
 //! - The bucket may be private: with `s3ota publish --presign 7d` manifest and image have pre-signed URLs, up to 2,048 bytes
 //!   long. The image's is in the manifest and is renewed with it. The manifest's is `MANIFEST_URL`, compiled in, so use one
@@ -18,7 +19,7 @@
 
 mod hooks;
 mod self_test;
-mod shared_flash;
+mod settings;
 
 use core::future::pending;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -27,22 +28,18 @@ use core::time::Duration;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Timer, with_timeout};
-use embedded_storage_async::nor_flash::ReadNorFlash as _;
 use esp_hal::clock::CpuClock;
 use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
 use esp_hal::{Config, ram, timer::timg::TimerGroup};
-use s3ota::{Clock as _, Confirm, Device, ReleaseKey, Schedule, Updater, Workspace};
-use s3ota_esp::improv::SharedFlash;
-use s3ota_esp::{Board, BoardError, Clock, Entropy, Network, sntp};
+use s3ota::{Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
+use s3ota_esp::{Board, Clock, Entropy, SharedFlash, sntp};
 #[cfg(not(feature = "qemu"))]
 use s3ota_esp::{credentials::Credentials, improv};
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::ConstStaticCell;
 
 use hooks::{AppHooks, LAST_CHECK};
-use shared_flash::UpdatersFlash;
 
 esp_bootloader_esp_idf::esp_app_desc!();
 
@@ -53,8 +50,6 @@ const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
 const RELEASE_KEYS: &[ReleaseKey] = &include!(concat!(env!("OUT_DIR"), "/release_keys.rs"));
 
 static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::new());
-/// The flash chip: for the updater, and for the Wi-Fi credentials.
-static FLASH: StaticCell<SharedFlash> = StaticCell::new();
 /// A request to check for an update now.
 static NOW: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 /// Whether the device is doing something that must not be interrupted.
@@ -78,18 +73,8 @@ async fn main(spawner: Spawner) -> ! {
     // First of all: a firmware that fails its trial is rolled back.
     let (chip, started) = s3ota_esp::start(Config::default().with_cpu_clock(CpuClock::max()));
     esp_println::logger::init_logger(log::LevelFilter::Info);
-    let board = started.board(chip.FLASH, chip.RTC_TIMER);
+    let board = started.board(chip.FLASH, chip.RTC_TIMER).share_flash();
     log::info!("advanced {VERSION}, {board}");
-    let is_on_trial = board.is_on_trial();
-    let Board {
-        flash,
-        running,
-        clock,
-        boot,
-        ..
-    } = board;
-    let capacity = flash.capacity();
-    let flash = &*FLASH.init(Mutex::new(flash));
 
     // The network. Wi-Fi needs the heap.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
@@ -99,7 +84,7 @@ async fn main(spawner: Spawner) -> ! {
     let network = {
         let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
         let otherwise = Credentials::new(ssid.as_bytes(), password.as_bytes());
-        let console = s3ota_esp::console!(chip);
+        let (flash, console) = (board.flash, s3ota_esp::console!(chip));
         let name = env!("CARGO_PKG_NAME");
         improv::join(spawner, chip.WIFI, flash, console, name, VERSION, otherwise)
     };
@@ -112,42 +97,27 @@ async fn main(spawner: Spawner) -> ! {
     let led = Output::new(chip.GPIO2, Level::Low, OutputConfig::default());
     spawner.spawn(watch_button(button).expect("one such task"));
     spawner.spawn(work().expect("one such task"));
+    spawner.spawn(count_start(board.flash).expect("one such task"));
     match network {
         Ok(stack) => {
-            spawner.spawn(keep_time(clock, stack).expect("one such task"));
-            spawner.spawn(status(clock, stack).expect("one such task"));
-            // Without a network it goes on as well: a firmware on trial is not to blame for that, and says so.
-            let _ = with_timeout(
-                embassy_time::Duration::from_secs(60),
-                stack.wait_config_up(),
-            )
-            .await;
-            let device = || {
-                boot?;
-                Ok::<_, BoardError>(Device {
-                    running: running.map_err(BoardError::Running)?,
-                    flash: UpdatersFlash::new(flash, capacity),
-                    network: Network::new(stack).ok_or(BoardError::NetworkTaken)?,
-                    clock,
-                    rng: Entropy::new().map_err(BoardError::Entropy)?,
-                })
-            };
-            match device() {
-                Ok(device) => keep_up_to_date(device, is_on_trial, led).await,
-                Err(error) => log::error!("no updates: {error}"),
-            }
+            spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
+            spawner.spawn(status(board.clock, stack).expect("one such task"));
+            keep_up_to_date(board, stack, led).await;
         }
         Err(error) => log::error!("no network: {error:?}"),
     }
     pending().await
 }
 
-/// Looks for updates for good.
-async fn keep_up_to_date(
-    device: Device<UpdatersFlash, Network, &'static Clock, Entropy>,
-    is_on_trial: bool,
-    led: Output<'static>,
-) {
+/// Looks for updates for good. Returns where there can be none.
+async fn keep_up_to_date(board: Board<SharedFlash>, stack: Stack<'static>, led: Output<'static>) {
+    // Without a network it goes on as well: a firmware on trial is not to blame for that, and says so.
+    let _ = with_timeout(
+        embassy_time::Duration::from_secs(60),
+        stack.wait_config_up(),
+    )
+    .await;
+
     let id = s3ota_esp::device_id();
     let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
     config.release_keys = RELEASE_KEYS;
@@ -156,6 +126,11 @@ async fn keep_up_to_date(
     {
         log::error!("ROOT_CA: {error}");
     }
+    let is_on_trial = board.is_on_trial();
+    let device = match board.device(stack) {
+        Ok(device) => device,
+        Err(error) => return log::error!("no updates: {error}"),
+    };
     let mut updater = Updater::new(config, device, WORKSPACE.take());
 
     if is_on_trial {
@@ -167,7 +142,19 @@ async fn keep_up_to_date(
         ..Schedule::default()
     };
     let mut hooks = AppHooks { led };
-    s3ota_esp::run(updater, schedule, &mut hooks, || NOW.wait()).await
+    s3ota_esp::run_with(
+        updater,
+        schedule,
+        &mut hooks,
+        || NOW.wait(),
+        // Flash is within reach here, too, and awaits are fine: let the device finish what it does.
+        async |_, _| {
+            while BUSY.load(Ordering::Relaxed) {
+                Timer::after_millis(100).await;
+            }
+        },
+    )
+    .await
 }
 
 /// A press checks for an update now.
@@ -192,6 +179,15 @@ async fn work() {
         Timer::after_secs(5).await;
         BUSY.store(false, Ordering::Relaxed);
         Timer::after_secs(25).await;
+    }
+}
+
+/// Counts the starts of the device, on flash that the updater uses, too.
+#[embassy_executor::task]
+async fn count_start(flash: SharedFlash) {
+    match settings::count_start(flash).await {
+        Some(starts) => log::info!("start number {starts}"),
+        None => log::warn!("the starts are not counted"),
     }
 }
 

@@ -15,8 +15,6 @@ mod station;
 use embassy_executor::Spawner;
 use embassy_futures::block_on;
 use embassy_net::Stack;
-use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use embassy_sync::mutex::Mutex;
 use esp_hal::peripherals::WIFI;
 use esp_radio::wifi::WifiError;
 
@@ -24,10 +22,7 @@ pub use self::console::{Console, Usb};
 use self::provisioning::{Info, Store, provision};
 use self::station::Station;
 use crate::credentials::{self, Credentials};
-use crate::{CHIP, Flash, device_id, wifi};
-
-/// The flash, shared with the rest of the application: lock it for one operation at a time.
-pub type SharedFlash = Mutex<CriticalSectionRawMutex, Flash>;
+use crate::{CHIP, SharedFlash, device_id, wifi};
 
 /// Starts the radio, joins the network of the saved credentials, and takes new ones over `console`. Returns at once; wait with
 /// `stack.wait_config_up()` if you need an address.
@@ -43,7 +38,7 @@ pub type SharedFlash = Mutex<CriticalSectionRawMutex, Flash>;
 pub fn join(
     spawner: Spawner,
     radio: WIFI<'static>,
-    flash: &'static SharedFlash,
+    flash: SharedFlash,
     console: Console,
     firmware: &'static str,
     version: &'static str,
@@ -61,7 +56,7 @@ pub fn join(
 #[embassy_executor::task]
 async fn keep_provisioned(
     mut station: Station,
-    flash: &'static SharedFlash,
+    flash: SharedFlash,
     mut console: Console,
     firmware: &'static str,
     version: &'static str,
@@ -79,11 +74,11 @@ async fn keep_provisioned(
 
 /// The credentials on flash. An operation takes milliseconds, 45 of them if a sector is erased, and awaits nothing while the flash
 /// is locked: whoever else waits for it need not wait long.
-struct OnFlash(&'static SharedFlash);
+struct OnFlash(SharedFlash);
 
 impl Store for OnFlash {
     async fn load(&mut self) -> Option<Credentials> {
-        let mut flash = self.0.lock().await;
+        let mut flash = self.0.0.lock().await;
         match block_on(credentials::load(&mut *flash)) {
             Ok(None) => {
                 info!("no Wi-Fi credentials yet: enter them over Improv");
@@ -98,7 +93,7 @@ impl Store for OnFlash {
     }
 
     async fn save(&mut self, credentials: &Credentials) -> bool {
-        let mut flash = self.0.lock().await;
+        let mut flash = self.0.0.lock().await;
         let saved = block_on(credentials::save(&mut *flash, credentials));
         if let Err(error) = saved {
             error!("Wi-Fi credentials: {}", error);

@@ -5,8 +5,8 @@ use embassy_time::{Duration, Timer, with_timeout};
 use esp_radio::wifi::WifiController;
 
 use super::provisioning::Radio;
-use crate::fmt::Debugged;
 use crate::credentials::Credentials;
+use crate::fmt::Debugged;
 use crate::wifi;
 
 /// How long joining a network may take, until there is an address. Clients wait 30 seconds for an answer.
@@ -42,7 +42,10 @@ impl Radio for Station {
         self.leave().await;
         let config = wifi::config(credentials.ssid(), credentials.password());
         if let Err(error) = config.and_then(|config| self.controller.set_config(&config)) {
-            warn!("no network can have these credentials: {:?}", Debugged(error));
+            warn!(
+                "no network can have these credentials: {:?}",
+                Debugged(error)
+            );
             return false;
         }
         let joined = with_timeout(PATIENCE, async {
