@@ -6,8 +6,8 @@ use s3ota_sim::{Bootloader, Flash};
 use tokio::runtime::Runtime;
 
 use super::{Firmware, Library, Refusal, refusal};
-use scripted_server::bucket::Bucket;
 use crate::device::Release;
+use scripted_server::bucket::Bucket;
 use scripted_server::network::{Network, PORT};
 
 /// The library.
