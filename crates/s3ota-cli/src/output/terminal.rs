@@ -19,23 +19,30 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::output::wrap;
 
-/// Why stdout takes nothing more, since that happened.
-static LOST: OnceLock<io::Error> = OnceLock::new();
+/// Why stdout and stderr take nothing more, since that happened.
+static LOST: [OnceLock<io::Error>; 2] = [OnceLock::new(), OnceLock::new()];
 
 /// Writes to stdout. After the first failure the rest is dropped: the command goes on with its work, and [`lost`] tells at its end.
 fn stdout(bytes: &[u8]) {
-    if LOST.get().is_none() {
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-        if let Err(error) = written {
-            let _ = LOST.set(error);
-        }
+    write_or_lose(&mut io::stdout().lock(), bytes, &LOST[0]);
+}
+
+/// The same to stderr.
+fn stderr(text: &str) {
+    write_or_lose(&mut io::stderr().lock(), text.as_bytes(), &LOST[1]);
+}
+
+fn write_or_lose(stream: &mut impl Write, bytes: &[u8], lost: &OnceLock<io::Error>) {
+    if lost.get().is_none()
+        && let Err(error) = stream.write_all(bytes).and_then(|()| stream.flush())
+    {
+        let _ = lost.set(error);
     }
 }
 
 /// Why some of the output is lost: the disk is full, or its reader has gone away (`| head`). `None` if all of it was written.
 pub fn lost() -> Option<&'static io::Error> {
-    LOST.get()
+    LOST.iter().find_map(OnceLock::get)
 }
 
 /// Ends once output is lost.
@@ -106,7 +113,7 @@ pub fn tell(indent: &str, mark: &Painted, colon: &str, text: &str) {
         }
         told.push_str(&hanging(line, width, room, hang));
     }
-    let _ = writeln!(io::stderr(), "{indent}{}{colon} {told}", mark.for_stderr());
+    stderr(&format!("{indent}{}{colon} {told}\n", mark.for_stderr()));
 }
 
 /// A line that goes on below after `hang` columns where the terminal ends. `first` columns of it are taken already.
@@ -124,7 +131,7 @@ fn hanging(line: &str, width: Option<usize>, first: usize, hang: usize) -> Strin
 
 /// Writes to stderr for people, with the line breaks as they are: questions and usage.
 pub fn tell_plain(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", lines(text));
+    stderr(&format!("{}\n", lines(text)));
 }
 
 /// Prints the usage, or what is wrong with the command line: in colours, unless something in it has to be made harmless.
@@ -142,9 +149,7 @@ pub fn usage(usage: &clap::Error) {
     // The examples do not break anywhere else.
     let text = text.replace(wrap::NO_BREAK, " ");
     match usage.use_stderr() {
-        true => {
-            let _ = write!(io::stderr(), "{text}");
-        }
+        true => stderr(&text),
         false => stdout(text.as_bytes()),
     }
 }

@@ -41,6 +41,15 @@ async fn a_full_disk_is_an_error() {
             "{args:?}: {said}"
         );
     }
+    // A warning that nobody can read is lost as well.
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let presign = ["presign", "s3://firmware/lamp"];
+    let status = command(&bench, &presign)
+        .stdout(Stdio::null())
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
     // The work is done all the same: half of a publication would be worse.
     let image = bench.image("1.1.0");
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
