@@ -22,7 +22,8 @@ use crate::project::{self, FlashSize, Project, Source};
 #[command(after_help = "\
 Examples:
   s3ota new lamp --chip esp32c3
-  s3ota new lamp --chip esp32s3 --flash 16mb --git https://github.com/s3ota/s3ota")]
+  s3ota new lamp --chip esp32s3 --flash 16mb
+  s3ota new lamp --chip esp32c6 --path ~/s3ota")]
 pub struct NewArgs {
     /// The firmware's name, as in Cargo.toml and in its images
     pub name: String,

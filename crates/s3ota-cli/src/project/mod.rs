@@ -180,8 +180,8 @@ impl Project {
                 text.push('\n');
             }
         }
-        text.truncate(text.trim_end().len());
-        text + "\n"
+        let sizes = "https://github.com/s3ota/s3ota/blob/main/firmware/SIZES.md";
+        text.trim_end().replace("SIZES.md", sizes) + "\n"
     }
 
     fn settings(&self) -> String {
