@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 fn main() {
-    // firmware/, two levels above the example.
-    let home = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("../..");
-    if let Err(message) = settings(&home) {
+    let package = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("set by cargo"));
+    // The workspace's folder: cargo has written the lock file by now.
+    let mut folders = package.ancestors();
+    let home = folders.find(|folder| folder.join("Cargo.lock").is_file());
+    if let Err(message) = settings(home.unwrap_or(&package)) {
         println!("cargo::error={message}");
     }
 }
@@ -50,8 +52,8 @@ fn settings(home: &Path) -> Result<(), String> {
     ] {
         let value = setting(name)?.ok_or_else(|| {
             format!(
-                "{name} is missing: {what}. Copy firmware/cfg.example.toml to firmware/cfg.toml and fill it in, or set \
-                 {name} in the environment."
+                "{name} is missing: {what}. Set it in {}, where cfg.example.toml shows how, or in the environment.",
+                file.display()
             )
         })?;
         println!("cargo::rustc-env={name}={value}");

@@ -1,9 +1,11 @@
 //! `cargo xtask chips`: the firmware for every chip that s3ota supports.
 //!
 //! The RISC-V chips are built and linked. The Xtensa chips are type-checked, by an ordinary compiler: see `chips/xtensa.rs`.
+//! `--new` does the same with what `s3ota new` makes, outside of the repository.
 //! `--core` builds the crates that need no chip, for both instruction sets and with `core` alone, so that nothing in them can
 //! allocate.
 
+mod project;
 mod xtensa;
 
 use std::process::{Command, ExitCode};
@@ -21,8 +23,11 @@ pub struct Args {
     /// Only type-check, also what could be built
     #[arg(long)]
     check: bool,
+    /// What `s3ota new` makes, instead of the examples
+    #[arg(long)]
+    new: bool,
     /// The crates that need no chip instead, with `core` alone
-    #[arg(long, conflicts_with_all = ["chips", "check"])]
+    #[arg(long, conflicts_with_all = ["chips", "check", "new"])]
     core: bool,
 }
 
@@ -75,6 +80,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     for chip in chips {
         let start = Instant::now();
+        if args.new {
+            // Chips without Wi-Fi have no project.
+            if chip.packages.contains(&"simple") {
+                let done = project::compile(chip.name, args.check)?;
+                let seconds = start.elapsed().as_secs();
+                println!("`s3ota new` for {}: {done} in {seconds} s", chip.name);
+            }
+            continue;
+        }
         let (command, done) = chip.command(args.check)?;
         let packages = chip.packages.join(", ");
         let what = format!("{packages} for {}", chip.name);
@@ -133,7 +147,7 @@ fn check_other_logs() -> Result<()> {
         command
             .args(["--quiet", "--locked", "--package", "s3ota-esp"])
             .args(["--no-default-features", "--features"])
-            .arg(format!("{chip},panic-handler,rsa,wifi,{logs}"))
+            .arg(format!("{chip},improv,panic-handler,rsa,{logs}"))
             .current_dir(paths::firmware());
         let what = format!("s3ota-esp for {chip} with the logs {logs:?}");
         toolchain::run(command, &what)?;

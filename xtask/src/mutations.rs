@@ -111,7 +111,10 @@ impl Mutation {
 /// workspaces.
 fn copy() -> Result<PathBuf> {
     let copy = paths::target()?.join("mutations");
-    paths::copy_parts(&["Cargo.toml", "Cargo.lock", "crates", "xtask"], &copy)?;
+    paths::copy_parts(
+        &["Cargo.toml", "Cargo.lock", "crates", "testing", "xtask"],
+        &copy,
+    )?;
     Ok(copy)
 }
 

@@ -3,18 +3,12 @@
 //! A device is brought to a state, its library does something, and power fails before, inside and after each operation that
 //! changes otadata. Then: what does the bootloader boot, and can the library update again? See the README.
 
-#[path = "../../../crates/s3ota-sim/tests/support/bucket.rs"]
-mod bucket;
 mod cuts;
 mod device;
 mod libraries;
 mod mmu;
-#[path = "../../../crates/s3ota-sim/tests/support/network.rs"]
-mod network;
 mod report;
 mod scenarios;
-#[path = "../../../crates/s3ota-sim/tests/support/mod.rs"]
-mod support;
 mod verdict;
 
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! Failures, for people and for programs.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// A failure: a stable dotted code for programs, a sentence for people, and a next step where that helps.
@@ -43,9 +44,26 @@ impl CliError {
         }
     }
 
-    /// A file that cannot be read or written.
+    /// A file or folder that cannot be read or written.
     pub fn file(path: &Path, error: &std::io::Error) -> Self {
-        Self::new("file.io", format!("{}: {error}", path.display()))
+        let failure = Self::new("file.io", format!("{}: {error}", path.display()));
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        let hint = match (error.kind(), folder) {
+            (ErrorKind::NotFound, Some(folder)) if !folder.exists() => {
+                format!("there is no folder {}: check the path", folder.display())
+            }
+            (ErrorKind::NotFound, None) => match std::env::current_dir() {
+                Ok(here) => format!("it was looked for in {}: check the name", here.display()),
+                Err(_) => "check the name".to_owned(),
+            },
+            (ErrorKind::NotFound, Some(_)) => "check the name".to_owned(),
+            (ErrorKind::IsADirectory, _) => "name a file in it".to_owned(),
+            (ErrorKind::AlreadyExists, _) if path.is_file() => {
+                "there is a file of that name: choose another name".to_owned()
+            }
+            _ => return failure,
+        };
+        failure.hint(hint)
     }
 }
 

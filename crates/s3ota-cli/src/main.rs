@@ -11,6 +11,7 @@
 //! | `state` | what this host keeps between two commands: the rollback state |
 //! | `keys` | release keys, signatures |
 //! | `firmware` | app images, ELF files, flash dumps |
+//! | `project` | the firmware project that `new` writes |
 //! | `s3` | the S3 client |
 //! | `output` | lines for people, JSON for programs, and the only way to the terminal |
 //!
@@ -27,6 +28,7 @@ mod judge;
 mod keys;
 mod legacy;
 mod output;
+mod project;
 mod publishing;
 mod s3;
 mod settings;
@@ -34,6 +36,7 @@ mod state;
 mod text;
 mod versions;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -46,10 +49,33 @@ use crate::settings::Settings;
 fn main() -> ExitCode {
     terminal::tame_panics();
     let wants_json = std::env::args().any(|arg| arg == "--json");
-    let settings = match Settings::find() {
-        Ok(settings) => settings,
-        Err(error) => return end(Err(error), &Output::new(wants_json)),
+    let code = match Settings::find() {
+        Ok(settings) => run(&settings),
+        Err(error) => end(Err(error), &Output::new(wants_json)),
     };
+    let Some(problem) = terminal::lost() else {
+        return ExitCode::from(code);
+    };
+    match (problem.kind(), code) {
+        // As a command that the system ends for that: quietly.
+        (ErrorKind::BrokenPipe, 0) => ExitCode::from(READER_GONE),
+        (ErrorKind::BrokenPipe, code) => ExitCode::from(code),
+        _ => {
+            let message = format!("the output cannot be written: {problem}");
+            let lost = CliError::new("output.lost", message);
+            // Events would be lost as well.
+            Output::new(false)
+                .error(&lost.hint("the command itself went on; what it printed is incomplete"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit status if all went well, but the reader of the output has gone away: 128 and the number of SIGPIPE.
+const READER_GONE: u8 = 141;
+
+/// Runs the command line. Returns its exit status.
+fn run(settings: &Settings) -> u8 {
     let matches = settings.parse(Cli::command(), std::env::args_os());
     let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
@@ -58,19 +84,21 @@ fn main() -> ExitCode {
     };
     let out = Output::new(cli.json);
     output::init_logging(cli.verbose);
+    settings.tell(&out);
     let ended = settings
         .permit(&matches, &out)
-        .and_then(|()| commands::run(cli, &settings, &out));
+        .and_then(|()| commands::run(cli, settings, &out))
+        .map_err(s3::tunnel::name_proxy);
     end(ended, &out)
 }
 
-/// Reports a failure, and returns the exit code.
-fn end(result: Result<(), CliError>, out: &Output) -> ExitCode {
+/// Reports a failure, and returns the exit status.
+fn end(result: Result<(), CliError>, out: &Output) -> u8 {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             out.error(&error);
-            ExitCode::from(if error.is_usage { 2 } else { 1 })
+            if error.is_usage { 2 } else { 1 }
         }
     }
 }
@@ -84,7 +112,7 @@ mod tests {
     const LAYERS: [&[&str]; 9] = [
         &["clock", "error", "text", "versions"],
         &["output"],
-        &["firmware", "s3", "legacy"],
+        &["firmware", "project", "s3", "legacy"],
         &["keys"],
         &["state"],
         &["bucket", "settings"],

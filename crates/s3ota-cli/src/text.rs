@@ -15,7 +15,8 @@ pub fn read_to_string(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, wrong))
 }
 
-fn decoded(bytes: Vec<u8>) -> Vec<u8> {
+/// The same for bytes that were read.
+pub fn decoded(bytes: Vec<u8>) -> Vec<u8> {
     let text = match bytes.as_slice() {
         [0xEF, 0xBB, 0xBF, rest @ ..] => return rest.to_vec(),
         [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes),

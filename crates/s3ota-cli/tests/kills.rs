@@ -2,11 +2,6 @@
 //!
 //! It measures times, so it is a program of its own: nothing else runs beside it.
 
-#[path = "../../s3ota-sim/tests/support/bucket.rs"]
-mod bucket;
-#[path = "../../s3ota-sim/tests/support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,12 +9,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bucket::Bucket;
 use rand_core::{OsRng, RngCore};
 use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
+use scripted_server::bucket::Bucket;
+use scripted_server::*;
 use serde_json::Value;
-use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

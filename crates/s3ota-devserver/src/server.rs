@@ -107,12 +107,13 @@ impl DevServer {
         })
     }
 
-    /// The URL for `--endpoint-url`: `https://localhost:<port>`, or the address listened on if it is one of the network.
+    /// The URL for `--endpoint-url`: `https://localhost:<port>`, or the address listened on if it is one of the network or of IPv6,
+    /// since `localhost` is 127.0.0.1 to many programs.
     /// Objects are at `<url>/<bucket>/<key>`.
     pub fn endpoint_url(&self) -> String {
         let ip = self.local_addr.ip();
         let port = self.local_addr.port();
-        if ip.is_loopback() || ip.is_unspecified() {
+        if ip.is_unspecified() || (ip.is_loopback() && ip.is_ipv4()) {
             format!("https://localhost:{port}")
         } else {
             format!("https://{}", self.local_addr)

@@ -77,6 +77,16 @@ impl Chip {
         Chip::ALL.into_iter().find(|chip| chip.id() == id)
     }
 
+    /// The offset on flash at which the chip's ROM looks for the bootloader (`BOOTLOADER_FLASH_OFFSET` in
+    /// esptool's `targets/`).
+    pub const fn bootloader_offset(self) -> u32 {
+        match self {
+            Chip::Esp32 | Chip::Esp32S2 => 0x1000,
+            Chip::Esp32C5 | Chip::Esp32P4 => 0x2000,
+            _ => 0,
+        }
+    }
+
     /// The name as esptool, espflash and ESP-IDF's targets write it: `esp32c3`.
     pub const fn name(self) -> &'static str {
         match self {

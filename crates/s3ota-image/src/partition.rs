@@ -37,6 +37,8 @@ mod builder;
 mod csv;
 mod entry;
 mod error;
+mod find;
+mod hazard;
 mod md5;
 mod rules;
 mod table;
@@ -47,10 +49,15 @@ pub use builder::TableBuilder;
 pub use csv::{CsvError, CsvProblem};
 pub use entry::{Kind, Label, Partition};
 pub use error::PartitionError;
+pub use find::{Found, find};
+pub use hazard::Hazard;
 pub use table::PartitionTable;
 
 /// Where ESP-IDF puts the table by default (`CONFIG_PARTITION_TABLE_OFFSET`).
 pub const TABLE_OFFSET: u32 = 0x8000;
+
+/// The highest offset at which [`find`] looks for a table.
+pub const LAST_TABLE_OFFSET: u32 = 0x2_0000;
 
 /// Bytes that the table occupies on the flash: one sector (`PARTITION_TABLE_SIZE` in
 /// `gen_esp32part.py`).

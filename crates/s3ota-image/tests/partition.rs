@@ -1,7 +1,7 @@
 //! What partition tables promise.
 
 use s3ota_image::partition::{
-    CsvProblem, Kind, Label, MAX_PARTITIONS, Partition, PartitionError, PartitionTable,
+    CsvProblem, Hazard, Kind, Label, MAX_PARTITIONS, Partition, PartitionError, PartitionTable,
     TableBuilder,
 };
 
@@ -193,9 +193,14 @@ fn other_bytes_are_not_a_table() {
 }
 
 #[test]
-fn an_erased_table_has_no_partitions() {
+fn erased_flash_is_no_table() {
     let table = PartitionTable::parse(&[0xFF; 0xC00]);
-    assert_eq!(table.unwrap().entries().count(), 0);
+    assert_eq!(table, Err(PartitionError::Empty));
+    assert_eq!(
+        TableBuilder::new().to_bytes(),
+        Err(PartitionError::Empty),
+        "nor is a table without partitions made"
+    );
 }
 
 #[test]
@@ -318,6 +323,7 @@ fn nothing_covers_the_bootloader_or_the_table() {
         let error = PartitionError::BelowTable {
             label: label("p"),
             offset,
+            table_end: 0x9000,
         };
         assert_eq!(check(&[data("p", offset, 0x1000)]), Err(error));
     }
@@ -517,7 +523,11 @@ fn mistakes_in_a_line_are_told_apart() {
         ),
         ("p,data,nvs,0xFFFFF000,8K", CsvProblem::Address),
         ("p,data,nvs,0x20000,-0x10000", CsvProblem::Address),
-        ("p,bootloader,primary,,28K", CsvProblem::Offset("".into())),
+        ("p,bootloader,primary,,28K", CsvProblem::Bootloader),
+        ("p,bootloader,primary,N/A,N/A", CsvProblem::Bootloader),
+        ("p,data,nvs,,N/A", CsvProblem::Size("N/A".into())),
+        ("p,data,nvs,N/A,4K", CsvProblem::Offset("N/A".into())),
+        ("p,data,nvs,,", CsvProblem::Size("".into())),
     ] {
         assert_eq!(csv(line), Err(problem), "{line}");
     }
@@ -533,4 +543,115 @@ fn the_bootloader_and_the_table_may_be_listed() {
     .unwrap();
     assert_eq!(builder.partitions()[2].offset, 0x9000);
     builder.to_bytes().unwrap();
+}
+
+#[test]
+fn the_build_places_the_bootloader_and_the_table() {
+    let csv = "bootloader, bootloader, primary, N/A, N/A\n\
+               table, partition_table, primary, n/a, N/A\n\
+               nvs, data, nvs, , 16K\n";
+    for (table, bootloader) in [(0x8000, 0), (0x10000, 0x1000), (0xC000, 0x2000)] {
+        let builder = TableBuilder::from_csv_at(csv, table, Some(bootloader)).unwrap();
+        let places: Vec<_> = builder
+            .partitions()
+            .iter()
+            .map(|p| (p.offset, p.size))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                (bootloader, table - bootloader),
+                (table, 0x1000),
+                (table + 0x1000, 0x4000)
+            ]
+        );
+        let bytes = builder.to_bytes().unwrap();
+        assert!(PartitionTable::parse_at(&bytes, table).is_ok());
+    }
+}
+
+#[test]
+fn a_table_elsewhere_has_other_room_below_it() {
+    let csv = "nvs,data,nvs,0x9000,4K\nota_0,app,ota_0,0x20000,1M\n";
+    let bytes = TableBuilder::from_csv(csv).unwrap().to_bytes().unwrap();
+    assert!(PartitionTable::parse_at(&bytes, 0x6000).is_ok());
+    let below = PartitionTable::parse_at(&bytes, 0x10000).unwrap_err();
+    let (label, offset, table_end) = (label("nvs"), 0x9000, 0x11000);
+    assert_eq!(
+        below,
+        PartitionError::BelowTable {
+            label,
+            offset,
+            table_end
+        }
+    );
+    let overlap = TableBuilder::from_csv_at(csv, 0x10000, None).unwrap_err();
+    assert_eq!(overlap.line, 1);
+    assert_eq!(
+        TableBuilder::from(PartitionTable::parse(&bytes).unwrap())
+            .at(0x10000)
+            .to_bytes(),
+        Err(below)
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_not_part_of_the_first_name() {
+    let builder = TableBuilder::from_csv("\u{FEFF}nvs,data,nvs,,16K\r\n").unwrap();
+    assert_eq!(builder.partitions()[0].label.as_str(), "nvs");
+}
+
+// ---- What bites later ----
+
+/// What is said of a table with these slots, otadata and factory.
+fn hazards(sizes: &[&str], otadata: bool, factory: bool) -> Vec<Hazard> {
+    let mut csv = String::from("nvs,data,nvs,,16K\n");
+    if otadata {
+        csv += "otadata,data,ota,,8K\n";
+    }
+    if factory {
+        csv += "factory,app,factory,,1M\n";
+    }
+    for (slot, size) in sizes.iter().enumerate() {
+        csv += &format!("ota_{slot},app,ota_{slot},,{size}\n");
+    }
+    let bytes = TableBuilder::from_csv(&csv).unwrap().to_bytes().unwrap();
+    let table = PartitionTable::parse(&bytes).unwrap();
+    table.hazards().collect()
+}
+
+#[test]
+fn a_table_that_stops_updates_later_is_said_to() {
+    let unequal = |slot: &str| Hazard::UnequalSlots {
+        smallest: label(slot),
+        size: 1 << 20,
+        largest: 2 << 20,
+    };
+    let one = |factory| Hazard::OneSlot { factory };
+    for (sizes, otadata, factory, expected) in [
+        (&["1M", "1M"][..], true, false, &[][..]),
+        (&["1M", "1M"], true, true, &[]),
+        (&["1M", "1M", "1M"], true, false, &[]),
+        (&["1M"], true, true, &[one(true)]),
+        (&["1M"], true, false, &[one(false)]),
+        (&[], true, true, &[Hazard::NoSlots]),
+        (&["1M", "1M"], false, false, &[Hazard::NoOtadata]),
+        (&[], false, true, &[Hazard::NoSlots, Hazard::NoOtadata]),
+        (&["2M", "1M"], true, false, &[unequal("ota_1")]),
+        (&["1M", "2M"], true, true, &[unequal("ota_0")]),
+    ] {
+        let found = hazards(sizes, otadata, factory);
+        assert_eq!(found, expected, "{sizes:?}");
+        for hazard in found {
+            assert!(hazard.to_string().contains(';'), "a next step: {hazard}");
+        }
+    }
+}
+
+#[test]
+fn the_largest_image_that_always_fits_is_the_smallest_slot() {
+    let csv = "ota_0,app,ota_0,,2M\nota_1,app,ota_1,,1M\n";
+    let bytes = TableBuilder::from_csv(csv).unwrap().to_bytes().unwrap();
+    let table = PartitionTable::parse(&bytes).unwrap();
+    assert_eq!(table.largest_image(), Some(1 << 20));
 }

@@ -7,6 +7,7 @@ use s3ota::{
     boot_guard_after,
 };
 use s3ota_image::app::Hardware;
+use s3ota_image::partition::TABLE_OFFSET;
 
 use crate::bootloader::{App, BootError, Bootloader, Silicon};
 use crate::flash::Flash;
@@ -24,8 +25,10 @@ pub struct VirtualDevice {
     flash: Flash,
     bootloader: Bootloader,
     silicon: Silicon,
+    table_offset: u32,
     trial_boots: u8,
     clock: HostClock,
+    network: HostNetwork,
 }
 
 /// The firmware that a virtual device runs, and how it got there.
@@ -87,8 +90,10 @@ impl VirtualDevice {
             flash,
             bootloader: Bootloader::default(),
             silicon: Silicon::default(),
+            table_offset: TABLE_OFFSET,
             trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
             clock: HostClock::new(),
+            network: HostNetwork::default(),
         }
     }
 
@@ -109,6 +114,14 @@ impl VirtualDevice {
         self
     }
 
+    /// The same device with a bootloader that looks for the partition table at this offset.
+    pub fn with_table_offset(self, table_offset: u32) -> Self {
+        Self {
+            table_offset,
+            ..self
+        }
+    }
+
     /// The current state of the device's eFuses.
     pub fn hardware(&self) -> &Hardware {
         &self.silicon.hardware
@@ -120,6 +133,11 @@ impl VirtualDevice {
             trial_boots,
             ..self
         }
+    }
+
+    /// The same device on another network than the host's own.
+    pub fn with_network(self, network: HostNetwork) -> Self {
+        Self { network, ..self }
     }
 
     /// The same device with another date.
@@ -161,7 +179,7 @@ impl VirtualDevice {
         for restarts in 0..8 {
             let app = self
                 .bootloader
-                .boot_on(&mut self.flash, &mut self.silicon)
+                .boot_at(self.table_offset, &mut self.flash, &mut self.silicon)
                 .map_err(PowerOnError::Boot)?;
             let running = app.partition.offset;
             let guard = boot_guard_after(reset, &mut self.flash, running, self.trial_boots);
@@ -191,7 +209,7 @@ impl VirtualDevice {
         let device = Device {
             flash: &mut self.flash,
             running: running.app.partition.offset,
-            network: HostNetwork::default(),
+            network: self.network.clone(),
             clock: self.clock,
             rng: OsRng,
         };

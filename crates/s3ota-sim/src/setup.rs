@@ -2,21 +2,23 @@
 
 use std::fmt;
 
+use s3ota_image::Chip;
 use s3ota_image::ImageError;
 use s3ota_image::app::Verifier;
-use s3ota_image::partition::{
-    CsvError, PartitionError, PartitionTable, TABLE_OFFSET, TableBuilder,
-};
+use s3ota_image::partition::{CsvError, PartitionError, PartitionTable, TABLE_SIZE, TableBuilder};
 
-/// Two OTA slots on 4 MB, as the examples have them.
+/// Two OTA slots on 4 MB. With the table at its usual offset they lie where the examples have them.
 const DEFAULT_PARTITIONS: &str = "\
 # Name,   Type, SubType, Offset,   Size
-nvs,      data, nvs,     0x9000,   0x4000
-otadata,  data, ota,     0xd000,   0x2000
-phy_init, data, phy,     0xf000,   0x1000
-ota_0,    app,  ota_0,   0x10000,  0x1f0000
-ota_1,    app,  ota_1,   0x200000, 0x1f0000
+nvs,      data, nvs,             , 0x4000
+otadata,  data, ota,             , 0x2000
+phy_init, data, phy,             , 0x1000
+ota_0,    app,  ota_0,           , 0x1f0000
+ota_1,    app,  ota_1,           , 0x1f0000
 ";
+
+/// The largest flash that a virtual device has, in bytes.
+const MAX_FLASH: usize = 128 << 20;
 
 /// What to put on a new device's flash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,11 @@ pub enum SetupError {
     NoApp,
     /// The firmware is not a valid app image.
     Image(ImageError),
+    /// The partitions need more flash than any chip has.
+    Flash {
+        /// Where the last partition ends.
+        end: usize,
+    },
     /// The firmware does not fit its partition.
     TooLarge {
         /// Bytes of the firmware.
@@ -54,6 +61,11 @@ impl fmt::Display for SetupError {
                 "the partition table has no app partition: it needs ota_0 and ota_1"
             ),
             Self::Image(error) => write!(f, "the firmware: {error}"),
+            Self::Flash { end } => write!(
+                f,
+                "the partition table ends at {end:#x}, beyond the {} MiB of the largest flash",
+                MAX_FLASH >> 20
+            ),
             Self::TooLarge { image, partition } => {
                 write!(
                     f,
@@ -99,6 +111,33 @@ impl Setup {
         })
     }
 
+    /// A setup for this chip with the partition table at `table_offset`: that of a CSV text, which may leave the bootloader's
+    /// place to the build, or else the usual two slots.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Csv`].
+    pub fn at(
+        table_offset: u32,
+        csv: Option<&str>,
+        chip: Option<Chip>,
+    ) -> Result<Self, SetupError> {
+        let csv = csv.unwrap_or(DEFAULT_PARTITIONS);
+        let bootloader = chip.map(Chip::bootloader_offset);
+        Ok(Self {
+            table: TableBuilder::from_csv_at(csv, table_offset, bootloader)?,
+        })
+    }
+
+    /// The partition table's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Partitions`].
+    pub fn table(&self) -> Result<Vec<u8>, SetupError> {
+        Ok(self.table.to_bytes()?)
+    }
+
     /// The contents of a flash with `firmware` where the bootloader looks first: in the factory partition if there is one,
     /// otherwise in `ota_0`. The chip is as large as the table needs, at least 4 MB.
     ///
@@ -112,7 +151,8 @@ impl Setup {
             .and_then(|()| verifier.finish().map(drop))
             .map_err(SetupError::Image)?;
         let bytes = self.table.to_bytes()?;
-        let table = PartitionTable::parse(&bytes)?;
+        let table_offset = self.table.table_offset();
+        let table = PartitionTable::parse_at(&bytes, table_offset)?;
         let partition = table
             .factory()
             .or_else(|| table.ota_slots().next())
@@ -123,13 +163,12 @@ impl Setup {
                 partition: partition.size,
             });
         }
-        let end = table
-            .entries()
-            .map(|entry| entry.offset as usize + entry.size as usize)
-            .max()
-            .unwrap_or(0);
+        let end = table.end().max(table_offset + TABLE_SIZE) as usize;
+        if end > MAX_FLASH {
+            return Err(SetupError::Flash { end });
+        }
         let mut flash = vec![0xff; end.max(4 << 20).next_power_of_two()];
-        flash[TABLE_OFFSET as usize..][..bytes.len()].copy_from_slice(&bytes);
+        flash[table_offset as usize..][..bytes.len()].copy_from_slice(&bytes);
         flash[partition.offset as usize..][..firmware.len()].copy_from_slice(firmware);
         Ok(flash)
     }

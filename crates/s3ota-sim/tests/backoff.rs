@@ -7,21 +7,15 @@
 //! cargo test --release -p s3ota-sim --test backoff -- --nocapture
 //! ```
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::Duration;
 
-use bench::{Bench, OLD};
-use network::{Fault, Network};
 use s3ota::{Agent, Schedule, Timeouts, Updater, Workspace};
 use s3ota_sim::Flash;
-use support::{Reply, status};
+use scripted_server::bench::{Bench, OLD};
+use scripted_server::network::{Fault, Network};
+use scripted_server::{Reply, status};
 use tokio::time::{Instant, timeout};
 
 /// Devices of a fleet. Without optimisation it is a smaller one.

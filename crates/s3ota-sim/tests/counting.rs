@@ -3,27 +3,21 @@
 //! A crash counts. Power that comes on and a chip that wakes do not; and a release that ran well, but did not reach its
 //! server, is tried again. What cannot be counted ends the trial.
 
-#[path = "support/bucket.rs"]
-mod bucket;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::future::pending;
 use std::time::Duration;
 
-use bucket::Bucket;
 use embedded_storage_async::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
 };
-use network::{Fault, Network, PORT};
 use s3ota::{
     Agent, Boot, Bootloader as Kind, Error, MAX_SPARED_BOOTS, NoUpdate, Outcome, Reset, Restart,
     Schedule, Timeouts, UNKNOWN_PARTITION, Updater, Wear, Workspace, boot_guard, boot_guard_after,
 };
 use s3ota_image::otadata::{Record, State};
 use s3ota_sim::{Bootloader, Flash, FlashError, Setup, VirtualDevice};
-use support::{IMPATIENT, Reply, Request, firmware, ok};
+use scripted_server::bucket::Bucket;
+use scripted_server::network::{Fault, Network, PORT};
+use scripted_server::{IMPATIENT, Reply, Request, firmware, ok};
 use tokio::time::{Instant, sleep};
 
 const BOOTLOADERS: [Bootloader; 2] = [

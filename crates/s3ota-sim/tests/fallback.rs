@@ -1,14 +1,12 @@
 //! Going back leads to the release that was left, and to no older one: after the bootloader refused an image, after trial
 //! boots were used up, and where the firmware asks for it; with a factory app, and among three and four slots.
 
-#[path = "support/slots.rs"]
-mod slots;
-mod support;
-
 use s3ota::{Boot, MAX_TRIAL_BOOTS, NoUpdate, Outcome};
 use s3ota_sim::{Bootloader, Flash, Setup, VirtualDevice};
-use slots::{THREE_SLOTS, WITH_FACTORY, device_with, install, install_and_confirm, roll_back};
-use support::*;
+use scripted_server::slots::{
+    THREE_SLOTS, WITH_FACTORY, device_with, install, install_and_confirm, roll_back,
+};
+use scripted_server::*;
 
 const FOUR_SLOTS: &str = "
 otadata,  data, ota,     0xd000,   0x2000

@@ -1,12 +1,10 @@
 //! What an update does to the flash, operation by operation, and what it does when the flash fails.
 
-mod support;
-
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use s3ota::{Device, Error, FirmwareError, Outcome, Updater, Workspace};
 use s3ota_sim::host::{HostClock, HostNetwork, OsRng};
 use s3ota_sim::{BootError, Bootloader, Flash, FlashError, Setup};
-use support::*;
+use scripted_server::*;
 
 const SLOT_0: u32 = 0x1_0000;
 const SLOT_1: u32 = 0x20_0000;

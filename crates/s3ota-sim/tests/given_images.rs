@@ -1,17 +1,13 @@
 //! Images that the application brings itself: over a UART, from an SD card, by a modem.
 
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use embedded_io_async::{ErrorKind, ErrorType, Read, Seek, SeekFrom};
-use network::*;
 use s3ota::{
     Config, Error, Hooks, NoUpdate, Outcome, Progress, ReleaseKey, Timeouts, Updater, Wear,
     Workspace,
 };
 use s3ota_sim::{Bootloader, Flash, Mix, PowerCut, Setup, Tear};
-use support::*;
+use scripted_server::network::*;
+use scripted_server::*;
 
 const SLOT_0: u32 = 0x1_0000;
 const SLOT_1: u32 = 0x20_0000;

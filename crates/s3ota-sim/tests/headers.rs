@@ -1,13 +1,9 @@
 //! Header fields that the application sends along go where they should, and nowhere else.
 
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
-use network::*;
 use s3ota::{Config, Header, Outcome, Updater, Workspace};
 use s3ota_sim::{Flash, Setup};
-use support::*;
+use scripted_server::network::*;
+use scripted_server::*;
 
 const TOKEN: &str = "Bearer 0123456789";
 

@@ -8,27 +8,19 @@
 //! cargo test -p s3ota-sim --test link_faults -- --nocapture
 //! ```
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/bucket.rs"]
-mod bucket;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::future::pending;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::{Bench, NEW, timeouts};
-use bucket::Object::{Image, Manifest};
-use bucket::{AnswerFault, Bucket, Exchange, Response, etag, faulty};
-use network::Way::{self, ToDevice, ToServer};
-use network::{Ending, Fault as LineFault, Network, PORT};
 use s3ota::{Chip, Timeouts};
 use s3ota_image::app::ImageBuilder;
-use support::{Reply, Request, firmware};
+use scripted_server::bench::{Bench, NEW, timeouts};
+use scripted_server::bucket::Object::{Image, Manifest};
+use scripted_server::bucket::{AnswerFault, Bucket, Exchange, Response, etag, faulty};
+use scripted_server::network::Way::{self, ToDevice, ToServer};
+use scripted_server::network::{Ending, Fault as LineFault, Network, PORT};
+use scripted_server::{Reply, Request, bench, bucket, firmware, network};
 use tokio::io::DuplexStream;
 use tokio_rustls::TlsAcceptor;
 

@@ -7,20 +7,12 @@
 //! cargo test --release -p s3ota-sim --test link_faults_wire -- --ignored --nocapture
 //! ```
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/bucket.rs"]
-mod bucket;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::collections::BTreeMap;
 
-use bench::{Bench, NEW, image, timeouts};
-use bucket::{Bucket, faulty};
-use network::{Ending, Fault, Network, PORT, Traffic, Way};
 use s3ota::Timeouts;
+use scripted_server::bench::{Bench, NEW, image, timeouts};
+use scripted_server::bucket::{Bucket, faulty};
+use scripted_server::network::{Ending, Fault, Network, PORT, Traffic, Way};
 
 /// A sector of flash: so much is written at once, and noted.
 const BLOCK: usize = 4096;

@@ -2,24 +2,16 @@
 //!
 //! Time is the test's own (tokio's paused clock), so the waits are exact and cost nothing.
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/bucket.rs"]
-mod bucket;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::{Bench, NEW, OLD, image, timeouts};
-use bucket::{Bucket, Object, faulty};
-use network::{Ending, Fault, Network, PORT, Way, identity};
 use s3ota::{Agent, Boot, Hooks, Schedule, Timeouts, Updater, Workspace};
 use s3ota_sim::{Flash, VirtualDevice};
-use support::Reply;
+use scripted_server::Reply;
+use scripted_server::bench::{Bench, NEW, OLD, image, timeouts};
+use scripted_server::bucket::{Bucket, Object, faulty};
+use scripted_server::network::{Ending, Fault, Network, PORT, Way, identity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;

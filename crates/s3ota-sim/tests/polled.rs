@@ -1,21 +1,15 @@
 //! Updates that are driven by hand, by a loop that has other things to do.
 
-#[path = "support/bucket.rs"]
-mod bucket;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use bucket::{AnswerFault, Bucket, Object, faulty};
-use network::*;
 use s3ota::poll::{Steps, Turns, sleep};
 use s3ota::{Clock, Device, Error, NoUpdate, Outcome, Timeouts, Updater, Workspace};
 use s3ota_sim::host::{HostClock, OsRng};
 use s3ota_sim::{Bootloader, Flash, Setup};
-use support::*;
+use scripted_server::bucket::{AnswerFault, Bucket, Object, faulty};
+use scripted_server::network::*;
+use scripted_server::*;
 
 const SLOT_0: u32 = 0x1_0000;
 const SLOT_1: u32 = 0x20_0000;

@@ -19,19 +19,14 @@
 //!
 //! `S3OTA_POWER_CUTS=refuses` in the environment tries only the scenarios with this in their names.
 
-#[path = "support/bucket.rs"]
-mod bucket;
 #[path = "power_cuts/cuts.rs"]
 mod cuts;
 #[path = "power_cuts/life.rs"]
 mod life;
-#[path = "support/network.rs"]
-mod network;
 #[path = "power_cuts/promises.rs"]
 mod promises;
 #[path = "power_cuts/report.rs"]
 mod report;
-mod support;
 
 use cuts::Effort;
 use life::Step::{self, Boot, Confirm, EndBoot, PowerOn, Refuse, RollBack, Update};

@@ -1,19 +1,13 @@
 //! An update that was cut off resumes where it was, and never mixes two images.
 
-#[path = "support/bucket.rs"]
-mod bucket;
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::sync::{Arc, Mutex};
 
-use bucket::*;
-use network::*;
 use s3ota::{Chip, Error, Hooks, Installed, NoUpdate, Outcome, Progress, Timeouts};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Bootloader, Flash, Mix, Operation, PowerCut, Setup, Tear};
-use support::*;
+use scripted_server::bucket::*;
+use scripted_server::network::*;
+use scripted_server::*;
 
 const SLOT_0: u32 = 0x1_0000;
 const SLOT_1: u32 = 0x20_0000;

@@ -1,17 +1,13 @@
 //! Trials, and the ways back: what boots after what, under both kinds of bootloader, with and without a factory app.
 
-#[path = "support/slots.rs"]
-mod slots;
-mod support;
-
 use s3ota::{Agent, Boot, Error, NoUpdate, Outcome, Schedule, Workspace};
 use s3ota_image::otadata::{Record, State};
 use s3ota_sim::{Bootloader, Flash, Mix, Operation, PowerCut, Tear, VirtualDevice};
-use slots::{
+use scripted_server::slots::{
     THREE_SLOTS, WITH_FACTORY, confirm, device_with, install, install_and_confirm, roll_back,
 };
+use scripted_server::*;
 use std::time::Duration;
-use support::*;
 
 /// Boots without confirming until another version comes up.
 fn boot_until_given_up(device: &mut VirtualDevice, version: &str) {

@@ -1,7 +1,5 @@
 //! What a device does with what a server sends: the library and its TLS client, against a real HTTPS server.
 
-mod support;
-
 use std::time::Duration;
 
 use s3ota::HttpError;
@@ -9,7 +7,7 @@ use s3ota::{
     Boot, Checked, Error, FirmwareError, Hooks, NoUpdate, Outcome, ReleaseError, Timeouts,
     Workspace,
 };
-use support::*;
+use scripted_server::*;
 
 fn installed(result: Result<Outcome, Error>) -> s3ota::Installed {
     match result {

@@ -52,6 +52,12 @@ pub(crate) fn certificate_verify_algorithm(scheme: SignatureScheme) -> Option<Al
     })
 }
 
+/// The hash of a message. In a function of its own, so that its stack is free again before the curve's arithmetic.
+#[inline(never)]
+fn hashed<H: sha2::Digest>(message: &[u8]) -> sha2::digest::Output<H> {
+    H::digest(message)
+}
+
 macro_rules! ecdsa {
     ($name:ident, $curve:ident, $bytes:literal, $hash:ident, $key_id:ident, $signature_id:ident) => {
         #[derive(Debug)]
@@ -72,7 +78,6 @@ macro_rules! ecdsa {
                 message: &[u8],
                 signature: &[u8],
             ) -> Result<(), InvalidSignature> {
-                use sha2::Digest;
                 use $curve::ecdsa::signature::hazmat::PrehashVerifier;
                 use $curve::ecdsa::{Signature, VerifyingKey};
 
@@ -83,7 +88,7 @@ macro_rules! ecdsa {
                     der::padded::<$bytes>(s).ok_or(InvalidSignature)?,
                 )
                 .or(Err(InvalidSignature))?;
-                key.verify_prehash(&sha2::$hash::digest(message), &signature)
+                key.verify_prehash(&hashed::<sha2::$hash>(message), &signature)
                     .or(Err(InvalidSignature))
             }
         }

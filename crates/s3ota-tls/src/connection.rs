@@ -76,11 +76,33 @@ where
     IO: Read + Write + 'b,
     R: CryptoRng + RngCore,
 {
+    let mut place = None;
+    connect_in(&mut place, io, host, roots, time, rng, buffers).await?;
+    place.ok_or(TlsError::Interrupted)
+}
+
+/// [`connect`], for little stack: the connection, which is 1.5 KB large, is made in `place` and stays there.
+///
+/// What was in `place` before is dropped. After a failure it is empty.
+///
+/// # Errors
+/// Those of [`connect`].
+pub async fn connect_in<'b, IO, R>(
+    place: &mut Option<TlsStream<'b, IO>>,
+    io: IO,
+    host: &str,
+    roots: &Roots<'_>,
+    time: CertTime,
+    rng: &mut R,
+    buffers: &'b mut Buffers,
+) -> Result<(), TlsError>
+where
+    IO: Read + Write + 'b,
+    R: CryptoRng + RngCore,
+{
     built_with::label();
     let name = server_name::parse(host)?;
-    let Buffers { read, write, link } = buffers;
-    *link = Link::new();
-    let link: &'b Link = link;
+    let stream = TlsStream::unopened(place, io, buffers);
 
     let mut config = TlsConfig::new();
     if cfg!(feature = "rsa") {
@@ -94,26 +116,26 @@ where
         rng,
         verifier: Verifier::new(&anchors, &name, time),
     };
-    let mut connection = TlsConnection::new(RecordFilter::new(io, link), read, write);
-    let opened = connection
-        .open(TlsContext::new(&config, &mut provider))
-        .await;
+    let context = TlsContext::new(&config, &mut provider);
+    let opened = stream.connection.open(context).await;
 
-    if let Err(error) = opened {
-        return Err(match provider.verifier.refusal() {
+    let verifier = &provider.verifier;
+    let refused = match opened {
+        Err(error) => Some(match verifier.refusal() {
             Some(refusal) => TlsError::Certificate(refusal),
-            None => handshake_error(error, link),
-        });
+            None => handshake_error(error, stream.link),
+        }),
+        // UPSTREAM(embedded-tls): message-order.md. It completes handshakes without a certificate, or without proof of its key:
+        // this check is the only one.
+        Ok(()) => verifier.outcome().err().map(TlsError::Certificate),
+    };
+    if let Some(error) = refused {
+        *place = None;
+        return Err(error);
     }
-    // UPSTREAM(embedded-tls): message-order.md. It completes handshakes without a certificate, or without proof of its key:
-    // this check is the only one.
-    provider.verifier.outcome().map_err(TlsError::Certificate)?;
-    link.enter(Phase::Application);
-    Ok(TlsStream {
-        connection,
-        link,
-        state: State::Open,
-    })
+    stream.link.enter(Phase::Application);
+    stream.state = State::Open;
+    Ok(())
 }
 
 /// An open connection to a server that has proven its identity.
@@ -144,6 +166,20 @@ impl<'b, IO> TlsStream<'b, IO>
 where
     IO: Read + Write + 'b,
 {
+    /// A connection before its handshake, in `place`. To anyone who finds it there, it is one that was interrupted.
+    // In a function of its own: the connection is made on the stack before it moves to its place.
+    #[inline(never)]
+    fn unopened<'p>(place: &'p mut Option<Self>, io: IO, buffers: &'b mut Buffers) -> &'p mut Self {
+        let Buffers { read, write, link } = buffers;
+        *link = Link::new();
+        let link: &'b Link = link;
+        place.insert(Self {
+            connection: TlsConnection::new(RecordFilter::new(io, link), read, write),
+            link,
+            state: State::Failed(TlsError::Interrupted),
+        })
+    }
+
     /// Sends what is still buffered and a close_notify, and returns the transport.
     ///
     /// If the server has closed first, or the connection has failed, nothing is sent.

@@ -14,6 +14,8 @@ mod built_with;
 mod connection;
 mod der;
 mod error;
+#[cfg(feature = "rsa")]
+mod power;
 mod protection;
 mod record_filter;
 mod roots;
@@ -26,7 +28,7 @@ mod verifier;
 
 pub use alert::Alert;
 pub use built_with::BuiltWith;
-pub use connection::{Buffers, TlsStream, connect};
+pub use connection::{Buffers, TlsStream, connect, connect_in};
 pub use error::{CertificateError, HandshakeError, RecordError, TlsError};
 /// rand_core 0.6: the traits of the random number generator that [`connect`] takes.
 pub use rand_core;

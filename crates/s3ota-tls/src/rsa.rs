@@ -1,20 +1,16 @@
 //! Verification of RSA signatures: PKCS #1 v1.5 and PSS (RFC 8017 sections 8.2.2 and 8.1.2).
 //!
-//! The arithmetic is crypto-bigint's, which P-256 links already. Its numbers have a fixed size, so nothing is allocated;
-//! there is one size for all keys, because a second would take 2 KB more flash. All inputs are public, so timing reveals no
-//! secret.
+//! The arithmetic is in `power.rs`. All inputs are public, so timing reveals no secret.
 
 use core::ops::RangeInclusive;
 
-use crypto_bigint::modular::montgomery_reduction;
-use crypto_bigint::{Encoding, Limb, U4096};
 use rustls_pki_types::InvalidSignature;
 use sha2::digest::DynDigest;
 
 use crate::der;
+use crate::power::{MAX_BYTES, power};
 
 const KEY_BITS: RangeInclusive<usize> = 2048..=4096;
-const MAX_BYTES: usize = 4096 / 8;
 /// Of SHA-512.
 const MAX_DIGEST: usize = 64;
 /// Public exponents are 3 or 65537. A longer one only takes time.
@@ -69,6 +65,7 @@ fn is_valid(
 
     let mut encoded = [0; MAX_BYTES];
     let encoded = encoded.get_mut(..modulus.len())?;
+    // RSAVP1 (RFC 8017 section 5.2.2).
     power(modulus, exponent, signature, encoded)?;
 
     let mut digest = [0; MAX_DIGEST];
@@ -85,57 +82,6 @@ fn is_valid(
 fn small(bytes: &[u8]) -> Option<u64> {
     let exponent = u64::from_be_bytes(der::padded(bytes)?);
     (exponent % 2 == 1 && (3..=MAX_EXPONENT).contains(&exponent)).then_some(exponent)
-}
-
-/// RSAVP1 (RFC 8017 section 5.2.2): writes `base` to the power of `exponent` modulo `modulus` into `result`, which is as
-/// long as the modulus. `None` if the modulus is even, or not larger than the base.
-fn power(modulus: &[u8], exponent: u64, base: &[u8], result: &mut [u8]) -> Option<()> {
-    let n = number(modulus)?;
-    let base = number(base)?;
-    if base >= n || !bool::from(n.bit(0)) {
-        return None;
-    }
-    // Montgomery's multiplication, by R = 2^BITS.
-    let inverse = negated_inverse(*n.as_limbs().first()?);
-    let reduce = |product| montgomery_reduction(&product, &n, inverse);
-    let multiply = |a: &U4096, b: &U4096| reduce(a.mul_wide(b));
-
-    // 2 R, which is 2 in Montgomery's form, squared until it is 2^BITS in that form.
-    let mut r = U4096::ONE;
-    for _ in 0..=U4096::BITS {
-        r = r.add_mod(&r, &n);
-    }
-    for _ in 0..U4096::BITS.ilog2() {
-        r = multiply(&r, &r);
-    }
-    let base = multiply(&base, &r);
-    let mut power = base;
-    for bit in (0..exponent.ilog2()).rev() {
-        power = multiply(&power, &power);
-        if exponent >> bit & 1 == 1 {
-            power = multiply(&power, &base);
-        }
-    }
-    let power = reduce((power, U4096::ZERO)).to_be_bytes();
-    let power = power.as_ref();
-    result.copy_from_slice(power.get(power.len().checked_sub(result.len())?..)?);
-    Some(())
-}
-
-/// What to multiply an odd number by to get −1, modulo the size of a limb. By Newton's method: 3 bits are correct at first,
-/// and each step doubles them.
-fn negated_inverse(odd: Limb) -> Limb {
-    let mut inverse = odd;
-    for _ in 0..Limb::BITS.ilog2() - 1 {
-        let error = Limb(2).wrapping_sub(odd.wrapping_mul(inverse));
-        inverse = inverse.wrapping_mul(error);
-    }
-    inverse.wrapping_neg()
-}
-
-/// The number in big-endian bytes, if it fits.
-fn number(bytes: &[u8]) -> Option<U4096> {
-    Some(U4096::from_be_slice(&der::padded::<MAX_BYTES>(bytes)?))
 }
 
 /// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2). A hash has one encoding, so it is compared, not parsed.

@@ -100,10 +100,14 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// Checks the server's certificates, and keeps the key of its own.
+    // In a function of its own, as what is below: less stack at the signatures.
+    #[inline(never)]
     fn check_certificate(
-        &self,
+        &mut self,
+        transcript: &Transcript,
         certificate: &CertificateRef<'_>,
-    ) -> Result<heapless::Vec<u8, MAX_PUBLIC_KEY>, CertificateError> {
+    ) -> Result<(), CertificateError> {
         let mut chain = certificate.entries.iter().filter_map(|entry| match entry {
             CertificateEntryRef::X509(der) => Some(CertificateDer::from(*der)),
             CertificateEntryRef::RawPublicKey(_) => None,
@@ -123,7 +127,21 @@ impl<'a> Verifier<'a> {
             .map_err(reason)?;
         // Keep only the key: the read buffer is reused before the proof comes.
         let public_key = der::subject_public_key_info(&own).ok_or(CertificateError::Malformed)?;
-        heapless::Vec::from_slice(public_key).map_err(|_| CertificateError::UnsupportedAlgorithm)
+        self.await_proof(transcript, public_key)
+    }
+
+    #[inline(never)]
+    fn await_proof(
+        &mut self,
+        transcript: &Transcript,
+        public_key: &[u8],
+    ) -> Result<(), CertificateError> {
+        self.progress = Progress::AwaitingProof {
+            transcript: transcript.clone(),
+            public_key: heapless::Vec::from_slice(public_key)
+                .map_err(|_| CertificateError::UnsupportedAlgorithm)?,
+        };
+        Ok(())
     }
 
     fn check_chain(
@@ -164,11 +182,17 @@ impl<'a> Verifier<'a> {
         })
     }
 
-    fn check_proof(
-        transcript: Transcript,
-        public_key: &[u8],
-        proof: &CertificateVerifyRef<'_>,
-    ) -> Result<(), CertificateError> {
+    #[inline(never)]
+    fn check_proof(&self, proof: &CertificateVerifyRef<'_>) -> Result<(), CertificateError> {
+        let (transcript, public_key) = match &self.progress {
+            Progress::AwaitingProof {
+                transcript,
+                public_key,
+            } => (transcript, public_key.as_slice()),
+            Progress::AwaitingCertificate => return Err(CertificateError::NotPresented),
+            Progress::Authenticated => return Err(CertificateError::NotProven),
+            Progress::Refused(error) => return Err(*error),
+        };
         let algorithm = certificate_verify_algorithm(proof.signature_scheme)
             .ok_or_else(|| unsupported_key(public_key))?;
         let message = signed_content(transcript).ok_or(CertificateError::NotProven)?;
@@ -197,45 +221,20 @@ impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
         if !transcript.is_at_certificate() {
             return Err(Refusal::InvalidHandshake);
         }
-        match self.check_certificate(&certificate) {
-            Ok(public_key) => {
-                self.progress = Progress::AwaitingProof {
-                    transcript: transcript.clone(),
-                    public_key,
-                };
-                Ok(())
-            }
-            Err(error) => {
+        self.check_certificate(transcript, &certificate)
+            .map_err(|error| {
                 self.progress = Progress::Refused(error);
-                Err(Refusal::InvalidCertificate)
-            }
-        }
+                Refusal::InvalidCertificate
+            })
     }
 
     fn verify_signature(&mut self, proof: CertificateVerifyRef<'_>) -> Result<(), Refusal> {
-        let progress = core::mem::replace(
-            &mut self.progress,
-            Progress::Refused(CertificateError::NotProven),
-        );
-        let checked = match progress {
-            Progress::AwaitingProof {
-                transcript,
-                public_key,
-            } => Self::check_proof(transcript, &public_key, &proof),
-            Progress::AwaitingCertificate => Err(CertificateError::NotPresented),
-            Progress::Authenticated => Err(CertificateError::NotProven),
-            Progress::Refused(error) => Err(error),
+        let checked = self.check_proof(&proof);
+        self.progress = match checked {
+            Ok(()) => Progress::Authenticated,
+            Err(error) => Progress::Refused(error),
         };
-        match checked {
-            Ok(()) => {
-                self.progress = Progress::Authenticated;
-                Ok(())
-            }
-            Err(error) => {
-                self.progress = Progress::Refused(error);
-                Err(Refusal::InvalidSignature)
-            }
-        }
+        checked.map_err(|_| Refusal::InvalidSignature)
     }
 }
 
@@ -263,14 +262,15 @@ fn check_from(
 }
 
 /// What a server signs in CertificateVerify (RFC 8446 section 4.4.3).
-fn signed_content(transcript: Transcript) -> Option<heapless::Vec<u8, 130>> {
+#[inline(never)]
+fn signed_content(transcript: &Transcript) -> Option<heapless::Vec<u8, 130>> {
     let mut content = heapless::Vec::new();
     content.resize(64, b' ').ok()?;
     content
         .extend_from_slice(b"TLS 1.3, server CertificateVerify\0")
         .ok()?;
     content
-        .extend_from_slice(&transcript.finalize_fixed())
+        .extend_from_slice(&transcript.clone().finalize_fixed())
         .ok()?;
     Some(content)
 }

@@ -1,7 +1,7 @@
 //! Every signature algorithm against C2SP's Wycheproof vectors, which cover the known mistakes in such code.
 //!
 //! One line per set: the test's name, our algorithm, the set, and how many vectors are checked. A set that has lost some
-//! fails. There is none for P-256 with SHA-384: `tests/chains.rs` has a certificate that OpenSSL signed with it.
+//! fails. There is none for P-256 with SHA-384: `tests/chains` has a certificate that OpenSSL signed with it.
 
 use std::vec::Vec;
 

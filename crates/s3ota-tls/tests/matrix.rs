@@ -54,21 +54,24 @@ fn the_matrix_says_what_the_tests_say() {
     let matrix = read("MATRIX.md");
     let rows = rows(&matrix);
     let docs = read("README.md").replace('\n', " ");
-    // It is in the repository, not in the package.
-    let promises =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/promises.md"))
-            .ok();
-    for (file, what) in [
-        ("tests/chains.rs", "certificate chains"),
-        ("tests/misbehaviour.rs", "misbehaving servers"),
-        ("src/wycheproof_tests.rs", "sets of vectors"),
+    let promises = read("../../docs/promises.md");
+    const CHAINS: [&str; 3] = [
+        "tests/chains/cases.rs",
+        "tests/chains/main.rs",
+        "tests/judges.rs",
+    ];
+    for (files, what) in [
+        (&CHAINS[..], "certificate chains"),
+        (&["tests/misbehaviour.rs"], "misbehaving servers"),
+        (&["src/wycheproof_tests.rs"], "sets of vectors"),
     ] {
-        let cases = cases(&read(file));
+        let sources: String = files.iter().map(|file| read(file)).collect();
+        let cases = cases(&sources);
         let count = format!("{} {what}", cases.len());
         assert!(matrix.contains(&count), "there are {count}");
         assert!(docs.contains(&count), "there are {count}");
         assert!(
-            what == "sets of vectors" || promises.as_ref().is_none_or(|it| it.contains(&count)),
+            what == "sets of vectors" || promises.contains(&count),
             "there are {count}"
         );
         for (name, words) in cases {
@@ -96,15 +99,16 @@ fn every_test_in_the_matrix_exists() {
         "src/transcript.rs",
         "src/verifier.rs",
         "src/wycheproof_tests.rs",
-        "tests/chains.rs",
+        "tests/chains/cases.rs",
+        "tests/chains/main.rs",
         "tests/handshake.rs",
         "tests/misbehaviour.rs",
-        "tests/mutations.rs",
-        "tests/openssl.rs",
+        "tests/judges.rs",
         "tests/stream.rs",
     ]
     .map(read)
-    .concat();
+    .concat()
+        + &read("../../fuzz/tests/mutated_handshakes.rs");
     let exists = |name: &str| {
         sources.contains(&format!("fn {name}()")) || sources.contains(&format!("  {name}: "))
     };

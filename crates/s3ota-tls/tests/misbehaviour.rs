@@ -1,6 +1,5 @@
 //! Whatever a server does wrong is refused, under the right name, and nothing panics.
 
-mod rogue_server;
 mod support;
 
 use rogue_server::{GREETING, Misbehaviour as M, RogueServer};

@@ -1,6 +1,5 @@
 //! What a caller may rely on between `connect` and `close`.
 
-mod rogue_server;
 mod support;
 
 use std::cell::Cell;

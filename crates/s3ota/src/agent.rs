@@ -4,12 +4,11 @@ use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
 use embassy_futures::select::select;
-use embedded_storage_async::nor_flash::NorFlash;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
 use crate::config::{Confirm, Schedule};
-use crate::device::Clock;
+use crate::device::{Clock, Flash};
 use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::outcome::{Installed, Outcome};
@@ -51,7 +50,7 @@ enum Turn {
 
 impl<'a, F, N, C, R> Agent<'a, F, N, C, R>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     C: Clock,
     R: CryptoRng + RngCore,
@@ -99,7 +98,7 @@ where
         let began = self.updater.device().clock.uptime();
         self.trial_ends = began.saturating_add(self.schedule.trial_time);
         // A power failure ends for all devices of a town at once. A trial has no time to lose.
-        let mut pause = match self.updater.is_on_trial().await {
+        let mut pause = match apart!(self.updater.is_on_trial()) {
             Ok(true) => Duration::ZERO,
             _ => self.spread(self.schedule.first, 100),
         };
@@ -113,7 +112,7 @@ where
                 Turn::OnTrial(may_pass) => {
                     let left = self.trial_left();
                     if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
-                        if may_pass && let Err(error) = self.updater.end_trial_boot().await {
+                        if may_pass && let Err(error) = apart!(self.updater.end_trial_boot()) {
                             error!("{}", error);
                         }
                         return Restart::TrialOver;

@@ -4,20 +4,56 @@
 //!
 //! | need | trait | on the chip | in the virtual device |
 //! |---|---|---|---|
-//! | flash | [`NorFlash`] over the whole chip | `esp-storage` | memory or a file |
+//! | flash | [`Flash`], which is [`NorFlash`] over the whole chip | `esp-storage` | memory or a file |
 //! | network | [`TcpConnect`] and [`Dns`] | `edge-nal-embassy` | `edge-nal-std` |
 //! | time | [`Clock`] | `embassy-time`, SNTP | the host's clocks |
 //! | randomness | [`CryptoRng`] and [`RngCore`] | the hardware generator | the operating system |
 //!
 //! [`Updater::install_from`](crate::Updater::install_from) takes any [`Read`] and [`Seek`].
 
-use core::future::Future;
+mod shared;
+
+use core::future::{Future, ready};
+use core::ops::DerefMut;
 use core::time::Duration;
 
 pub use edge_nal::{Dns, TcpConnect};
 pub use embedded_io_async::{Read, Seek};
 pub use embedded_storage_async::nor_flash::NorFlash;
 pub use rand_core::{CryptoRng, RngCore};
+pub use shared::SharedFlash;
+
+/// The flash chip, as an updater takes it: locked for each step of its work.
+///
+/// Every [`NorFlash`] driver is one, for an updater that has it alone. [`SharedFlash`] is one for an updater that shares it.
+///
+/// The library waits for the lock, and lets other tasks run meanwhile. Behind the lock it does not: there it waits on the spot for
+/// operations of milliseconds. So a driver ([`Chip`](Flash::Chip)) must not need another task to complete an operation. It may
+/// wait for an interrupt, or let go between two steps. A mutex does not belong *inside* a driver, but around it: implement this
+/// trait, or use [`SharedFlash`]. A driver that does not complete an operation for many seconds is an [`Error::Flash`](crate::Error::Flash).
+pub trait Flash {
+    /// The driver.
+    type Chip: NorFlash;
+    /// Exclusive access to the driver.
+    type Access<'a>: DerefMut<Target = Self::Chip>
+    where
+        Self: 'a;
+
+    /// Waits until nobody else uses the flash.
+    fn lock(&mut self) -> impl Future<Output = Self::Access<'_>>;
+}
+
+impl<F: NorFlash> Flash for F {
+    type Chip = F;
+    type Access<'a>
+        = &'a mut F
+    where
+        F: 'a;
+
+    fn lock(&mut self) -> impl Future<Output = &mut F> {
+        ready(self)
+    }
+}
 
 /// Time. A device always knows how long it has been up, and sometimes the date.
 pub trait Clock {

@@ -12,13 +12,12 @@ use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
 use embedded_io_async::{Read, Seek};
-use embedded_storage_async::nor_flash::NorFlash;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
 use crate::check::Settled;
 use crate::config::Config;
-use crate::device::{Clock, Device};
+use crate::device::{Clock, Device, Flash};
 use crate::error::Error;
 use crate::hooks::{Hooks, Watched};
 use crate::install::check::Own;
@@ -44,7 +43,7 @@ pub struct Updater<'a, F, N, C, R> {
 
 impl<'a, F, N, C, R> Updater<'a, F, N, C, R>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     C: Clock,
     R: CryptoRng + RngCore,
@@ -164,11 +163,11 @@ where
     /// again to retry. After [`Outcome::Installed`] restart the device.
     ///
     /// ```no_run
-    /// # use s3ota::device::{Clock, Dns, NorFlash, TcpConnect};
+    /// # use s3ota::device::{Clock, Dns, Flash, TcpConnect};
     /// # use s3ota::{Error, Outcome, Updater};
     /// # use embedded_io_async::{Read, Seek};
     /// # use rand_core::{CryptoRng, RngCore};
-    /// # async fn from_card<F: NorFlash, N: TcpConnect + Dns, C: Clock, R: CryptoRng + RngCore>(
+    /// # async fn from_card<F: Flash, N: TcpConnect + Dns, C: Clock, R: CryptoRng + RngCore>(
     /// #     updater: &mut Updater<'_, F, N, C, R>, image: impl Read + Seek, restart: fn() -> !) -> Result<(), Error> {
     /// // From an SD card: `stable.json`, and the image as an open file.
     /// let manifest = br#"{"version":"1.1.0","url":"https://example.com/lamp-1.1.0.bin"}"#;

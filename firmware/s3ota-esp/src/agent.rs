@@ -7,11 +7,12 @@ use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
 use embassy_futures::select::{Either, select};
-use embedded_storage_async::nor_flash::NorFlash;
 use rand_core::{CryptoRng, RngCore};
+use s3ota::device::Flash;
 use s3ota::manifest::Manifest;
 use s3ota::{
     Agent, Clock as _, Error, Hooks, Installed, NoUpdate, Progress, Restart, Schedule, Updater,
+    Wear,
 };
 
 use crate::{Clock, keep_wear, kept_wear, restart};
@@ -22,6 +23,11 @@ const ON_TRIAL: Duration = Duration::from_secs(60);
 /// How long before the watchdog the agent itself ends a trial boot.
 const BEFORE_WATCHDOG: Duration = Duration::from_secs(60);
 
+/// How long what is done before a restart may take ([`run_with`]).
+pub const BEFORE_RESTART: Duration = Duration::from_secs(30);
+
+const _: () = assert!(BEFORE_RESTART.as_secs() < BEFORE_WATCHDOG.as_secs());
+
 /// Keeps the device up to date: an [`Agent`] that restarts the chip into what it installed.
 ///
 /// See [`Agent::run`] for `now`. It also ends the trial that [`start`](crate::start) began, as soon as the agent has
@@ -31,15 +37,52 @@ const BEFORE_WATCHDOG: Duration = Duration::from_secs(60);
 /// does not count as a crash ([`Updater::end_trial_boot`]). So call this even while the network is down.
 ///
 /// The flash wear of updates is kept across restarts ([`kept_wear`]).
-// Not an `async fn`: that would keep two copies of its arguments, and the updater is large.
 pub fn run<F, N, R>(
-    mut updater: Updater<'_, F, N, &'static Clock, R>,
+    updater: Updater<'_, F, N, &'static Clock, R>,
+    schedule: Schedule,
+    hooks: &mut dyn Hooks,
+    now: impl AsyncFnMut(),
+) -> impl Future<Output = Never>
+where
+    F: Flash,
+    N: TcpConnect + Dns,
+    R: CryptoRng + RngCore,
+{
+    run_to(updater, schedule, hooks, now, async |_, _| {})
+}
+
+/// [`run`], with something to do before each restart: save state, switch a heater off, tell a server.
+///
+/// `before_restart` is told why, and may use the updater; its flash too ([`Device::flash`](s3ota::Device::flash)). After
+/// [`BEFORE_RESTART`] the chip restarts in any case.
+pub fn run_with<'a, F, N, R>(
+    updater: Updater<'a, F, N, &'static Clock, R>,
+    schedule: Schedule,
+    hooks: &mut dyn Hooks,
+    now: impl AsyncFnMut(),
+    before_restart: impl AsyncFnOnce(&Restart, &mut Updater<'a, F, N, &'static Clock, R>),
+) -> impl Future<Output = Never>
+where
+    F: Flash,
+    N: TcpConnect + Dns,
+    R: CryptoRng + RngCore,
+{
+    run_to(updater, schedule, hooks, now, async |why, updater| {
+        let clock = updater.device().clock;
+        select(before_restart(why, updater), clock.sleep(BEFORE_RESTART)).await;
+    })
+}
+
+// Not an `async fn`: that would keep two copies of its arguments, and the updater is large.
+fn run_to<'a, F, N, R>(
+    mut updater: Updater<'a, F, N, &'static Clock, R>,
     mut schedule: Schedule,
     hooks: &mut dyn Hooks,
     mut now: impl AsyncFnMut(),
+    last: impl AsyncFnOnce(&Restart, &mut Updater<'a, F, N, &'static Clock, R>),
 ) -> impl Future<Output = Never>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     R: CryptoRng + RngCore,
 {
@@ -65,13 +108,20 @@ where
             let mut restarts = pin!(agent.until_restart(&mut hooks, &mut soon));
             poll_fn(|context| poll(restarts.as_mut(), context)).await
         };
-        match restarts {
-            Restart::Installed(installed) => info!("restarting into {}", installed.version),
-            _ => warn!("not confirmed in time: this trial boot is over"),
-        }
-        keep_wear(agent.updater().wear());
+        let updater = agent.updater();
+        note(&restarts, updater.wear());
+        last(&restarts, updater).await;
         restart()
     }
+}
+
+#[inline(never)]
+fn note(why: &Restart, wear: Wear) {
+    match why {
+        Restart::Installed(installed) => info!("restarting into {}", installed.version),
+        _ => warn!("not confirmed in time: this trial boot is over"),
+    }
+    keep_wear(wear);
 }
 
 #[inline(never)]
@@ -114,7 +164,7 @@ pub async fn look<F, N, R>(
     hooks: &mut dyn Hooks,
 ) -> Look
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     R: CryptoRng + RngCore,
 {
@@ -146,7 +196,7 @@ pub async fn confirm<F, N, R>(
     updater: &mut Updater<'_, F, N, &'static Clock, R>,
 ) -> Result<bool, Error>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     R: CryptoRng + RngCore,
 {

@@ -3,17 +3,19 @@
 use core::fmt;
 
 use embassy_net::Stack;
+use embassy_sync::mutex::Mutex;
 use s3ota::{Boot, Bootloader, Device};
+use static_cell::StaticCell;
 
-use crate::{Clock, Entropy, Flash, Network, NoEntropy, RunningError};
+use crate::{Clock, Entropy, Flash, Network, NoEntropy, RunningError, SharedFlash};
 
 /// The parts of the device that need no network, from [`start`](crate::start).
 ///
 /// It displays the firmware's state: `Confirmed`, or `Trial { boot: 1, of: 3 }`.
 #[derive(Debug)]
-pub struct Board {
+pub struct Board<F = Flash> {
     /// The flash chip.
-    pub flash: Flash,
+    pub flash: F,
     /// The running firmware's offset on flash, in bytes.
     pub running: Result<u32, RunningError>,
     /// The clock. Copy the reference wherever you need the time.
@@ -30,6 +32,35 @@ pub struct Board {
 }
 
 impl Board {
+    /// The board with its flash behind a mutex, for an application that has data of its own on flash. Copy
+    /// [`flash`](Self::flash) wherever you need it, now and while updates run:
+    ///
+    /// ```ignore
+    /// let board = started.board(chip.FLASH, chip.RTC_TIMER).share_flash();
+    /// let flash = board.flash;
+    /// // In any task:
+    /// flash.0.lock().await.read(0x9000, &mut settings).await
+    /// ```
+    ///
+    /// The example `advanced` does so, with a key-value store.
+    ///
+    /// # Panics
+    ///
+    /// If called twice. Safe code cannot, because the flash exists once.
+    pub fn share_flash(self) -> Board<SharedFlash> {
+        static MUTEX: StaticCell<Mutex<crate::flash::Lock, Flash>> = StaticCell::new();
+
+        Board {
+            flash: s3ota::device::SharedFlash(MUTEX.init(Mutex::new(self.flash))),
+            running: self.running,
+            clock: self.clock,
+            boot: self.boot,
+            bootloader: self.bootloader,
+        }
+    }
+}
+
+impl<F> Board<F> {
     /// Whether the running firmware is on trial.
     pub fn is_on_trial(&self) -> bool {
         matches!(self.boot, Ok(Boot::Trial { .. }))
@@ -40,10 +71,11 @@ impl Board {
     /// # Errors
     ///
     /// [`BoardError`]: this firmware cannot be updated.
+    #[inline(never)]
     pub fn device(
         self,
         stack: Stack<'static>,
-    ) -> Result<Device<Flash, Network, &'static Clock, Entropy>, BoardError> {
+    ) -> Result<Device<F, Network, &'static Clock, Entropy>, BoardError> {
         self.boot?;
         Ok(Device {
             running: self.running.map_err(BoardError::Running)?,
@@ -55,7 +87,7 @@ impl Board {
     }
 }
 
-impl fmt::Display for Board {
+impl<F> fmt::Display for Board<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.boot {
             Ok(boot) => write!(f, "{boot:?}"),

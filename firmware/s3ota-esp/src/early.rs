@@ -18,6 +18,7 @@ use s3ota::Reset;
 
 use crate::Flash;
 use crate::guard::{Found, guard};
+use crate::running::DESCRIPTOR_LEN;
 
 /// How long the guard and `esp_hal::init` may take, in cycles of the RTC's slow clock: 10 seconds at 150 kHz, 11 at 136. Its
 /// calibration is not known yet.
@@ -55,4 +56,44 @@ pub(crate) fn watch() {
     // Both lock the registers again.
     rtc.rwdt.enable();
     rtc.rwdt.feed();
+}
+
+/// The flash offset of the page that the first entry of the cache's mapping names: bits 0 to 7 are the page's number.
+///
+/// The registers are those of ESP-IDF (`mmu_ll_read_entry`), as `PartitionTable::booted_partition` of esp-bootloader-esp-idf
+/// 0.6 has them.
+pub(crate) fn mapped() -> u32 {
+    #[cfg(feature = "esp32")]
+    const ENTRY: *const u32 = 0x3FF1_0000 as *const u32;
+    #[cfg(feature = "esp32s2")]
+    const ENTRY: *const u32 = (0x6180_1000 + 128 * 4) as *const u32;
+    #[cfg(any(feature = "esp32c2", feature = "esp32c3", feature = "esp32s3"))]
+    const ENTRY: *const u32 = 0x600C_5000 as *const u32;
+    #[cfg(any(feature = "esp32c5", feature = "esp32c6", feature = "esp32h2"))]
+    const ENTRY: *const u32 = 0x6000_237C as *const u32;
+    // On these chips another register says which entry this one shows.
+    #[cfg(any(feature = "esp32c5", feature = "esp32c6", feature = "esp32h2"))]
+    // SAFETY: it only selects. ESP-IDF's own accesses, in ROM, select anew each time.
+    unsafe {
+        (0x6000_2380 as *mut u32).write_volatile(0);
+    }
+    // SAFETY: a register that may be read at any time.
+    let entry = unsafe { ENTRY.read_volatile() };
+    (entry & 0xff) << 16
+}
+
+/// Whether these bytes are the app descriptor of the running firmware, as it lies in memory.
+pub(crate) fn is_own_descriptor(bytes: &[u8]) -> bool {
+    unsafe extern "C" {
+        /// What `esp_bootloader_esp_idf::esp_app_desc!` defines.
+        #[link_name = "esp_app_desc"]
+        static DESCRIPTOR: [u8; DESCRIPTOR_LEN];
+    }
+    let start = (&raw const DESCRIPTOR).cast::<u8>();
+    bytes.len() == DESCRIPTOR_LEN
+        && bytes.iter().enumerate().all(|(at, &byte)| {
+            // SAFETY: `at` is within the descriptor. Volatile, because the compiler knows what it was built with: the tool that makes
+            // the image writes a hash into it.
+            byte == unsafe { start.add(at).read_volatile() }
+        })
 }

@@ -3,11 +3,18 @@
 use core::fmt;
 
 use embassy_futures::yield_now;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embedded_storage_async::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
 };
 use esp_hal::peripherals::FLASH;
 use esp_storage::{FlashStorage, FlashStorageError};
+
+/// What guards flash that is shared: a mutex for tasks on both cores, and for interrupt executors.
+pub(crate) type Lock = CriticalSectionRawMutex;
+
+/// The flash chip, for the application and the updater: see [`Board::share_flash`](crate::Board::share_flash).
+pub type SharedFlash = s3ota::device::SharedFlash<'static, Lock, Flash>;
 
 /// How much is written at once: four pages, about 2 ms.
 const WRITE_STEP: usize = 1024;
@@ -49,6 +56,11 @@ impl Flash {
         return Ok(critical_section::with(|_| act(&mut self.storage))?);
         #[cfg(not(any(feature = "esp32", feature = "esp32s3")))]
         Ok(act(&mut self.storage)?)
+    }
+
+    /// Reads without letting other tasks run.
+    pub(crate) fn read_now(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        self.step(|storage| storage.read_nor(offset, bytes))
     }
 
     /// The driver underneath, for partitions of your own. Otadata and the slots belong to the library.

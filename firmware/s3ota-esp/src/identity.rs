@@ -68,6 +68,7 @@ fn any_newer() -> Hardware {
 /// An updater's configuration, with chip, eFuses and build time filled in.
 ///
 /// `version` is the program's: `env!("CARGO_PKG_VERSION")`, which `esp_app_desc!()` also puts into the image.
+#[inline(never)]
 pub fn config<'a>(manifest_url: &'a str, version: &'a str, device_id: &'a str) -> Config<'a> {
     Config {
         built_at: BUILT_AT,

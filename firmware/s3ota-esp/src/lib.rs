@@ -23,14 +23,16 @@
 //!
 //! - [`start`]: counts the boots of a firmware on trial, rolls back after too many, starts the chip, and arms its watchdog
 //!   for the trial. It leads to the [`Board`].
-//! - [`Flash`]: the flash chip, in steps that let other tasks run.
+//! - [`Flash`]: the flash chip, in steps that let other tasks run; [`SharedFlash`], if the application uses it, too.
 //! - [`running_partition`]: the partition of the running firmware, read from the cache's mapping.
 //! - [`Clock`] and [`sntp`]: uptime, and the date, which the RTC keeps across restarts.
 //! - [`Entropy`]: the hardware's random numbers, while they are random.
 //! - [`Network`]: TCP and DNS over embassy-net.
 //! - `wifi::join`, with the feature `wifi`: Wi-Fi, if you have no setup of your own yet.
+//! - `improv::join`, with the feature `improv`: Wi-Fi whose credentials are on flash (`credentials`) and are entered over a serial
+//!   line.
 //! - `qemu::join`, with the feature `qemu`: the emulator's network instead.
-//! - [`run`]: the agent, the end of the trial, the restart.
+//! - [`run`]: the agent, the end of the trial, the restart; [`run_with`], if there is something to do before the restart.
 //! - [`look`]: one check by the agent, for devices that sleep.
 //! - [`kept_wear`]: the flash wear of updates, in the RTC's memory, for devices that sleep.
 //! - With the feature `panic-handler`: a panic prints and restarts, so a broken firmware uses up its trial. It counts the boot
@@ -51,12 +53,16 @@ mod fmt;
 mod agent;
 mod board;
 mod clock;
+#[cfg(feature = "improv")]
+pub mod credentials;
 mod doubt;
 mod early;
 mod entropy;
 mod flash;
 mod guard;
 mod identity;
+#[cfg(feature = "improv")]
+pub mod improv;
 mod network;
 #[cfg(feature = "panic-handler")]
 mod panic;
@@ -71,11 +77,18 @@ mod wear;
 #[cfg(feature = "wifi")]
 pub mod wifi;
 
-pub use agent::{Look, confirm, look, run};
+/// Where the partition table lies on flash: what `ESP_BOOTLOADER_ESP_IDF_CONFIG_PARTITION_TABLE_OFFSET` says when this is built,
+/// the setting of esp-bootloader-esp-idf; 0x8000 without it. Like the bootloader's `CONFIG_PARTITION_TABLE_OFFSET`.
+pub const TABLE_OFFSET: u32 = match u32::from_str_radix(env!("S3OTA_TABLE_OFFSET"), 10) {
+    Ok(offset) => offset,
+    Err(_) => panic!("the build script writes a number"),
+};
+
+pub use agent::{BEFORE_RESTART, Look, confirm, look, run, run_with};
 pub use board::{Board, BoardError};
 pub use clock::{BUILT_AT, Clock};
 pub use entropy::{Entropy, NoEntropy};
-pub use flash::{Flash, FlashError};
+pub use flash::{Flash, FlashError, SharedFlash};
 pub use guard::restart;
 pub use identity::{CHIP, DeviceId, config, device_id, hardware};
 pub use network::Network;

@@ -18,6 +18,7 @@ const SOCKETS: usize = 8;
 /// # Errors
 ///
 /// Those of [`OpenEth::new`], such as that this is not the emulator.
+#[inline(never)]
 pub fn join(
     spawner: Spawner,
     rng: RNG<'static>,

@@ -2,9 +2,15 @@
 
 use core::fmt;
 
-use esp_bootloader_esp_idf::partitions::{PARTITION_TABLE_MAX_LEN, read_partition_table};
+use s3ota_image::partition::{MAX_LEN, PartitionTable};
 
-use crate::Flash;
+use crate::{Flash, TABLE_OFFSET, early};
+
+/// Where an image has its app descriptor: behind its header and that of its first segment.
+const DESCRIPTOR_AT: u32 = 24 + 8;
+
+/// Bytes of an app descriptor (ESP-IDF, `esp_app_desc_t`).
+pub(crate) const DESCRIPTOR_LEN: usize = 256;
 
 /// The flash offset, in bytes, of the partition the running firmware was booted from.
 ///
@@ -13,8 +19,10 @@ use crate::Flash;
 /// mapped first (ESP-IDF, `bootloader_utility.c`, `set_cache_and_start_app`). Otadata does not tell: the bootloader may have
 /// skipped the image that it selects.
 ///
-/// `PartitionTable::booted_partition` of esp-bootloader-esp-idf reads the register, on every chip. It uses 8 bits of the entry,
-/// enough for 16 MB of flash; for larger chips see [`RunningError::LargeFlash`].
+/// The mapping is not trusted alone. The partition must hold the app descriptor that the running firmware has in memory, so a
+/// register that reads otherwise than expected, or another page size, leads to an error and not to the wrong slot.
+///
+/// 8 bits of the entry are used, enough for 16 MB of flash; for larger chips see [`RunningError::LargeFlash`].
 ///
 /// # Errors
 ///
@@ -27,55 +35,79 @@ pub fn running_partition(flash: &mut Flash) -> Result<u32, RunningError> {
             "s3ota-esp needs MMU pages of 64 KiB"
         );
     }
-    const REACH: u32 = 256 * 64 * 1024;
+    const REACH: usize = 256 * 64 * 1024;
 
-    let large = flash.storage().capacity() > REACH as usize;
-    let mut buffer = [0; PARTITION_TABLE_MAX_LEN];
-    let table = read_partition_table(flash.storage(), &mut buffer)
-        .map_err(|_| RunningError::PartitionTable)?;
-    // An offset beyond 16 MB would be mistaken for the one 16 MB below.
-    if large
-        && table
-            .iter()
-            .any(|entry| entry.offset().saturating_add(entry.len()) > REACH && is_app(&entry))
-    {
-        return Err(RunningError::LargeFlash);
+    let capacity = flash.storage().capacity();
+    if capacity == 0 {
+        return Err(RunningError::UnknownFlash);
     }
-    match table.booted_partition() {
-        Ok(Some(entry)) => Ok(entry.offset()),
-        Ok(None) => Err(RunningError::NotInTable),
-        Err(_) => Err(RunningError::PartitionTable),
+    let mut bytes = [0; MAX_LEN];
+    let read = flash.read_now(TABLE_OFFSET, &mut bytes);
+    let table = read.ok().and_then(|()| PartitionTable::parse(&bytes).ok());
+    let table = table.ok_or(RunningError::PartitionTable)?;
+    let mapped = early::mapped();
+    let mut found = false;
+    for app in table.entries().filter(|entry| entry.kind.is_app()) {
+        // An offset beyond 16 MB would be mistaken for the one 16 MB below.
+        if capacity > REACH && app.end().is_none_or(|end| end as usize > REACH) {
+            return Err(RunningError::LargeFlash);
+        }
+        found |= app.offset == mapped;
     }
-}
-
-fn is_app(entry: &esp_bootloader_esp_idf::partitions::PartitionEntry) -> bool {
-    // Type 0 is "app" (ESP-IDF, `esp_flash_partitions.h`).
-    entry.raw_type() == 0
+    if !found {
+        return Err(RunningError::NotInTable);
+    }
+    let (there, _) = bytes.split_at_mut(DESCRIPTOR_LEN);
+    let read = flash.read_now(mapped.saturating_add(DESCRIPTOR_AT), there);
+    if read.is_err() || !early::is_own_descriptor(there) {
+        return Err(RunningError::OtherFirmware { offset: mapped });
+    }
+    Ok(mapped)
 }
 
 /// Why the running partition is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum RunningError {
     /// The partition table cannot be read.
     PartitionTable,
     /// The running firmware is in none of the partitions.
     NotInTable,
+    /// The partition that the hardware names holds another firmware than the running one.
+    OtherFirmware {
+        /// Where that partition begins.
+        offset: u32,
+    },
     /// An app partition is beyond 16 MB, where the mapping is ambiguous.
     LargeFlash,
+    /// esp-storage does not know the flash chip's size.
+    UnknownFlash,
 }
 
 impl fmt::Display for RunningError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PartitionTable => {
-                "there is no partition table at 0x8000: flash the board once by cable, with a table that has two OTA slots"
+                return write!(
+                    f,
+                    "there is no valid partition table at {TABLE_OFFSET:#x}: flash the board once by cable, with a table that has two OTA slots"
+                );
             }
             Self::NotInTable => {
                 "the running firmware is in none of the table's partitions: flash firmware and table together, by cable"
             }
+            Self::OtherFirmware { offset } => {
+                return write!(
+                    f,
+                    "the chip seems to run from {offset:#x}, but another firmware is there: please report this, with the chip's revision"
+                );
+            }
             Self::LargeFlash => {
                 "an app partition is beyond 16 MB of flash, which is not supported: move it below"
+            }
+            Self::UnknownFlash => {
+                "esp-storage does not recognise the flash chip: please report what `espflash board-info` says of it"
             }
         })
     }

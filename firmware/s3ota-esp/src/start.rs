@@ -65,6 +65,7 @@ pub fn start(config: esp_hal::Config) -> (Peripherals, Started) {
 /// As [`start`].
 // Inlined where it is called: the updater, which shares nearly all of the guard's code, is there too.
 #[inline]
+#[inline(never)]
 pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Started) {
     early::watch();
     let found = early::count(reset(), trial.boots);
@@ -99,6 +100,7 @@ impl Started {
     /// # Panics
     ///
     /// If called twice. Safe code cannot, because the peripherals exist once.
+    #[inline(never)]
     pub fn board(self, flash: FLASH<'static>, rtc_timer: RTC_TIMER<'static>) -> Board {
         static CLOCK: StaticCell<Clock> = StaticCell::new();
 

@@ -27,14 +27,25 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// Those of esp-radio, such as a name or password that is too long.
+#[inline(never)]
 pub fn join(
     spawner: Spawner,
     radio: WIFI<'static>,
     ssid: &str,
     password: &str,
 ) -> Result<Stack<'static>, WifiError> {
-    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+    let config = config(ssid.as_bytes(), password.as_bytes())?;
+    let config = ControllerConfig::default().with_initial_config(config);
+    let (stack, controller) = start(spawner, radio, config)?;
+    // Cannot fail: it runs once, because the radio exists once.
+    if let Ok(keep_joined) = keep_joined(controller) {
+        spawner.spawn(keep_joined);
+    }
+    Ok(stack)
+}
 
+/// The radio's configuration for a network, which is open if the password is empty.
+pub(crate) fn config(ssid: &[u8], password: &[u8]) -> Result<Config, WifiError> {
     let authentication = if password.is_empty() {
         AuthenticationMethodConfig::Open
     } else {
@@ -43,11 +54,19 @@ pub fn join(
     let station = StationConfig::default()
         .with_ssid(ssid.try_into()?)
         .with_authentication(authentication);
+    Ok(Config::Station(station))
+}
+
+/// Starts the radio and a network stack on it.
+pub(crate) fn start(
+    spawner: Spawner,
+    radio: WIFI<'static>,
+    config: ControllerConfig,
+) -> Result<(Stack<'static>, WifiController<'static>), WifiError> {
+    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+
     let interface = Interface::station();
-    let controller = WifiController::new(
-        radio,
-        ControllerConfig::default().with_initial_config(Config::Station(station)),
-    )?;
+    let controller = WifiController::new(radio, config)?;
 
     let rng = Rng::new();
     let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
@@ -57,12 +76,11 @@ pub fn join(
         RESOURCES.init(StackResources::new()),
         seed,
     );
-    // Cannot fail: both run once, because the radio exists once.
-    if let (Ok(keep_joined), Ok(run_stack)) = (keep_joined(controller), run_stack(runner)) {
-        spawner.spawn(keep_joined);
+    // Cannot fail, either.
+    if let Ok(run_stack) = run_stack(runner) {
         spawner.spawn(run_stack);
     }
-    Ok(stack)
+    Ok((stack, controller))
 }
 
 /// Joins again whenever the network is lost. It owns the controller, so the radio stays on.

@@ -6,9 +6,9 @@ use s3ota_sim::{Bootloader, Flash};
 use tokio::runtime::Runtime;
 
 use super::{Firmware, Library, Refusal, refusal};
-use crate::bucket::Bucket;
+use scripted_server::bucket::Bucket;
 use crate::device::Release;
-use crate::network::{Network, PORT};
+use scripted_server::network::{Network, PORT};
 
 /// The library.
 pub struct S3ota {

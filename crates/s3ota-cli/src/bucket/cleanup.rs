@@ -13,7 +13,7 @@ use super::catalogue;
 use super::channel::{self, Channel, Held};
 use crate::clock;
 use crate::error::CliError;
-use crate::s3::{Listed, Store};
+use crate::s3::{Found, Listed, Store};
 
 /// How old an image must be to be removed. A publisher that finds an image of half this age, which no channel serves, uploads it
 /// again, so that it does not vanish before it is used.
@@ -46,8 +46,8 @@ pub async fn remove(
     if serves(store, prefix, &channels)?.names(&image.key) {
         return Ok(false);
     }
-    match store.head(&image.key).await? {
-        Some(head) if is_old(head.modified, grace) => {}
+    match store.find(&image.key).await? {
+        Found::Object(head) | Found::Archived(_, head) if is_old(head.modified, grace) => {}
         _ => return Ok(false),
     }
     store.delete(&image.key).await?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,13 +10,18 @@ use clap::{Args, Subcommand};
 use s3ota::manifest::Timestamp;
 use s3ota::{Chip, Timeouts};
 use s3ota_image::app::{Descriptor, Misfit, Revision};
+use s3ota_image::partition::TABLE_OFFSET;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
 use serde_json::json;
 
+use super::inspect::parse_offset;
 use crate::clock::parse_duration;
 use crate::error::CliError;
-use crate::firmware::{self, Firmware};
+use crate::firmware::contents::{self, Contents};
+use crate::firmware::dump::Dump;
+use crate::firmware::report::{FlashReport, TableReport};
+use crate::firmware::{self, Firmware, in_file};
 use crate::judge::chip::KnownChip;
 use crate::judge::device::{Settings, Station};
 use crate::judge::rehearsal::more_roots;
@@ -35,7 +41,8 @@ pub struct DeviceNewArgs {
     /// The flash file to create
     pub flash: PathBuf,
 
-    /// The firmware that the device starts with: an app image or an ELF file
+    /// The firmware that the device starts with: an app image, an ELF file, or a merged image or flash dump with its own partition
+    /// table
     #[arg(long, value_name = "FIRMWARE")]
     pub image: PathBuf,
 
@@ -43,10 +50,22 @@ pub struct DeviceNewArgs {
     #[arg(long, value_name = "CSV")]
     pub partitions: Option<PathBuf>,
 
+    /// Where the partition table is. By default 0x8000; in a merged image it is looked for
+    #[arg(long, value_name = "OFFSET", value_parser = parse_offset)]
+    pub partition_table_offset: Option<u32>,
+
     /// The chip's revision: `v3.1`, `3.1` or 301. The device then neither boots nor downloads an image for another revision; by
-    /// default it accepts any. Stored beside the flash file, in FLASH.chip
+    /// default it accepts any that a chip has. Stored beside the flash file, in FLASH.chip
     #[arg(long, value_name = "REVISION", value_parser = parse_revision)]
     pub chip_revision: Option<u16>,
+
+    /// The revision of the chip's eFuse block, in the same notations
+    #[arg(long, value_name = "REVISION", value_parser = parse_revision)]
+    pub efuse_block_revision: Option<u16>,
+
+    /// The secure version in the chip's eFuses, with a bootloader that does anti-rollback
+    #[arg(long, value_name = "N")]
+    pub secure_version: Option<u32>,
 
     /// Replace the file if it exists
     #[arg(long)]
@@ -62,12 +81,16 @@ pub struct DeviceRunArgs {
     /// The flash file, made by `s3ota device new` or read from a chip
     pub flash: PathBuf,
 
+    /// Where the partition table is on this flash. By default it is looked for
+    #[arg(long, value_name = "OFFSET", value_parser = parse_offset)]
+    pub partition_table_offset: Option<u32>,
+
     /// The URL of the manifest
     #[arg(long, value_name = "URL")]
     pub manifest_url: String,
 
-    /// A root certificate to trust besides the built-in ones, PEM or DER. A whole bundle of CAs in AWS_CA_BUNDLE is ignored: a device has room
-    /// for few
+    /// A root certificate to trust besides the built-in ones, PEM or DER. A device has room for few: a whole bundle of CAs in
+    /// AWS_CA_BUNDLE is not used, and a warning says so
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
@@ -115,15 +138,9 @@ pub struct DeviceRunArgs {
 
 /// Creates a flash file.
 pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
-    let firmware = firmware::read(&args.image)?;
-    let setup = match &args.partitions {
-        Some(path) => {
-            let csv = text::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
-            Setup::from_csv(&csv)?
-        }
-        None => Setup::default(),
-    };
-    let flash = setup.flash(&firmware.bytes)?;
+    let (dump, firmware) = first_flash(args)?;
+    let report = FlashReport::of(&dump)?;
+    let flash = &dump.bytes;
     let known = known_chip(args, &firmware)?;
     let mut options = fs::OpenOptions::new();
     options.write(true).truncate(true);
@@ -134,7 +151,7 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
     }
     let written = options
         .open(&args.flash)
-        .and_then(|mut file| file.write_all(&flash));
+        .and_then(|mut file| file.write_all(flash));
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => CliError::file(&args.flash, &error)
             .hint("add --force to replace it, which also deletes the device's history"),
@@ -147,7 +164,12 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
         .as_ref()
         .map_or("", Descriptor::version);
     let chip = firmware.image.header.chip().map_or("unknown", Chip::name);
-    let revision = known.map(|known| known.revision);
+    report.warnings().iter().for_each(|it| out.warning(it));
+    if args.partition_table_offset.is_none() && args.partitions.is_some() {
+        let table = TableReport::of(dump.table_bytes(), dump.table_offset)?;
+        table.gap().iter().for_each(|it| out.warning(it));
+    }
+    let revision = known.and_then(|known| known.revision);
     let of_revision = revision.map(|revision| format!(" of revision {}", Revision(revision)));
     out.say(format_args!(
         "{}: a virtual {chip}{} with {} MiB of flash and firmware {version}",
@@ -159,19 +181,62 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
         "created",
         json!({
             "flash": args.flash.display().to_string(), "size": flash.len(), "chip": chip, "version": version,
-            "chip_revision": revision,
+            "chip_revision": revision, "table_offset": dump.table_offset,
         }),
     );
     Ok(())
 }
 
+/// The flash of a new device, and the firmware that boots from it.
+fn first_flash(args: &DeviceNewArgs) -> Result<(Dump, Firmware), CliError> {
+    let (path, offset) = (&args.image, args.partition_table_offset);
+    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    if let Contents::Flash(dump) = contents::recognise(&bytes, offset) {
+        if args.partitions.is_some() {
+            let message = "it is a merged image, which has a partition table of its own";
+            let error = CliError::new("cli.usage", message).hint("leave out --partitions");
+            return Err(in_file(path, error).usage());
+        }
+        let report = FlashReport::of(&dump);
+        let firmware = report.and_then(|report| {
+            let image = dump.image_of(report.app()?);
+            Firmware::from_image(image.to_vec())
+        });
+        return Ok((*dump, firmware.map_err(|error| in_file(path, error))?));
+    }
+    let firmware = firmware::read(path)?;
+    let csv = match &args.partitions {
+        Some(path) => {
+            let csv = text::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
+            Some(csv)
+        }
+        None => None,
+    };
+    let offset = offset.unwrap_or(TABLE_OFFSET);
+    let setup = Setup::at(offset, csv.as_deref(), firmware.image.header.chip());
+    let flash = setup.and_then(|setup| setup.flash(&firmware.bytes));
+    let dump = flash
+        .map_err(CliError::from)
+        .and_then(|flash| Dump::of(&flash, Some(offset)));
+    let dump = dump.map_err(|error| match &args.partitions {
+        Some(path) => in_file(path, error),
+        None => error,
+    })?;
+    Ok((dump, firmware))
+}
+
 /// The chip of a new device. Its first firmware must run on it.
 fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownChip>, CliError> {
     let image = &firmware.image;
-    let (Some(revision), Some(chip)) = (args.chip_revision, image.header.chip()) else {
+    let Some(chip) = image.header.chip() else {
         return Ok(None);
     };
-    let known = KnownChip { chip, revision };
+    let known = KnownChip {
+        revision: args.chip_revision,
+        block_revision: args.efuse_block_revision,
+        secure_version: args.secure_version,
+        ..KnownChip::of(chip)
+    };
     let runs = known
         .hardware()
         .accepts(&image.header, image.descriptor.as_ref());
@@ -180,21 +245,22 @@ fn known_chip(args: &DeviceNewArgs, firmware: &Firmware) -> Result<Option<KnownC
             misfit.code(),
             format!("the firmware does not boot: {misfit}"),
         )
-        .hint("use a firmware that runs on this chip, or another --chip-revision")
+        .hint("use a firmware that runs on this chip, or describe another chip, as with --chip-revision")
     })?;
-    Ok(Some(known))
+    Ok(Some(known).filter(KnownChip::is_described))
 }
 
 /// Powers a device on.
 pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
-    let roots = more_roots(args.ca.as_deref())?;
+    let roots = more_roots(args.ca.as_deref(), out)?;
     let release_keys = args
         .release_keys
         .iter()
         .map(|path| keys::read_public(path))
         .collect::<Result<_, _>>()?;
+    let dump = completed(&args.flash, args.partition_table_offset, out)?;
     let flash = Flash::open(&args.flash).map_err(|error| CliError::file(&args.flash, &error))?;
-    let known = KnownChip::beside(&args.flash)?;
+    let known = KnownChip::beside(&args.flash)?.or_else(|| chip_of(&dump).map(KnownChip::of));
     let device_id = match args.device_id {
         Some(id) => id,
         None => id_of(&args.flash)?,
@@ -213,12 +279,58 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
             ..Timeouts::default()
         },
     };
-    let mut station = Station::new(flash, settings, *out).with_chip(known);
+    let mut station = Station::new(flash, settings, *out)
+        .with_chip(known)
+        .with_table_offset(dump.table_offset);
     if args.once {
         station.once(!args.no_confirm).await
     } else {
         station.forever(args.every, !args.no_confirm).await
     }
+}
+
+/// The flash in a file, which holds all of it from now on: `esptool merge-bin` leaves out what is erased.
+fn completed(path: &Path, table_offset: Option<u32>, out: &Output) -> Result<Dump, CliError> {
+    let failed = |error: std::io::Error| CliError::file(path, &error);
+    let bytes = fs::read(path).map_err(|error| {
+        failed(error)
+            .hint("make one with `s3ota device new FLASH --image FIRMWARE`, or read one from a chip with `espflash read-flash`")
+    })?;
+    let dump = Dump::of(&bytes, table_offset).map_err(|error| in_file(path, error))?;
+    let Range { start, end } = dump.held;
+    if start > 0 {
+        let message = format!(
+            "this file is not a whole flash: it starts at {start:#x} of it, as a merged image may"
+        );
+        let hint = format!(
+            "make a flash file of it: s3ota device new flash.bin --image {}",
+            path.display()
+        );
+        return Err(in_file(
+            path,
+            CliError::new("flash.partitions", message).hint(hint),
+        ));
+    }
+    let missing = dump.bytes.get(end..).unwrap_or_default();
+    if !missing.is_empty() {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map_err(failed)?;
+        file.write_all(missing).map_err(failed)?;
+        out.say(format_args!(
+            "{}: completed to a flash of {} KiB; what was missing is erased",
+            path.display(),
+            dump.bytes.len() / 1024
+        ));
+    }
+    Ok(dump)
+}
+
+/// The chip of the firmware that boots.
+fn chip_of(dump: &Dump) -> Option<s3ota::Chip> {
+    let report = FlashReport::of(dump).ok()?;
+    report.app().ok()?.image.header.chip()
 }
 
 /// A stable id for the device in this file.

@@ -1,5 +1,7 @@
 //! `s3ota diff`: compares two releases.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use s3ota_image::app::{Descriptor, Header};
 use s3ota_manifest::{ManifestDocument, Rollout, Version};
@@ -8,8 +10,8 @@ use serde_json::json;
 use crate::bucket::catalogue;
 use crate::bucket::channel::{self, Channel, PlaceArgs};
 use crate::error::CliError;
-use crate::output::table::Table;
-use crate::output::{self, Output};
+use crate::output::table::{Column, Table};
+use crate::output::{self, Output, terminal};
 use crate::s3::{Location, S3Args, Store};
 
 /// Compare two releases
@@ -39,17 +41,30 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
     let (location, store) = args.place.open(&args.s3).await?;
     let a = find(&store, &location, &args.a).await?;
     let b = find(&store, &location, &args.b).await?;
-    let facts = |manifest, descriptor| facts(manifest, descriptor);
-    let left = facts(&a, descriptor(&store, &location.prefix, &a).await?);
-    let right = facts(&b, descriptor(&store, &location.prefix, &b).await?);
+    let prefix = &location.prefix;
+    let yanked = catalogue::yanked(&store, prefix).await?;
+    let is_yanked = |release: &ManifestDocument| yanked.contains(&release.version);
+    let left = facts(&a, is_yanked(&a), descriptor(&store, prefix, &a).await?);
+    let right = facts(&b, is_yanked(&b), descriptor(&store, prefix, &b).await?);
 
-    let mut table = Table::new(&["", "a", "b"]);
+    let mut table = Table::new(&[
+        Column::new(""),
+        Column::new("a").text(),
+        Column::new("b").text(),
+    ]);
     let mut differences = serde_json::Map::new();
     for ((name, left), (_, right)) in left.iter().zip(&right) {
         if left == right {
             continue;
         }
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let shown = |value: &Option<String>| match value {
+            None => "none".to_owned(),
+            // A date that breaks well.
+            Some(date) if matches!(*name, "expires" | "date") => {
+                date.replace('T', " ").trim_end_matches('Z').to_owned()
+            }
+            Some(value) => value.clone(),
+        };
         // The signature is not verified here.
         let shown_name = match *name {
             "key" => "names key",
@@ -72,10 +87,12 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
         json!({
             "a": args.a, "b": args.b, "versions": [a.version, b.version], "differences": differences,
             "size_change": grows, "same_image": same_image, "is_update": order.is_lt(),
+            "yanked": [is_yanked(&a), is_yanked(&b)],
         }),
     );
     if table.is_empty() {
         out.say(format_args!("{} and {} are the same", args.a, args.b));
+        tell_yanked([&a], &yanked, out);
         return Ok(());
     }
     out.table(&table);
@@ -89,7 +106,7 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
             "devices see no difference: their versions are equal".to_owned()
         }
     };
-    out.say(match grows {
+    out.prose(match grows {
         Some(grows) if grows != 0 => {
             let sign = if grows > 0 { "larger" } else { "smaller" };
             format!(
@@ -99,7 +116,25 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
         }
         _ => verdict,
     });
+    tell_yanked([&a, &b], &yanked, out);
     Ok(())
+}
+
+/// Tells which of the releases is withdrawn.
+fn tell_yanked<'a>(
+    releases: impl IntoIterator<Item = &'a ManifestDocument>,
+    yanked: &BTreeSet<String>,
+    out: &Output,
+) {
+    for release in releases {
+        let version = &release.version;
+        if yanked.contains(version) {
+            out.prose(format_args!(
+                "{} was yanked: `s3ota history` says why",
+                terminal::one_line(version)
+            ));
+        }
+    }
 }
 
 /// The release that a name stands for.
@@ -150,12 +185,17 @@ async fn descriptor(
 /// The facts of a release to compare, each with its name.
 fn facts(
     manifest: &ManifestDocument,
+    is_yanked: bool,
     descriptor: Option<Descriptor>,
 ) -> Vec<(&'static str, Option<String>)> {
     let rollout = manifest.rollout.unwrap_or(Rollout::EVERYONE);
     let image = |text: fn(&Descriptor) -> String| descriptor.as_ref().map(text);
     vec![
         ("version", Some(manifest.version.clone())),
+        (
+            "yanked",
+            Some(if is_yanked { "yes" } else { "no" }.to_owned()),
+        ),
         ("sha256", manifest.sha256.map(|sha256| sha256.to_string())),
         ("size", manifest.size.map(|size| output::bytes(size.into()))),
         ("chip", manifest.chip.clone()),

@@ -51,7 +51,7 @@ pub struct DoctorArgs {
 
 /// Runs the checks. Fails if something would stop a device.
 pub async fn run(args: DoctorArgs, out: &Output) -> Result<(), CliError> {
-    let roots = more_roots(args.s3.aws.ca.as_deref())?;
+    let roots = more_roots(args.s3.aws.ca.as_deref(), out)?;
     let keys = args.release_keys.iter().map(|path| keys::read_public(path));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     let examination = Examination::new(roots, keys, args.board, out)?;

@@ -34,7 +34,7 @@ pub struct GatewayArgs {
     pub location: String,
 
     /// The address to listen on
-    #[arg(long, default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", value_parser = super::parse_listen)]
     pub listen: SocketAddr,
 
     /// The gateway's certificate chain, PEM. Without it, the gateway speaks plain HTTP and needs a TLS proxy in front: devices

@@ -11,7 +11,7 @@ use crate::bucket::cleanup;
 use crate::clock;
 use crate::clock::parse_duration;
 use crate::error::CliError;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::output::{self, Output};
 use crate::s3::S3Args;
 
@@ -55,7 +55,11 @@ pub async fn run(args: GcArgs, out: &Output) -> Result<(), CliError> {
     let images = catalogue::images(&store, prefix).await?;
     let unneeded = cleanup::unneeded(&store, prefix, &images, args.keep, args.grace).await?;
 
-    let mut table = Table::new(&["image", "size", "uploaded"]);
+    let mut table = Table::new(&[
+        Column::new("image"),
+        Column::new("size").rank(2),
+        Column::new("uploaded").rank(1),
+    ]);
     let (mut count, mut bytes) = (0, 0);
     for image in unneeded {
         if args.delete && !cleanup::remove(&store, prefix, image, args.grace).await? {
@@ -88,15 +92,23 @@ pub async fn run(args: GcArgs, out: &Output) -> Result<(), CliError> {
         } else {
             "to be aborted"
         };
-        out.say(format_args!("{uploads} unfinished uploads {what}"));
+        let uploads = output::count(uploads as u64, "unfinished upload");
+        out.say(format_args!("{uploads} {what}"));
     }
+    let images = |n: usize| output::count(n as u64, "image");
     match (count, args.delete) {
-        (0, _) => out.say(format_args!(
-            "nothing to remove; {kept} images are needed or new"
+        (0, _) => out.prose(format_args!(
+            "nothing to remove: {} needed or new",
+            match kept {
+                1 => "1 image is".to_owned(),
+                n => format!("{} are", images(n)),
+            }
         )),
-        (_, true) => out.say(format_args!("removed {count} images, {size}; kept {kept}")),
-        (_, false) => out.say(format_args!(
-            "would remove {count} images, {size}, and keep {kept}; --delete removes them for good"
+        (n, true) => out.prose(format_args!("removed {}, {size}; kept {kept}", images(n))),
+        (n, false) => out.prose(format_args!(
+            "would remove {}, {size}, and keep {kept}; --delete removes {} for good",
+            images(n),
+            if n == 1 { "it" } else { "them" }
         )),
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::bucket::channel::{Channel, Held, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
 use crate::output::Output;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::s3::S3Args;
 
 /// Show who changed the channels, when and how, newest first
@@ -30,7 +30,7 @@ pub struct HistoryArgs {
     pub channel: Option<String>,
 
     /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::parse_limit)]
     pub limit: usize,
 
     #[command(flatten)]
@@ -102,7 +102,13 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     let all = entries.len();
     entries.truncate(args.limit);
     let mut table = Table::new(&[
-        "date", "channel", "action", "version", "rollout", "by", "notes",
+        Column::new("date"),
+        Column::new("channel"),
+        Column::new("action"),
+        Column::new("version"),
+        Column::new("rollout").rank(1),
+        Column::new("by").rank(3),
+        Column::new("notes").text().rank(2),
     ]);
     for entry in entries {
         out.event("change", entry.event);
@@ -121,10 +127,8 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     }
     out.table(&table);
     if all >= args.limit {
-        out.say(format_args!(
-            "older changes are not shown: --limit {}",
-            args.limit.saturating_mul(10)
-        ));
+        let more = args.limit.saturating_mul(10);
+        out.prose(format_args!("older changes are not shown: --limit {more}"));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::commands::{Cli, Command};
 use crate::error::CliError;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::settings::{FILE, Settings};
 
 /// Shows the location and the next steps.
@@ -35,7 +35,13 @@ pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
         ));
         return Ok(());
     };
-    out.event("home", json!({ "location": location, "from": source }));
+    let file = settings.file.as_ref().filter(|_| *source == FILE);
+    let file = file.map(|file| file.display().to_string());
+    out.event(
+        "home",
+        json!({ "location": location, "from": source, "file": file }),
+    );
+    let source = file.as_deref().unwrap_or(source);
     out.say(format_args!("{location}, from {source}\n"));
     // As `s3ota status` would be called here.
     let args = ["s3ota", "status"].map(OsString::from);
@@ -72,6 +78,6 @@ fn steps(out: &Output, steps: &[(&str, &str)]) {
     let width = steps.iter().map(|(command, _)| command.len()).max();
     for (command, what) in steps {
         let width = width.unwrap_or(0);
-        out.say(format_args!("  {command:width$}   {what}"));
+        out.say(format_args!("  {}", output::fact(command, width + 2, what)));
     }
 }

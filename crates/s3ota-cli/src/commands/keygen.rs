@@ -148,7 +148,8 @@ fn fields(key: &ReleaseKey) -> Result<serde_json::Value, CliError> {
     )
 }
 
-fn pem(key: &ReleaseKey) -> Result<String, CliError> {
+/// A public key in PEM.
+pub fn pem(key: &ReleaseKey) -> Result<String, CliError> {
     let document = Document::try_from(key.to_spki().as_slice());
     let pem = document.and_then(|document| document.to_pem("PUBLIC KEY", LineEnding::LF));
     pem.map_err(|error| {

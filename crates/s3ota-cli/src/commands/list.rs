@@ -10,10 +10,10 @@ use crate::bucket::catalogue;
 use crate::bucket::channel::{self, PlaceArgs};
 use crate::clock;
 use crate::error::CliError;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::output::terminal::Painted;
 use crate::output::{self, Output};
-use crate::s3::S3Args;
+use crate::s3::{Found, Listed, S3Args, Store};
 
 /// List the releases, highest version first
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct ListArgs {
     pub place: PlaceArgs,
 
     /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::parse_limit)]
     pub limit: usize,
 
     #[command(flatten)]
@@ -52,13 +52,13 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     }
 
     let mut table = Table::new(&[
-        "version",
-        "channels",
-        "published",
-        "size",
-        "chip",
-        "by",
-        "notes",
+        Column::new("version"),
+        Column::new("channels"),
+        Column::new("published").rank(5),
+        Column::new("size").rank(2),
+        Column::new("chip").rank(1),
+        Column::new("by").rank(3),
+        Column::new("notes").text().rank(4),
     ]);
     for version in &versions {
         let Some(record) = records.get(version) else {
@@ -69,14 +69,21 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
             continue;
         };
         let key = channel::image_key(prefix, version, record.sha256);
-        let has_image = key.as_ref().is_none_or(|key| images.contains_key(key));
+        let image = key.as_ref().map(|key| images.get(key));
+        let has_image = image.is_none_or(|image| image.is_some());
+        let is_archived = match image.flatten() {
+            Some(image) => is_archived(&store, image).await?,
+            None => false,
+        };
         let is_yanked = yanked.contains(version);
         let channels = serving.get(version).cloned().unwrap_or_default();
-        let state = match (is_yanked, has_image) {
-            (true, true) => " (yanked)",
-            (true, false) => " (yanked, image removed)",
-            (false, false) => " (image removed)",
-            (false, true) => "",
+        let state = match (is_yanked, has_image, is_archived) {
+            (true, true, false) => " (yanked)",
+            (true, true, true) => " (yanked, image archived)",
+            (true, false, _) => " (yanked, image removed)",
+            (false, false, _) => " (image removed)",
+            (false, true, true) => " (image archived)",
+            (false, true, false) => "",
         };
         table.row([
             match is_yanked {
@@ -100,7 +107,7 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
         out.event(
             "release",
             json!({
-                "version": version, "channels": channels, "yanked": is_yanked, "has_image": has_image,
+                "version": version, "channels": channels, "yanked": is_yanked, "has_image": has_image, "is_archived": is_archived,
                 "date": record.date, "size": record.size, "sha256": record.sha256.map(|it| it.to_string()),
                 "chip": record.chip, "board": record.board, "by": record.uploader, "notes": record.notes,
                 "image": key,
@@ -113,10 +120,16 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     }
     out.table(&table);
     if all > versions.len() {
-        out.say(format_args!(
-            "{} older ones are not shown: --limit {all}",
-            all - versions.len()
-        ));
+        let hidden = output::count((all - versions.len()) as u64, "older release");
+        out.prose(format_args!("not shown: {hidden}; --limit {all} shows all"));
     }
     Ok(())
+}
+
+/// Whether nobody can read an image. The list of a bucket names the class; whether there is a restored copy, only the object.
+async fn is_archived(store: &Store, image: &Listed) -> Result<bool, CliError> {
+    match image.class.as_deref() {
+        None | Some("STANDARD") => Ok(false),
+        Some(_) => Ok(matches!(store.find(&image.key).await?, Found::Archived(..))),
+    }
 }

@@ -14,6 +14,7 @@ mod home;
 mod inspect;
 mod keygen;
 mod list;
+mod new;
 mod presign;
 mod promote;
 mod publish;
@@ -27,7 +28,7 @@ mod trust;
 mod verify;
 mod yank;
 
-use std::process::ExitCode;
+use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +43,7 @@ use self::history::HistoryArgs;
 use self::inspect::InspectArgs;
 use self::keygen::{KeygenArgs, PubkeyArgs};
 use self::list::ListArgs;
+use self::new::NewArgs;
 use self::presign::PresignArgs;
 use self::promote::PromoteArgs;
 use self::publish::PublishArgs;
@@ -67,11 +69,11 @@ use crate::settings::Settings;
 #[command(after_help = "Exit status: 0 done or nothing to do, 1 failed, 2 wrong usage.")]
 pub struct Cli {
     /// Print one JSON object per event or result on stdout, and nothing else
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
 
     /// Log to stderr; twice for more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = "Output", action = clap::ArgAction::Count)]
     pub verbose: u8,
 
     /// Without one, it shows your location and the next steps
@@ -83,7 +85,7 @@ pub struct Cli {
 pub enum Command {
     Publish(Box<PublishArgs>),
     Sign(Box<SignArgs>),
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     Presign(PresignArgs),
     Gateway(Box<GatewayArgs>),
     Keygen(KeygenArgs),
@@ -113,6 +115,7 @@ pub enum Command {
     #[command(subcommand)]
     Device(DeviceCommand),
     Demo(DemoArgs),
+    New(NewArgs),
     Trust(TrustArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -127,7 +130,7 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
     match command {
         Command::Publish(args) => publish::run(args, out).await,
         Command::Sign(args) => sign::run(*args, out).await,
-        Command::Verify(args) => verify::run(args, out).await,
+        Command::Verify(args) => verify::run(*args, settings, out).await,
         Command::Presign(args) => presign::run(args, out).await,
         Command::Gateway(args) => gateway::run(*args, out).await,
         Command::Keygen(args) => keygen::keygen(&args, out),
@@ -150,12 +153,25 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Demo(args) => demo::run(args, out).await,
+        Command::New(args) => new::run(args, out),
         Command::Trust(args) => trust::run(&args, settings, out),
     }
 }
 
-/// Reports a wrong command line, or prints the help that was asked for.
-pub fn report_usage(usage: &clap::Error) -> ExitCode {
+/// How many of something to show.
+fn parse_limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "write a number from 1 on, like 100".to_owned())
+}
+
+/// An address to listen on.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an IP address and a port, like 127.0.0.1:9443 or [::1]:9443".to_owned())
+}
+
+/// Reports a wrong command line, or prints the help that was asked for. Returns the exit status.
+pub fn report_usage(usage: &clap::Error) -> u8 {
     let wrong = usage.use_stderr();
     if wrong && std::env::args().any(|arg| arg == "--json") {
         let text = usage.render().to_string();
@@ -164,11 +180,7 @@ pub fn report_usage(usage: &clap::Error) -> ExitCode {
     } else {
         terminal::usage(usage);
     }
-    if wrong {
-        ExitCode::from(2)
-    } else {
-        ExitCode::SUCCESS
-    }
+    if wrong { 2 } else { 0 }
 }
 
 #[cfg(test)]

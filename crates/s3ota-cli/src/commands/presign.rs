@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
-use crate::bucket::channel::Channel;
+use crate::bucket::channel::{self, Channel};
 use crate::bucket::resign;
 use crate::clock::parse_duration;
 use crate::error::CliError;
@@ -47,6 +48,22 @@ pub struct PresignArgs {
     pub s3: S3Args,
 }
 
+/// Warns where the channel's URLs never ended until now: it is not for a private bucket.
+fn was_public(manifest: &ManifestDocument, channel: &str, location: &Location) -> Option<CliError> {
+    if s3::presigned_until(&manifest.url).is_some() {
+        return None;
+    }
+    let message = format!(
+        "until now {channel} named {} by a public URL, which does not end. The new one does, and from then on devices get no release \
+         unless you renew it in time",
+        manifest.version
+    );
+    let hint = format!(
+        "if the bucket is public, publish the same firmware to {location} again without --presign, which brings the URL back"
+    );
+    Some(CliError::new("presign.public", message).hint(hint))
+}
+
 /// Renews the URLs.
 pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let location: Location = args.location.parse().map_err(CliError::usage)?;
@@ -58,12 +75,11 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     let place = resign::place(&store, &location).await?;
     resign::may_be_renewed(&channel, &manifest, &place)?;
     let image_key = image_to_renew(&manifest, &location)?;
-    if store.head(&image_key).await?.is_none() {
-        let message = format!(
-            "the image of {} is missing: s3://{}/{image_key}",
-            manifest.version, location.bucket
-        );
-        return Err(CliError::new("presign.nothing", message).hint("publish the release again"));
+    if let Some(lack) = channel::lack_of(&store, &manifest.version, &image_key).await? {
+        return Err(lack);
+    }
+    if let Some(warning) = was_public(&manifest, &args.channel, &location) {
+        out.warning(&warning);
     }
     manifest.url = presigned_url(&store, &image_key, args.presign).await?;
     // Someone who publishes in the meantime has the last word.

@@ -64,14 +64,14 @@ pub struct PromoteArgs {
     pub allow_downgrade: bool,
 
     #[command(flatten)]
+    pub s3: S3Args,
+
+    #[command(flatten)]
     pub succession: SuccessionArgs,
 
     /// Allow a firmware without a boot guard on a channel whose release has one: devices cannot roll back from it
     #[arg(long, help_heading = MISTAKES)]
     pub drop_guard: bool,
-
-    #[command(flatten)]
-    pub s3: S3Args,
 }
 
 /// Promotes a release.
@@ -190,6 +190,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     if let Some(warning) = target.stamp(&mut manifest, &act).await? {
         out.warning(&warning);
     }
+    channel::must_have_image(&store, prefix, &manifest).await?;
     let (version, rollout) = (manifest.version.clone(), rollout.to_string());
     if !args.change.dry_run {
         target

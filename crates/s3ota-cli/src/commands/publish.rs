@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use super::inspect::parse_offset;
 use crate::bucket::channel::{ChangeArgs, Changing, Opened, parse_rollout};
 use crate::bucket::resign::{Intent, MinVersionArgs};
 use crate::bucket::seal::SealArgs;
 use crate::clock::parse_duration;
 use crate::error::CliError;
-use crate::firmware;
+use crate::firmware::report::ImageReport;
+use crate::firmware::{self, Firmware};
 use crate::legacy::LegacyClient;
 use crate::output::Output;
 use crate::publishing::{
@@ -33,15 +35,23 @@ const LEGACY: &str = "Legacy clients";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  s3ota publish target/lamp.bin s3://my-bucket/lamp
-  s3ota publish target/riscv32imc-unknown-none-elf/release/lamp s3://my-bucket/lamp --channel beta
+  s3ota publish lamp.bin s3://my-bucket/lamp
+  s3ota publish lamp.elf s3://my-bucket/lamp --channel beta
   s3ota publish lamp.bin s3://my-bucket/lamp --presign 7d
   s3ota publish lamp.bin s3://my-bucket/lamp --key release.key --expires 90d
-  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd
+  s3ota publish lamp.bin s3://my-bucket/lamp --key kms:alias/lamp-release
   s3ota publish lamp.bin s3://firmware/lamp --endpoint-url https://localhost:9443 --ca s3ota-data/ca.pem")]
 pub struct PublishArgs {
     /// The firmware: an app image (.bin) or an ELF file
     pub firmware: PathBuf,
+
+    /// FIRMWARE is a merged image, or a flash or slot that was read from a chip: publish the app image in it that would boot
+    #[arg(long, conflicts_with = "web_installer")]
+    pub from_merged: bool,
+
+    /// With --from-merged: where the partition table is. By default it is looked for
+    #[arg(long, value_name = "OFFSET", value_parser = parse_offset, requires = "from_merged")]
+    pub partition_table_offset: Option<u32>,
 
     /// The destination: s3://bucket/prefix, one prefix per product and kind of chip
     #[arg(value_name = "s3://BUCKET/PREFIX")]
@@ -94,6 +104,16 @@ pub struct PublishArgs {
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
 
+    #[command(flatten)]
+    pub s3: S3Args,
+
+    #[command(flatten)]
+    pub succession: SuccessionArgs,
+
+    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
+    #[arg(long, help_heading = MISTAKES)]
+    pub drop_guard: bool,
+
     /// Also upload a web page that installs this firmware on a new board over USB, in Chrome or Edge, under
     /// PREFIX/installer/CHANNEL: bootloader, the usual partition table for 4 MB, and this firmware
     #[arg(long, conflicts_with = "presign", help_heading = INSTALLER)]
@@ -114,18 +134,8 @@ pub struct PublishArgs {
     pub also: Vec<LegacyClient>,
 
     /// Stop keeping it: it names no release from now on
-    #[arg(long, value_name = "LIBRARY", help_heading = LEGACY)]
+    #[arg(long, value_name = "LIBRARY", help_heading = LEGACY, hide_possible_values = true)]
     pub not_also: Vec<LegacyClient>,
-
-    #[command(flatten)]
-    pub succession: SuccessionArgs,
-
-    /// Publish a firmware without a boot guard though the release before has one: devices cannot roll back from it
-    #[arg(long, help_heading = MISTAKES)]
-    pub drop_guard: bool,
-
-    #[command(flatten)]
-    pub s3: S3Args,
 }
 
 fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {
@@ -149,13 +159,45 @@ fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {
     })
 }
 
+/// The firmware to publish.
+fn read(args: &PublishArgs, out: &Output) -> Result<Firmware, CliError> {
+    if !args.from_merged {
+        return firmware::read(&args.firmware);
+    }
+    let taken = firmware::take_from_merged(&args.firmware, args.partition_table_offset)?;
+    let from = match &taken.partition {
+        Some(partition) => format!("{partition}, which would boot"),
+        None => "the slot".to_owned(),
+    };
+    let report = ImageReport::of_file(&taken.firmware.bytes);
+    out.say(format_args!(
+        "takes {} from {from}: {} bytes",
+        report.title(),
+        taken.firmware.bytes.len()
+    ));
+    out.event(
+        "taken",
+        json!({ "partition": taken.partition, "size": taken.firmware.bytes.len() }),
+    );
+    Ok(taken.firmware)
+}
+
 /// Publishes a firmware.
 pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
+    if args.firmware.starts_with("s3:") {
+        let message = format!("{} is no firmware, but a location", args.firmware.display());
+        let hint = format!(
+            "the firmware comes first: `s3ota publish {} {}`",
+            args.destination,
+            args.firmware.display()
+        );
+        return Err(CliError::new("cli.usage", message).hint(hint).usage());
+    }
     let location: Location = args.destination.parse().map_err(CliError::usage)?;
     let options = options(&args).map_err(CliError::usage)?;
     let is_signed = args.change.signs(&args.seal);
     options.check(is_signed).map_err(CliError::usage)?;
-    let firmware = firmware::read(&args.firmware)?;
+    let firmware = read(&args, out)?;
     // Problems with the firmware are reported before anyone is asked for a passphrase or credentials.
     let release = Release::of(&firmware, options.version.as_deref())?;
     let installer = match args.web_installer {

@@ -4,10 +4,10 @@ use clap::Args;
 use s3ota_manifest::Rollout;
 use serde_json::json;
 
-use crate::bucket::channel::see_that_it_stands;
 use crate::bucket::channel::{
     self, Act, ChangeArgs, Changing, Channel, Opened, PlaceArgs, parse_rollout,
 };
+use crate::bucket::channel::{must_have_image, see_that_it_stands};
 use crate::bucket::resign::{self, MeantArgs, Origin};
 use crate::bucket::seal::SealArgs;
 use crate::error::CliError;
@@ -91,6 +91,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     // A channel can always be paused, whatever else was done.
     if !paused {
         resign::refuse_yanked(host, &store, &location.prefix, &version).await?;
+        must_have_image(&store, &location.prefix, current).await?;
     }
     let told = |event: &str, serial: Option<u64>| {
         out.event(

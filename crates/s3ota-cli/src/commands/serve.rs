@@ -29,7 +29,7 @@ pub struct ServeArgs {
     pub buckets: Vec<String>,
 
     /// The address to listen on
-    #[arg(long, default_value = "127.0.0.1:9443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9443", value_parser = super::parse_listen)]
     pub listen: SocketAddr,
 
     /// Allow reading without a key only where a bucket policy does, as on AWS
@@ -58,7 +58,10 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
     };
     let (server, credentials) = start(options).await?;
     for bucket in &args.buckets {
-        bucket_on(&server, &credentials, &format!("s3://{bucket}").parse()?).await?;
+        let location = format!("s3://{bucket}").parse();
+        let location =
+            location.map_err(|error: CliError| error.hint("name it like `firmware`").usage())?;
+        bucket_on(&server, &credentials, &location).await?;
     }
     let Credentials {
         access_key,

@@ -7,7 +7,7 @@ use clap::Args;
 use s3ota_manifest::{ManifestDocument, Rollout};
 use serde_json::json;
 
-use crate::bucket::channel::{Act, ChangeArgs, Channel};
+use crate::bucket::channel::{self, Act, ChangeArgs, Channel};
 use crate::bucket::resign::{self, MeantArgs, Origin, SigningHost};
 use crate::bucket::seal::{self, SealArgs};
 use crate::clock;
@@ -16,6 +16,7 @@ use crate::keys::{self, Signer};
 use crate::output::{Output, hex};
 use crate::s3::{Location, S3Args, Store};
 use crate::state::rollback::{RollbackState, Signed};
+use crate::text;
 
 /// Sign a manifest, or sign it again
 ///
@@ -97,7 +98,7 @@ pub async fn run(args: SignArgs, out: &Output) -> Result<(), CliError> {
 
 async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     let path = Path::new(&args.target);
-    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let bytes = text::read(path).map_err(|error| CliError::file(path, &error))?;
     let named = |error: CliError| CliError {
         message: format!("{}: {}", path.display(), error.message),
         ..error
@@ -110,7 +111,7 @@ async fn in_file(args: &SignArgs, out: &Output) -> Result<(), CliError> {
         args.meant.intent()?.version.as_deref(),
     )?;
     let signature = match &args.signature {
-        Some(file) => Some(fs::read(file).map_err(|error| CliError::file(file, &error))?),
+        Some(file) => Some(text::read(file).map_err(|error| CliError::file(file, &error))?),
         None => {
             complete(&mut manifest, args)?;
             None
@@ -262,14 +263,14 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     if let Some(flag) = flag {
         let error = CliError::new("cli.usage", format!("{flag} is for a manifest in a file"));
         return Err(error
-            .hint("download it with `aws s3 cp`, check it, sign it, and upload it again")
+            .hint("leave it out to sign what the bucket holds, or give the file of a manifest")
             .usage());
     }
     if args.allow_downgrade {
         seal::may_allow_downgrade(args.seal.expires, true).map_err(CliError::usage)?;
     }
     let location: Location = args.target.parse().map_err(CliError::usage)?;
-    let channel = args.channel.as_deref().unwrap_or("stable");
+    let name = args.channel.as_deref().unwrap_or("stable");
     let trusted = args
         .release_keys
         .iter()
@@ -279,15 +280,16 @@ async fn in_bucket(args: &SignArgs, out: &Output) -> Result<(), CliError> {
     let store = Store::connect(&args.s3, &location, None).await?;
     let host = SigningHost::open(signer, &store, &location, args.meant.intent()?).await?;
     let host = host.trusting(trusted);
-    let held = Channel::read(&store, &location.prefix, channel).await?;
+    let held = Channel::read(&store, &location.prefix, name).await?;
     let key = &held.key;
     if held.current.is_none() {
-        let message = format!("there is no release on the channel {channel} in {location}");
+        let message = format!("there is no release on the channel {name} in {location}");
         return Err(CliError::new("sign.nothing", message));
     }
     let vouched = host.vouch(&held, &store, host.intent().version.as_deref())?;
     let mut manifest = held.manifest(&store)?.clone();
     resign::refuse_yanked(Some(&host), &store, &location.prefix, &manifest.version).await?;
+    channel::must_have_image(&store, &location.prefix, &manifest).await?;
     if let Some(warning) = resign::end_permission(&mut manifest, args.allow_downgrade) {
         out.warning(&warning);
     }

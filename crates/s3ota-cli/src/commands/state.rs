@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::output::Output;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::state::rollback::RollbackState;
+use crate::text;
 
 /// What to do with the state.
 #[derive(Debug, Subcommand)]
@@ -67,7 +68,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let read = match file == Path::new("-") {
         true => std::io::stdin().read_to_end(&mut bytes).map(drop),
-        false => std::fs::read(file).map(|read| bytes = read),
+        false => text::read(file).map(|read| bytes = read),
     };
     read.map_err(|error| CliError::file(file, &error))?;
     // With --json, `export` prints it as an event.
@@ -79,12 +80,12 @@ fn read(file: &Path) -> Result<Vec<u8>, CliError> {
 
 fn show(state: &RollbackState, out: &Output) {
     let mut table = Table::new(&[
-        "location",
-        "channel",
-        "key",
-        "version",
-        "serial",
-        "not below",
+        Column::new("location").text(),
+        Column::new("channel"),
+        Column::new("key").rank(2),
+        Column::new("version"),
+        Column::new("serial").rank(1),
+        Column::new("not below").rank(3),
     ]);
     for (at, known) in state.channels() {
         let Some(newest) = known.newest() else {
@@ -112,7 +113,7 @@ fn show(state: &RollbackState, out: &Output) {
         ]);
     }
     if table.is_empty() {
-        out.say("this host has signed nothing, and has seen nothing signed");
+        out.prose("this host has signed nothing, and has seen nothing signed");
     }
     out.table(&table);
     if let Some(file) = state.file() {

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::error::CliError;
 use crate::keys::signature::{KnownKeysArgs, Signature};
 use crate::legacy::LegacyClient;
-use crate::output::table::Table;
+use crate::output::table::{Column, Table};
 use crate::output::terminal::{self, Painted};
 use crate::output::{self, Output};
 use crate::s3::{self, Location, S3Args, Store};
@@ -24,8 +24,8 @@ const SOON_PRESIGNED: u64 = 24 * 60 * 60;
 
 /// Show what each channel serves
 ///
-/// Shows version, rollout, date, size, publisher and expiry, and what needs attention: a manifest or a URL that expires soon, a yanked
-/// release, a missing image, legacy clients that are offered something else.
+/// Shows version, rollout, date, size, publisher and expiry, when pre-signed URLs end, and what needs attention: a manifest or a URL
+/// that expires soon, a yanked release, a missing image, legacy clients that are offered something else.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -61,7 +61,15 @@ async fn show(
     let channels = catalogue::channels(store, prefix).await?;
     let yanked = catalogue::yanked(store, prefix).await?;
     let mut table = Table::new(&[
-        "channel", "version", "rollout", "since", "size", "signed", "expires", "by",
+        Column::new("channel"),
+        Column::new("version"),
+        Column::new("rollout"),
+        Column::new("since").rank(5),
+        Column::new("size").rank(1),
+        Column::new("signed").rank(4),
+        Column::new("expires").rank(3),
+        Column::new("URL ends").rank(6),
+        Column::new("by").rank(2),
     ]);
     let (mut warnings, mut unverified) = (Vec::new(), Vec::new());
     for channel in &channels {
@@ -87,7 +95,8 @@ async fn show(
         let presigned_until =
             s3::presigned_until(&manifest.url).and_then(Timestamp::from_unix_seconds);
         let is_yanked = yanked.contains(&manifest.version);
-        let image = channel::has_image(store, prefix, manifest).await?;
+        let lack = channel::image_lack(store, prefix, manifest).await?;
+        let lack_code = lack.as_ref().map(|lack| lack.code);
         let legacy: Vec<_> = channel
             .legacy()
             .into_iter()
@@ -116,6 +125,9 @@ async fn show(
                 .expires
                 .map_or(String::new(), |end| clock::day(&end.to_string()))
                 .into(),
+            presigned_until
+                .map_or(String::new(), |end| clock::day(&end.to_string()))
+                .into(),
             manifest.uploader.clone().unwrap_or_default().into(),
         ]);
         out.event(
@@ -128,7 +140,7 @@ async fn show(
                 "serial": manifest.serial, "action": manifest.extra.get("action"),
                 "expires": manifest.expires.map(|end| end.to_string()),
                 "url_until": presigned_until.map(|end| end.to_string()),
-                "yanked": is_yanked, "has_image": image, "notes": manifest.notes, "also": legacy,
+                "yanked": is_yanked, "has_image": lack_code.is_none(), "is_archived": lack_code == Some("s3.archived"), "notes": manifest.notes, "also": legacy,
             }),
         );
         let mut warn = |code, problem: String, hint: &str| {
@@ -154,10 +166,9 @@ async fn show(
             let problem = format!("{} was yanked, but is still served", manifest.version);
             warn("publish.yanked", problem, "run s3ota yank again");
         }
-        if !image {
-            let problem = format!("the image of {} is not in the bucket", manifest.version);
-            let hint = "publish the same firmware again, which restores it";
-            warn("release.image", problem, hint);
+        if let Some(lack) = lack {
+            let hint = lack.hint.as_deref().unwrap_or_default();
+            warn(lack.code, lack.message, hint);
         }
         for library in channel.legacy_out_of_step(store).await? {
             let problem = format!(
@@ -191,7 +202,7 @@ async fn show(
             [] => "give --release-key",
             _ => "it is none of the given keys",
         };
-        out.say(format_args!(
+        out.prose(format_args!(
             "{} has a signature by the key {}, which is not verified: {why}",
             terminal::one_line(channel),
             terminal::one_line(keyid)

@@ -1,4 +1,4 @@
-//! `s3ota trust`: approves the `s3ota.toml` in the working directory.
+//! `s3ota trust`: approves the `s3ota.toml` of the working directory.
 
 use clap::Args;
 
@@ -24,30 +24,29 @@ pub struct TrustArgs {
 
 /// Approves the file, or revokes that.
 pub fn run(args: &TrustArgs, settings: &Settings, out: &Output) -> Result<(), CliError> {
-    if !settings.has_file {
-        let message = format!("there is no {FILE} in this folder");
-        return Err(CliError::new("cli.config", message));
-    }
+    let Some(file) = &settings.file else {
+        let message = format!("there is no {FILE} in this folder or above it");
+        return Err(CliError::new("cli.config", message)
+            .hint("run it in the folder of the file; it sets defaults, such as location = \"s3://my-bucket/lamp\""));
+    };
+    let file = file.display();
     let claim = settings.claim()?;
     let mut event = claim.to_json();
     if args.forget {
         let forgotten = claim.forget()?;
         out.say(match forgotten {
-            true => format!("{FILE} is no longer approved"),
-            false => format!("{FILE} was not approved"),
+            true => format!("{file} is no longer approved"),
+            false => format!("{file} was not approved"),
         });
         event["forgotten"] = forgotten.into();
         out.event("trust", event);
         return Ok(());
     }
     if claim.is_harmless() {
-        out.say(format_args!("{FILE} sets nothing that needs approval"));
+        out.say(format_args!("{file} sets nothing that needs approval"));
     } else {
         claim.remember()?;
-        out.say(format_args!(
-            "approved for this folder:\n{}",
-            claim.listing()
-        ));
+        out.say(format_args!("approved in {file}:\n{}", claim.listing()));
     }
     out.event("trust", event);
     Ok(())

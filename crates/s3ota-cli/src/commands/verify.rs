@@ -6,29 +6,33 @@ use clap::{ArgGroup, Args};
 
 use crate::error::CliError;
 use crate::judge::rehearsal::more_roots;
-use crate::judge::release::{Case, Terms};
+use crate::judge::release::{Case, Terms, manifest_url};
 use crate::keys;
 use crate::output::Output;
+use crate::s3::{Location, S3Args, Store};
+use crate::settings::Settings;
 
 /// Check whether a device would take a release
 ///
 /// A virtual device in memory decides. It takes the same path as a real one, from the server's certificate to the last byte of
 /// the image, and installs the release or refuses it for the same reasons. Nothing is changed anywhere.
 ///
-/// With a URL, the image is downloaded and checked too. With a manifest in a file, the image is checked if --image names it.
+/// With a URL, the image is downloaded and checked too. With s3://BUCKET/PREFIX, the URL is the one that devices have there; looking it
+/// up needs credentials. With a manifest in a file, the image is checked if --image names it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  s3ota verify s3://my-bucket/lamp --release-key release.key.pub
   s3ota verify https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json --release-key release.key.pub
   s3ota verify stable.json --image lamp.bin --release-key release.key.pub
   s3ota verify https://localhost:9443/firmware/lamp/stable.json --unsigned --ca s3ota-data/ca.pem
 
-Exit status: 0 a device would take it, 1 it would not.")]
+Exit status: 0 a device would take it, 1 it would not, 2 wrong usage.")]
 #[command(group(ArgGroup::new("trust").required(true).args(["release_keys", "unsigned"])))]
 pub struct VerifyArgs {
-    /// The manifest: an https URL, or a file
-    #[arg(value_name = "URL|FILE")]
-    pub manifest: String,
+    /// The manifest: an https URL, s3://bucket/prefix, or a file
+    #[arg(value_name = "URL|s3://BUCKET/PREFIX|FILE")]
+    pub target: String,
 
     /// A release key that the device trusts, PEM or DER, as `s3ota keygen` writes it. One of several must have signed
     #[arg(long = "release-key", value_name = "FILE")]
@@ -50,53 +54,42 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
 
-    /// The device's channel; by default the one in the URL or in the file
-    #[arg(long)]
+    /// The device's channel; by default the one in the URL or in the file, and of s3://bucket/prefix the one that s3ota.toml sets, or
+    /// stable
+    // The setting `channel` is for commands on a bucket. It must not change what a URL or a file is.
+    #[arg(id = "of_channel", long = "channel", value_name = "CHANNEL")]
     pub channel: Option<String>,
 
     /// Do not download the image
     #[arg(long, conflicts_with = "image")]
     pub manifest_only: bool,
 
-    /// A root certificate to trust besides the built-in ones, PEM or DER. A whole bundle of CAs in AWS_CA_BUNDLE is ignored: a device has room
-    /// for few
-    #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
-    pub ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub s3: S3Args,
 }
 
 /// Lets a device decide.
-pub async fn run(args: VerifyArgs, out: &Output) -> Result<(), CliError> {
+pub async fn run(args: VerifyArgs, settings: &Settings, out: &Output) -> Result<(), CliError> {
     let release_keys = args
         .release_keys
         .iter()
         .map(|path| keys::read_public(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let roots = more_roots(args.ca.as_deref())?;
-    let case = if args.manifest.starts_with("https://") {
-        if args.image.is_some() {
-            return Err(CliError::new(
-                "cli.usage",
-                "--image is for a manifest in a file: with a URL, the image is downloaded",
-            )
-            .usage());
-        }
-        Case::at_url(
-            &args.manifest,
-            args.ca.as_deref(),
-            roots,
-            !args.manifest_only,
+    let is_file = !args.target.contains("://");
+    if args.image.is_some() && !is_file {
+        return Err(CliError::new(
+            "cli.usage",
+            "--image is for a manifest in a file: with a URL, the image is downloaded",
         )
-        .await?
-    } else if let Some((scheme, _)) = args.manifest.split_once("://") {
-        let message = format!(
-            "devices download a manifest over https, not {scheme}: {}",
-            args.manifest
-        );
-        return Err(CliError::new("cli.usage", message)
-            .hint("give the URL for devices that `s3ota publish` printed, https://…/stable.json; or a file")
-            .usage());
+        .usage());
+    }
+    let case = if is_file {
+        Case::of_files(Path::new(&args.target), args.image.as_deref()).await?
     } else {
-        Case::of_files(Path::new(&args.manifest), args.image.as_deref()).await?
+        let url = url(&args, settings).await?;
+        let ca = args.s3.aws.ca.as_deref();
+        let roots = more_roots(ca, out)?;
+        Case::at_url(&url, ca, roots, !args.manifest_only).await?
     };
     let terms = Terms {
         release_keys: &release_keys,
@@ -105,4 +98,25 @@ pub async fn run(args: VerifyArgs, out: &Output) -> Result<(), CliError> {
         channel: args.channel.as_deref(),
     };
     case.judge(&terms, out).await
+}
+
+/// The URL of the manifest for devices.
+async fn url(args: &VerifyArgs, settings: &Settings) -> Result<String, CliError> {
+    let target = &args.target;
+    match target.split_once("://") {
+        Some(("https", _)) => Ok(target.clone()),
+        Some(("s3", _)) => {
+            let location: Location = target.parse().map_err(CliError::usage)?;
+            let channel = args.channel.as_deref().or(settings.value("channel"));
+            let store = Store::connect(&args.s3, &location, None).await?;
+            manifest_url(&store, &location, channel.unwrap_or("stable")).await
+        }
+        scheme => {
+            let scheme = scheme.map_or("", |(scheme, _)| scheme);
+            let message = format!("devices download a manifest over https, not {scheme}: {target}");
+            Err(CliError::new("cli.usage", message)
+                .hint("give the URL for devices that `s3ota publish` printed, https://…/stable.json; or s3://BUCKET/PREFIX; or a file")
+                .usage())
+        }
+    }
 }

@@ -12,6 +12,21 @@ use crate::error::CliError;
 /// The highest revision of a chip or an eFuse block (v9.99); above it, the field holds something else.
 const NO_REVISION: u16 = 999;
 
+/// The newest eFuse block revision that any chip may have.
+pub const NEWEST_BLOCK: u16 = NO_REVISION;
+
+/// The newest revision that a chip of this kind may have: the last minor of the newest major that its datasheet or errata
+/// name. A chip that is newer than this command is not of these.
+pub const fn newest_revision(chip: Chip) -> u16 {
+    match chip {
+        Chip::Esp32 | Chip::Esp32P4 => 399,
+        Chip::Esp32C2 => 299,
+        Chip::Esp32S3 | Chip::Esp32C6 => 99,
+        Chip::Esp32S2 | Chip::Esp32C3 | Chip::Esp32C5 | Chip::Esp32C61 | Chip::Esp32H2 => 199,
+        _ => NO_REVISION,
+    }
+}
+
 /// What looks like a mistake in an image.
 pub fn remarks(image: &Image) -> Vec<CliError> {
     let mut remarks = Vec::new();
@@ -27,8 +42,32 @@ pub fn remarks(image: &Image) -> Vec<CliError> {
             format!("it requires chip revision {range}, which no chip has: no bootloader boots it"),
             hint,
         );
+    } else if let Some(chip) = header.chip()
+        && header.min_revision > newest_revision(chip)
+    {
+        let newest = Revision(newest_revision(chip) / 100 * 100);
+        remark(
+            "image.revision",
+            format!(
+                "it requires {chip} revision {range}, but s3ota knows of none newer than {}.x: the bootloader of every other chip refuses it",
+                newest.to_string().trim_end_matches(".0")
+            ),
+            "build it for the revision of your chips: CONFIG_*_REV_MIN in ESP-IDF, ESP_HAL_CONFIG_MIN_CHIP_REVISION with esp-hal",
+        );
     }
     if let Some(descriptor) = &image.descriptor {
+        let pages = descriptor.mmu_page_size;
+        if let Some(chip) = header.chip()
+            && !mmu_pages(chip).contains(&pages)
+        {
+            remark(
+                "image.mmu_page",
+                format!(
+                    "its app descriptor names MMU pages of 2^{pages} bytes, which the {chip} does not have: its bootloader may not boot it"
+                ),
+                "check its app descriptor: another layout, or other data, is in its place",
+            );
+        }
         let (min, max) = (
             descriptor.min_efuse_block_revision,
             descriptor.max_efuse_block_revision,
@@ -107,6 +146,20 @@ pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
             "sign it like the release before: espsecure sign-data --version 2",
         );
     }
+    let pages = |image: &Image| image.descriptor.as_ref().map_or(0, |it| it.mmu_page_size);
+    let (new, old) = (pages(image), pages(before));
+    if new != old && new != 0 && old != 0 {
+        remark(
+            "publish.mmu_page",
+            format!(
+                "it was linked for MMU pages of {} KiB, and the release before for {} KiB: bootloaders before ESP-IDF 5.4 are \
+                 built for one size and fail with the other",
+                kib(new),
+                kib(old)
+            ),
+            "build it with the same CONFIG_MMU_PAGE_SIZE as the bootloaders in the field",
+        );
+    }
     if image.header.chip_id == before.header.chip_id {
         let of = |image: &Image| {
             (
@@ -127,6 +180,22 @@ pub fn remarks_on_change(image: &Image, before: &Image) -> Vec<CliError> {
         }
     }
     remarks
+}
+
+/// The MMU page sizes of a chip, as powers of two; 0 where the image does not tell (`SOC_MMU_PAGE_SIZE_CONFIGURABLE` and
+/// `MMU_PAGE_SIZE_*` of ESP-IDF's `hal/mmu_types.h`).
+fn mmu_pages(chip: Chip) -> &'static [u8] {
+    match chip {
+        Chip::Esp32C2 => &[0, 14, 15, 16],
+        Chip::Esp32C6 | Chip::Esp32C61 | Chip::Esp32H2 => &[0, 13, 14, 15, 16],
+        Chip::Esp32 | Chip::Esp32S2 | Chip::Esp32S3 | Chip::Esp32C3 => &[0, 16],
+        _ => &[0, 13, 14, 15, 16],
+    }
+}
+
+/// A page size in KiB.
+fn kib(bits: u8) -> u32 {
+    1_u32.checked_shl(bits.into()).map_or(0, |size| size / 1024)
 }
 
 /// A maximum revision, where 0 means none.

@@ -1,5 +1,7 @@
 //! Firmware files: app images, and ELF files, which are converted to one.
 
+pub mod contents;
+pub mod dump;
 mod fit;
 pub mod report;
 
@@ -10,11 +12,14 @@ use std::path::Path;
 use espflash::flasher::{FlashData, FlashSettings, FlashSize};
 use espflash::image_format::{Metadata, idf::IdfBootloaderFormat};
 use object::{Architecture, Object, ObjectSection};
-use s3ota_image::app::{Header, Image, Verifier};
-use s3ota_image::partition::{MAX_LEN, PartitionTable, TABLE_OFFSET};
+use s3ota_image::app::{Image, Verifier};
 use s3ota_image::{Chip, ImageError};
 
-pub use self::fit::{limits, remarks, remarks_on_change, revisions};
+use self::contents::{Contents, Format, Trailer};
+use self::dump::image_in;
+use self::report::FlashReport;
+
+pub use self::fit::{NEWEST_BLOCK, limits, newest_revision, remarks, remarks_on_change, revisions};
 use crate::error::CliError;
 
 /// A firmware that was checked to be complete and intact.
@@ -29,9 +34,9 @@ pub struct Firmware {
 impl Firmware {
     /// A firmware from the bytes of an app image.
     pub fn from_image(bytes: Vec<u8>) -> Result<Self, CliError> {
-        match verify(&bytes) {
-            Ok(image) => Ok(Self { bytes, image }),
-            Err(error) => Err(explain(error, &bytes)),
+        match (verify(&bytes), contents::recognise(&bytes, None)) {
+            (Ok(image), Contents::Image) => Ok(Self { bytes, image }),
+            (verdict, contents) => Err(refuse(verdict.err(), &contents, &bytes)),
         }
     }
 }
@@ -45,10 +50,56 @@ pub fn read(path: &Path) -> Result<Firmware, CliError> {
         Ok(bytes)
     }
     .and_then(Firmware::from_image);
-    firmware.map_err(|error| CliError {
+    firmware.map_err(|error| in_file(path, error))
+}
+
+/// An app image that was taken out of a larger file.
+#[derive(Debug)]
+pub struct Taken {
+    /// The firmware.
+    pub firmware: Firmware,
+    /// The partition it was in; `None` if the file is a slot.
+    pub partition: Option<String>,
+}
+
+/// Takes the app image out of a merged image or a flash dump: the one that would boot. Or out of a slot, of which it is the
+/// beginning. Any other file is an error.
+pub fn take_from_merged(path: &Path, table_offset: Option<u32>) -> Result<Taken, CliError> {
+    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let taken = match contents::recognise(&bytes, table_offset) {
+        Contents::Flash(dump) => FlashReport::of(&dump).and_then(|report| {
+            let app = report.app()?;
+            Ok(Taken {
+                firmware: Firmware::from_image(dump.image_of(app).to_vec())?,
+                partition: Some(app.partition.label.to_string()),
+            })
+        }),
+        Contents::Followed(Trailer::Erased | Trailer::Slot) => {
+            let mut verifier = Verifier::in_slot();
+            let image = verifier.update(&bytes).and_then(|()| verifier.finish());
+            image
+                .map_err(|error| CliError::new(error.code(), error.to_string()))
+                .and_then(|image| Firmware::from_image(image_in(&bytes, &image).to_vec()))
+                .map(|firmware| Taken {
+                    firmware,
+                    partition: None,
+                })
+        }
+        Contents::Image | Contents::Elf => {
+            let message = "this is no merged image but a firmware alone";
+            Err(CliError::new("image.invalid", message).hint("publish it without --from-merged"))
+        }
+        contents => Err(refuse(None, &contents, &bytes)),
+    };
+    taken.map_err(|error| in_file(path, error))
+}
+
+/// A problem with the contents of a file.
+pub fn in_file(path: &Path, error: CliError) -> CliError {
+    CliError {
         message: format!("{}: {}", path.display(), error.message),
         ..error
-    })
+    }
 }
 
 /// The most bytes of an image: the flash of the largest chips.
@@ -57,14 +108,6 @@ pub const MAX_IMAGE: u32 = 32 << 20;
 /// Whether these bytes begin as an ELF file does.
 pub fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x7fELF")
-}
-
-/// Whether these are the contents of a flash: there is a partition table where the bootloader looks for it.
-pub fn is_flash(bytes: &[u8]) -> bool {
-    let table = TABLE_OFFSET as usize;
-    bytes
-        .get(table..table + MAX_LEN)
-        .is_some_and(|table| PartitionTable::parse(table).is_ok())
 }
 
 /// Converts an ELF file to an app image, the same to the byte as `espflash save-image`, except for the minimum chip revision: see
@@ -151,6 +194,13 @@ fn elf_chip(elf: &[u8]) -> Result<Chip, CliError> {
         )
     })?;
     let arch = file.architecture();
+    if is_esp8266(&file) {
+        return Err(
+            CliError::new("image.chip", "this ELF file is for the ESP8266").hint(
+                "s3ota updates the chips of the ESP32 family; build the firmware for one of them",
+            ),
+        );
+    }
     if !matches!(arch, Architecture::Riscv32 | Architecture::Xtensa) {
         let message = format!("this ELF file is not for an ESP32 but for {arch:?}");
         let hint = "build the firmware for the chip, as in `cargo build --target riscv32imc-unknown-none-elf`";
@@ -207,6 +257,19 @@ fn chip_in_text(text: &[u8]) -> Option<Chip> {
     (chip != Chip::Esp32C61).then_some(chip)
 }
 
+/// Whether an ELF file has code and data where only the ESP8266 has RAM, and nothing in the RAM for code that every ESP32 has.
+fn is_esp8266(file: &object::File<'_>) -> bool {
+    let uses = |from: u64, to: u64| {
+        file.sections()
+            .any(|section| section.size() > 0 && (from..to).contains(&section.address()))
+    };
+    file.architecture() == Architecture::Xtensa
+        && uses(0x3FFE_8000, 0x4000_0000)
+        && uses(0x4010_0000, 0x4030_0000)
+        && !uses(0x4002_0000, 0x400D_0000)
+        && !uses(0x4037_0000, 0x403F_0000)
+}
+
 /// The only chip that has memory where the ELF file is to be loaded.
 fn chip_by_address(file: &object::File<'_>) -> Option<Chip> {
     let uses = |from: u64, to: u64| {
@@ -241,20 +304,72 @@ pub fn verify(bytes: &[u8]) -> Result<Image, ImageError> {
     verifier.finish()
 }
 
-/// What is wrong with bytes that are not an app image, and what they are instead.
-fn explain(error: ImageError, bytes: &[u8]) -> CliError {
-    let failed = |message: &str| CliError::new(error.code(), message);
-    if is_flash(bytes) {
-        failed("this is not an app image but a dump of a whole flash, with bootloader and partition table")
-            .hint("use only the app image: `espflash save-image` without --merge, or the project's .bin of `idf.py build`")
-    } else if bytes.is_empty() {
-        failed("the file is empty")
-    } else if bytes.first() == Some(&Header::MAGIC) {
-        CliError::new(error.code(), error.to_string())
-    } else {
-        CliError::new("image.invalid", "this is neither an app image nor an ELF file")
-            .hint("make an app image with `espflash save-image`, `idf.py build` or the Arduino IDE's Export Compiled Binary")
+/// Why a file that holds these contents is no firmware, and the next step. `error` says what is wrong with it as an app image.
+fn refuse(error: Option<ImageError>, contents: &Contents, bytes: &[u8]) -> CliError {
+    let invalid = |message: String| CliError::new("image.invalid", message);
+    match contents {
+        Contents::Image | Contents::Elf => match error {
+            Some(error) => CliError::new(error.code(), error.to_string()),
+            None => invalid("this is not an app image".to_owned()),
+        },
+        Contents::Followed(Trailer::SignatureV1) => invalid(
+            "this app image is signed for Secure Boot V1, of the ESP32 before revision v3.0, which s3ota does not support"
+                .to_owned(),
+        )
+        .hint("for a chip without Secure Boot V1, publish the image as it was before it was signed"),
+        Contents::Followed(trailer) => {
+            let length = error.map_or(0, |error| match error {
+                ImageError::TrailingData { image_length } => image_length,
+                _ => 0,
+            });
+            let more = bytes.len().saturating_sub(length as usize);
+            let what = match trailer {
+                Trailer::Erased => "erased flash (0xFF), as in a slot that was read from a chip",
+                _ => "something that is not part of it, as in a slot that was read from a chip",
+            };
+            CliError::new(
+                "image.size",
+                format!("the app image is followed by {more} bytes of {what}"),
+            )
+            .hint("publish the app image alone; --from-merged takes it out of this file")
+        }
+        Contents::Bootloader => invalid("this is a bootloader, not an app image".to_owned())
+            .hint("publish the app image of the same build: build/PROJECT.bin of `idf.py build`, or the output of `espflash save-image`"),
+        Contents::Flash(dump) => {
+            let error = invalid(
+                "this is not an app image but a whole flash, with bootloader and partition table: a merged image, or a dump of a chip"
+                    .to_owned(),
+            );
+            let report = FlashReport::of(dump);
+            match report.as_ref().map(FlashReport::app) {
+                Ok(Ok(app)) => error.hint(format!(
+                    "publish the app image alone: `espflash save-image` without --merge, or the project's .bin of `idf.py build`; \
+                     --from-merged takes {}, the one in {} that would boot, out of this file",
+                    title(app),
+                    app.partition.label
+                )),
+                _ => error.hint(
+                    "publish the app image alone: `espflash save-image` without --merge, or the project's .bin of `idf.py build`; \
+                     `s3ota inspect` says why nothing in this file would boot",
+                ),
+            }
+        }
+        Contents::Table | Contents::TableCsv(_) => {
+            invalid("this is a partition table, not an app image".to_owned())
+                .hint("publish the app image; to see what the table means for updates, use `s3ota inspect`")
+        }
+        Contents::Other(_) if bytes.is_empty() => {
+            CliError::new("image.size", "the file is empty").hint(contents::MAKE)
+        }
+        Contents::Other(Format { name, hint }) => invalid(format!("this is {name}")).hint(*hint),
     }
+}
+
+/// `lamp 1.1.0`.
+fn title(app: &s3ota_sim::App) -> String {
+    let descriptor = app.image.descriptor.as_ref();
+    let texts = descriptor.map_or(["an app", ""], |it| [it.project_name(), it.version()]);
+    texts.join(" ").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -262,16 +377,17 @@ mod tests {
     use super::*;
     use s3ota_image::app::ImageBuilder;
     use s3ota_sim::Setup;
+    use std::sync::LazyLock;
 
-    const ELF: &[u8] =
-        include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
-    const IMAGE: &[u8] =
-        include_bytes!("../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.bin");
+    const ELF: &[u8] = include_bytes!("../../fixtures/hello-esp32c3-1.1.0.elf");
+    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| elf_to_image(ELF).unwrap());
 
     #[test]
-    fn an_elf_becomes_the_image_that_espflash_saves() {
-        assert!(is_elf(ELF));
-        assert!(elf_to_image(ELF).unwrap() == IMAGE);
+    fn an_elf_becomes_an_image_of_its_version_and_chip() {
+        assert!(is_elf(ELF) && !is_elf(&IMAGE));
+        let firmware = Firmware::from_image(IMAGE.clone()).unwrap();
+        assert_eq!(firmware.image.header.chip(), Some(Chip::Esp32C3));
+        assert_eq!(firmware.image.descriptor.unwrap().version(), "1.1.0");
     }
 
     #[test]
@@ -337,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_whole_flash_is_not_a_firmware() {
-        let without_bootloader = Setup::default().flash(IMAGE).unwrap();
+        let without_bootloader = Setup::default().flash(&IMAGE).unwrap();
         let mut with_bootloader = without_bootloader.clone();
         with_bootloader[..0x8000].copy_from_slice(&IMAGE[..0x8000]); // begins as an image does
         for flash in [without_bootloader, with_bootloader] {

@@ -39,6 +39,9 @@ impl Gateway {
         out: Output,
     ) -> Result<Self, CliError> {
         let store = Store::connect(&s3, &location, None).await?;
+        // Session tokens may be longer than devices have room for: better now than at each request.
+        let image = format!("{}/images/0.0.0-000000000000.bin", location.prefix);
+        presigned_url(&store, &image, good_for).await?;
         Ok(Self {
             s3,
             location,

@@ -16,6 +16,7 @@ use super::chip::KnownChip;
 use super::rehearsal::trusting;
 use crate::error::CliError;
 use crate::output::{self, Output, Progress};
+use crate::s3::tunnel;
 
 /// The configuration of the firmware of a virtual device.
 pub struct Settings {
@@ -95,7 +96,9 @@ impl Station {
     pub fn new(flash: Flash, settings: Settings, out: Output) -> Self {
         let workspace = Box::new(Workspace::new());
         Self {
-            device: VirtualDevice::new(flash).with_date(settings.date),
+            device: VirtualDevice::new(flash)
+                .with_date(settings.date)
+                .with_network(tunnel::network()),
             settings,
             workspace,
             out,
@@ -108,6 +111,14 @@ impl Station {
         let device = self.device.with_chip(known.chip);
         Self {
             device: device.with_hardware(known.hardware()),
+            ..self
+        }
+    }
+
+    /// The same device with its partition table at this offset.
+    pub fn with_table_offset(self, table_offset: u32) -> Self {
+        Self {
+            device: self.device.with_table_offset(table_offset),
             ..self
         }
     }

@@ -10,8 +10,10 @@ use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 
+use super::chip::KnownChip;
 use crate::error::CliError;
-use crate::s3::certificates;
+use crate::output::Output;
+use crate::s3::{certificates, tunnel};
 
 /// The version of the device's firmware: no release is older.
 pub const OLDEST: &str = "0.0.0-0";
@@ -44,7 +46,9 @@ impl Rehearsal<'_> {
     /// Lets the device check for the release, and install it if `with_image` is set. Returns the device's answer: `None` for an
     /// update, the reason if there is none, or the device's refusal.
     pub async fn play(self, with_image: bool) -> Result<Result<Option<NoUpdate>, Error>, CliError> {
-        let mut device = VirtualDevice::new(self.flash()?).with_date(Date::Host);
+        let mut device = VirtualDevice::new(self.flash()?)
+            .with_date(Date::Host)
+            .with_network(tunnel::network());
         let running = device.power_on()?;
         let config = Config {
             board: self.board,
@@ -55,6 +59,7 @@ impl Rehearsal<'_> {
                 attempts: self.attempts,
                 ..Timeouts::default()
             },
+            hardware: KnownChip::of(self.chip).hardware(),
             ..Config::new(self.manifest_url, OLDEST, self.chip, self.device_id)
         };
         let mut workspace = Box::new(Workspace::new());
@@ -112,17 +117,24 @@ pub fn id_in_rollout(manifest: &Manifest<'_>) -> Option<String> {
 /// The roots that `--ca`, or `AWS_CA_BUNDLE` in its place, adds to those built in, as DER.
 ///
 /// A device has room for few roots. If `AWS_CA_BUNDLE` names more of them, such as all CAs of the system, it is for the S3 client:
-/// the device then trusts the built-in roots only. With `--ca`, that is an error.
-pub fn more_roots(ca: Option<&Path>) -> Result<Vec<Vec<u8>>, CliError> {
-    let roots = certificates::read_all(ca)?;
+/// the device then trusts the built-in roots only, and a warning says so. With `--ca`, that is an error.
+pub fn more_roots(ca: Option<&Path>, out: &Output) -> Result<Vec<Vec<u8>>, CliError> {
+    let mut roots = certificates::read_all(ca)?;
+    // Bundles are often put together from others.
+    roots.sort();
+    roots.dedup();
     let room = Roots::MAX.saturating_sub(Roots::built_in().len());
     let is_from_environment =
         std::env::var_os("AWS_CA_BUNDLE").is_some_and(|named| ca == Some(Path::new(&named)));
     if is_from_environment && roots.len() > room {
-        tracing::info!(
-            "AWS_CA_BUNDLE names {} CAs, and a device has room for {room}: it trusts the built-in ones only. Add one with --ca",
+        let message = format!(
+            "the virtual device does not trust the {} CAs of AWS_CA_BUNDLE, only the built-in roots: a device has room for {room} more",
             roots.len()
         );
+        let warning = CliError::new("tls.roots", message).hint(
+            "if your devices' server has a certificate of another CA, name that CA with --ca",
+        );
+        out.warning(&warning);
         return Ok(Vec::new());
     }
     trusting(&roots)?;

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use s3ota::manifest::{MAX_DOCUMENT, Manifest, ManifestDocument, layout};
-use s3ota::{Chip, NoUpdate, ReleaseKey};
+use s3ota::{Chip, Error, HttpError, NoUpdate, ReleaseKey};
 use s3ota_devserver::DevServer;
 use serde_json::json;
 
@@ -13,7 +14,11 @@ use super::rehearsal::{self, Rehearsal};
 use crate::error::CliError;
 use crate::output::{self, Output};
 use crate::s3::development::{bucket_on, start_for_now};
-use crate::s3::{Probe, Upload};
+use crate::s3::{self, Location, Probe, Store, Upload};
+use crate::text;
+
+/// How long a URL is good for that was pre-signed for this command.
+const LOOK: Duration = Duration::from_secs(15 * 60);
 
 /// The configuration of the device.
 pub struct Terms<'a> {
@@ -40,6 +45,8 @@ pub struct Case {
     has_image: bool,
     /// The server for files.
     server: Option<DevServer>,
+    /// Asks for reasons that a device does not read.
+    probe: Option<Probe>,
 }
 
 impl Case {
@@ -50,20 +57,22 @@ impl Case {
         roots: Vec<Vec<u8>>,
         has_image: bool,
     ) -> Result<Self, CliError> {
+        let probe = Probe::trusting(ca)?;
         Ok(Self {
-            json: Probe::trusting(ca)?.get(url, MAX_DOCUMENT).await?,
+            json: probe.get(url, MAX_DOCUMENT).await?,
             manifest_url: url.to_owned(),
             channel: None,
             roots,
             has_image,
             server: None,
+            probe: Some(probe),
         })
     }
 
     /// Files, on a server for them alone. The manifest's URL is not signed: it is set to where the image is now.
     pub async fn of_files(manifest: &Path, image: Option<&Path>) -> Result<Self, CliError> {
         let read = |path: &Path| fs::read(path).map_err(|error| CliError::file(path, &error));
-        let json = read(manifest)?;
+        let json = text::read(manifest).map_err(|error| CliError::file(manifest, &error))?;
         let mut document = ManifestDocument::parse(&json).map_err(|error| {
             CliError::new(error.code(), format!("{}: {error}", manifest.display()))
         })?;
@@ -94,6 +103,7 @@ impl Case {
             roots: vec![server.ca_der().to_vec()],
             has_image: image.is_some(),
             server: Some(server),
+            probe: None,
         })
     }
 
@@ -104,6 +114,15 @@ impl Case {
             server.stop().await;
         }
         judged
+    }
+
+    /// A device's error; where a server refused, by the reason that it gives.
+    async fn reason(&self, error: Error, image: &str) -> CliError {
+        let said = match (&self.probe, &error) {
+            (Some(probe), Error::Http(HttpError::Status { .. })) => probe.refusal(image).await,
+            _ => None,
+        };
+        said.unwrap_or_else(|| error.into())
     }
 
     async fn play(&self, terms: &Terms<'_>, out: &Output) -> Result<(), CliError> {
@@ -128,7 +147,10 @@ impl Case {
             attempts: 3,
             size: manifest.size,
         };
-        let nothing = device.play(self.has_image && is_rolled_out).await??;
+        let nothing = match device.play(self.has_image && is_rolled_out).await? {
+            Ok(nothing) => nothing,
+            Err(error) => return Err(self.reason(error, manifest.url.as_str()).await),
+        };
         match nothing {
             None | Some(NoUpdate::NotInRollout) => {}
             Some(reason) => {
@@ -152,7 +174,8 @@ impl Case {
         } else {
             "but no image"
         };
-        out.say(format_args!("checked   {signature}, the manifest {what}"));
+        let checked = format!("{signature}, the manifest {what}");
+        out.say(output::fact("checked", 9, checked));
         if !is_rolled_out {
             out.warning(&CliError::new(
                 "verify.rollout",
@@ -170,6 +193,27 @@ impl Case {
             json!({ "version": manifest.version.to_string(), "keyid": keyid, "image": image }),
         );
         Ok(())
+    }
+}
+
+/// The URL at which devices find a channel's manifest: for a private bucket, one that is pre-signed for this command.
+pub async fn manifest_url(
+    store: &Store,
+    location: &Location,
+    channel: &str,
+) -> Result<String, CliError> {
+    let key = layout::channel_key(&location.prefix, channel)
+        .map_err(|error| CliError::new("s3.url", error.to_string()).usage())?;
+    let Some(object) = store.get(&key).await? else {
+        let message = format!("there is no s3://{}/{key}", location.bucket);
+        return Err(CliError::new("manifest.missing", message).hint(format!(
+            "`s3ota status {location}` shows the channels there; name one with --channel"
+        )));
+    };
+    let manifest = ManifestDocument::parse(&object.bytes).ok();
+    match manifest.and_then(|manifest| s3::presigned_until(&manifest.url)) {
+        Some(_) => store.presign_get(&key, LOOK).await,
+        None => store.object_url(&key).await,
     }
 }
 
@@ -213,10 +257,10 @@ fn tell(manifest: &Manifest<'_>, out: &Output) {
                 .map(|signature| format!("names the key {}", signature.keyid)),
         ),
     ];
-    out.say(format_args!("version   {}", manifest.version));
+    out.say(output::fact("version", 9, manifest.version));
     for (name, value) in lines {
         if let Some(value) = value {
-            out.say(format_args!("{name:<9} {value}"));
+            out.say(output::fact(name, 9, value));
         }
     }
     out.event(

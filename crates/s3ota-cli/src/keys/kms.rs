@@ -7,12 +7,13 @@ use aws_sdk_kms::types::{MessageType, SigningAlgorithmSpec};
 use s3ota_manifest::ReleaseKey;
 
 use crate::error::CliError;
-use crate::s3::{Access, AwsArgs, error_chain};
+use crate::s3::{Access, AwsArgs, Denial, error_chain};
 
 /// A key of the spec ECC_NIST_P256 for SIGN_VERIFY.
 pub struct KmsKey {
     client: Client,
     id: String,
+    region: String,
 }
 
 impl KmsKey {
@@ -30,6 +31,7 @@ impl KmsKey {
         let key = Self {
             client: Client::new(&access.config),
             id: id.to_owned(),
+            region: access.region().to_owned(),
         };
         let public = match key.client.get_public_key().key_id(id).send().await {
             Ok(answer) => answer.public_key.unwrap_or_else(|| Blob::new([])),
@@ -70,7 +72,11 @@ impl KmsKey {
         let Some(service) = error.as_service_error() else {
             return CliError::new(
                 "key.kms",
-                format!("KMS cannot be reached: {}", error_chain(error)),
+                format!(
+                    "KMS cannot be reached (region {}): {}",
+                    self.region,
+                    error_chain(error)
+                ),
             )
             .hint("check the network, the region, and AWS_ENDPOINT_URL_KMS if it is set");
         };
@@ -79,6 +85,11 @@ impl KmsKey {
             "NotFoundException" => {
                 CliError::new("key.kms", format!("there is no KMS key {id}: {said}"))
                     .hint("write it kms:ARN, or kms:alias/NAME with --region")
+            }
+            "AccessDeniedException" if let Some(kind) = Denial::read(said).explicit => {
+                let message = format!("an explicit deny in a {kind} forbids {action} with the KMS key {id}: {said}");
+                CliError::new("key.kms", message)
+                    .hint("no permission outweighs it: ask those who administer the key, the account or the organization")
             }
             "AccessDeniedException" => CliError::new(
                 "key.kms",

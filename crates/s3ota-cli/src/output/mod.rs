@@ -3,14 +3,16 @@
 //! Every step is reported twice, once for each reader: [`Output::say`] prints for people only, [`Output::event`] for programs
 //! only. Both end in `terminal.rs`, which makes texts from a bucket harmless.
 
+pub mod help;
 pub mod table;
 pub mod terminal;
+mod wrap;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use console::Style;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use self::table::Table;
@@ -38,6 +40,13 @@ impl Output {
     pub fn say(&self, line: impl Display) {
         if !self.json {
             terminal::print(line);
+        }
+    }
+
+    /// Sentences for people, which wrap where the terminal ends. Not for what is to be pasted.
+    pub fn prose(&self, text: impl Display) {
+        if !self.json {
+            terminal::print_prose(text);
         }
     }
 
@@ -125,7 +134,12 @@ impl Output {
             }
         } else if terminal::shows_bars() {
             let bar = ProgressBar::new(total);
-            let template = "  {prefix:<10} {bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+            let template = match terminal::width() {
+                Some(..100) => "  {prefix:<10} {wide_bar} {percent:>3}%",
+                _ => {
+                    "  {prefix:<10} {bar:32} {percent:>3}%  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
+                }
+            };
             let style = ProgressStyle::with_template(template);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(label);
@@ -172,10 +186,13 @@ impl Progress {
                 if reached > *quarters {
                     *quarters = reached;
                     let percent = reached * 25;
+                    let of = match terminal::width() {
+                        Some(..60) => String::new(),
+                        _ => format!(" of {}", bytes(*total)),
+                    };
                     out.say(format_args!(
-                        "  {label:<10} {percent:>3}%  {} of {}",
-                        bytes(done),
-                        bytes(*total)
+                        "  {label:<10} {percent:>3}%  {}{of}",
+                        bytes(done)
                     ));
                 }
             }
@@ -204,13 +221,22 @@ impl Progress {
     }
 }
 
-/// Bytes for people: `1.2 MB`.
+/// Bytes for people, as the progress bar writes them: `1.20 MB`.
 pub fn bytes(n: u64) -> String {
-    match n {
-        0..1_000 => format!("{n} bytes"),
-        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
-        _ => format!("{:.2} MB", n as f64 / 1e6),
+    DecimalBytes(n).to_string()
+}
+
+/// A number of things: `1 image`, `2 images`. For words that take an s.
+pub fn count(n: impl Into<u128>, what: &str) -> String {
+    match n.into() {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
     }
+}
+
+/// A fact for people: its name in a column of its own, and its value. On a narrow terminal the value wraps.
+pub fn fact(name: &str, column: usize, value: impl Display) -> String {
+    table::fact(name, column, &value.to_string(), terminal::width())
 }
 
 /// Bytes in lower-case hexadecimal.

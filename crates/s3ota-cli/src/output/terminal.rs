@@ -10,58 +10,108 @@
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use console::{Style, Term};
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Prints a text to stdout and ends the line. Line breaks in it are the command's own.
-///
-/// A reader that has gone away (`| head`) is not a reason to panic.
-pub fn print(text: impl Display) {
-    let _ = writeln!(io::stdout(), "{}", lines(&text.to_string()));
+use crate::output::wrap;
+
+/// Why stdout takes nothing more, since that happened.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes to stdout. After the first failure the rest is dropped: the command goes on with its work, and [`lost`] tells at its end.
+fn stdout(bytes: &[u8]) {
+    if LOST.get().is_none() {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        if let Err(error) = written {
+            let _ = LOST.set(error);
+        }
+    }
 }
 
-/// Prints text to stdout after a coloured mark: one line.
+/// Why some of the output is lost: the disk is full, or its reader has gone away (`| head`). `None` if all of it was written.
+pub fn lost() -> Option<&'static io::Error> {
+    LOST.get()
+}
+
+/// Prints a text to stdout and ends the line. Line breaks in it are the command's own.
+pub fn print(text: impl Display) {
+    stdout(format!("{}\n", lines(&text.to_string())).as_bytes());
+}
+
+/// Prints lines to stdout, each of which wraps at spaces where the terminal ends, with its indentation.
+pub fn print_prose(text: impl Display) {
+    let text = text.to_string();
+    let wrapped = lines(&text)
+        .split('\n')
+        .fold(String::new(), |mut all, line| {
+            let indent = line.len() - line.trim_start_matches(' ').len();
+            let (margin, line) = line.split_at(indent);
+            let line = hanging(line, width(), indent, indent);
+            let _ = writeln!(all, "{margin}{line}");
+            all
+        });
+    stdout(wrapped.as_bytes());
+}
+
+/// Prints text to stdout after a coloured mark. On a narrow terminal it wraps, and goes on below its beginning.
 pub fn print_marked(indent: &str, mark: &Painted, text: impl Display) {
     let text = text.to_string();
-    let _ = writeln!(
-        io::stdout(),
-        "{indent}{} {}",
-        mark.for_stdout(),
-        one_line(&text)
-    );
+    let hang = indent.len() + mark.width() + 1;
+    let text = hanging(&one_line(&text), width(), hang, hang);
+    stdout(format!("{indent}{} {text}\n", mark.for_stdout()).as_bytes());
 }
 
 /// Prints a line that is painted already, made of [`Painted`] only.
 pub(crate) fn print_painted(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    stdout(format!("{line}\n").as_bytes());
 }
 
 /// Prints an object for programs: one line of JSON.
 pub fn print_json(value: &Value) {
-    let _ = writeln!(io::stdout(), "{}", json(&value.to_string()));
+    stdout(format!("{}\n", json(&value.to_string())).as_bytes());
 }
 
 /// Writes bytes to stdout as they are, for the next tool. On a terminal they are made harmless.
 pub fn write(bytes: &[u8]) {
-    let mut stdout = io::stdout();
-    let _ = if stdout.is_terminal() {
-        stdout.write_all(lines(&String::from_utf8_lossy(bytes)).as_bytes())
+    if io::stdout().is_terminal() {
+        stdout(lines(&String::from_utf8_lossy(bytes)).as_bytes());
     } else {
-        stdout.write_all(bytes)
-    };
+        stdout(bytes);
+    }
 }
 
 /// Writes to stderr for people, after a coloured mark. Further lines of the text are indented, so that none can pass for one of
 /// the command's own.
 pub fn tell(indent: &str, mark: &Painted, colon: &str, text: &str) {
-    let _ = writeln!(
-        io::stderr(),
-        "{indent}{}{colon} {}",
-        mark.for_stderr(),
-        indented(&lines(text))
+    let width = columns(&Term::stderr());
+    let mut room = indent.len() + mark.width() + colon.len() + 1;
+    let hang = indent.len() + 2;
+    let mut told = String::new();
+    for (number, line) in lines(text).split('\n').enumerate() {
+        if number > 0 {
+            room = hang;
+            let _ = write!(told, "\n{:hang$}", "");
+        }
+        told.push_str(&hanging(line, width, room, hang));
+    }
+    let _ = writeln!(io::stderr(), "{indent}{}{colon} {told}", mark.for_stderr());
+}
+
+/// A line that goes on below after `hang` columns where the terminal ends. `first` columns of it are taken already.
+fn hanging(line: &str, width: Option<usize>, first: usize, hang: usize) -> String {
+    let Some(width) = width else {
+        return line.to_owned();
+    };
+    let lines = wrap::at_spaces(
+        line,
+        width.saturating_sub(first),
+        width.saturating_sub(hang),
     );
+    lines.join(&format!("\n{:hang$}", ""))
 }
 
 /// Writes to stderr for people, with the line breaks as they are: questions and usage.
@@ -72,15 +122,23 @@ pub fn tell_plain(text: &str) {
 /// Prints the usage, or what is wrong with the command line: in colours, unless something in it has to be made harmless.
 pub fn usage(usage: &clap::Error) {
     let text = usage.render();
-    if is_painted_only(&text.ansi().to_string()) {
-        let _ = usage.print();
-        return;
-    }
-    let text = text.to_string();
-    let _ = match usage.use_stderr() {
-        true => write!(io::stderr(), "{}", lines(&text)),
-        false => write!(io::stdout(), "{}", lines(&text)),
+    let has_colours = match usage.use_stderr() {
+        true => console::colors_enabled_stderr(),
+        false => console::colors_enabled(),
     };
+    let painted = text.ansi().to_string();
+    let text = match has_colours && is_painted_only(&painted) {
+        true => painted,
+        false => lines(&text.to_string()).into_owned(),
+    };
+    // The examples do not break anywhere else.
+    let text = text.replace(wrap::NO_BREAK, " ");
+    match usage.use_stderr() {
+        true => {
+            let _ = write!(io::stderr(), "{text}");
+        }
+        false => stdout(text.as_bytes()),
+    }
 }
 
 /// Whether the only effect of a text on a terminal is colours.
@@ -118,10 +176,16 @@ pub fn ask_secret(question: &str) -> Option<io::Result<String>> {
     })
 }
 
-/// The columns of stdout, if it is a terminal.
+/// The columns for what is printed: COLUMNS if it is set, or else those of the terminal; `None` where stdout is a file or a pipe.
 pub fn width() -> Option<usize> {
-    let terminal = Term::stdout();
-    terminal.is_term().then(|| usize::from(terminal.size().1))
+    columns(&Term::stdout())
+}
+
+fn columns(terminal: &Term) -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok();
+    let said = said.and_then(|columns| columns.trim().parse().ok());
+    let seen = || terminal.is_term().then(|| usize::from(terminal.size().1));
+    said.or_else(seen).filter(|&columns| columns > 0)
 }
 
 /// Whether stderr is a terminal, which can show a moving bar.
@@ -166,11 +230,27 @@ impl Painted {
         self.text.is_empty()
     }
 
+    /// The text alone.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A part of the text in the same style.
+    pub fn with_text(&self, text: &str) -> Self {
+        Self::new(self.style.clone(), text)
+    }
+
+    /// How many columns it takes.
+    pub fn width(&self) -> usize {
+        wrap::width(&self.text)
+    }
+
     /// For stdout: with its colour if that is a terminal.
     pub fn for_stdout(&self) -> String {
         self.style.apply_to(&self.text).to_string()
     }
 
+    /// For stderr: with its colour if that is a terminal.
     fn for_stderr(&self) -> String {
         self.style
             .clone()

@@ -1,21 +1,34 @@
 
   // Made by `s3ota publish --web-installer`. Its hash is in the page's policy.
-  const note = document.querySelector("#note");
-  const say = text => { note.textContent = text; };
+  const find = id => document.querySelector("#" + id);
+  // The page is in one state at a time.
+  const show = state => {
+    for (const id of ["loading", "ready", "problem"]) find(id).hidden = id !== state;
+  };
+  const fail = text => { find("problem").textContent = text; show("problem"); };
   const load = url => import(url).then(() => true, () => false);
   const install = async () => {
     // The hash of this file is not the one in the import map: a browser that loads it ignores hashes, and gets no program.
     const probe = "./{{probe}}";
-    if (!(await fetch(probe)).ok) return say("The page is incomplete: publish it again.");
-    if (await load(probe)) return say("This browser does not check what it loads: use a new version of Chrome or Edge.");
+    if (!(await fetch(probe)).ok) return fail("The page is incomplete: publish it again.");
+    if (await load(probe)) return fail("This browser does not check what it loads: use a new version of Chrome or Edge.");
     for (const url of {{first}}) {
-      if (!await load(url)) return say("The installer program cannot be downloaded, or is not the right one: it was not run.");
+      if (!await load(url)) return fail("The installer program cannot be downloaded, or is not the right one: it was not run. Check your connection, or install by hand.");
     }
+    show("ready");
   };
-  install().catch(() => say("The installer program cannot be loaded."));
-  const manifest = await (await fetch("manifest-webtools.json")).json();
-  const part = manifest.builds[0].parts[0];
-  document.querySelector("#version").textContent = manifest.version;
-  document.querySelector("#offset").textContent = "0x" + part.offset.toString(16);
-  const image = document.querySelector("#image");
-  image.textContent = image.href = part.path;
+  const describe = async () => {
+    const manifest = await (await fetch("manifest-webtools.json")).json();
+    const part = manifest.builds[0].parts[0];
+    find("version").textContent = manifest.version;
+    find("offset").textContent = "0x" + part.offset.toString(16);
+    const image = find("image");
+    image.textContent = image.href = part.path;
+    find("by-hand").hidden = false;
+  };
+  try {
+    await describe();
+    await install();
+  } catch {
+    fail("The page is incomplete, or the connection is: reload it, or publish it again.");
+  }

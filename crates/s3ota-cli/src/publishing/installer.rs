@@ -5,7 +5,9 @@
 //! tells the browser the hash of each of its files (the `integrity` of an import map), and where scripts may come from at all
 //! (a Content-Security-Policy): a changed file is not run. A browser that ignores the hashes gives itself away with a file whose
 //! hash differs from the page's; then there is no button. Without the program, the page still says what it is for and where the
-//! file is.
+//! file is. It shows one of its states at a time: loading, the button, or why there is none.
+//!
+//! After an installation, ESP Web Tools asks for the board's Wi-Fi network if the firmware speaks Improv Serial.
 
 use std::fs;
 use std::path::Path;
@@ -23,6 +25,10 @@ use crate::s3::{Store, Upload};
 
 /// A script that no browser may load: its hash is not the one in the page.
 const PROBE: &str = "must-not-load.js";
+
+/// How many seconds after an installation the page waits for the new firmware to speak Improv, and then asks for the board's Wi-Fi
+/// network. Firmware needs one or two of them to start.
+const IMPROV_WAIT: u32 = 10;
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -82,6 +88,7 @@ impl Installer {
             "name": name,
             "version": release.version,
             "new_install_prompt_erase": true,
+            "new_install_improv_wait_time": IMPROV_WAIT,
             "builds": [{ "chipFamily": family, "parts": [{ "path": image_name, "offset": offset }] }],
         });
         let folder = layout::installer_folder(prefix, channel)

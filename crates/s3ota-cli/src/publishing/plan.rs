@@ -16,7 +16,7 @@ use crate::error::CliError;
 use crate::firmware::{self, Firmware};
 use crate::legacy::LegacyClient;
 use crate::output::Output;
-use crate::s3::{Condition, Location, Put, Store, Upload};
+use crate::s3::{Condition, Found, Location, Put, Store, Upload};
 
 /// Everything that will be uploaded.
 pub(super) struct Plan<'a> {
@@ -201,6 +201,13 @@ impl<'a> Plan<'a> {
         let result = self.store.put(&upload, |sent| bar.set(sent)).await;
         bar.finish();
         result?;
+        if let Found::Archived(archived, _) = self.store.find(&self.image_key).await? {
+            let what = "the image that was just uploaded";
+            let error = self.store.archived(what, &self.image_key, &archived).await;
+            return Err(error.hint(
+                "the channel was not changed; exclude the prefix from the rule, or publish to a bucket whose objects can be read at once",
+            ));
+        }
         if !self.store.holds(&self.image_key, size, &sha256).await? {
             let (bucket, key) = (self.store.bucket(), &self.image_key);
             let message =

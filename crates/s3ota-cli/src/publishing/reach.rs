@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::ReleaseOptions;
 use super::plan::Plan;
+use crate::clock;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::{Location, Store};
@@ -42,15 +43,26 @@ pub(super) async fn check(
     ] {
         let status = plan.store.probe().status(url).await;
         let url = without_query(url);
+        let status = match status {
+            Ok((status, Some(reason))) => match reason.of_devices(what) {
+                Some((code, message, hint)) => {
+                    out.warning(&CliError::new(code, message).hint(hint));
+                    break;
+                }
+                None => Ok((status, format!(", {}", reason.said()))),
+            },
+            Ok((status, None)) => Ok((status, String::new())),
+            Err(problem) => Err(problem),
+        };
         let warning = match status {
-            Ok(200..=399) => continue,
-            Ok(401 | 403) if options.presign.is_some() => CliError::new(
+            Ok((200..=399, _)) => continue,
+            Ok((401 | 403, said)) if options.presign.is_some() => CliError::new(
                 "publish.private",
-                format!("the {what} cannot be read by its pre-signed URL: HTTP 403"),
+                format!("the {what} cannot be read by its pre-signed URL: HTTP 403{said}"),
             )
             .hint("the credentials need s3:GetObject on it themselves: the URL has no more permissions than they have"),
-            Ok(401 | 403) => private(plan, options, location, what),
-            Ok(status) => CliError::new("publish.unreachable", format!("the {what} at {url} answers HTTP {status}")),
+            Ok((401 | 403, _)) => private(plan, options, location, what),
+            Ok((status, said)) => CliError::new("publish.unreachable", format!("the {what} at {url} answers HTTP {status}{said}")),
             Err(problem) => CliError::new("publish.unreachable", format!("the {what} at {url} cannot be downloaded: {problem}"))
                 .hint("devices may see this differently; check the network, and the CA of the certificate, which devices must trust"),
         };
@@ -61,23 +73,19 @@ pub(super) async fn check(
 
 /// The fix for a bucket that is not public.
 fn private(plan: &Plan<'_>, options: &ReleaseOptions, location: &Location, what: &str) -> CliError {
-    let bucket = &location.bucket;
     let message = format!(
         "devices may not read the {what} yet: {} answers HTTP 403",
         without_query(&plan.manifest_url)
     );
     let hint = if options.public_url.is_some() {
-        format!("give the service behind --public-url access to s3://{bucket}")
-    } else {
-        let policy = plan.store.public_read_policy(&location.prefix);
-        let unblock = if plan.store.is_aws() {
-            format!("aws s3api delete-public-access-block --bucket {bucket} && ")
-        } else {
-            String::new()
-        };
         format!(
-            "open it to anyone: {unblock}aws s3api put-bucket-policy --bucket {bucket} --policy '{policy}' \
-             (which replaces an existing policy), or keep it private and publish with --presign 7d"
+            "give the service behind --public-url access to s3://{}",
+            location.bucket
+        )
+    } else {
+        format!(
+            "let anyone read it with `s3ota bucket init {location}`, which shows its plan first; or keep it private and publish with \
+             --presign 7d"
         )
     };
     CliError::new("publish.private", message).hint(hint)
@@ -96,7 +104,7 @@ pub fn ends_early(store: &Store, good_for: Duration) -> Option<CliError> {
         return None;
     }
     let when = match left {
-        Some(left) => format!("in {} minutes", left.as_secs() / 60),
+        Some(left) => format!("in {}", clock::span(left.as_secs())),
         None => "which is often after an hour".to_owned(),
     };
     let message =

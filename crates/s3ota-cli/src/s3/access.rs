@@ -7,9 +7,11 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials as AwsCredentials, ProvideCredentials, SharedHttpClient};
-use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::TlsContext;
 
-use super::{AwsArgs, endpoint, tls};
+use super::network::Network;
+use super::profile::Profiles;
+use super::{AwsArgs, config_files, endpoint, tls};
 use crate::error::CliError;
 
 /// The region to ask for a bucket's region, and the one for services other than AWS.
@@ -32,6 +34,7 @@ pub struct Access {
     pub(super) credentials: AwsCredentials,
     pub(super) region: String,
     pub(super) tls: TlsContext,
+    pub(super) profiles: Profiles,
 }
 
 impl Access {
@@ -42,12 +45,13 @@ impl Access {
         credentials: Option<Credentials>,
         system_roots: bool,
     ) -> Result<Self, CliError> {
+        let profiles = match &credentials {
+            Some(_) => Profiles::none(),
+            None => Profiles::read(args.profile.as_deref()).await?,
+        };
         let ca = args.ca.as_deref().filter(|_| args.names_ca());
         let tls = tls::trust(ca, system_roots)?;
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::rustls(CryptoMode::Ring))
-            .tls_context(tls.clone())
-            .build_https();
+        let http = SharedHttpClient::new(Network::new(tls.clone()));
         let region = find_region(args).await;
         check_region(&region)?;
         let credentials = match credentials {
@@ -73,7 +77,16 @@ impl Access {
             credentials,
             region,
             tls,
+            profiles,
         })
+    }
+}
+
+impl Access {
+    /// The region.
+    #[cfg(feature = "kms")]
+    pub fn region(&self) -> &str {
+        &self.region
     }
 }
 
@@ -117,6 +130,7 @@ async fn find_credentials(
     region: String,
     http: SharedHttpClient,
 ) -> Result<AwsCredentials, CliError> {
+    config_files::check()?;
     let config = ProviderConfig::default()
         .with_region(Some(Region::new(region)))
         .with_http_client(http);

@@ -34,6 +34,43 @@ pub(super) fn check(url: &str) -> Result<(), CliError> {
     )
 }
 
+/// Whether a service takes the bucket's name before its own only: Alibaba OSS, Tencent COS, Volcengine TOS.
+pub(super) fn wants_virtual(host: &str) -> bool {
+    let domains = [
+        ".aliyuncs.com",
+        ".myqcloud.com",
+        ".tencentcos.cn",
+        ".volces.com",
+    ];
+    domains
+        .iter()
+        .any(|domain| host.to_ascii_lowercase().ends_with(domain))
+}
+
+/// Refuses an endpoint that the bucket's name cannot be put before: an address, or one that begins with it already.
+pub(super) fn may_have_bucket_before(host: &str, bucket: &str) -> Result<(), CliError> {
+    let wrong = |problem: String, hint: String| {
+        let message = format!("the endpoint {host} {problem}");
+        Err(CliError::new("s3.addressing", message).hint(hint))
+    };
+    if host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok() {
+        return wrong(
+            "is an address, and no bucket's name can be before it".to_owned(),
+            "name the endpoint by its host's name, or use --addressing-style path".to_owned(),
+        );
+    }
+    match host
+        .strip_prefix(bucket)
+        .and_then(|rest| rest.strip_prefix('.'))
+    {
+        Some(rest) => wrong(
+            format!("begins with the bucket's name {bucket}, which is put before it anyway"),
+            format!("leave the bucket out: https://{rest}"),
+        ),
+        None => Ok(()),
+    }
+}
+
 /// The host of `host:port`, if it is unambiguous.
 fn host(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
@@ -60,7 +97,10 @@ fn host(authority: &str) -> Option<&str> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
+    // Our resolver knows names under .localhost as this machine.
+    let name = host.to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
         || host.parse::<Ipv4Addr>().is_ok_and(|it| it.is_loopback())
         || host.parse::<Ipv6Addr>().is_ok_and(|it| it.is_loopback())
 }
@@ -78,6 +118,7 @@ mod tests {
             "https://[2001:db8::1]:9000/x?y",
             "http://localhost",
             "http://LOCALHOST:9000/bucket",
+            "http://firmware.localhost:9000",
             "http://127.0.0.1:9000",
             "http://127.1.2.3",
             "http://[::1]:9000",

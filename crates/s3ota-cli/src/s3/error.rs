@@ -6,8 +6,10 @@ use std::fmt::Debug;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
-use super::Store;
+use super::{Denial, Store};
+use crate::clock;
 use crate::error::CliError;
 
 /// Why the service refused a request.
@@ -20,6 +22,10 @@ pub(super) enum Problem {
     Acl,
     Region,
     Denied,
+    /// The service wants the bucket's name elsewhere in the URL.
+    Addressing,
+    /// It wants fewer requests.
+    Busy,
     /// A condition does not hold.
     Conflict,
     Other,
@@ -32,7 +38,12 @@ impl Problem {
         };
         let status = error.raw_response().map_or(0, |it| it.status().as_u16());
         // Answers to HEAD have no body, so only the HTTP status.
+        let said = service.message().unwrap_or_default();
         match (service.code().unwrap_or_default(), status) {
+            ("SecondLevelDomainForbidden", _) => Self::Addressing,
+            _ if said.to_ascii_lowercase().contains("virtual host") => Self::Addressing,
+            ("SlowDown" | "ServiceUnavailable" | "RequestLimitExceeded" | "TooManyRequests", _)
+            | (_, 429 | 503) => Self::Busy,
             ("NoSuchBucket", _) | ("NotFound" | "", 404) => Self::NoBucket,
             (
                 "InvalidAccessKeyId"
@@ -79,6 +90,9 @@ impl Store {
         let Some(service) = error.as_service_error() else {
             return match status {
                 Some(status) => {
+                    if wants_tls(&error) {
+                        return plain_http();
+                    }
                     let message = format!(
                         "the server's answer cannot be understood (HTTP {status}): {}",
                         chain(&error)
@@ -86,7 +100,7 @@ impl Store {
                     CliError::new("s3.error", message)
                         .hint("is --endpoint-url the URL of an S3 service?")
                 }
-                None => unreachable_server(&chain(&error)),
+                None => unreachable_server(&chain(&error), &self.region),
             };
         };
         let said = service.message().unwrap_or("the server gave no reason");
@@ -99,19 +113,38 @@ impl Store {
                 CliError::new("s3.credentials", format!("the server rejects the credentials: {said}"))
                     .hint("`aws sts get-caller-identity` shows which ones are used; choose others with --profile")
             }
-            Problem::Clock => CliError::new("s3.error", "the server says that this computer's clock is wrong")
-                .hint("set the clock: signatures are valid for 15 minutes"),
+            Problem::Clock => {
+                let message = format!("the server says that this computer's clock is wrong{}: {said}", clock_error(&error));
+                CliError::new("s3.clock", message).hint("set the clock: signatures are valid for 15 minutes")
+            }
+            Problem::Addressing => {
+                CliError::new("s3.addressing", format!("the service wants the bucket's name in another place of the URL: {said}"))
+                    .hint("use --addressing-style virtual (or path), or addressing_style in s3ota.toml or in the AWS configuration")
+            }
+            Problem::Busy => {
+                CliError::new("s3.busy", format!("the service asks for fewer requests, even after some attempts: {}", coded(service.code(), said)))
+                    .hint("wait a minute, and run the command again: it goes on where it stopped")
+            }
             Problem::Acl => {
                 CliError::new("s3.acl", format!("ACLs are disabled for the bucket {bucket}, as they are for every new bucket"))
                     .hint(format!("leave out --public-read and open the bucket with a policy: {}", self.public_read_policy("")))
             }
             Problem::Region => {
                 CliError::new("s3.region", format!("the bucket {bucket} is not in {}: {said}", self.region))
-                    .hint("set its region with --region")
+                    .hint(match right_region(&error, said) {
+                        Some(region) => format!("it is in {region}: use --region {region}"),
+                        None => "set its region with --region".to_owned(),
+                    })
             }
             Problem::Denied => self.denied(said, action, key),
             Problem::NoKey => CliError::new("s3.missing", format!("there is no s3://{bucket}/{key}")),
             Problem::Conflict => self.changed(key),
+            Problem::Other if wants_tls(&error) => plain_http(),
+            Problem::Other if service.code().is_some_and(|code| code.starts_with("KMS.")) => {
+                let name = format!("{bucket}/{key}");
+                CliError::new("s3.kms", format!("the KMS key of s3://{name} cannot be used: {}", coded(service.code(), said)))
+                    .hint("enable the key, or choose another one with --sse aws:kms:KEY, or S3's own keys with --sse AES256")
+            }
             Problem::Other => match service.code() {
                 None | Some("") => CliError::new("s3.error", format!("the server answers HTTP {}: {said}", status.unwrap_or_default())),
                 Some(code) => CliError::new("s3.error", format!("the server answers {code}: {said}")),
@@ -134,6 +167,9 @@ impl Store {
         } else {
             format!("{}/{key}", self.bucket)
         };
+        if let Some(error) = Denial::read(said).explain(said, action, &name) {
+            return error;
+        }
         let message = format!("the credentials do not permit {action} on s3://{name}: {said}");
         let (resource, owner) = match key {
             "" => (self.arn(""), "bucket"),
@@ -175,11 +211,73 @@ pub(super) fn credentials(error: &CredentialsError, profile: Option<&str>) -> Cl
     }
 }
 
-fn unreachable_server(problem: &str) -> CliError {
+/// Code and message.
+fn coded(code: Option<&str>, said: &str) -> String {
+    match code {
+        None | Some("") => said.to_owned(),
+        Some(code) => format!("{code}: {said}"),
+    }
+}
+
+/// How wrong the clock is by the server's, as a part of a sentence.
+fn clock_error<E>(error: &SdkError<E, HttpResponse>) -> String {
+    let date = error
+        .raw_response()
+        .and_then(|answer| answer.headers().get("date"));
+    let date = date
+        .and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok())
+        .and_then(|date| u64::try_from(date.secs()).ok());
+    let here = clock::now();
+    match date {
+        Some(there) if there.abs_diff(here) >= 60 => {
+            let word = if here > there { "ahead" } else { "behind" };
+            format!(", {} {word}", clock::span(there.abs_diff(here)))
+        }
+        _ => String::new(),
+    }
+}
+
+/// The region that a bucket is in, if the answer tells it.
+fn right_region<E>(error: &SdkError<E, HttpResponse>, said: &str) -> Option<String> {
+    let header = error
+        .raw_response()
+        .and_then(|answer| answer.headers().get("x-amz-bucket-region"));
+    let quoted = || said.split_once("expecting '")?.1.split('\'').next();
+    let region = header.or_else(quoted)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (!region.is_empty() && region.chars().all(plain)).then(|| region.to_owned())
+}
+
+fn plain_http() -> CliError {
+    let message = "the server speaks TLS on this port, and the endpoint is plain http";
+    CliError::new("s3.connect", message).hint("write the endpoint with https://")
+}
+
+/// Whether a server complains that it was spoken to without TLS, as Go's and nginx do.
+fn wants_tls<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    let body = error
+        .raw_response()
+        .and_then(|answer| answer.body().bytes());
+    let text = String::from_utf8_lossy(body.unwrap_or_default()).to_ascii_lowercase();
+    text.contains("request to an https server") || text.contains("sent to https port")
+}
+
+fn unreachable_server(problem: &str, region: &str) -> CliError {
     let error = CliError::new(
         "s3.connect",
-        format!("the S3 service cannot be reached: {problem}"),
+        format!("the S3 service cannot be reached (region {region}): {problem}"),
     );
+    if problem.contains("_PROXY") || problem.contains("_proxy") {
+        return error.hint("check the proxy's URL, or exempt the host with NO_PROXY");
+    }
+    if problem.contains("speak TLS") {
+        return error.hint(
+            "check the scheme and the port of --endpoint-url: plain http is for this machine only",
+        );
+    }
+    if problem.contains("https:") {
+        return error.hint("write the endpoint with https://");
+    }
     if problem.contains("UnknownIssuer") {
         error.hint("pass the CA of the server's certificate with --ca")
     } else if problem.contains("invalid peer certificate") {
@@ -203,7 +301,14 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     // Layers of the HTTP client, which tell nothing about the problem.
-    let layers = ["dispatch failure", "io error", "client error (Connect)"];
+    let layers = [
+        "dispatch failure",
+        "io error",
+        "user error",
+        "other",
+        "client error (Connect)",
+        "client error (SendRequest)",
+    ];
     if causes
         .last()
         .is_some_and(|last| !layers.contains(&last.as_str()))

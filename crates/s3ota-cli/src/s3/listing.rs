@@ -16,6 +16,8 @@ pub struct Listed {
     pub size: u64,
     /// When it was written, in seconds since 1970.
     pub modified: Option<u64>,
+    /// Its storage class, where the service tells it.
+    pub class: Option<String>,
 }
 
 impl Store {
@@ -41,6 +43,9 @@ impl Store {
                         .and_then(|size| u64::try_from(size).ok())
                         .unwrap_or(0),
                     modified: object.last_modified().and_then(seconds),
+                    class: object
+                        .storage_class()
+                        .map(|class| class.as_str().to_owned()),
                 })
             }));
         }

@@ -24,8 +24,8 @@ impl Location {
             return Ok(());
         }
         let message = format!(
-            "the bucket {} has a dot in its name: the certificate of *.s3.amazonaws.com does not cover {0}.s3.amazonaws.com, \
-             so devices could not read from it over HTTPS",
+            "the bucket {} has a dot in its name: a certificate such as that of *.s3.amazonaws.com covers one label before the host's \
+             name, and not {0}.s3.amazonaws.com, so devices could not read from it over HTTPS",
             self.bucket
         );
         Err(CliError::new("s3.url", message).hint("use a bucket name without dots"))
@@ -48,7 +48,13 @@ impl FromStr for Location {
                 .hint("write the location as s3://BUCKET/PREFIX, for example s3://my-bucket/lamp")
         };
         let Some(rest) = text.strip_prefix("s3://") else {
-            return Err(wrong(format!("`{text}` does not begin with s3://")));
+            let error = wrong(format!("`{text}` does not begin with s3://"));
+            let meant = format!("s3://{text}");
+            return Err(match text.contains("://") {
+                true => error.hint("this is a URL, as devices have it; a location is written s3://BUCKET/PREFIX, for example s3://my-bucket/lamp"),
+                false if meant.parse::<Self>().is_ok() => error.hint(format!("write {meant}, if that is the location you mean")),
+                false => error,
+            });
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !is_bucket_name(bucket) {

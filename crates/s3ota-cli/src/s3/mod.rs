@@ -1,16 +1,27 @@
 //! The S3 client: one bucket, with the usual AWS credentials.
 
 mod access;
+mod archive;
 mod args;
 pub mod certificates;
+mod checksums;
+mod config_files;
+mod denial;
 pub mod development;
 mod endpoint;
 mod error;
 mod listing;
 mod location;
+mod network;
 mod probe;
+mod profile;
+mod proxy;
+mod read;
+mod reason;
 mod settings;
+mod sse;
 mod tls;
+pub mod tunnel;
 mod upload;
 
 use std::sync::Arc;
@@ -20,21 +31,25 @@ use std::time::{Duration, SystemTime};
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials as AwsCredentials, StalledStreamProtectionConfig};
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, CreateBucketConfiguration};
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use s3ota_manifest::Timestamp;
-use sha2::{Digest, Sha256};
 
 use self::access::DEFAULT_REGION;
 pub use self::access::{Access, Credentials};
-pub use self::args::{AwsArgs, S3Args};
+pub use self::archive::{Archived, class_of_rule, covers};
+pub use self::args::{AddressingStyle, AwsArgs, S3Args};
+use self::checksums::Checksums;
+pub use self::denial::Denial;
 #[cfg(feature = "kms")]
 pub use self::error::chain as error_chain;
 pub use self::listing::{Folders, Listed};
 pub use self::location::Location;
 pub use self::probe::Probe;
+pub use self::read::{Found, Object};
+pub use self::reason::Reason;
 pub use self::settings::{PublicAccessBlock, Setting};
+pub use self::sse::Sse;
 pub use self::upload::{Condition, Put, Upload};
 use crate::error::CliError;
 
@@ -52,9 +67,6 @@ pub fn check_presign(time: Duration) -> Result<(), CliError> {
         .hint("use --presign 7d, and renew the URLs before they end: `s3ota presign`"))
 }
 
-/// The largest object that is read: a manifest has at most 8 KiB.
-const MAX_READ: i64 = 1 << 20;
-
 /// A bucket. Clones share everything, for use in other tasks.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -67,30 +79,11 @@ pub struct Store {
     credentials: AwsCredentials,
     is_aws: bool,
     is_https: bool,
+    sse: Option<Sse>,
+    /// The checksum headers that it refuses.
+    checksums: Checksums,
     /// Whether the service was found to ignore conditions.
     ignores_conditions: Arc<AtomicBool>,
-}
-
-/// An object.
-#[derive(Debug, Clone)]
-pub struct Object {
-    /// Its contents.
-    pub bytes: Vec<u8>,
-    /// Its entity tag, which identifies this state of it.
-    pub etag: Option<String>,
-    /// When it was written, in seconds since 1970.
-    pub modified: Option<u64>,
-}
-
-/// The metadata of an object.
-#[derive(Debug, Clone, Default)]
-pub struct Head {
-    /// Bytes.
-    pub size: u64,
-    /// Its SHA-256 in base64, if it was uploaded with one and the service keeps it.
-    pub sha256: Option<String>,
-    /// When it was written, in seconds since 1970.
-    pub modified: Option<u64>,
 }
 
 impl Store {
@@ -101,7 +94,7 @@ impl Store {
         location: &Location,
         credentials: Option<Credentials>,
     ) -> Result<Self, CliError> {
-        let endpoint_url = args.endpoint_url.as_deref().filter(|url| !url.is_empty());
+        let endpoint_url = args.endpoint_url();
         if let Some(url) = endpoint_url {
             endpoint::check(url)?;
         }
@@ -111,8 +104,10 @@ impl Store {
         // `upload.rs` watches uploads itself. The SDK's own guard does not see what our counter sends, and would end every upload that
         // takes longer than five seconds.
         let guard = StalledStreamProtectionConfig::enabled().upload_enabled(false);
+        let checksums = Checksums::of(&access.config);
         let mut config = aws_sdk_s3::config::Builder::from(&access.config)
-            .stalled_stream_protection(guard.build());
+            .stalled_stream_protection(guard.build())
+            .interceptor(checksums.clone());
         if let Some(url) = endpoint_url {
             config = config.endpoint_url(url);
         }
@@ -126,6 +121,8 @@ impl Store {
             credentials: access.credentials,
             is_aws: false,
             is_https: true,
+            sse: args.sse.clone(),
+            checksums,
             ignores_conditions: Arc::default(),
         };
         // Profiles and the environment can name an endpoint as well, so ask the SDK where it would go.
@@ -140,12 +137,29 @@ impl Store {
             let endpoint = url.strip_suffix(&format!("{}/probe", store.bucket));
             if let Some(endpoint) = endpoint.filter(|it| !it.ends_with('/')) {
                 config = config.endpoint_url(format!("{endpoint}/"));
-                store.client = Client::from_conf(config.clone().build());
             }
         }
+        let named = access.profiles.addressing_style()?;
+        let is_virtual = match args
+            .addressing_style
+            .or(named)
+            .unwrap_or(AddressingStyle::Auto)
+        {
+            AddressingStyle::Path => false,
+            AddressingStyle::Virtual => true,
+            AddressingStyle::Auto => store.is_aws || endpoint::wants_virtual(host(&url)),
+        };
+        if is_virtual && !store.is_aws {
+            endpoint::may_have_bucket_before(host(&url), &location.bucket)?;
+        }
+        config = config.force_path_style(!is_virtual);
+        store.client = Client::from_conf(config.clone().build());
+        url = store.object_url("probe").await?;
         endpoint::check(&url)?;
-        if store.is_aws {
+        if is_virtual {
             location.check_tls_name()?;
+        }
+        if store.is_aws {
             if let Some(region) = store.bucket_region(&location.bucket).await?
                 && region != store.region
             {
@@ -178,121 +192,6 @@ impl Store {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The metadata of an object; `None` if it does not exist.
-    pub async fn head(&self, key: &str) -> Result<Option<Head>, CliError> {
-        match self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .checksum_mode(ChecksumMode::Enabled)
-            .send()
-            .await
-        {
-            Ok(head) => Ok(Some(Head {
-                size: head
-                    .content_length()
-                    .and_then(|length| u64::try_from(length).ok())
-                    .unwrap_or(0),
-                sha256: head.checksum_sha256().map(str::to_owned),
-                modified: head.last_modified().and_then(seconds),
-            })),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_not_found()) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
-        }
-    }
-
-    /// Requests an object, or the part of it that a `Range` names; `None` if it does not exist.
-    async fn open(
-        &self,
-        key: &str,
-        range: Option<String>,
-    ) -> Result<Option<GetObjectOutput>, CliError> {
-        let request = self.client.get_object().bucket(&self.bucket).key(key);
-        match request.set_range(range).send().await {
-            Ok(object) => Ok(Some(object)),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_no_such_key()) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(self.explain(error, "s3:GetObject", key)),
-        }
-    }
-
-    /// The error that the download of an object was interrupted.
-    fn broken(&self, key: &str, error: &dyn std::fmt::Display) -> CliError {
-        let message = format!(
-            "the download of s3://{}/{key} was interrupted: {error}",
-            self.bucket
-        );
-        CliError::new("s3.connect", message)
-    }
-
-    /// A small object; `None` if it does not exist.
-    pub async fn get(&self, key: &str) -> Result<Option<Object>, CliError> {
-        let Some(object) = self.open(key, None).await? else {
-            return Ok(None);
-        };
-        if object
-            .content_length()
-            .is_some_and(|length| length > MAX_READ)
-        {
-            let message = format!("s3://{}/{key} is too large for a manifest", self.bucket);
-            return Err(
-                CliError::new("manifest.invalid", message).hint("choose another prefix or channel")
-            );
-        }
-        let etag = object.e_tag().map(str::to_owned);
-        let modified = object.last_modified().and_then(seconds);
-        let bytes = object.body.collect().await;
-        let bytes = bytes.map_err(|error| self.broken(key, &error))?;
-        Ok(Some(Object {
-            bytes: bytes.to_vec(),
-            etag,
-            modified,
-        }))
-    }
-
-    /// The first `length` bytes of an object; `None` if it does not exist or is shorter.
-    pub async fn get_start(&self, key: &str, length: u64) -> Result<Option<Vec<u8>>, CliError> {
-        let range = format!("bytes=0-{}", length.saturating_sub(1));
-        let Some(object) = self.open(key, Some(range)).await? else {
-            return Ok(None);
-        };
-        let mut body = object.body;
-        let mut bytes = Vec::new();
-        while let Some(Ok(chunk)) = body.next().await {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() as u64 >= length {
-                bytes.truncate(length as usize);
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The SHA-256 of a whole object; `None` if it does not exist.
-    pub async fn read_sha256(&self, key: &str) -> Result<Option<[u8; 32]>, CliError> {
-        let Some(object) = self.open(key, None).await? else {
-            return Ok(None);
-        };
-        let mut body = object.body;
-        let mut hash = Sha256::new();
-        while let Some(chunk) = body.next().await {
-            hash.update(&chunk.map_err(|error| self.broken(key, &error))?);
-        }
-        Ok(Some(hash.finalize().into()))
     }
 
     /// Deletes an object. A missing object is not an error.
@@ -499,6 +398,8 @@ mod tests {
             credentials,
             is_aws: true,
             is_https: true,
+            sse: None,
+            checksums: Checksums::default(),
             ignores_conditions: Arc::default(),
         }
     }

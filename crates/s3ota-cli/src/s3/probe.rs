@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::TlsContext;
 use aws_smithy_runtime_api::client::http::HttpConnector;
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 
 use super::error::chain;
+use super::network::Route;
+use super::reason::Reason;
 use crate::error::CliError;
 
 /// How long an answer may take.
@@ -17,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An HTTP client without an identity.
 #[derive(Debug)]
-pub struct Probe(Connector);
+pub struct Probe(Route);
 
 impl Probe {
     /// A client that trusts the certificates in the file `ca` besides the system's.
@@ -27,13 +28,7 @@ impl Probe {
     }
 
     pub(super) fn new(tls: TlsContext) -> Self {
-        let provider = Provider::rustls(CryptoMode::Ring);
-        Self(
-            Connector::builder()
-                .tls_provider(provider)
-                .tls_context(tls)
-                .build(),
-        )
+        Self(Route::new(&tls, None))
     }
 
     /// The document at a URL, at most `limit` bytes. Redirects are followed as a device does: a few, and to https only.
@@ -87,10 +82,8 @@ impl Probe {
                 return Err(CliError::new("http.redirect", message));
             }
             (status, _) => {
-                return Err(CliError::new(
-                    "http.status",
-                    format!("{url} answers HTTP {status}"),
-                ));
+                let reason = reason(response).await;
+                return Err(refused(url, status, reason.as_ref()));
             }
         }
         let mut body = ByteStream::new(response.into_body());
@@ -107,18 +100,58 @@ impl Probe {
         Ok(Ok(bytes))
     }
 
-    /// The status of a GET for the first byte, or why there was no answer.
-    pub async fn status(&self, url: &str) -> Result<u16, String> {
+    /// Why S3 refuses devices a URL, if it says so.
+    pub async fn refusal(&self, url: &str) -> Option<CliError> {
+        let (status, reason) = self.status(url).await.ok()?;
+        reason.map(|reason| refused(url, status, Some(&reason)))
+    }
+
+    /// The status of a GET for the first byte, with S3's reason if it is a refusal; or why there was no answer.
+    pub async fn status(&self, url: &str) -> Result<(u16, Option<Reason>), String> {
         let mut request = HttpRequest::get(url).map_err(|error| error.to_string())?;
         request.headers_mut().insert("range", "bytes=0-0");
         request.headers_mut().insert(
             "user-agent",
             concat!("s3ota/", env!("CARGO_PKG_VERSION"), " publish"),
         );
-        match tokio::time::timeout(TIMEOUT, self.0.call(request)).await {
-            Ok(Ok(response)) => Ok(response.status().as_u16()),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err(format!("no answer within {} seconds", TIMEOUT.as_secs())),
+        let ask = async {
+            let response = self.0.call(request).await;
+            let response = response.map_err(|error| chain(&error))?;
+            match response.status().as_u16() {
+                status @ ..400 => Ok((status, None)),
+                status => Ok((status, reason(response).await)),
+            }
+        };
+        let late = |_| format!("no answer within {} seconds", TIMEOUT.as_secs());
+        tokio::time::timeout(TIMEOUT, ask).await.map_err(late)?
+    }
+}
+
+/// Why S3 refuses, if it is S3.
+async fn reason(response: HttpResponse) -> Option<Reason> {
+    const LIMIT: usize = 64 * 1024;
+    let mut body = ByteStream::new(response.into_body());
+    let mut bytes = Vec::new();
+    while let Some(Ok(chunk)) = body.next().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > LIMIT {
+            return None;
+        }
+    }
+    Reason::of(&bytes)
+}
+
+/// The error that a URL does not answer with a document.
+fn refused(url: &str, status: u16, reason: Option<&Reason>) -> CliError {
+    let shown = url.split('?').next().unwrap_or(url);
+    match reason.and_then(|reason| reason.of_devices("object")) {
+        Some((code, message, fix)) => CliError::new(code, format!("{shown}: {message}")).hint(fix),
+        None => {
+            let said = reason.map_or(String::new(), |reason| format!(", {}", reason.said()));
+            CliError::new(
+                "http.status",
+                format!("{shown} answers HTTP {status}{said}"),
+            )
         }
     }
 }

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::upload_part::{UploadPartError, UploadPartOutput};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl,
@@ -18,6 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use s3ota_manifest::{Sha256Digest, layout};
 use tokio::task::JoinSet;
 
+use super::checksums::named_header;
 use super::error::Problem;
 use super::{Object, Store};
 use crate::error::CliError;
@@ -104,6 +107,12 @@ impl Condition {
     }
 }
 
+/// What a service has not implemented.
+enum Lack {
+    Checksums,
+    Conditions,
+}
+
 /// The result of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -126,9 +135,14 @@ impl Store {
         if upload.bytes.len() > PART {
             return self.put_parts(upload, progress).await;
         }
-        match self.put_whole(upload, &Condition::None, progress).await? {
+        let put = self.put_whole(upload, &Condition::None, progress).await?;
+        self.must_be_written(put, upload.key)
+    }
+
+    fn must_be_written(&self, put: Put, key: &str) -> Result<(), CliError> {
+        match put {
             Put::Written => Ok(()),
-            Put::Conflict | Put::Missing => Err(self.changed(upload.key)),
+            Put::Conflict | Put::Missing => Err(self.changed(key)),
         }
     }
 
@@ -149,6 +163,8 @@ impl Store {
     ) -> Result<Put, CliError> {
         let mut condition = condition.clone();
         let mut is_second = false;
+        // Whether checksums are left out on suspicion.
+        let mut doubt = false;
         loop {
             let sent = Arc::new(AtomicU64::new(0));
             let mut request = self
@@ -159,7 +175,9 @@ impl Store {
                 .body(ByteStream::from(upload.bytes.clone()))
                 .content_type(upload.content_type)
                 .cache_control(upload.cache_control)
-                .set_acl(upload.acl());
+                .set_acl(upload.acl())
+                .set_server_side_encryption(self.sse.as_ref().map(|sse| sse.kind.clone()))
+                .set_ssekms_key_id(self.sse.as_ref().and_then(|sse| sse.key.clone()));
             request = match &upload.sha256 {
                 Some(sha256) => request.checksum_sha256(base64(sha256)),
                 None => request.checksum_algorithm(ChecksumAlgorithm::Crc32),
@@ -188,10 +206,23 @@ impl Store {
                 }
                 Err(error) => error,
             };
-            if condition != Condition::None && error.code() == Some("NotImplemented") {
-                self.ignores_conditions.store(true, Ordering::Relaxed);
-                condition = Condition::None;
+            if self.checksums.do_without(&error) {
                 continue;
+            }
+            match self.lacks(&error, &condition, doubt) {
+                Some(Lack::Checksums) => {
+                    doubt = true;
+                    continue;
+                }
+                Some(Lack::Conditions) => {
+                    if doubt {
+                        self.checksums.send_again();
+                    }
+                    self.ignores_conditions.store(true, Ordering::Relaxed);
+                    condition = Condition::None;
+                    continue;
+                }
+                None => {}
             }
             let refused = match Problem::of(&error) {
                 _ if is_second => Put::Conflict,
@@ -211,23 +242,63 @@ impl Store {
         }
     }
 
+    /// What the service has not implemented, so that the write can go on without it. Conditions are the last to be given up, and only
+    /// where nothing says that it is something else.
+    fn lacks<E: ProvideErrorMetadata>(
+        &self,
+        error: &SdkError<E, HttpResponse>,
+        condition: &Condition,
+        doubt: bool,
+    ) -> Option<Lack> {
+        if error.code() != Some("NotImplemented") {
+            return None;
+        }
+        let is_conditional = *condition != Condition::None;
+        match error.message().and_then(named_header).as_deref() {
+            Some("if-match" | "if-none-match") if is_conditional => Some(Lack::Conditions),
+            Some(_) => None,
+            None if !doubt && self.checksums.may_be_why(error) => Some(Lack::Checksums),
+            None => is_conditional.then_some(Lack::Conditions),
+        }
+    }
+
     async fn put_parts(
         &self,
         upload: &Upload<'_>,
         mut progress: impl FnMut(u64),
     ) -> Result<(), CliError> {
-        let begun = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.bucket)
-            .key(upload.key)
-            .checksum_algorithm(ChecksumAlgorithm::Crc32)
-            .content_type(upload.content_type)
-            .cache_control(upload.cache_control)
-            .set_acl(upload.acl())
-            .send()
-            .await
-            .map_err(|error| self.explain(error, upload.action(), upload.key))?;
+        let begin = || {
+            self.client
+                .create_multipart_upload()
+                .bucket(&self.bucket)
+                .key(upload.key)
+                .checksum_algorithm(ChecksumAlgorithm::Crc32)
+                .content_type(upload.content_type)
+                .cache_control(upload.cache_control)
+                .set_acl(upload.acl())
+                .set_server_side_encryption(self.sse.as_ref().map(|sse| sse.kind.clone()))
+                .set_ssekms_key_id(self.sse.as_ref().and_then(|sse| sse.key.clone()))
+                .send()
+        };
+        let begun = match begin().await {
+            Err(error) if self.checksums.do_without(&error) => begin().await,
+            begun => begun,
+        };
+        let begun = match begun {
+            Ok(begun) => begun,
+            // Nobody else could know the key before: the service has no uploads in parts.
+            Err(error)
+                if matches!(
+                    error.code(),
+                    Some("NoSuchKey" | "NotImplemented" | "MethodNotAllowed")
+                ) =>
+            {
+                tracing::info!("the store takes no uploads in parts");
+                let put = self.put_whole(upload, &Condition::None, progress).await?;
+                return self.must_be_written(put, upload.key);
+            }
+            Err(error) => return Err(self.explain(error, upload.action(), upload.key)),
+        };
         let id = begun.upload_id().unwrap_or_default();
         let result = self.send_parts(upload, id, &mut progress).await;
         if result.is_err() {
@@ -261,18 +332,14 @@ impl Store {
             {
                 let end = upload.bytes.len().min((index + 1) * PART);
                 let number = index as i32 + 1;
-                let request = self
-                    .client
-                    .upload_part()
-                    .bucket(&self.bucket)
-                    .key(upload.key)
-                    .upload_id(id)
-                    .part_number(number)
-                    .checksum_algorithm(ChecksumAlgorithm::Crc32)
-                    .body(ByteStream::from(upload.bytes.slice(index * PART..end)))
-                    .customize()
-                    .interceptor(Counter(counter));
-                running.spawn(async move { (number, request.send().await) });
+                let bytes = upload.bytes.slice(index * PART..end);
+                let (store, key, id) = (self.clone(), upload.key.to_owned(), id.to_owned());
+                running.spawn(async move {
+                    (
+                        number,
+                        store.send_part(&key, &id, number, bytes, counter).await,
+                    )
+                });
             }
             let ended = tokio::select! {
                 ended = running.join_next() => ended,
@@ -320,6 +387,41 @@ impl Store {
         }
         progress(upload.bytes.len() as u64);
         Ok(())
+    }
+
+    async fn send_part(
+        &self,
+        key: &str,
+        id: &str,
+        number: i32,
+        bytes: Bytes,
+        counter: Arc<AtomicU64>,
+    ) -> Result<UploadPartOutput, SdkError<UploadPartError, HttpResponse>> {
+        let send = || {
+            self.client
+                .upload_part()
+                .bucket(&self.bucket)
+                .key(key)
+                .upload_id(id)
+                .part_number(number)
+                .checksum_algorithm(ChecksumAlgorithm::Crc32)
+                .body(ByteStream::from(bytes.clone()))
+                .customize()
+                .interceptor(Counter(Arc::clone(&counter)))
+                .send()
+        };
+        let had_checksum = self.checksums.are_sent();
+        match send().await {
+            // Of several parts that are refused at once, the first turns checksums off.
+            Err(error)
+                if self.checksums.do_without(&error)
+                    || self.checksums.may_be_why(&error)
+                    || had_checksum && !self.checksums.are_sent() =>
+            {
+                send().await
+            }
+            sent => sent,
+        }
     }
 
     /// Whether an object exists and is exactly this one. A service that keeps the SHA-256 of the upload is trusted; otherwise the

@@ -30,7 +30,8 @@ use crate::state::dir;
 /// - `public_url` is where devices and `doctor` are sent;
 /// - `public_read` opens what is uploaded to everyone.
 ///
-/// The others take effect at a service that the user has chosen: `location`, `channel`, `board`, `by`, `presign`, `region`.
+/// The others take effect at a service that the user has chosen: `location`, `channel`, `board`, `by`, `presign`,
+/// `region`, `addressing_style`, `sse`.
 pub const SENSITIVE: [&str; 6] = [
     "ca",
     "endpoint_url",
@@ -50,11 +51,19 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The claim of the file in the working directory.
-    pub fn of(location: Option<&str>, settings: &[(String, String)]) -> Result<Self, CliError> {
+    /// The claim of a file.
+    pub fn of(
+        path: &Path,
+        location: Option<&str>,
+        settings: &[(String, String)],
+    ) -> Result<Self, CliError> {
         // The folder counts, and not the target of a link in its place: what the file names lies in the folder.
-        let file = fs::canonicalize(".")
-            .map_err(|error| CliError::file(Path::new("."), &error))?
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let file = fs::canonicalize(folder)
+            .map_err(|error| CliError::file(folder, &error))?
             .join(FILE);
         let sensitive = |(name, _): &&(String, String)| SENSITIVE.contains(&name.as_str());
         let mut says: BTreeMap<_, _> = settings.iter().filter(sensitive).cloned().collect();
@@ -62,7 +71,8 @@ impl Claim {
             says.insert("location".to_owned(), location.to_owned());
         }
         if let Some(ca) = says.get("ca") {
-            let held = fs::read(ca).map_err(|error| CliError::file(Path::new(ca), &error))?;
+            let ca = folder.join(ca);
+            let held = fs::read(&ca).map_err(|error| CliError::file(&ca, &error))?;
             says.insert("ca_sha256".to_owned(), output::hex(&Sha256::digest(held)));
         }
         Ok(Self {

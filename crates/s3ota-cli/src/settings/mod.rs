@@ -1,5 +1,5 @@
 //! What this folder and this environment settle for every command: `S3OTA_LOCATION`, and the file `s3ota.toml` in the
-//! working directory.
+//! working directory or the nearest folder above it ([`find`]).
 //!
 //! ```toml
 //! location = "s3://my-bucket/lamp"
@@ -7,34 +7,37 @@
 //! ```
 //!
 //! A setting is an option by its long name, with `_` for `-`. It is used where neither the command line nor the environment
-//! sets the option. With a location, the command line needs none: `s3ota promote beta stable`.
+//! sets the option. With a location, the command line needs none: `s3ota promote beta stable`. A relative path in the file is
+//! relative to the file.
 //!
 //! The file may be someone else's, so some settings need approval first (`approval.rs`).
 
 mod approval;
+mod find;
 
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 use toml::{Table, Value};
 
 use self::approval::{Claim, SENSITIVE};
 use crate::error::CliError;
-use crate::keys::signature;
-use crate::output::Output;
+use crate::keys::{KeySource, signature};
+use crate::output::{Output, help};
 use crate::text;
 
-/// The file.
-pub const FILE: &str = "s3ota.toml";
+pub use self::find::FILE;
 
 /// The environment variable for the location.
 const LOCATION: &str = "S3OTA_LOCATION";
 
 /// The options that may be set.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
+    "addressing_style",
     "board",
     "by",
     "ca",
@@ -47,6 +50,7 @@ const SETTINGS: [&str; 12] = [
     "public_url",
     "region",
     "release_key",
+    "sse",
 ];
 
 /// The arguments that are a location, on any subcommand.
@@ -57,32 +61,78 @@ const LOCATIONS: [&str; 3] = ["location", "destination", "target"];
 pub struct Settings {
     /// Where the releases are, and where that is set.
     pub location: Option<(String, &'static str)>,
-    /// Whether there is a file.
-    pub has_file: bool,
+    /// The file that was found.
+    pub file: Option<PathBuf>,
     /// The location that the file sets.
     location_of_file: Option<String>,
-    /// Values of options.
+    /// Values of options, as they are in the file.
     settings: Vec<(String, String)>,
+    /// A file that is not used, and why.
+    ignored: Option<CliError>,
 }
 
 impl Settings {
-    /// Reads the environment and the working directory.
+    /// Reads the environment, and the nearest file.
     pub fn find() -> Result<Self, CliError> {
         let from_environment = std::env::var(LOCATION).ok().filter(|it| !it.is_empty());
-        let mut config = match text::read_to_string(Path::new(FILE)) {
-            Ok(text) => Self::read(&text)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => Self::default(),
-            Err(error) => return Err(CliError::file(Path::new(FILE), &error)),
+        let found = find::nearest()?;
+        let mut config = match &found.file {
+            Some(file) => {
+                let text =
+                    text::read_to_string(file).map_err(|error| CliError::file(file, &error))?;
+                let read = Self::read(&text).map_err(|error| CliError {
+                    message: format!("{}: {}", file.display(), error.message),
+                    ..error
+                })?;
+                Self {
+                    file: found.file,
+                    ..read
+                }
+            }
+            None => Self::default(),
         };
+        config.ignored = found.ignored;
         if let Some(location) = from_environment {
             config.location = Some((location, LOCATION));
         }
         Ok(config)
     }
 
+    /// Tells which file is used.
+    pub fn tell(&self, out: &Output) {
+        if let Some(ignored) = &self.ignored {
+            out.warning(ignored);
+        }
+        match &self.file {
+            Some(file) => tracing::info!("settings from {}", file.display()),
+            None => tracing::info!("there is no {FILE} in this folder or above it"),
+        }
+    }
+
+    /// The value of a setting.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let found = self.settings.iter().find(|(id, _)| id == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a setting for its option: a relative path is relative to the file.
+    fn resolved(&self, name: &str) -> Option<String> {
+        let value = self.value(name)?;
+        let is_path = match name {
+            "key" => matches!(value.parse(), Ok(KeySource::File(_))),
+            name => matches!(name, "ca" | "release_key"),
+        };
+        let folder = self.file.as_deref().and_then(Path::parent);
+        Some(match folder {
+            Some(folder) if is_path => folder.join(value).to_str()?.to_owned(),
+            _ => value.to_owned(),
+        })
+    }
+
+    /// Reads the text of a file.
     pub fn read(text: &str) -> Result<Self, CliError> {
         let wrong = |problem: String| {
-            CliError::new("cli.config", format!("{FILE}: {problem}"))
+            CliError::new("cli.config", problem)
                 .hint(format!(
                     "the settings are location, {}",
                     SETTINGS.join(", ")
@@ -92,10 +142,7 @@ impl Settings {
         let table: Table = text
             .parse()
             .map_err(|error: toml::de::Error| wrong(error.to_string()))?;
-        let mut config = Self {
-            has_file: true,
-            ..Self::default()
-        };
+        let mut config = Self::default();
         for (name, value) in table {
             let value = match value {
                 // It would end up in help and errors.
@@ -122,25 +169,23 @@ impl Settings {
 
     /// The default of each argument. Signatures are verified with `release_key`, or else with the public half of `key`.
     fn defaults(&self) -> Vec<(&str, String)> {
-        let setting = |name: &str| {
-            let found = self.settings.iter().find(|(id, _)| id == name);
-            found.map(|(_, value)| value.clone())
-        };
         let mut defaults: Vec<(&str, String)> = Vec::new();
-        for (id, value) in &self.settings {
-            let id = match id.as_str() {
+        for (id, _) in &self.settings {
+            let name = match id.as_str() {
                 "release_key" => "known_keys",
                 id => id,
             };
-            defaults.push((id, value.clone()));
+            if let Some(value) = self.resolved(id) {
+                defaults.push((name, value));
+            }
         }
         let beside = || {
-            signature::public_half(&setting("key")?)?
+            signature::public_half(&self.resolved("key")?)?
                 .into_os_string()
                 .into_string()
                 .ok()
         };
-        if setting("release_key").is_none()
+        if self.value("release_key").is_none()
             && let Some(public) = beside()
         {
             defaults.push(("known_keys", public));
@@ -150,7 +195,8 @@ impl Settings {
 
     /// The part of the file that needs approval.
     pub fn claim(&self) -> Result<Claim, CliError> {
-        Claim::of(self.location_of_file.as_deref(), &self.settings)
+        let file = self.file.as_deref().unwrap_or(Path::new(FILE));
+        Claim::of(file, self.location_of_file.as_deref(), &self.settings)
     }
 
     /// Parses a command line, with these settings as defaults.
@@ -164,20 +210,21 @@ impl Settings {
     ) -> Result<ArgMatches, clap::Error> {
         let args: Vec<OsString> = args.into_iter().collect();
         let full = self.settle(command.clone(), Place::Given);
-        if self.location.is_none() {
-            return full.try_get_matches_from(args);
-        }
-        let seen = full
-            .clone()
-            .ignore_errors(true)
-            .try_get_matches_from(&args)
-            .is_ok_and(|matches| !names_location(&full, &matches));
-        match seen {
-            true => self
-                .settle(command, Place::LeftOut)
-                .try_get_matches_from(args),
-            false => full.try_get_matches_from(args),
-        }
+        let lenient = full.clone().ignore_errors(true);
+        let seen = lenient.try_get_matches_from(&args);
+        let names_location = seen.is_ok_and(|matches| names_location(&full, &matches));
+        let settled = match self.location.is_some() && !names_location {
+            true => self.settle(command, Place::LeftOut),
+            false => full,
+        };
+        settled.clone().try_get_matches_from(&args).or_else(|_| {
+            // Once more, for a help or an error that fits the terminal.
+            let parsed = help::fitted(settled).try_get_matches_from(&args);
+            parsed.map_err(|error| match self.location.is_some() || names_location {
+                true => error,
+                false => with_location_tip(error),
+            })
+        })
     }
 
     /// Sets the defaults on every subcommand that talks to S3.
@@ -241,6 +288,25 @@ impl Settings {
         }
         self.claim()?.permit(&used, out)
     }
+}
+
+/// An error that says how to give the location, if one is missing.
+fn with_location_tip(mut error: clap::Error) -> clap::Error {
+    let says = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let (missing, usage) = (says(ContextKind::InvalidArg), says(ContextKind::Usage));
+    // Where the location comes first, what was given in its place counts as one.
+    let comes_first = usage.contains("<s3://BUCKET/PREFIX>")
+        && !usage.trim_end().ends_with("<s3://BUCKET/PREFIX>");
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && (missing.contains("s3://BUCKET/PREFIX") || comes_first)
+    {
+        let tip = format!(
+            "say where the releases are, for example s3://my-bucket/lamp: here, in {LOCATION}, or as `location` in {FILE}"
+        );
+        let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+        error.insert(ContextKind::Suggested, tips);
+    }
+    error
 }
 
 /// Whether the location is on the command line.

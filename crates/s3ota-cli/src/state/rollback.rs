@@ -278,7 +278,11 @@ pub struct RollbackState {
 impl RollbackState {
     /// Opens it for writing. That this is possible is checked before anything is signed.
     pub fn open() -> Result<Self, CliError> {
-        let folder = folder()?;
+        Self::open_in(folder()?)
+    }
+
+    /// Opens the one in a folder, which is created if needed.
+    pub fn open_in(folder: PathBuf) -> Result<Self, CliError> {
         dir::make(&folder).map_err(|error| unwritable(&folder, &error))?;
         lock(&folder)?;
         Self::read_in(folder)

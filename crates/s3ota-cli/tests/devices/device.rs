@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::rogue_server::{Misbehaviour, RogueServer};
-use crate::support::*;
 use rcgen::{SanType, date_time_ymd};
+use rogue_server::{Misbehaviour, RogueServer};
 use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
+use scripted_server::*;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -7,7 +7,6 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use crate::bucket::{Bench, s3ota};
-use crate::support::*;
 use aws_sdk_s3::primitives::ByteStream;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
@@ -16,6 +15,7 @@ use s3ota::tls::BuiltWith;
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
+use scripted_server::*;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;

@@ -73,10 +73,11 @@ fn an_image_is_one_object() {
 
 #[test]
 fn an_elf_is_shown_as_the_image_it_makes() {
-    let (status, elf) = inspect(&fixture("hello-esp32c3-1.1.0.elf"));
+    let hello = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hello-esp32c3-1.1.0.elf");
+    let (status, elf) = inspect(&hello);
     let (_, image) = inspect(&fixture("hello-esp32c3-1.1.0.bin"));
     assert_eq!((status, elf), (0, image));
-    assert!(text(&fixture("hello-esp32c3-1.1.0.elf")).contains("version         1.1.0"));
+    assert!(text(&hello).contains("version         1.1.0"));
 }
 
 #[test]

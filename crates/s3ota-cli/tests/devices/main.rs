@@ -2,15 +2,15 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
-#[path = "../../../s3ota-tls/tests/rogue_server/mod.rs"]
-mod rogue_server;
-#[path = "../../../s3ota-sim/tests/support/mod.rs"]
-mod support;
+#[path = "../support/http_proxy.rs"]
+mod http_proxy;
 
 mod demo;
 mod device;
 mod doctor;
 mod gateway;
 mod inspect;
+mod networks;
+mod new;
 mod serve;
 mod verify;

@@ -1,9 +1,9 @@
-//! Other people's programs judge ours: S3 servers, `aws`, openssl, esptool, a browser.
+//! Other people's programs judge ours: S3 servers, `aws`, openssl, espflash, esptool, a browser.
 
 #[path = "../support/bucket.rs"]
 mod bucket;
-#[path = "../support/judge.rs"]
-mod judge;
+#[path = "../support/keys.rs"]
+mod keys_bench;
 #[path = "../support/servers.rs"]
 mod servers;
 
@@ -12,3 +12,4 @@ mod keys;
 mod openssl_commands;
 mod other_tools;
 mod stores;
+mod terminal;

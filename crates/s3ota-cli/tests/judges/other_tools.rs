@@ -1,20 +1,19 @@
-//! Other people's tools at both ends: another S3 server in place of ours, the `aws` command, esptool.
-//!
-//! A tool that is not installed is skipped, as `support/judge.rs` says.
+//! Other people's tools at both ends: another S3 server in place of ours, the `aws` command, espflash, esptool.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::judge::installed;
+use crate::bucket::Bench;
 use crate::servers::{Server, succeeded};
+use s3ota_devserver::Access;
 use serde_json::Value;
 
 /// moto's S3 server, with a bucket.
-fn moto() -> Option<Server> {
-    Server::moto().inspect(|moto| {
-        moto.aws(&["s3", "mb", "s3://firmware"]);
-    })
+fn moto() -> Server {
+    let moto = Server::moto();
+    moto.aws(&["s3", "mb", "s3://firmware"]);
+    moto
 }
 
 /// Opens a prefix to anyone, by bucket policy.
@@ -33,8 +32,9 @@ fn open(moto: &Server, prefix: &str) {
 }
 
 #[test]
+#[ignore = "needs moto and aws: pip install 'moto[server]' awscli"]
 fn a_release_on_another_s3_server_is_what_aws_and_a_device_expect() {
-    let Some(moto) = moto() else { return };
+    let moto = moto();
     open(&moto, "lamp");
     let image = moto.firmware("1.1.0");
     let events = moto.s3ota(&["publish", &image, "s3://firmware/lamp", "--json"]);
@@ -82,8 +82,9 @@ fn a_release_on_another_s3_server_is_what_aws_and_a_device_expect() {
 }
 
 #[test]
+#[ignore = "needs moto and aws: pip install 'moto[server]' awscli"]
 fn a_private_bucket_and_presigned_urls_update_a_device() {
-    let Some(moto) = moto() else { return };
+    let moto = moto();
     let image = moto.firmware("1.1.0");
     let events = moto.s3ota(&[
         "publish",
@@ -100,8 +101,9 @@ fn a_private_bucket_and_presigned_urls_update_a_device() {
 }
 
 #[test]
+#[ignore = "needs moto and aws: pip install 'moto[server]' awscli"]
 fn a_manifest_written_by_hand_and_an_image_put_by_aws_update_a_device() {
-    let Some(moto) = moto() else { return };
+    let moto = moto();
     open(&moto, "by-hand");
     let image = moto.firmware("1.1.0");
     moto.aws(&["s3", "cp", &image, "s3://firmware/by-hand/lamp.bin"]);
@@ -116,8 +118,9 @@ fn a_manifest_written_by_hand_and_an_image_put_by_aws_update_a_device() {
 }
 
 #[test]
+#[ignore = "needs moto and aws: pip install 'moto[server]' awscli"]
 fn a_key_in_kms_signs_a_release_that_a_device_takes() {
-    let Some(moto) = moto() else { return };
+    let moto = moto();
     open(&moto, "lamp");
     let create = |spec: &str| -> Value {
         let args = [
@@ -191,11 +194,9 @@ fn a_key_in_kms_signs_a_release_that_a_device_takes() {
 }
 
 #[test]
+#[ignore = "needs esptool, moto and aws: pip install 'esptool>=5' 'moto[server]' awscli"]
 fn esptool_finds_the_updated_slot_valid() {
-    if !installed("esptool", "pip install esptool") {
-        return;
-    }
-    let Some(moto) = moto() else { return };
+    let moto = moto();
     open(&moto, "lamp");
     let image = moto.firmware("1.1.0");
     let events = moto.s3ota(&["publish", &image, "s3://firmware/lamp", "--json"]);
@@ -228,6 +229,24 @@ fn image_info(path: &Path) -> String {
             .arg("image-info")
             .arg(path)
             .output()
-            .unwrap(),
+            .expect("esptool"),
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs espflash: cargo install espflash --locked"]
+async fn an_elf_is_published_as_the_image_that_espflash_saves() {
+    const ELF: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/hello-esp32c3-1.1.0.elf"
+    );
+    let bench = Bench::new(Access::PublicRead).await;
+    let saved = bench.path("saved.bin");
+    let mut espflash = Command::new("espflash");
+    espflash.args(["save-image", "--chip", "esp32c3", ELF, &saved]);
+    succeeded(&espflash.output().expect("espflash"));
+    bench.publish(Path::new(ELF), &[]).published();
+    let keys = bench.keys().await;
+    let key = keys.iter().find(|key| key.contains("/images/")).unwrap();
+    assert!(bench.read(key).await.2 == fs::read(saved).unwrap());
 }

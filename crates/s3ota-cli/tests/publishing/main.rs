@@ -2,21 +2,31 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
+#[path = "../support/keys.rs"]
+mod keys_bench;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/quirks.rs"]
+mod quirks;
 
 mod approval;
 mod between;
 mod cuts;
 mod hostile_bucket;
+mod installer;
+mod keys;
 mod legacy_clients;
 mod lifecycle;
+mod lost_output;
 mod permissions;
 mod presign;
 mod publish;
 mod races;
+mod settings;
 mod shell;
 mod signing;
 mod state;
 mod status;
+mod stores;
 mod terminal;
+mod widths;

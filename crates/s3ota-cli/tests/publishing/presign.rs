@@ -87,3 +87,34 @@ async fn urls_that_cannot_be_renewed_are_reported() {
     bench.write("lamp/stable.json", "{").await;
     assert_eq!(presign(&[]).error(), "manifest.invalid");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_channel_is_not_given_urls_that_end_without_a_warning() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let place = "s3://firmware/lamp";
+    bench.release("1.0.0", "stable");
+    let status = || {
+        let mut command = bench.command();
+        let output = command.args(["status", place]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!status().contains("URL ENDS"), "{}", status());
+    let run = bench.s3ota(&["presign", place, "--presign", "2d"]);
+    run.succeeded();
+    assert_eq!(run.warnings(), ["presign.public"]);
+    // It ends, and the status says when, long before it is near.
+    let run = bench.s3ota(&["status", place]);
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    let until = run.all("channel")[0]["url_until"].as_str().unwrap();
+    let (day, time) = until.split_once('T').unwrap();
+    let shown = status();
+    assert!(
+        shown.contains("URL ENDS") && shown.contains(&format!("{day} {}", &time[..5])),
+        "{shown}"
+    );
+    // Once it is so, it is meant.
+    assert_eq!(
+        bench.s3ota(&["presign", place]).warnings(),
+        Vec::<&str>::new()
+    );
+}

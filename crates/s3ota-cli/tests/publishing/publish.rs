@@ -10,9 +10,15 @@ use s3ota_image::Chip;
 use s3ota_image::app::{Header, ImageBuilder, SignatureKind};
 use s3ota_manifest::{MAX_URL, ManifestDocument, Rollout};
 
-const FIXTURE: &str = concat!(
+const ELF: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0"
+    "/fixtures/hello-esp32c3-1.1.0.elf"
+);
+
+/// What espflash has made of it.
+const IMAGE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.bin"
 );
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,12 +136,12 @@ async fn people_get_the_manifests_url_on_a_line_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_elf_is_published_as_the_image_espflash_makes_of_it() {
     let bench = Bench::new(Access::PublicRead).await;
-    let run = bench.publish(Path::new(&format!("{FIXTURE}.elf")), &[]);
+    let run = bench.publish(Path::new(ELF), &[]);
     let key = format!(
         "lamp/images/1.1.0-{}.bin",
         &run.published()["sha256"].as_str().unwrap()[..12]
     );
-    assert!(bench.read(&key).await.2 == std::fs::read(format!("{FIXTURE}.bin")).unwrap());
+    assert!(bench.read(&key).await.2 == std::fs::read(IMAGE).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -700,7 +706,7 @@ async fn what_some_devices_would_refuse_after_the_release_before_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_elf_is_published_with_its_minimum_chip_revision() {
     let bench = Bench::new(Access::PublicRead).await;
-    let mut elf = std::fs::read(format!("{FIXTURE}.elf")).unwrap();
+    let mut elf = std::fs::read(ELF).unwrap();
     let said = b"esp32c30serial";
     let at = elf.windows(said.len()).position(|it| it == said).unwrap();
     elf[at + 7] = b'4';

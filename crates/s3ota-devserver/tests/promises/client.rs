@@ -1,5 +1,7 @@
 //! The clients that the tests use.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
-//! What the development server promises, checked with the clients people use: the AWS SDK, the `aws` command,
-//! plain HTTP over TLS, and the TLS client of the devices.
+//! What the development server promises, checked with the clients people use: the AWS SDK, plain HTTP over TLS, and the TLS
+//! client of the devices. `judges.rs` has the `aws` command.
 
-mod aws_command;
 mod client;
 mod durability;
 mod plain_http;

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{
-    CsvError, MAX_LEN, MAX_PARTITIONS, Partition, PartitionError, PartitionTable, csv, rules,
+    CsvError, MAX_LEN, MAX_PARTITIONS, Partition, PartitionError, PartitionTable, TABLE_OFFSET,
+    csv, rules,
 };
 
 /// Builds a partition table from partitions or from ESP-IDF's CSV.
@@ -25,9 +26,19 @@ use super::{
 /// assert_eq!(table.find("ota_1").map(|p| p.offset), Some(0x20_0000));
 /// # Ok::<(), s3ota_image::partition::PartitionError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableBuilder {
     partitions: Vec<Partition>,
+    table_offset: u32,
+}
+
+impl Default for TableBuilder {
+    fn default() -> TableBuilder {
+        TableBuilder {
+            partitions: Vec::new(),
+            table_offset: TABLE_OFFSET,
+        }
+    }
 }
 
 impl TableBuilder {
@@ -47,14 +58,50 @@ impl TableBuilder {
     /// - a negative size is the address to extend to
     /// - flags are `encrypted` and `readonly`, joined by `:`
     ///
-    /// Unlike there, a name longer than 16 bytes is an error rather than truncated, and a bootloader's offset
-    /// and size must be given: they differ from chip to chip.
+    /// - offset and size of the bootloader and of the table itself may be `N/A` or empty, as in ESP-IDF's own
+    ///   tables
+    ///
+    /// Unlike there, a name longer than 16 bytes is an error rather than truncated. `N/A` for a bootloader is an
+    /// error here, because its place differs from chip to chip: see [`from_csv_at`](TableBuilder::from_csv_at).
     ///
     /// # Errors
     /// A [`CsvError`] with the line number. The table as a whole is checked by
     /// [`to_bytes`](TableBuilder::to_bytes).
     pub fn from_csv(text: &str) -> Result<TableBuilder, CsvError> {
-        csv::parse(text).map(|partitions| TableBuilder { partitions })
+        TableBuilder::from_csv_at(text, TABLE_OFFSET, None)
+    }
+
+    /// The same for a table at `table_offset`, on a chip whose bootloader lies at `bootloader`
+    /// ([`Chip::bootloader_offset`](crate::Chip::bootloader_offset)).
+    ///
+    /// # Errors
+    /// A [`CsvError`] with the line number.
+    pub fn from_csv_at(
+        text: &str,
+        table_offset: u32,
+        bootloader: Option<u32>,
+    ) -> Result<TableBuilder, CsvError> {
+        let places = csv::Places {
+            table: table_offset,
+            bootloader,
+        };
+        csv::parse(text, places).map(|partitions| TableBuilder {
+            partitions,
+            table_offset,
+        })
+    }
+
+    /// The same table, but to lie at this offset of the flash and not at [`TABLE_OFFSET`].
+    pub fn at(self, table_offset: u32) -> TableBuilder {
+        TableBuilder {
+            table_offset,
+            ..self
+        }
+    }
+
+    /// Where the table is to lie.
+    pub fn table_offset(&self) -> u32 {
+        self.table_offset
     }
 
     /// The table as CSV, byte for byte as `gen_esp32part.py` writes it.
@@ -82,7 +129,7 @@ impl TableBuilder {
         if self.partitions.len() >= MAX_PARTITIONS {
             return Err(PartitionError::TooMany);
         }
-        rules::check(self.partitions.iter().copied())?;
+        rules::check(self.partitions.iter().copied(), self.table_offset)?;
 
         let mut bytes = Vec::with_capacity(MAX_LEN);
         for partition in &self.partitions {
@@ -100,6 +147,7 @@ impl From<PartitionTable<'_>> for TableBuilder {
     fn from(table: PartitionTable<'_>) -> TableBuilder {
         TableBuilder {
             partitions: table.entries().collect(),
+            ..TableBuilder::default()
         }
     }
 }

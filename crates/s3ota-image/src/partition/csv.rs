@@ -14,7 +14,7 @@ use alloc::{
 use core::fmt;
 
 use super::{
-    Kind, Label, Partition, TABLE_OFFSET, TABLE_SIZE,
+    Kind, Label, Partition, TABLE_SIZE,
     entry::{SUBTYPES, TYPES},
 };
 
@@ -43,6 +43,8 @@ pub enum CsvProblem {
     Size(String),
     /// Not the name of a flag.
     Flag(String),
+    /// The place of a bootloader is left open, and the chip, which decides it, is not known.
+    Bootloader,
     /// The partition starts before the one above it ends, or inside the table itself.
     Overlap {
         /// Where it starts, in bytes.
@@ -87,6 +89,10 @@ impl fmt::Display for CsvError {
                     "{text:?} is not a flag; write encrypted, readonly or nothing"
                 )
             }
+            CsvProblem::Bootloader => f.write_str(
+                "where this bootloader lies is left open, and depends on the chip; \
+                 write its offset and size",
+            ),
             CsvProblem::Overlap { offset, free } => write!(
                 f,
                 "the partition starts at 0x{offset:X}, but everything before 0x{free:X} is taken; \
@@ -101,15 +107,26 @@ impl fmt::Display for CsvError {
 
 impl core::error::Error for CsvError {}
 
-pub(super) fn parse(text: &str) -> Result<Vec<Partition>, CsvError> {
+/// Where the build puts what its partition table does not place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    /// The table.
+    pub(super) table: u32,
+    /// The bootloader, where it is known.
+    pub(super) bootloader: Option<u32>,
+}
+
+pub(super) fn parse(text: &str, places: Places) -> Result<Vec<Partition>, CsvError> {
+    // Notepad's byte order mark.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let mut partitions = Vec::new();
-    let mut free = TABLE_OFFSET + TABLE_SIZE;
+    let mut free = places.table.saturating_add(TABLE_SIZE);
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let partition = parse_line(line, &mut free).map_err(|problem| CsvError {
+        let partition = parse_line(line, places, &mut free).map_err(|problem| CsvError {
             line: index + 1,
             problem,
         })?;
@@ -119,7 +136,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Partition>, CsvError> {
 }
 
 /// Reads one line; `free` is the first byte that no partition above has taken.
-fn parse_line(line: &str, free: &mut u32) -> Result<Partition, CsvProblem> {
+fn parse_line(line: &str, places: Places, free: &mut u32) -> Result<Partition, CsvProblem> {
     let mut fields = line.split(',').map(str::trim);
     let mut field = || fields.next().unwrap_or_default();
     let (name, type_, subtype, offset, size, flags) =
@@ -128,7 +145,11 @@ fn parse_line(line: &str, free: &mut u32) -> Result<Partition, CsvProblem> {
     let label = Label::new(name).ok_or_else(|| CsvProblem::Name(name.to_owned()))?;
     let kind = parse_kind(type_, subtype)?;
     let flags = parse_flags(flags)?;
-    let size = parse_int(size).ok_or_else(|| CsvProblem::Size(size.to_owned()))?;
+    let (open_offset, open_size) = places.open(kind);
+    let size = match (is_open(size), open_size) {
+        (true, Some(size)) => i64::from(size?),
+        _ => parse_int(size).ok_or_else(|| CsvProblem::Size(size.to_owned()))?,
+    };
 
     let mut partition = Partition {
         label,
@@ -139,11 +160,12 @@ fn parse_line(line: &str, free: &mut u32) -> Result<Partition, CsvProblem> {
     };
     // The bootloader and the table itself come before all others and do not affect their order.
     let in_order = !partition.may_lie_below_the_table();
-    partition.offset = match offset {
-        "" if in_order => free
+    partition.offset = match (offset, open_offset) {
+        (text, Some(open)) if is_open(text) => open?,
+        ("", _) if in_order => free
             .checked_next_multiple_of(Partition::offset_alignment(kind))
             .ok_or(CsvProblem::Address)?,
-        text => parse_int(text)
+        (text, _) => parse_int(text)
             .and_then(|number| u32::try_from(number).ok())
             .ok_or_else(|| CsvProblem::Offset(text.to_owned()))?,
     };
@@ -166,6 +188,30 @@ fn parse_line(line: &str, free: &mut u32) -> Result<Partition, CsvProblem> {
         *free = end;
     }
     Ok(partition)
+}
+
+/// An offset or size, if the build decides it.
+type Open = Option<Result<u32, CsvProblem>>;
+
+impl Places {
+    /// Offset and size of a partition of this kind that leaves them open, as `parse_address` and `parse_size` of
+    /// `gen_esp32part.py` have them.
+    fn open(self, kind: Kind) -> (Open, Open) {
+        let bootloader = self.bootloader.ok_or(CsvProblem::Bootloader);
+        let length = bootloader.clone().map(|at| self.table.saturating_sub(at));
+        match kind {
+            Kind::BOOTLOADER => (Some(bootloader), Some(length)),
+            Kind::PARTITION_TABLE => (Some(Ok(self.table)), Some(Ok(TABLE_SIZE))),
+            _ if kind.is_bootloader() => (None, Some(length)),
+            _ if kind.is_partition_table() => (None, Some(Ok(TABLE_SIZE))),
+            _ => (None, None),
+        }
+    }
+}
+
+/// Whether a field leaves its value to the build.
+fn is_open(field: &str) -> bool {
+    field.is_empty() || field.eq_ignore_ascii_case("N/A")
 }
 
 fn parse_kind(type_: &str, subtype: &str) -> Result<Kind, CsvProblem> {

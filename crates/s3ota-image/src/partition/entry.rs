@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{ENTRY_LEN, OTADATA_SIZE, TABLE_OFFSET, TABLE_SIZE};
+use super::{ENTRY_LEN, OTADATA_SIZE};
 use crate::bytes::{c_buffer, c_str, field, put, u32_at};
 
 /// One partition.
@@ -71,9 +71,9 @@ impl Partition {
         matches!(self.kind, Kind::BOOTLOADER | Kind::PARTITION_TABLE)
     }
 
-    /// Whether it starts before the end of the table's own sector and must not.
-    pub(super) fn covers_the_table(&self) -> bool {
-        self.offset < TABLE_OFFSET + TABLE_SIZE && !self.may_lie_below_the_table()
+    /// Whether it starts before `end`, the end of the table's own sector, and must not.
+    pub(super) fn covers_the_table(&self, end: u32) -> bool {
+        self.offset < end && !self.may_lie_below_the_table()
     }
 
     /// Whether it is an otadata partition that is not two sectors long, or is read-only.
@@ -154,6 +154,18 @@ impl Kind {
         } else {
             None
         }
+    }
+
+    /// Whether this is a bootloader, of any subtype.
+    #[cfg(feature = "alloc")]
+    pub(super) const fn is_bootloader(self) -> bool {
+        self.type_ == BOOTLOADER
+    }
+
+    /// Whether this is a partition table, of any subtype.
+    #[cfg(feature = "alloc")]
+    pub(super) const fn is_partition_table(self) -> bool {
+        self.type_ == PARTITION_TABLE
     }
 
     /// Whether this holds an app image.

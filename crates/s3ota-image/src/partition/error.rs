@@ -2,13 +2,15 @@
 
 use core::fmt;
 
-use super::{Label, MAX_LEN, MAX_PARTITIONS, OTADATA_SIZE, Partition, TABLE_OFFSET, TABLE_SIZE};
+use super::{Label, MAX_LEN, MAX_PARTITIONS, OTADATA_SIZE, Partition};
 
 /// Why bytes or partitions are not a partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PartitionError {
+    /// There is no partition: this is erased flash, or an end marker alone.
+    Empty,
     /// There is no end marker in the bytes, or in the first 0xC00 of them.
     NoEndMarker,
     /// An entry begins with an unknown magic.
@@ -54,6 +56,8 @@ pub enum PartitionError {
         label: Label,
         /// Where it starts, in bytes.
         offset: u32,
+        /// The first byte after the table's sector.
+        table_end: u32,
     },
     /// Two partitions share bytes of the flash.
     Overlap {
@@ -87,6 +91,10 @@ pub enum PartitionError {
 impl fmt::Display for PartitionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            PartitionError::Empty => f.write_str(
+                "there is no partition table, only erased flash; \
+                 write one, or look at its right offset",
+            ),
             PartitionError::NoEndMarker => write!(
                 f,
                 "the partition table has no end marker within {MAX_LEN} bytes; \
@@ -135,11 +143,14 @@ impl fmt::Display for PartitionError {
                 f,
                 "partition {label} ends past 4 GiB; change its offset or size",
             ),
-            PartitionError::BelowTable { label, offset } => write!(
+            PartitionError::BelowTable {
+                label,
+                offset,
+                table_end,
+            } => write!(
                 f,
                 "partition {label} starts at 0x{offset:X}, where the bootloader or the partition \
-                 table is; move it to 0x{:X} or above",
-                TABLE_OFFSET + TABLE_SIZE,
+                 table is; move it to 0x{table_end:X} or above",
             ),
             PartitionError::Overlap { first, second } => write!(
                 f,

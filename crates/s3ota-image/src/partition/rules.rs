@@ -1,16 +1,21 @@
 //! What makes a set of partitions a valid table.
 
-use super::{Kind, Partition, PartitionError, entry::MAX_OTA_SLOTS};
+use super::{Kind, Partition, PartitionError, TABLE_SIZE, entry::MAX_OTA_SLOTS};
 
 /// Checks what `PartitionTable.verify` of ESP-IDF's `gen_esp32part.py` checks, and that the OTA slots are
-/// numbered without gaps.
+/// numbered without gaps. The table lies at `table_offset`.
 ///
 /// Not checked here: that the partitions fit the flash, because the table does not know its size.
 pub(super) fn check(
     partitions: impl Iterator<Item = Partition> + Clone,
+    table_offset: u32,
 ) -> Result<(), PartitionError> {
+    if partitions.clone().next().is_none() {
+        return Err(PartitionError::Empty);
+    }
+    let table_end = table_offset.saturating_add(TABLE_SIZE);
     for partition in partitions.clone() {
-        check_one(&partition)?;
+        check_one(&partition, table_end)?;
     }
     for (index, first) in partitions.clone().enumerate() {
         for second in partitions.clone().skip(index.saturating_add(1)) {
@@ -20,7 +25,7 @@ pub(super) fn check(
     check_slots(partitions)
 }
 
-fn check_one(partition: &Partition) -> Result<(), PartitionError> {
+fn check_one(partition: &Partition, table_end: u32) -> Result<(), PartitionError> {
     let Partition {
         label,
         kind,
@@ -42,8 +47,12 @@ fn check_one(partition: &Partition) -> Result<(), PartitionError> {
     if partition.end().is_none() {
         return Err(PartitionError::Address { label });
     }
-    if partition.covers_the_table() {
-        return Err(PartitionError::BelowTable { label, offset });
+    if partition.covers_the_table(table_end) {
+        return Err(PartitionError::BelowTable {
+            label,
+            offset,
+            table_end,
+        });
     }
     if partition.is_unusable_otadata() {
         return Err(PartitionError::Otadata { size });

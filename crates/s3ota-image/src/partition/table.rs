@@ -1,7 +1,10 @@
 //! A checked view of the table's bytes.
 
 use super::md5::md5;
-use super::{ENTRY_LEN, Kind, MAX_LEN, Partition, PartitionError, entry::MAX_OTA_SLOTS, rules};
+use super::{
+    ENTRY_LEN, Hazard, Kind, MAX_LEN, Partition, PartitionError, TABLE_OFFSET,
+    entry::MAX_OTA_SLOTS, rules,
+};
 
 /// A valid partition table, as a view of its bytes on the flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +24,18 @@ impl<'a> PartitionTable<'a> {
     /// # Errors
     /// The first problem found.
     pub fn parse(bytes: &'a [u8]) -> Result<PartitionTable<'a>, PartitionError> {
+        PartitionTable::parse_at(bytes, TABLE_OFFSET)
+    }
+
+    /// The same for a table elsewhere on the flash (`CONFIG_PARTITION_TABLE_OFFSET`): no partition may lie
+    /// below the end of its sector.
+    ///
+    /// # Errors
+    /// The first problem found.
+    pub fn parse_at(
+        bytes: &'a [u8],
+        table_offset: u32,
+    ) -> Result<PartitionTable<'a>, PartitionError> {
         let bytes = bytes.get(..MAX_LEN).unwrap_or(bytes);
         let (chunks, _) = bytes.as_chunks::<ENTRY_LEN>();
 
@@ -61,7 +76,7 @@ impl<'a> PartitionTable<'a> {
             entries: chunks.get(..count).unwrap_or_default(),
             has_md5,
         };
-        rules::check(table.entries())?;
+        rules::check(table.entries(), table_offset)?;
         Ok(table)
     }
 
@@ -96,6 +111,16 @@ impl<'a> PartitionTable<'a> {
     /// The partition with this name.
     pub fn find(&self, label: &str) -> Option<Partition> {
         self.entries().find(|p| p.label.as_str() == label)
+    }
+
+    /// The largest image that always fits: the size of the smallest OTA slot. `None` without slots.
+    pub fn largest_image(&self) -> Option<u32> {
+        self.ota_slots().map(|slot| slot.size).min()
+    }
+
+    /// What will stop updates on a device with this table, though it boots: see [`Hazard`].
+    pub fn hazards(&self) -> impl Iterator<Item = Hazard> + use<'a> {
+        Hazard::of(self)
     }
 
     /// The end of the last partition: the minimum size of a flash that they all fit.

@@ -69,7 +69,12 @@ pub struct App {
 #[derive(Debug)]
 pub enum BootError {
     /// There is no valid partition table.
-    Table(PartitionError),
+    Table {
+        /// Where it should be.
+        offset: u32,
+        /// What is wrong.
+        error: PartitionError,
+    },
     /// The otadata partition has less than two sectors: the bootloader resets in a loop.
     OtadataTooSmall,
     /// No app partition contains a complete, valid image.
@@ -81,8 +86,8 @@ pub enum BootError {
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Table(error) => {
-                write!(f, "no valid partition table at {TABLE_OFFSET:#x}: {error}")
+            Self::Table { offset, error } => {
+                write!(f, "no valid partition table at {offset:#x}: {error}")
             }
             Self::OtadataTooSmall => write!(f, "the otadata partition has less than 0x2000 bytes"),
             Self::NoBootableApp => write!(f, "no app partition contains a valid image"),
@@ -125,17 +130,32 @@ impl Bootloader {
     /// After [`BootError::NoBootableApp`] the device needs a cable; not after [`FlashError::NoPower`]: power failed while the
     /// bootloader wrote.
     pub fn boot_on(&self, flash: &mut Flash, silicon: &mut Silicon) -> Result<App, BootError> {
-        let apps = Apps::read(flash)?;
+        self.boot_at(TABLE_OFFSET, flash, silicon)
+    }
+
+    /// The same for a bootloader built for a partition table at this offset (`CONFIG_PARTITION_TABLE_OFFSET`).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn boot_at(
+        &self,
+        table_offset: u32,
+        flash: &mut Flash,
+        silicon: &mut Silicon,
+    ) -> Result<App, BootError> {
+        let apps = Apps::read(flash, table_offset)?;
         let start = otadata::select(*self, flash, silicon, &apps)?;
         load_boot_image(flash, silicon, &apps, start)
     }
 }
 
 impl Apps {
-    fn read(flash: &mut Flash) -> Result<Self, BootError> {
+    fn read(flash: &mut Flash, offset: u32) -> Result<Self, BootError> {
         let mut bytes = [0; 0xc00];
-        flash.read_now(TABLE_OFFSET, &mut bytes)?;
-        let table = PartitionTable::parse(&bytes).map_err(BootError::Table)?;
+        flash.read_now(offset, &mut bytes)?;
+        let table = PartitionTable::parse_at(&bytes, offset)
+            .map_err(|error| BootError::Table { offset, error })?;
         Ok(Self {
             factory: table.factory(),
             slots: table.ota_slots().collect(),

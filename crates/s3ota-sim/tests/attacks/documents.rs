@@ -5,7 +5,7 @@ use s3ota::NoUpdate;
 use crate::field::*;
 
 /// A device with keys and one without: what is refused must be by both.
-async fn both_refuse(lamps: &mut [Lamp; 2], offer: &crate::bucket::Bucket) {
+async fn both_refuse(lamps: &mut [Lamp; 2], offer: &scripted_server::bucket::Bucket) {
     for lamp in lamps {
         lamp.is_offered(offer).await.is_refused("manifest.invalid");
     }

@@ -12,8 +12,8 @@ use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
 
-use crate::bucket::{Bucket, Object};
-use crate::support::{IMPATIENT, Reply, Request, Server, firmware};
+use scripted_server::bucket::{Bucket, Object};
+use scripted_server::{IMPATIENT, Reply, Request, Server, firmware};
 
 /// The project of every firmware here, unless it says otherwise.
 pub const PROJECT: &str = "s3ota-virtual";

@@ -3,9 +3,9 @@
 use s3ota::{Chip, Hardware, NoUpdate};
 use s3ota_image::app::{GuardMarker, ImageBuilder, SignatureKind};
 
-use crate::bucket::{Bucket, Object, Response};
 use crate::field::*;
-use crate::support::firmware;
+use scripted_server::bucket::{Bucket, Object, Response};
+use scripted_server::firmware;
 
 /// A signed release of an image under a version.
 fn signed(owner: &Owner, version: &str, image: Vec<u8>) -> Bucket {
@@ -91,7 +91,7 @@ async fn truncated_and_extended_images_with_the_right_prefix() {
         let mirror = Mirror::of(announced).await;
         mirror.says(|request, release| {
             let image = Object::of(request) == Object::Image;
-            image.then(|| crate::support::Reply::Send(release.answer(request).chunked()))
+            image.then(|| scripted_server::Reply::Send(release.answer(request).chunked()))
         });
         lamp.asks(&mirror).await.fails("image.size");
     }

@@ -10,10 +10,10 @@ use s3ota_sim::{Flash, Setup, VirtualDevice};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use crate::bucket::{Bucket, Object};
 use crate::field::*;
-use crate::network::{Network, PORT};
-use crate::support::{IMPATIENT, Reply, firmware, status};
+use scripted_server::bucket::{Bucket, Object};
+use scripted_server::network::{Network, PORT};
+use scripted_server::{IMPATIENT, Reply, firmware, status};
 
 /// The code of every refusal for the sake of the signature.
 const SIGNATURE: &str = "release.signature";

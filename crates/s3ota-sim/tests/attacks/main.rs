@@ -6,19 +6,12 @@
 //!
 //! `cargo xtask mutations` shows that each test fails once the defence it attacks is gone.
 
-#[path = "../support/bucket.rs"]
-mod bucket;
 mod documents;
 mod field;
 mod images;
 mod keys;
 mod memory;
-#[path = "../support/network.rs"]
-mod network;
-
 mod servers;
-#[path = "../support/mod.rs"]
-mod support;
 mod time;
 mod versions;
 mod wear;

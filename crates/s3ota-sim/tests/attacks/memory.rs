@@ -10,10 +10,10 @@ use s3ota::{Boot, Chip, Config, Error, NoUpdate, Outcome, Updater, Workspace, bo
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Bootloader, Flash, Mix, Operation, Setup, Tear};
 
-use crate::bucket::Bucket;
 use crate::field::*;
-use crate::network::{Network, PORT};
-use crate::support::IMPATIENT;
+use scripted_server::IMPATIENT;
+use scripted_server::bucket::Bucket;
+use scripted_server::network::{Network, PORT};
 
 const PARTITIONS: &str = "
 otadata, data, ota,   0x9000,  0x2000

@@ -5,16 +5,16 @@ use std::time::Duration;
 use s3ota::{Chip, Timeouts};
 use s3ota_image::app::ImageBuilder;
 
-use crate::bucket::{Bucket, Object};
 use crate::field::*;
-use crate::network::{Network, PORT};
-use crate::support::{IMPATIENT, Reply, ok, status};
+use scripted_server::bucket::{Bucket, Object};
+use scripted_server::network::{Network, PORT};
+use scripted_server::{IMPATIENT, Reply, ok, status};
 
 /// The answers to requests for one object.
 fn to(
     object: Object,
     reply: fn() -> Reply,
-) -> impl Fn(&crate::support::Request, &Bucket) -> Option<Reply> {
+) -> impl Fn(&scripted_server::Request, &Bucket) -> Option<Reply> {
     move |request, _| (Object::of(request) == object).then(reply)
 }
 

@@ -7,10 +7,10 @@ use s3ota::{Config, NoUpdate, Outcome, Updater, Workspace};
 use s3ota_sim::host::{Date, HostClock};
 use s3ota_sim::{Flash, Setup};
 
-use crate::bucket::Bucket;
 use crate::field::*;
-use crate::network::{Network, PORT};
-use crate::support::{IMPATIENT, firmware};
+use scripted_server::bucket::Bucket;
+use scripted_server::network::{Network, PORT};
+use scripted_server::{IMPATIENT, firmware};
 
 /// A release that is good for so many days from now.
 fn good_for(owner: &Owner, version: &str, serial: u64, days: u64) -> Bucket {

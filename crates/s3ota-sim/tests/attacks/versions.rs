@@ -3,8 +3,8 @@
 use s3ota::manifest::Rollout;
 use s3ota::{Error, NoUpdate};
 
-use crate::bucket::Bucket;
 use crate::field::*;
+use scripted_server::bucket::Bucket;
 
 /// A release that forbids what is below `floor`.
 fn with_floor(owner: &Owner, version: &str, serial: u64, floor: &str) -> Bucket {

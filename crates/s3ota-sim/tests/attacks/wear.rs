@@ -11,10 +11,10 @@ use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Flash, Operation, Setup};
 use tokio::time::timeout;
 
-use crate::bucket::{Bucket, Object};
 use crate::field::*;
-use crate::network::{Ending, Fault, Network, PORT, Way};
-use crate::support::{Reply, Request, firmware};
+use scripted_server::bucket::{Bucket, Object};
+use scripted_server::network::{Ending, Fault, Network, PORT, Way};
+use scripted_server::{Reply, Request, firmware};
 
 /// The slot that is written to.
 const SLOT: std::ops::Range<u32> = 0x20_0000..0x3f_0000;

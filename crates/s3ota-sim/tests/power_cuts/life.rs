@@ -13,8 +13,8 @@ use s3ota_sim::{BootError, Bootloader, Flash, FlashError, InUnits, Operation, Se
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use crate::bucket::Bucket;
-use crate::network::{Ending, Fault, Network, PORT, Way};
+use scripted_server::bucket::Bucket;
+use scripted_server::network::{Ending, Fault, Network, PORT, Way};
 
 /// How often a firmware may boot unconfirmed.
 pub const TRIAL_BOOTS: u8 = 3;

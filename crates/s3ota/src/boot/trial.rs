@@ -23,6 +23,7 @@ use crate::boot::otadata::{
 };
 use crate::boot::reset::{Bootloader, Reset};
 use crate::boot::rollback_state::MinVersion;
+use crate::device::Flash;
 use crate::error::Error;
 use crate::flash::partitions::{Layout, Running, Slot, find_otadata};
 use crate::flash::release::ReleaseId;
@@ -481,26 +482,28 @@ pub(crate) fn end_boot<F: NorFlash>(
 ///
 /// From a confirmed firmware the device does not roll back below the min_version that one of `keys` has set, nor to a release that
 /// failed. On trial nothing stands in the way: a device that does not work is no safer.
-pub(crate) async fn roll_back<F: NorFlash>(
+pub(crate) async fn roll_back<F: Flash>(
     flash: &mut F,
     layout: &Layout,
     running: Running,
     keys: &[ReleaseKey],
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
-    let mut otadata = ok!(Otadata::read(flash, layout));
+    let mut chip = flash.lock().await;
+    let mut otadata = ok!(Otadata::read(&mut *chip, layout));
     let in_force = otadata.in_force();
     let left = in_force.and_then(|(_, record)| left_for(layout, &record));
     if on_trial(layout, running, &otadata) {
         let left = in_force.and_then(|(_, record)| way_back(layout, &otadata, &record));
         if left.is_some() || leads_somewhere(layout, &otadata) {
-            return give_up(flash, layout, &mut otadata, left, true);
+            return give_up(&mut *chip, layout, &mut otadata, left, true);
         }
     }
     let Running::Slot(current) = running else {
         return Err(Error::NothingToGoBackTo);
     };
-    let state = ok!(otadata.rollback_state(flash));
+    let state = ok!(otadata.rollback_state(&mut *chip));
+    drop(chip);
     let min_version = state.min_version(keys);
     let mut before = None;
     let factory = layout.factory.is_some() && min_version == MinVersion::NONE;
@@ -531,6 +534,7 @@ pub(crate) async fn roll_back<F: NorFlash>(
     if before.is_none() && !factory {
         return Err(Error::NothingToGoBackTo);
     }
+    let flash = &mut *flash.lock().await;
     if let (Some(release), Some((sector, _))) =
         (running_release(layout, running, &otadata), in_force)
     {
@@ -571,7 +575,7 @@ fn is_at_least(image: &Image, min_version: MinVersion) -> bool {
 }
 
 /// The image in a slot, if it is whole and passes its own checks.
-async fn image_in<F: NorFlash>(
+async fn image_in<F: Flash>(
     flash: &mut F,
     slot: Slot,
     block: &mut [u8; BLOCK],

@@ -11,7 +11,6 @@ use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
 use embedded_io_async::{Read, Write};
-use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
 use s3ota_image::app::Hardware;
@@ -23,7 +22,7 @@ use crate::boot::rollback_state::Tries;
 use crate::check::decision::has_expired;
 use crate::check::standing::Standing;
 use crate::config::Config;
-use crate::device::{Clock, Device};
+use crate::device::{Clock, Device, Flash};
 use crate::error::{Error, HttpError, Name};
 use crate::flash::partitions::Slot;
 use crate::install::BLOCK;
@@ -66,13 +65,13 @@ pub(crate) struct Offer {
 
 impl<'l, 'c, F, N, C, R> Look<'l, 'c, F, N, C, R>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     C: Clock,
     R: CryptoRng + RngCore,
 {
     /// Reads where the device stands, and points at the manifest. The attempt must be over in `time`.
-    pub(crate) fn begin(
+    pub(crate) async fn begin(
         config: &'l Config<'c>,
         device: &'l mut Device<F, N, C, R>,
         target: &'l mut Target,
@@ -80,7 +79,11 @@ where
         settled: &'l mut Settled,
         time: Duration,
     ) -> Result<Self, Error> {
-        let standing = ok!(Standing::read(&mut device.flash, device.running, block));
+        let standing = ok!(Standing::read(
+            &mut *device.flash.lock().await,
+            device.running,
+            block
+        ));
         let now = date(&device.clock, config);
         // A manifest that has not changed is judged again once it has expired.
         if settled
@@ -120,7 +123,7 @@ where
     }
 
     /// Judges the manifest with this entity tag. With `remember` what its key has signed is remembered from now on.
-    pub(crate) fn judge(
+    pub(crate) async fn judge(
         &mut self,
         manifest: &Manifest<'_>,
         etag: Option<String<MAX_ETAG>>,
@@ -128,8 +131,9 @@ where
         remember: bool,
     ) -> Result<Result<Offer, NoUpdate>, Error> {
         let Self { config, flash, .. } = self;
-        let mut standing = ok!(Standing::read(*flash, self.running, block));
-        let judged = standing.judge(*flash, manifest, config, self.now, remember);
+        let flash = &mut *flash.lock().await;
+        let mut standing = ok!(Standing::read(flash, self.running, block));
+        let judged = standing.judge(flash, manifest, config, self.now, remember);
         let (tries, decision) = judged?;
         *self.settled = None;
         Ok(match decision {
@@ -147,13 +151,14 @@ where
     }
 
     /// Shows that the manifest is one by which this firmware would be replaced.
-    pub(crate) fn prove(
+    pub(crate) async fn prove(
         &mut self,
         manifest: &Manifest<'_>,
         block: &mut [u8; BLOCK],
     ) -> Result<(), Error> {
-        let standing = ok!(Standing::read(self.flash, self.running, block));
-        standing.prove(self.flash, manifest, self.config, self.now)
+        let flash = &mut *self.flash.lock().await;
+        let standing = ok!(Standing::read(flash, self.running, block));
+        standing.prove(flash, manifest, self.config, self.now)
     }
 }
 
@@ -177,7 +182,7 @@ pub(crate) fn changed(settled: &Settled) -> Want<'_> {
 
 /// Reads the manifest that is the body of this answer into `buffer`.
 pub(crate) async fn read_manifest<'m, S>(
-    session: &mut Session<'_, S>,
+    session: &mut Session<'_, '_, S>,
     head: &Head,
     buffer: &'m mut [u8; MAX_DOCUMENT],
 ) -> Result<&'m mut [u8], Error>

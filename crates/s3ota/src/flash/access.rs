@@ -1,11 +1,15 @@
 //! Flash, for what is small: a record, an entry of a log, one sector.
 //!
 //! The flash trait is asynchronous, so that a driver can let other tasks run between the steps of long work. Work of
-//! milliseconds is waited for on the spot instead: a future for each of some fifty accesses would cost a good deal of
-//! program memory.
+//! milliseconds is waited for on the spot instead: a future for each of some fifty accesses would cost 23 KB of program memory.
+//! What is here takes a driver, which nobody else uses meanwhile: an updater gets at it by awaiting [`Flash::lock`].
+//!
+//! [`Flash::lock`]: crate::device::Flash::lock
 
-use embassy_futures::block_on;
-use embedded_storage_async::nor_flash::NorFlash;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+
+use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 use s3ota_image::otadata::SECTOR_SIZE;
 
 use crate::error::{Error, flash as flash_error};
@@ -19,7 +23,7 @@ const READS: u32 = 32;
 /// Reads from offset `at` of the chip.
 #[inline(never)]
 pub(crate) fn read<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
-    block_on(flash.read(at, bytes)).map_err(flash_error)
+    on_the_spot(flash.read(at, bytes))
 }
 
 /// Reads bytes that decide what boots. `None` if they read differently: bits that were changing when power failed may lie
@@ -44,11 +48,57 @@ pub(crate) fn read_steady<F: NorFlash>(
 /// Writes to offset `at` of the chip.
 #[inline(never)]
 pub(crate) fn write<F: NorFlash>(flash: &mut F, at: u32, bytes: &[u8]) -> Result<(), Error> {
-    block_on(flash.write(at, bytes)).map_err(flash_error)
+    on_the_spot(flash.write(at, bytes))
 }
 
 /// Erases the sector at offset `at` of the chip.
 #[inline(never)]
 pub(crate) fn erase_sector<F: NorFlash>(flash: &mut F, at: u32) -> Result<(), Error> {
-    block_on(flash.erase(at, at + SECTOR_SIZE)).map_err(flash_error)
+    on_the_spot(flash.erase(at, at + SECTOR_SIZE))
+}
+
+/// How often a driver is asked whether it is done: for some seconds at least, on the fastest chip.
+const PATIENCE: u32 = if cfg!(test) { 1 << 12 } else { 1 << 26 };
+
+/// Waits for a driver without letting other tasks run. One that needs them fails: it would wait for ever.
+fn on_the_spot<T, E: NorFlashError>(
+    operation: impl Future<Output = Result<T, E>>,
+) -> Result<T, Error> {
+    let mut operation = pin!(operation);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..PATIENCE {
+        if let Poll::Ready(result) = operation.as_mut().poll(&mut context) {
+            return result.map_err(flash_error);
+        }
+    }
+    error!("the flash driver waits for another task: see device::Flash");
+    Err(Error::Flash(NorFlashErrorKind::Other))
+}
+
+#[cfg(test)]
+mod tests {
+    use core::future::{pending, poll_fn};
+
+    use super::*;
+
+    type Result = core::result::Result<u8, NorFlashErrorKind>;
+
+    #[test]
+    fn a_driver_may_let_go_between_its_steps() {
+        let mut steps = 0;
+        let operation = poll_fn(|_| {
+            steps += 1;
+            match steps {
+                1000 => Poll::Ready(Result::Ok(7)),
+                _ => Poll::Pending,
+            }
+        });
+        assert_eq!(on_the_spot(operation), Ok(7));
+    }
+
+    #[test]
+    fn a_driver_that_needs_another_task_is_not_waited_for_for_ever() {
+        let error = on_the_spot(pending::<Result>()).unwrap_err();
+        assert_eq!(error, Error::Flash(NorFlashErrorKind::Other));
+    }
 }

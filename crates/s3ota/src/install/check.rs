@@ -1,11 +1,12 @@
 //! What an image must be, and what the running one has that its successor must not lose.
 
-use embedded_storage_async::nor_flash::NorFlash;
+use embedded_storage_async::nor_flash::ReadNorFlash;
 use s3ota_image::app::{Hardware, Image, SignatureKind, Verifier};
 use s3ota_manifest::{Manifest, Version};
 
 use crate::apart::apart;
 use crate::config::Config;
+use crate::device::Flash;
 use crate::error::{Error, FirmwareError, Name, cut, flash as flash_error, show};
 use crate::flash::access as flash;
 use crate::install::BLOCK;
@@ -70,7 +71,7 @@ impl Expected<'_> {
 }
 
 /// Reads the image that lies at `start`, at most up to `end`, and checks it as far as it is right.
-pub(crate) async fn read_image<F: NorFlash>(
+pub(crate) async fn read_image<F: Flash>(
     flash: &mut F,
     start: u32,
     end: u32,
@@ -78,7 +79,12 @@ pub(crate) async fn read_image<F: NorFlash>(
 ) -> Result<Verifier, Error> {
     let mut verifier = Verifier::in_slot();
     for at in (start..end).step_by(BLOCK) {
-        flash.read(at, block).await.map_err(flash_error)?;
+        flash
+            .lock()
+            .await
+            .read(at, block)
+            .await
+            .map_err(flash_error)?;
         if verifier.update(block).is_err() || verifier.is_complete() {
             break;
         }
@@ -97,12 +103,12 @@ pub(crate) struct Own {
 
 impl Own {
     /// Reads what the image has that lies at flash offset `start`.
-    pub(crate) async fn read<F: NorFlash>(
+    pub(crate) async fn read<F: Flash>(
         flash: &mut F,
         start: u32,
         block: &mut [u8; BLOCK],
     ) -> Result<Self, Error> {
-        let end = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
+        let end = u32::try_from(flash.lock().await.capacity()).unwrap_or(u32::MAX);
         let image = apart!(read_image(flash, start, end, block))?;
         let guard = image.guard().is_some();
         let mut signature = None;
@@ -110,7 +116,7 @@ impl Own {
             let mut first = [0; 4];
             let at = start.saturating_add(image.signature_offset());
             // Behind the end of flash there is none.
-            if flash::read(flash, at, &mut first).is_ok() {
+            if flash::read(&mut *flash.lock().await, at, &mut first).is_ok() {
                 signature = SignatureKind::parse(&first);
             }
         }

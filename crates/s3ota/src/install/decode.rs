@@ -3,8 +3,7 @@
 //! Today an artefact is an image, and the only decoder is [`Identity`]. A compressed image or a delta gets a decoder of its
 //! own here; nothing else has to know of it.
 
-use embedded_storage_async::nor_flash::NorFlash;
-
+use crate::device::Flash;
 use crate::error::Error;
 use crate::install::source::Source;
 
@@ -22,7 +21,7 @@ pub(crate) trait Decode {
     /// Fills some of `room`, which must not be empty, with the next bytes of the image; 0 at its end.
     ///
     /// `flash` is there to be read: the slot that runs while the other is written.
-    async fn read<S: Source, F: NorFlash>(
+    async fn read<S: Source, F: Flash>(
         &mut self,
         source: &mut S,
         flash: &mut F,
@@ -46,7 +45,7 @@ impl Decode for Identity {
         artefact
     }
 
-    async fn read<S: Source, F: NorFlash>(
+    async fn read<S: Source, F: Flash>(
         &mut self,
         source: &mut S,
         _: &mut F,

@@ -19,12 +19,12 @@ pub(crate) mod source;
 pub(crate) mod wear;
 pub(crate) mod writer;
 
-use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::ImageError;
 use s3ota_image::app::PREFIX_LEN;
 use s3ota_image::otadata::SECTOR_SIZE;
 
 use crate::apart::{apart, ok};
+use crate::device::Flash;
 use crate::error::Error;
 use crate::flash::partitions::Slot;
 use crate::flash::release::ReleaseId;
@@ -70,7 +70,7 @@ impl<'i, D: Decode> Installation<'i, D> {
     }
 
     /// Resumes where an update before this one was cut off, if one was. Erases nothing.
-    pub(crate) async fn resume<F: NorFlash>(
+    pub(crate) async fn resume<F: Flash>(
         &mut self,
         flash: &mut F,
         hooks: &mut Watched<'_>,
@@ -106,7 +106,7 @@ impl<'i, D: Decode> Installation<'i, D> {
     /// that [is complete](Self::is_complete).
     ///
     /// An image that fails its checks is erased again.
-    pub(crate) async fn run<S: Source, F: NorFlash>(
+    pub(crate) async fn run<S: Source, F: Flash>(
         &mut self,
         flash: &mut F,
         source: Option<(Opened, S)>,
@@ -139,11 +139,11 @@ impl<'i, D: Decode> Installation<'i, D> {
             total: Some(written),
         });
         let block = self.writer.end();
-        verified.complete(flash, block, self.release)
+        verified.complete(&mut *flash.lock().await, block, self.release)
     }
 
     /// Streams the source to flash, looking at the first bytes before anything is erased.
-    async fn receive<S: Source, F: NorFlash>(
+    async fn receive<S: Source, F: Flash>(
         &mut self,
         flash: &mut F,
         opened: Opened,
@@ -186,6 +186,7 @@ impl<'i, D: Decode> Installation<'i, D> {
             }
             limits.check(self.writer.received().into())?;
             if self.writer.is_block_full() {
+                let flash = &mut *flash.lock().await;
                 ok!(apart!(self.writer.write_block(flash)));
                 hooks.on_progress(Progress {
                     written: self.writer.written(),
@@ -208,7 +209,7 @@ impl<'i, D: Decode> Installation<'i, D> {
     }
 
     /// Checks the whole image, and that flash holds it.
-    async fn verify<F: NorFlash>(&mut self, flash: &mut F) -> Result<Verified, Error> {
+    async fn verify<F: Flash>(&mut self, flash: &mut F) -> Result<Verified, Error> {
         let manifest = self.expected.manifest;
         let sha256 = manifest.sha256.map(Into::into);
         let verified = ok!(apart!(self.writer.verify(flash, manifest.size, sha256)));

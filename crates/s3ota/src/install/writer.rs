@@ -9,12 +9,14 @@
 
 use core::time::Duration;
 
-use embedded_storage_async::nor_flash::NorFlash;
+use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use heapless::String;
 use s3ota_image::app::{Image, Verifier};
 use s3ota_image::otadata::SECTOR_SIZE;
 use sha2::{Digest, Sha256};
 
+use crate::apart::ok;
+use crate::device::Flash;
 use crate::error::{Error, FirmwareError, flash as flash_error};
 use crate::flash::access as flash;
 use crate::flash::log::is_blank;
@@ -132,24 +134,30 @@ impl<'f> SlotWriter<'f> {
     /// Resumes the image where an update before this one was cut off, if it was.
     ///
     /// Nothing is erased before the first block is full.
-    pub(crate) async fn resume<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
-        if let Some(found) = self.journal.read(flash, self.goal.release)? {
-            self.goal = found.goal;
-            self.withheld = found.head;
-            let recovered = match found.done {
-                Some(done) => self.recover_all(flash, done).await?,
-                None => self.recover_steps(flash).await?,
-            };
-            self.begun = recovered;
-            if !recovered {
-                self.begin_again();
+    pub(crate) async fn resume<F: Flash>(&mut self, flash: &mut F) -> Result<(), Error> {
+        let left = ok!(self.left(&mut *flash.lock().await));
+        match left {
+            Left::Nothing => {}
+            Left::All(done) => {
+                ok!(self.read_further(flash, done.length).await);
+                self.complete = done == Done::new(done.length, &self.verifier.digest());
+                self.begun = self.complete;
             }
+            Left::Steps(steps) => {
+                let sound = ok!(self.sound_steps(flash, steps).await);
+                // The last mark may be torn: then the verifier has seen more than is sound, and looks again.
+                self.begun = sound > 0
+                    && (sound == steps || ok!(self.sound_steps(flash, sound).await) == sound);
+            }
+        }
+        if !self.begun {
+            self.begin_again();
         }
         // What was written since the power came on needs no mark: where marks are far apart, nothing is erased twice for them.
         let Known { written, erased } = *self.budget.known;
         let whole = written - written % BLOCK as u32;
         if self.begun && !self.complete && whole > self.written {
-            self.read_further(flash, whole).await?;
+            ok!(self.read_further(flash, whole).await);
         }
         if self.written == written {
             self.erased = self.erased.max(erased);
@@ -157,41 +165,43 @@ impl<'f> SlotWriter<'f> {
         Ok(())
     }
 
-    /// Checks that all of the image is on flash, as the journal says.
-    async fn recover_all<F: NorFlash>(&mut self, flash: &mut F, done: Done) -> Result<bool, Error> {
-        if done.length > self.slot.size {
-            return Ok(false);
+    /// What the journal says is on flash of this image.
+    #[inline(never)]
+    fn left<C: NorFlash>(&mut self, flash: &mut C) -> Result<Left, Error> {
+        let Some(found) = ok!(self.journal.read(flash, self.goal.release)) else {
+            return Ok(Left::Nothing);
+        };
+        self.goal = found.goal;
+        self.withheld = found.head;
+        if let Some(done) = found.done {
+            let fits = done.length <= self.slot.size;
+            return Ok(if fits { Left::All(done) } else { Left::Nothing });
         }
-        self.read_back(flash, done.length).await?;
-        self.complete = done == Done::new(done.length, &self.verifier.digest());
-        Ok(self.complete)
-    }
-
-    /// Checks how many steps of the image are on flash, and resumes after them.
-    async fn recover_steps<F: NorFlash>(&mut self, flash: &mut F) -> Result<bool, Error> {
         let mut first = [0; WITHHELD];
-        flash::read(flash, self.slot.offset, &mut first)?;
+        ok!(flash::read(flash, self.slot.offset, &mut first));
         // Only an image that was verified has its first bytes.
         if first == self.withheld {
-            return Ok(false);
+            return Ok(Left::Nothing);
         }
-        let steps = self.journal.steps(flash)?;
-        let sound = self.sound_steps(flash, steps).await?;
-        // The last mark may be torn: then the verifier has seen more than is sound, and looks again.
-        Ok(sound > 0 && (sound == steps || self.sound_steps(flash, sound).await? == sound))
+        let most = journal_offset(self.slot) / self.step::<C>();
+        Ok(Left::Steps(ok!(self.journal.steps(flash)).min(most)))
     }
 
     /// Reads back so many steps of the image and says how many of them the marks confirm.
-    async fn sound_steps<F: NorFlash>(&mut self, flash: &mut F, steps: u32) -> Result<u32, Error> {
-        let step = self.step::<F>();
+    async fn sound_steps<F: Flash>(&mut self, flash: &mut F, steps: u32) -> Result<u32, Error> {
+        let (journal, step) = (self.journal, self.step::<F::Chip>());
         let mut sound = 0;
-        self.read_back(flash, 0).await?;
-        for n in 1..=steps.min(journal_offset(self.slot) / step) {
-            self.read_further(flash, n * step).await?;
-            if self.journal.has(flash, n, &self.verifier.digest())? {
-                sound = n;
+        self.verifier = Verifier::new();
+        self.written = steps * step;
+        self.erased = self.written;
+        let each = &mut |flash: &mut F::Chip, verifier: &mut Verifier, bytes: &[u8], end: u32| {
+            let _ = verifier.update(bytes);
+            if end.is_multiple_of(step) && ok!(journal.has(flash, end / step, &verifier.digest())) {
+                sound = end / step;
             }
-        }
+            Ok(())
+        };
+        ok!(self.read_image(flash, 0, steps * step, each).await);
         Ok(sound)
     }
 
@@ -200,23 +210,17 @@ impl<'f> SlotWriter<'f> {
         step::<F>(self.goal.total.unwrap_or(self.slot.size))
     }
 
-    /// Takes the first `length` bytes of the image from flash.
-    async fn read_back<F: NorFlash>(&mut self, flash: &mut F, length: u32) -> Result<(), Error> {
-        self.verifier = Verifier::new();
-        self.written = 0;
-        self.read_further(flash, length).await
-    }
-
     /// Takes what is on flash of the image up to byte `end`, from where it was taken to before.
-    async fn read_further<F: NorFlash>(&mut self, flash: &mut F, end: u32) -> Result<(), Error> {
-        // Where an image shows that it is broken the digests differ, too.
-        self.read_image(flash, self.written, end, |verifier, bytes| {
-            let _ = verifier.update(bytes);
-        })
-        .await?;
+    async fn read_further<F: Flash>(&mut self, flash: &mut F, end: u32) -> Result<(), Error> {
+        let start = self.written;
         self.written = end;
         self.erased = end.next_multiple_of(SECTOR_SIZE);
-        Ok(())
+        // Where an image shows that it is broken the digests differ, too.
+        let each = &mut |_: &mut F::Chip, verifier: &mut Verifier, bytes: &[u8], _| {
+            let _ = verifier.update(bytes);
+            Ok(())
+        };
+        self.read_image(flash, start, end, each).await
     }
 
     /// Forgets what is on flash: the image is fetched from its start.
@@ -434,15 +438,17 @@ impl<'f> SlotWriter<'f> {
 
     /// Erases again what was written. An image that failed its checks leaves nothing behind; if the wear limit forbids the
     /// erasure, at least nothing that an update could resume.
-    pub(crate) async fn wipe<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
+    pub(crate) async fn wipe<F: Flash>(&mut self, flash: &mut F) -> Result<(), Error> {
         let Slot { offset, .. } = self.slot;
         if self.written == 0 {
             return Ok(());
         }
-        self.journal.clear(flash)?;
+        self.journal.clear(&mut *flash.lock().await)?;
         self.budget.erase()?;
         *self.budget.known = Known::default();
         flash
+            .lock()
+            .await
             .erase(offset, offset + self.erased)
             .await
             .map_err(flash_error)?;
@@ -451,13 +457,13 @@ impl<'f> SlotWriter<'f> {
     }
 
     /// Ends the image: writes the rest, checks the whole and reads it back from flash.
-    pub(crate) async fn verify<F: NorFlash>(
+    pub(crate) async fn verify<F: Flash>(
         &mut self,
         flash: &mut F,
         size: Option<u32>,
         sha256: Option<[u8; 32]>,
     ) -> Result<Verified, Error> {
-        self.write_block(flash).await?;
+        self.write_block(&mut *flash.lock().await).await?;
         if let Some(expected) = size
             && expected != self.written
         {
@@ -468,8 +474,11 @@ impl<'f> SlotWriter<'f> {
             .into());
         }
         let mut hash = Sha256::new();
-        self.read_image(flash, 0, self.written, |_, bytes| hash.update(bytes))
-            .await?;
+        let each = &mut |_: &mut F::Chip, _: &mut Verifier, bytes: &[u8], _| {
+            hash.update(bytes);
+            Ok(())
+        };
+        ok!(self.read_image(flash, 0, self.written, each).await);
         let read_back: [u8; 32] = hash.finalize().into();
         let image = match core::mem::take(&mut self.verifier).finish() {
             Ok(image) => image,
@@ -487,6 +496,7 @@ impl<'f> SlotWriter<'f> {
         }
         if !self.complete {
             let done = Done::new(self.written, &read_back);
+            let flash = &mut *flash.lock().await;
             self.journal
                 .finish(flash, &self.goal, &self.withheld, done)?;
         }
@@ -497,19 +507,21 @@ impl<'f> SlotWriter<'f> {
         })
     }
 
-    /// Reads the image from byte `start` to `end` as it lies on flash, with the bytes held back in their place.
-    async fn read_image<F: NorFlash>(
+    /// Reads the image from byte `start` to `end` as it lies on flash, with the bytes held back in their place. `each` gets the
+    /// flash, the verifier, bytes, and where in the image they end.
+    async fn read_image<F: Flash>(
         &mut self,
         flash: &mut F,
         start: u32,
         end: u32,
-        mut each: impl FnMut(&mut Verifier, &[u8]),
+        each: &mut dyn FnMut(&mut F::Chip, &mut Verifier, &[u8], u32) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let unit = F::READ_SIZE.max(1);
+        let unit = F::Chip::READ_SIZE.max(1);
         for at in (start..end).step_by(BLOCK) {
-            let length = (end - at).min(BLOCK as u32) as usize;
-            let padded = length.next_multiple_of(unit).min(BLOCK);
+            let length = (end - at).min(BLOCK as u32);
+            let padded = (length as usize).next_multiple_of(unit).min(BLOCK);
             let block = self.block.get_mut(..padded).unwrap_or_default();
+            let flash = &mut *flash.lock().await;
             flash
                 .read(self.slot.offset + at, block)
                 .await
@@ -520,11 +532,20 @@ impl<'f> SlotWriter<'f> {
                     .zip(self.withheld)
                     .for_each(|(to, from)| *to = from);
             }
-            let bytes = block.get(..length).unwrap_or_default();
-            each(&mut self.verifier, bytes);
+            let bytes = block.get(..length as usize).unwrap_or_default();
+            ok!(each(flash, &mut self.verifier, bytes, at + length));
         }
         Ok(())
     }
+}
+
+/// What is on flash of an image, before it is read back.
+enum Left {
+    Nothing,
+    /// All of it.
+    All(Done),
+    /// So many steps, at most.
+    Steps(u32),
 }
 
 impl Verified {

@@ -95,11 +95,16 @@ where
     let address = match host.parse::<IpAddr>() {
         Ok(address) => address,
         Err(_) => {
-            let lookup = network.get_host_by_name(host, AddrType::IPv4);
-            deadline
-                .limit(lookup)
-                .await
-                .map_err(|_| ConnectError::Resolve)?
+            let mut found = Err(ConnectError::Resolve);
+            // A host without an IPv4 address may have an IPv6 one.
+            for kind in [AddrType::IPv4, AddrType::IPv6] {
+                let lookup = network.get_host_by_name(host, kind);
+                if let Ok(address) = deadline.limit(lookup).await {
+                    found = Ok(address);
+                    break;
+                }
+            }
+            found?
         }
     };
     let connecting = network.connect(SocketAddr::new(address, port));

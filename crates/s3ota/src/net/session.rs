@@ -5,7 +5,7 @@ use embedded_io_async::{Read, Write};
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
 use s3ota_manifest::{HttpsUrl, MAX_URL, UrlError};
-use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
+use s3ota_tls::{Buffers, CertTime, Roots, TlsError, TlsStream};
 
 use crate::apart::{apart, ok};
 use crate::device::Clock;
@@ -94,18 +94,25 @@ impl SessionBuffers {
 }
 
 /// An open connection to the server of one authority (host and port).
-pub(crate) struct Session<'b, S>
+///
+/// The connection itself is too large to be passed around. It stays where it was made, in a [`Place`].
+pub(crate) struct Session<'p, 'b, S>
 where
     S: Read + Write,
 {
-    stream: TlsStream<'b, S>,
-    head: &'b mut [u8; MAX_HEAD],
+    stream: &'p mut TlsStream<'b, S>,
+    head: &'p mut [u8; MAX_HEAD],
     requests: u32,
     usable: bool,
 }
 
+/// Where the connection of a [`Session`] over the sockets of the network `N` lies.
+pub(crate) type Place<'b, 'o, N, C> =
+    Option<TlsStream<'b, Link<'o, <N as TcpConnect>::Socket<'o>, C>>>;
+
 /// A [`Session`] over the sockets of the network `N`.
-pub(crate) type NetSession<'b, 'o, N, C> = Session<'b, Link<'o, <N as TcpConnect>::Socket<'o>, C>>;
+pub(crate) type NetSession<'p, 'b, 'o, N, C> =
+    Session<'p, 'b, Link<'o, <N as TcpConnect>::Socket<'o>, C>>;
 
 impl<'o, N, C, R> Opener<'o, N, C, R>
 where
@@ -113,12 +120,13 @@ where
     C: Clock,
     R: CryptoRng + RngCore,
 {
-    /// Connects to the server of `target` and makes sure that it is that server.
-    pub(crate) async fn open<'b>(
+    /// Connects to the server of `target` and makes sure that it is that server. The connection lies in `place` then.
+    pub(crate) async fn open<'p, 'b: 'p>(
         &mut self,
         target: &Target,
         buffers: &'b mut SessionBuffers,
-    ) -> Result<NetSession<'b, 'o, N, C>, Error>
+        place: &'p mut Place<'b, 'o, N, C>,
+    ) -> Result<NetSession<'p, 'b, 'o, N, C>, Error>
     where
         'o: 'b,
     {
@@ -134,7 +142,8 @@ where
                 kind,
             },
         }));
-        let handshake = s3ota_tls::connect(
+        let handshake = s3ota_tls::connect_in(
+            place,
             link,
             host,
             self.roots,
@@ -142,8 +151,9 @@ where
             self.rng,
             &mut buffers.tls,
         );
+        ok!(apart!(handshake));
         Ok(Session {
-            stream: ok!(apart!(handshake)),
+            stream: ok!(place.as_mut().ok_or(TlsError::Interrupted)),
             head: &mut buffers.head,
             requests: 0,
             usable: true,
@@ -181,7 +191,7 @@ pub(crate) enum Answer {
     NoSuchPart,
 }
 
-impl<'b, S> Session<'b, S>
+impl<'b, S> Session<'_, 'b, S>
 where
     S: Read + Write,
 {
@@ -257,14 +267,14 @@ where
         };
         ok!(self.stream.write_all(ok!(request.encode(self.head))).await);
         ok!(self.stream.flush().await);
-        Head::read(&mut self.stream, self.head).await
+        Head::read(self.stream, self.head).await
     }
 
     /// The body of the response with this head.
     pub(crate) fn body<'s>(&'s mut self, head: &Head) -> Body<'s, TlsStream<'b, S>> {
         let (start, end) = head.body;
         Body::new(
-            &mut self.stream,
+            self.stream,
             head,
             self.head.get(start..end).unwrap_or_default(),
         )

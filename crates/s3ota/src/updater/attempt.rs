@@ -10,7 +10,6 @@ use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
 use embedded_io_async::{Read, Seek};
-use embedded_storage_async::nor_flash::NorFlash;
 use rand_core::{CryptoRng, RngCore};
 use s3ota_manifest::Manifest;
 
@@ -18,7 +17,7 @@ use crate::apart::{apart, ok};
 use crate::boot;
 use crate::check::{Look, Offer, changed, read_manifest};
 use crate::config::Config;
-use crate::device::Clock;
+use crate::device::{Clock, Flash};
 use crate::error::{Error, HttpError, show};
 use crate::hooks::{Hooks as _, Watched};
 use crate::install::check::{Expected, Own};
@@ -34,7 +33,7 @@ use crate::updater::{Updater, Workspace};
 
 impl<F, N, C, R> Updater<'_, F, N, C, R>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     C: Clock,
     R: CryptoRng + RngCore,
@@ -49,29 +48,35 @@ where
             block,
         } = &mut *self.workspace;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
+        let mut look = ok!(apart!(Look::begin(
+            config, device, target, block, settled, time
+        )));
+        let mut place = None;
         let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
+            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             let answer = session.get(look.target, look.identity, changed(look.settled));
             if let Answer::Here(head) = ok!(apart!(answer)) {
                 break (session, head);
             }
+            place = None;
         };
         if head.status == 304 {
             return Ok(Checked::NoUpdate(NoUpdate::NotModified));
         }
         let document = ok!(apart!(read_manifest(&mut session, &head, document)));
         let manifest = Manifest::parse(document)?;
-        Ok(match ok!(look.judge(&manifest, head.etag, block, false)) {
-            Ok(offer) if offer.rests(&mut self.wear, look.clock.since_power_on()) => {
-                Checked::NoUpdate(NoUpdate::Resting)
-            }
-            Ok(_) => Checked::Available(Available {
-                version: show(&manifest.version),
-                size: manifest.size,
-            }),
-            Err(reason) => Checked::NoUpdate(reason),
-        })
+        Ok(
+            match ok!(apart!(look.judge(&manifest, head.etag, block, false))) {
+                Ok(offer) if offer.rests(&mut self.wear, look.clock.since_power_on()) => {
+                    Checked::NoUpdate(NoUpdate::Resting)
+                }
+                Ok(_) => Checked::Available(Available {
+                    version: show(&manifest.version),
+                    size: manifest.size,
+                }),
+                Err(reason) => Checked::NoUpdate(reason),
+            },
+        )
     }
 
     /// The manifest, and the end of the image that it names.
@@ -86,23 +91,27 @@ where
         // A manifest that was judged before is fetched again.
         self.settled = None;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
+        let mut look = ok!(apart!(Look::begin(
+            config, device, target, block, settled, time
+        )));
+        let mut place = None;
         let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
+            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             let answer = session.get(look.target, look.identity, Want::All);
             if let Answer::Here(head) = ok!(apart!(answer)) {
                 break (session, head);
             }
+            place = None;
         };
         let document = ok!(apart!(read_manifest(&mut session, &head, document)));
         let manifest = Manifest::parse(document)?;
-        ok!(look.prove(&manifest, block));
+        ok!(apart!(look.prove(&manifest, block)));
         let want = end_of(&manifest).map_or(Want::All, Want::Rest);
         let mut goes_on = ok!(look.target.aim(&manifest.url)) && session.is_usable();
         let head = loop {
             if !goes_on {
-                drop(session);
-                session = ok!(apart!(look.opener.open(look.target, buffers)));
+                place = None;
+                session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             }
             match ok!(apart!(session.get(look.target, look.identity, want))) {
                 Answer::Here(head) => break head,
@@ -127,17 +136,21 @@ where
             block,
         } = &mut *self.workspace;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
+        let mut look = ok!(apart!(Look::begin(
+            config, device, target, block, settled, time
+        )));
         if look.on_trial {
             return Err(Error::OnTrial);
         }
         // The manifest.
+        let mut place = None;
         let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers)));
+            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
             let answer = session.get(look.target, look.identity, changed(look.settled));
             if let Answer::Here(head) = ok!(apart!(answer)) {
                 break (session, head);
             }
+            place = None;
         };
         if head.status == 304 {
             return Ok(Outcome::NoUpdate(NoUpdate::NotModified));
@@ -146,7 +159,7 @@ where
         let manifest = Manifest::parse(document)?;
 
         // The decision.
-        let offer = match ok!(look.judge(&manifest, head.etag, block, true)) {
+        let offer = match ok!(apart!(look.judge(&manifest, head.etag, block, true))) {
             Ok(offer) => offer,
             Err(reason) => return Ok(Outcome::NoUpdate(reason)),
         };
@@ -172,8 +185,8 @@ where
             let mut goes_on = ok!(look.target.aim(&manifest.url)) && session.is_usable();
             while head.is_none() {
                 if !goes_on {
-                    drop(session);
-                    session = ok!(apart!(look.opener.open(look.target, buffers)));
+                    place = None;
+                    session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
                 }
                 let want = installation.missing().map_or(Want::All, Want::Rest);
                 match ok!(apart!(session.get(look.target, look.identity, want))) {
@@ -190,7 +203,7 @@ where
             .as_ref()
             .map(|head| (Opened::of(head), session.body(head)));
         let image = ok!(apart!(installation.run(look.flash, source, hooks)));
-        switch(&mut look, image, &manifest)
+        apart!(switch(&mut look, image, &manifest))
     }
 
     /// A manifest and an image that the application has, the switch.
@@ -208,7 +221,9 @@ where
             ..
         } = &mut *self.workspace;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(Look::begin(config, device, target, block, settled, time));
+        let mut look = ok!(apart!(Look::begin(
+            config, device, target, block, settled, time
+        )));
         if look.on_trial {
             return Err(Error::OnTrial);
         }
@@ -217,7 +232,7 @@ where
         let document = document.ok_or(HttpError::TooLong { limit })?;
         document.copy_from_slice(manifest);
         let manifest = Manifest::parse(document)?;
-        let offer = match ok!(look.judge(&manifest, None, block, true)) {
+        let offer = match ok!(apart!(look.judge(&manifest, None, block, true))) {
             Ok(offer) => offer,
             Err(reason) => return Ok(Outcome::NoUpdate(reason)),
         };
@@ -242,12 +257,12 @@ where
             }
         };
         let image = ok!(apart!(installation.run(look.flash, source, hooks)));
-        switch(&mut look, image, &manifest)
+        apart!(switch(&mut look, image, &manifest))
     }
 }
 
 /// What the running image has, read once.
-async fn own<F: NorFlash, N, C, R>(
+async fn own<F: Flash, N, C, R>(
     look: &mut Look<'_, '_, F, N, C, R>,
     known: &mut Option<Own>,
     block: &mut [u8; BLOCK],
@@ -301,13 +316,17 @@ impl Offer {
 }
 
 /// Makes an image the one that boots next, on trial.
-fn switch<F: NorFlash, N, C, R>(
+async fn switch<F: Flash, N, C, R>(
     look: &mut Look<'_, '_, F, N, C, R>,
     image: Bootable,
     manifest: &Manifest<'_>,
 ) -> Result<Outcome, Error> {
     let size = image.image.length;
-    let slot = ok!(boot::trial::switch(look.flash, look.running, image));
+    let slot = ok!(boot::trial::switch(
+        &mut *look.flash.lock().await,
+        look.running,
+        image
+    ));
     let version = show(&manifest.version);
     info!(
         "{} is on flash in slot {} and boots next",

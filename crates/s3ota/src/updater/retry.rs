@@ -3,11 +3,10 @@
 use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
-use embedded_storage_async::nor_flash::NorFlash;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
-use crate::device::Clock;
+use crate::device::{Clock, Flash};
 use crate::error::{Error, HttpError};
 use crate::hooks::{Hooks, Watched};
 use crate::outcome::Outcome;
@@ -15,7 +14,7 @@ use crate::updater::Updater;
 
 impl<F, N, C, R> Updater<'_, F, N, C, R>
 where
-    F: NorFlash,
+    F: Flash,
     N: TcpConnect + Dns,
     C: Clock,
     R: CryptoRng + RngCore,

@@ -4,20 +4,22 @@ use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::boot::otadata::Otadata;
 use crate::boot::trial;
+use crate::device::Flash;
 use crate::error::Error;
 use crate::flash::partitions::{Layout, Running};
 use crate::install::wear::Wear;
 use crate::updater::Updater;
 
-impl<F: NorFlash, N, C, R> Updater<'_, F, N, C, R> {
+impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     /// Whether the running firmware is on trial. No boot is counted.
     ///
     /// # Errors
     ///
     /// [`Error::Flash`] and [`Error::Layout`].
     pub async fn is_on_trial(&mut self) -> Result<bool, Error> {
-        let (layout, running) = self.layout()?;
-        let otadata = Otadata::read(&mut self.device.flash, &layout)?;
+        let flash = &mut *self.device.flash.lock().await;
+        let (layout, running) = layout(flash, self.device.running)?;
+        let otadata = Otadata::read(flash, &layout)?;
         Ok(trial::on_trial(&layout, running, &otadata))
     }
 
@@ -31,8 +33,9 @@ impl<F: NorFlash, N, C, R> Updater<'_, F, N, C, R> {
     ///
     /// [`Error::Flash`] and [`Error::Layout`]; the boot then counts as one that crashed.
     pub async fn end_trial_boot(&mut self) -> Result<(), Error> {
-        let (layout, running) = self.layout()?;
-        trial::end_boot(&mut self.device.flash, &layout, running)
+        let flash = &mut *self.device.flash.lock().await;
+        let (layout, running) = layout(flash, self.device.running)?;
+        trial::end_boot(flash, &layout, running)
     }
 
     /// Ends the running firmware's trial: it is now the one to go back to. `false` if it was not on trial.
@@ -41,8 +44,9 @@ impl<F: NorFlash, N, C, R> Updater<'_, F, N, C, R> {
     ///
     /// [`Error::Flash`] and [`Error::Layout`]; the trial then goes on.
     pub async fn confirm(&mut self) -> Result<bool, Error> {
-        let (layout, running) = self.layout()?;
-        let confirmed = trial::confirm(&mut self.device.flash, &layout, running)?;
+        let flash = &mut *self.device.flash.lock().await;
+        let (layout, running) = layout(flash, self.device.running)?;
+        let confirmed = trial::confirm(flash, &layout, running)?;
         if confirmed {
             // What it cost to get here was worth it.
             self.wear = Wear::default();
@@ -59,7 +63,10 @@ impl<F: NorFlash, N, C, R> Updater<'_, F, N, C, R> {
     ///
     /// [`Error::NothingToGoBackTo`] where no other slot holds such an image.
     pub async fn roll_back(&mut self) -> Result<(), Error> {
-        let (layout, running) = self.layout()?;
+        let (layout, running) = {
+            let flash = &mut *self.device.flash.lock().await;
+            layout(flash, self.device.running)?
+        };
         trial::roll_back(
             &mut self.device.flash,
             &layout,
@@ -69,10 +76,10 @@ impl<F: NorFlash, N, C, R> Updater<'_, F, N, C, R> {
         )
         .await
     }
+}
 
-    fn layout(&mut self) -> Result<(Layout, Running), Error> {
-        let layout = Layout::read(&mut self.device.flash)?;
-        let running = layout.running(self.device.running)?;
-        Ok((layout, running))
-    }
+fn layout<C: NorFlash>(flash: &mut C, running: u32) -> Result<(Layout, Running), Error> {
+    let layout = Layout::read(flash)?;
+    let running = layout.running(running)?;
+    Ok((layout, running))
 }

@@ -5,6 +5,8 @@
 //! - While the device works, an update waits for the next check.
 //! - A new firmware is confirmed only after a self-test, and rolled back at once if it fails. An unreachable server is not a
 //!   failure.
+//! - Wi-Fi credentials are on flash, not in the image. You enter them over Improv Serial, on the page that installs the firmware
+//!   for example. `WIFI_SSID` and `WIFI_PASSWORD` are used while none are saved; leave them empty for a product.
 //! - A line on serial shows the status twice a minute.
 //! - It trusts another CA besides Amazon's (`ROOT_CA`), and installs only what you have signed (`RELEASE_KEY`).
 //! - The bucket may be private: with `s3ota publish --presign 7d` manifest and image have pre-signed URLs, up to 2,048 bytes
@@ -16,6 +18,7 @@
 
 mod hooks;
 mod self_test;
+mod shared_flash;
 
 use core::future::pending;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -24,16 +27,22 @@ use core::time::Duration;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Timer, with_timeout};
+use embedded_storage_async::nor_flash::ReadNorFlash as _;
 use esp_hal::clock::CpuClock;
 use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
 use esp_hal::{Config, ram, timer::timg::TimerGroup};
-use s3ota::{Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
-use s3ota_esp::{Board, Clock, Entropy, sntp};
-use static_cell::ConstStaticCell;
+use s3ota::{Clock as _, Confirm, Device, ReleaseKey, Schedule, Updater, Workspace};
+use s3ota_esp::improv::SharedFlash;
+use s3ota_esp::{Board, BoardError, Clock, Entropy, Network, sntp};
+#[cfg(not(feature = "qemu"))]
+use s3ota_esp::{credentials::Credentials, improv};
+use static_cell::{ConstStaticCell, StaticCell};
 
 use hooks::{AppHooks, LAST_CHECK};
+use shared_flash::UpdatersFlash;
 
 esp_bootloader_esp_idf::esp_app_desc!();
 
@@ -44,6 +53,8 @@ const ROOT_CA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/root_ca.der"));
 const RELEASE_KEYS: &[ReleaseKey] = &include!(concat!(env!("OUT_DIR"), "/release_keys.rs"));
 
 static WORKSPACE: ConstStaticCell<Workspace> = ConstStaticCell::new(Workspace::new());
+/// The flash chip: for the updater, and for the Wi-Fi credentials.
+static FLASH: StaticCell<SharedFlash> = StaticCell::new();
 /// A request to check for an update now.
 static NOW: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 /// Whether the device is doing something that must not be interrupted.
@@ -69,6 +80,16 @@ async fn main(spawner: Spawner) -> ! {
     esp_println::logger::init_logger(log::LevelFilter::Info);
     let board = started.board(chip.FLASH, chip.RTC_TIMER);
     log::info!("advanced {VERSION}, {board}");
+    let is_on_trial = board.is_on_trial();
+    let Board {
+        flash,
+        running,
+        clock,
+        boot,
+        ..
+    } = board;
+    let capacity = flash.capacity();
+    let flash = &*FLASH.init(Mutex::new(flash));
 
     // The network. Wi-Fi needs the heap.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
@@ -77,7 +98,10 @@ async fn main(spawner: Spawner) -> ! {
     #[cfg(not(feature = "qemu"))]
     let network = {
         let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
-        s3ota_esp::wifi::join(spawner, chip.WIFI, ssid, password)
+        let otherwise = Credentials::new(ssid.as_bytes(), password.as_bytes());
+        let console = s3ota_esp::console!(chip);
+        let name = env!("CARGO_PKG_NAME");
+        improv::join(spawner, chip.WIFI, flash, console, name, VERSION, otherwise)
     };
     #[cfg(feature = "qemu")]
     let network = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1);
@@ -90,24 +114,40 @@ async fn main(spawner: Spawner) -> ! {
     spawner.spawn(work().expect("one such task"));
     match network {
         Ok(stack) => {
-            spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
-            spawner.spawn(status(board.clock, stack).expect("one such task"));
-            keep_up_to_date(board, stack, led).await;
+            spawner.spawn(keep_time(clock, stack).expect("one such task"));
+            spawner.spawn(status(clock, stack).expect("one such task"));
+            // Without a network it goes on as well: a firmware on trial is not to blame for that, and says so.
+            let _ = with_timeout(
+                embassy_time::Duration::from_secs(60),
+                stack.wait_config_up(),
+            )
+            .await;
+            let device = || {
+                boot?;
+                Ok::<_, BoardError>(Device {
+                    running: running.map_err(BoardError::Running)?,
+                    flash: UpdatersFlash::new(flash, capacity),
+                    network: Network::new(stack).ok_or(BoardError::NetworkTaken)?,
+                    clock,
+                    rng: Entropy::new().map_err(BoardError::Entropy)?,
+                })
+            };
+            match device() {
+                Ok(device) => keep_up_to_date(device, is_on_trial, led).await,
+                Err(error) => log::error!("no updates: {error}"),
+            }
         }
         Err(error) => log::error!("no network: {error:?}"),
     }
     pending().await
 }
 
-/// Looks for updates for good. Returns where there can be none.
-async fn keep_up_to_date(board: Board, stack: Stack<'static>, led: Output<'static>) {
-    // Without a network it goes on as well: a firmware on trial is not to blame for that, and says so.
-    let _ = with_timeout(
-        embassy_time::Duration::from_secs(60),
-        stack.wait_config_up(),
-    )
-    .await;
-
+/// Looks for updates for good.
+async fn keep_up_to_date(
+    device: Device<UpdatersFlash, Network, &'static Clock, Entropy>,
+    is_on_trial: bool,
+    led: Output<'static>,
+) {
     let id = s3ota_esp::device_id();
     let mut config = s3ota_esp::config(env!("MANIFEST_URL"), VERSION, &id);
     config.release_keys = RELEASE_KEYS;
@@ -116,11 +156,6 @@ async fn keep_up_to_date(board: Board, stack: Stack<'static>, led: Output<'stati
     {
         log::error!("ROOT_CA: {error}");
     }
-    let is_on_trial = board.is_on_trial();
-    let device = match board.device(stack) {
-        Ok(device) => device,
-        Err(error) => return log::error!("no updates: {error}"),
-    };
     let mut updater = Updater::new(config, device, WORKSPACE.take());
 
     if is_on_trial {

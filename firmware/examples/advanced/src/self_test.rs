@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use embassy_time::{Timer, with_timeout};
 use s3ota::Updater;
-use s3ota::device::{Dns, NorFlash, TcpConnect};
+use s3ota::device::{Dns, Flash, TcpConnect};
 use s3ota_esp::{Clock, Entropy};
 
 /// The heap that Wi-Fi needs to keep working.
@@ -19,7 +19,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// Tests this firmware. If it passes, it is confirmed. If it is at fault itself, it is rolled back, and the chip restarts.
 ///
 /// If only its server cannot be reached, the next trial boot tries again: an outage must not condemn a good release.
-pub async fn pass_or_go_back<F: NorFlash, N: TcpConnect + Dns>(
+pub async fn pass_or_go_back<F: Flash, N: TcpConnect + Dns>(
     updater: &mut Updater<'_, F, N, &'static Clock, Entropy>,
 ) {
     if let Err(fault) = works() {

@@ -27,7 +27,7 @@ use crate::clock;
 use crate::error::CliError;
 use crate::legacy::LegacyClient;
 use crate::output::{self, Output};
-use crate::s3::{Condition, Object, Put, Store, Upload};
+use crate::s3::{Condition, Found, Object, Put, Store, Upload};
 
 /// How often to try a manifest that others are changing at the same time.
 pub const ATTEMPTS: u32 = 10;
@@ -504,30 +504,67 @@ pub async fn see_that_it_stands(
     manifest: &ManifestDocument,
 ) -> Result<(), CliError> {
     super::catalogue::refuse_yanked(store, prefix, &manifest.version).await?;
-    if has_image(store, prefix, manifest).await? {
-        return Ok(());
-    }
-    let message = format!(
-        "the image of {} is no longer in the bucket s3://{}",
-        manifest.version,
-        store.bucket()
-    );
-    Err(CliError::new("release.image", message)
-        .hint("publish the firmware again: the same bytes under the same version restore it"))
+    must_have_image(store, prefix, manifest).await
 }
 
-/// Whether the image of a manifest is in the bucket; an image elsewhere is taken to be there.
+/// Refuses a manifest whose image no device could read.
+pub async fn must_have_image(
+    store: &Store,
+    prefix: &str,
+    manifest: &ManifestDocument,
+) -> Result<(), CliError> {
+    match image_lack(store, prefix, manifest).await? {
+        Some(lack) => Err(lack),
+        None => Ok(()),
+    }
+}
+
+/// Whether the image of a manifest is in the bucket, and can be read.
 pub async fn has_image(
     store: &Store,
     prefix: &str,
     manifest: &ManifestDocument,
 ) -> Result<bool, CliError> {
-    match image_key(prefix, &manifest.version, manifest.sha256) {
-        Some(key) if manifest.url.contains(&layout::url_path(&key)) => {
-            Ok(store.head(&key).await?.is_some())
+    Ok(image_lack(store, prefix, manifest).await?.is_none())
+}
+
+/// Why no device could read the image of a manifest: it is missing or archived. An image elsewhere is taken to be there.
+pub async fn image_lack(
+    store: &Store,
+    prefix: &str,
+    manifest: &ManifestDocument,
+) -> Result<Option<CliError>, CliError> {
+    let version = &manifest.version;
+    let key = match image_key(prefix, version, manifest.sha256) {
+        Some(key) if manifest.url.contains(&layout::url_path(&key)) => key,
+        _ => return Ok(None),
+    };
+    lack_of(store, version, &key).await
+}
+
+/// Why no device could read the image of a version under a key.
+pub async fn lack_of(
+    store: &Store,
+    version: &str,
+    key: &str,
+) -> Result<Option<CliError>, CliError> {
+    let what = format!("the image of {version}");
+    Ok(match store.find(key).await? {
+        Found::Object(_) => None,
+        Found::Nothing => {
+            let message = format!("{what} is not in the bucket: s3://{}/{key}", store.bucket());
+            Some(CliError::new("release.image", message).hint(
+                "publish the firmware again: the same bytes under the same version restore it",
+            ))
         }
-        _ => Ok(true),
-    }
+        Found::Archived(archived, _) => {
+            let error = store.archived(&what, key, &archived).await;
+            Some(error.hint(
+                "publish the firmware again: the same bytes under the same version are uploaded anew; and exclude the prefix from the \
+                 lifecycle rule that archives it (`s3ota bucket init` looks for it)",
+            ))
+        }
+    })
 }
 
 /// Warns of what a store cannot do.

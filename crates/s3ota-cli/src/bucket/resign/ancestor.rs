@@ -88,10 +88,10 @@ impl SigningHost {
                     _ => "it is the one to yank".to_owned(),
                 }),
                 Some(_) if is_yanked(meant) => Some("it was yanked".to_owned()),
-                Some(named) if !channel::has_image(store, prefix, named).await? => {
-                    Some("its image is no longer in the bucket".to_owned())
+                Some(named) => {
+                    let lack = channel::image_lack(store, prefix, named).await?;
+                    lack.map(|lack| lack.message)
                 }
-                Some(_) => None,
             };
             return match (problem, named) {
                 (None, Some(named)) => Ok(Some((named.clone(), Vouched(())))),

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use self::policy::{Policy, log_delivery, public_read};
 use crate::error::CliError;
-use crate::output::Output;
-use crate::s3::{PublicAccessBlock, Setting, Store};
+use crate::output::{self, Output};
+use crate::s3::{PublicAccessBlock, Setting, Store, class_of_rule, covers};
 
 /// The days after which the parts of an unfinished upload are removed.
 const UNFINISHED_DAYS: i32 = 7;
@@ -253,6 +253,19 @@ impl Plan {
                     .hint("exclude this prefix from the rule; remove old images with `s3ota gc`, which knows which are needed"),
             );
         }
+        for rule in rules.iter().filter(|rule| covers(rule, under)) {
+            let Some(class) = class_of_rule(rule) else {
+                continue;
+            };
+            let id = rule.id().unwrap_or("(without an ID)");
+            let message = format!(
+                "the lifecycle rule {id} moves objects under {under} to {class}, where no device can read them"
+            );
+            self.advice.push(
+                CliError::new("bucket.lifecycle", message)
+                    .hint("exclude this prefix from the rule; STANDARD_IA and GLACIER_IR cost less than STANDARD, and can be read at once"),
+            );
+        }
         let id = format!("s3ota {under}");
         let ours = rule(&id, under, keeps_versions)?;
         if rules.contains(&ours) {
@@ -281,8 +294,9 @@ impl Plan {
     async fn cors(&mut self, store: &Store) -> Result<(), CliError> {
         match store.cors().await? {
             Setting::Is(rules) => {
+                let rules = output::count(rules as u64, "rule");
                 let message = format!(
-                    "CORS is on, with {rules} rules: devices do not need it, nor does the installer page, which is in the bucket itself"
+                    "CORS is on, with {rules}: devices do not need it, nor does the installer page, which is in the bucket itself"
                 );
                 self.advice
                     .push(CliError::new("bucket.cors", message).hint(format!(
@@ -347,14 +361,14 @@ impl Plan {
     /// Reports what was found, and the plan.
     pub fn tell(&self, out: &Output) {
         for fine in &self.fine {
-            out.say(format_args!("ok         {fine}"));
+            out.say(output::fact("ok", 10, fine));
             out.event("found", json!({ "message": fine }));
         }
         for advice in &self.advice {
             out.warning(advice);
         }
         for step in &self.steps {
-            out.say(format_args!("to do      {}", step.what));
+            out.say(output::fact("to do", 10, &step.what));
             out.event(
                 "planned",
                 json!({ "step": step.name, "message": step.what }),
@@ -424,16 +438,5 @@ fn deletes_images(rule: &LifecycleRule, under: &str) -> bool {
     let by_age = rule
         .expiration()
         .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some());
-    #[expect(deprecated, reason = "older rules have their prefix there")]
-    let old = rule.prefix();
-    let filter = rule.filter();
-    let prefix = filter.and_then(|filter| {
-        filter
-            .prefix()
-            .or_else(|| filter.and().and_then(|and| and.prefix()))
-    });
-    let prefix = prefix.or(old).unwrap_or_default();
-    *rule.status() == ExpirationStatus::Enabled
-        && by_age
-        && (under.starts_with(prefix) || prefix.starts_with(under))
+    *rule.status() == ExpirationStatus::Enabled && by_age && covers(rule, under)
 }

@@ -10,8 +10,10 @@ use std::fmt;
 
 use s3ota_image::app::Header;
 use s3ota_image::otadata::{Record, State};
-use s3ota_image::partition::TABLE_OFFSET;
+use s3ota_image::partition::PartitionTable;
 use serde_json::{Value, json};
+
+use crate::error::CliError;
 
 /// The addresses at which the chips' ROMs look for it.
 const ADDRESSES: [usize; 3] = [0, 0x1000, 0x2000];
@@ -27,6 +29,8 @@ pub(super) struct BootloaderReport {
     /// The ESP-IDF that built it, if it names it (v5.2 and newer).
     idf_version: Option<String>,
     built: Option<String>,
+    /// The size of the flash as it takes it, in bytes.
+    flash_size: Option<u64>,
     app_rollback: Option<Evidence>,
 }
 
@@ -40,14 +44,14 @@ enum Evidence {
 }
 
 impl BootloaderReport {
-    /// From the contents of a flash, and the records in its otadata.
-    pub(super) fn of(flash: &[u8], records: &[Record]) -> Self {
-        let table = TABLE_OFFSET as usize;
-        let image = ADDRESSES.into_iter().find_map(|at| {
-            let image = flash.get(at..table)?;
+    /// From the contents of a flash up to its partition table, and the records in its otadata.
+    pub(super) fn of(below_table: &[u8], records: &[Record]) -> Self {
+        let found = ADDRESSES.into_iter().find_map(|at| {
+            let image = below_table.get(at..)?;
             let header = Header::parse(image.first_chunk()?).ok()?;
-            header.chip().map(|_| image)
+            header.chip().map(|_| (image, header))
         });
+        let image = found.map(|(image, _)| image);
         let description = image.and_then(|image| image.get(32..)?.first_chunk::<80>());
         let described = description.filter(|bytes| bytes[0] == DESCRIPTION_MAGIC);
         let waits = records
@@ -64,6 +68,7 @@ impl BootloaderReport {
         };
         Self {
             is_there: image.is_some(),
+            flash_size: found.and_then(|(_, header)| flash_size(&header)),
             idf_version: described.and_then(|bytes| text(&bytes[8..40])),
             built: described.and_then(|bytes| text(&bytes[40..64])),
             app_rollback,
@@ -73,6 +78,21 @@ impl BootloaderReport {
     /// Whether it certainly does app rollback.
     pub(super) fn does_app_rollback(&self) -> bool {
         self.app_rollback.is_some()
+    }
+
+    /// A table that reaches beyond the flash that the bootloader assumes: it then refuses the whole table
+    /// (`esp_partition_table_verify`, ESP-IDF `flash_partitions.c`).
+    pub(super) fn too_small_for(&self, table: &PartitionTable<'_>) -> Option<CliError> {
+        let (size, end) = (self.flash_size?, table.end());
+        if u64::from(end) <= size {
+            return None;
+        }
+        let message = format!(
+            "the partition table ends at {end:#x}, but the bootloader is set to a flash of {} MiB: it would refuse the table",
+            size >> 20
+        );
+        let hint = "flash it with the size of the chip's flash, as in `espflash flash --flash-size 8mb`, or use a smaller table";
+        Some(CliError::new("flash.partitions", message).hint(hint))
     }
 
     /// Whether nothing is known.
@@ -85,6 +105,7 @@ impl BootloaderReport {
             "present": self.is_there,
             "idf_version": self.idf_version,
             "built": self.built,
+            "flash_size": self.flash_size,
             // `null`: a dump does not show it.
             "app_rollback": self.does_app_rollback().then_some(true),
         })
@@ -107,6 +128,12 @@ impl fmt::Display for BootloaderReport {
             None => "; may do app rollback, which this dump does not show",
         })
     }
+}
+
+/// The flash size in an image's header (`esp_image_flash_size_t`: 0 for 1 MB, and twice as much for each number up to 128 MB).
+fn flash_size(header: &Header) -> Option<u64> {
+    let size = header.spi_size_and_speed >> 4;
+    (size <= 7).then(|| 1 << (20 + size))
 }
 
 /// The first byte of `esp_bootloader_desc_t`, which lies at the start of the first segment's data
@@ -160,8 +187,7 @@ mod tests {
 
     #[test]
     fn a_real_bootloader_is_recognised_by_its_description() {
-        const ELF: &[u8] =
-            include_bytes!("../../../../s3ota-image/tests/fixtures/hello-esp32c3-1.1.0.elf");
+        const ELF: &[u8] = include_bytes!("../../../fixtures/hello-esp32c3-1.1.0.elf");
         let bootloader = crate::firmware::bundled_bootloader(ELF).unwrap();
         let mut flash = vec![0xFF; 0x1_0000];
         flash[..bootloader.len()].copy_from_slice(&bootloader);

@@ -6,8 +6,12 @@ use s3ota_image::ImageError;
 use s3ota_image::app::{Descriptor, GuardMarker, Header, Image, SignatureKind, Verifier};
 use serde_json::{Value, json};
 
-use crate::firmware::limits;
-use crate::output::{bytes, hex};
+use s3ota_manifest::Version;
+
+use super::table::troubles;
+use crate::error::CliError;
+use crate::firmware::{limits, remarks};
+use crate::output::{bytes, fact, hex};
 
 /// What was read of an app image, intact or damaged.
 #[derive(Debug, Clone)]
@@ -67,6 +71,52 @@ impl ImageReport {
         format!("{project} {version} for {}", self.chip())
     }
 
+    /// Why this image looks as if it was written after `other`. `None` if it does not.
+    ///
+    /// The dates decide, if the build wrote any: while a firmware is in development, its version may stay.
+    pub(super) fn newer_than(&self, other: &Self) -> Option<&'static str> {
+        let (Ok(image), Ok(before)) = (&self.verdict, &other.verdict) else {
+            return None;
+        };
+        if image.digest == before.digest {
+            return None;
+        }
+        if self.text(Descriptor::project_name) != other.text(Descriptor::project_name) {
+            return Some("another project than");
+        }
+        let version = |report: &Self| {
+            let text = report.text(Descriptor::version)?.to_owned();
+            Version::parse(&text).is_ok().then_some(text)
+        };
+        match (self.built(), other.built()) {
+            (Some(built), Some(before)) if built > before => return Some("built later than"),
+            (Some(built), Some(before)) if built < before => return None,
+            _ => {}
+        }
+        let (new, old) = (version(self)?, version(other)?);
+        let is_newer = Version::parse(&new).ok()? > Version::parse(&old).ok()?;
+        is_newer.then_some("a newer version than")
+    }
+
+    /// When it was built: year, month, day, and the time of day.
+    fn built(&self) -> Option<(u16, usize, u8, &str)> {
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let date = self.text(Descriptor::date)?;
+        let time = self.text(Descriptor::time).unwrap_or_default();
+        // `__DATE__` of C, as in `Mar  1 2026`, or 2026-03-01 of esp-hal.
+        let mut words = date.split_whitespace();
+        if let (Some(month), Some(day), Some(year)) = (words.next(), words.next(), words.next()) {
+            let month = MONTHS.iter().position(|name| *name == month)?;
+            return Some((year.parse().ok()?, month, day.parse().ok()?, time));
+        }
+        let mut numbers = date.split('-');
+        let (year, month, day) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let month = month.parse::<usize>().ok()?.checked_sub(1)?;
+        Some((year.parse().ok()?, month, day.parse().ok()?, time))
+    }
+
     fn chip(&self) -> String {
         match self.header.map(|header| (header.chip(), header.chip_id)) {
             Some((Some(chip), _)) => chip.to_string(),
@@ -80,6 +130,22 @@ impl ImageReport {
             .as_ref()
             .map(field)
             .filter(|text| !text.is_empty())
+    }
+
+    /// The MMU page size that it was linked for, in bytes, if it says so.
+    fn mmu_page_size(&self) -> Option<u32> {
+        let bits = self.descriptor.as_ref()?.mmu_page_size;
+        1_u32.checked_shl(bits.into()).filter(|_| bits > 0)
+    }
+
+    /// What looks like a mistake in it. That it has no guard is a row of the report.
+    pub fn warnings(&self) -> Vec<CliError> {
+        let image = self.verdict.as_ref().ok();
+        let remarks = image.map_or_else(Vec::new, remarks);
+        remarks
+            .into_iter()
+            .filter(|remark| remark.code != "image.guard")
+            .collect()
     }
 
     fn guard(&self) -> Option<GuardMarker> {
@@ -105,6 +171,7 @@ impl ImageReport {
             "max_revision": self.header.map(|header| header.max_revision),
             "min_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.min_efuse_block_revision),
             "max_efuse_block_revision": self.descriptor.as_ref().map(|descriptor| descriptor.max_efuse_block_revision),
+            "mmu_page_size": self.mmu_page_size(),
             "guard": self.guard().map(|guard| json!({
                 "kind": guard.kind(), "name": guard.kind_name(), "version": guard.version(),
             })),
@@ -112,6 +179,7 @@ impl ImageReport {
             "sha256": image.map(|image| hex(&image.sha256)),
             "signed": image.map(|_| self.signature.is_some()),
             "signature": self.signature.map(SignatureKind::name),
+            "warnings": troubles(&self.warnings()),
             "segments": self.segments.iter().map(|s| json!({ "address": s.address, "size": s.size })).collect::<Vec<_>>(),
         })
     }
@@ -165,6 +233,13 @@ impl fmt::Display for ImageReport {
                 limits(min, descriptor.max_efuse_block_revision)
             }),
         );
+        row(
+            "MMU pages",
+            self.mmu_page_size().map(|size| match size % 1024 {
+                0 => format!("{} KiB", size / 1024),
+                _ => format!("{size} bytes"),
+            }),
+        );
         if let Ok(image) = &self.verdict {
             row(
                 "boot guard",
@@ -209,7 +284,7 @@ impl fmt::Display for ImageReport {
         }
         let lines: Vec<_> = rows
             .iter()
-            .map(|(name, value)| format!("{name:<14}  {value}"))
+            .map(|(name, value)| fact(name, 15, value))
             .collect();
         f.write_str(&lines.join("\n"))
     }
@@ -240,19 +315,22 @@ mod tests {
     use super::*;
     use s3ota_image::Chip;
     use s3ota_image::app::ImageBuilder;
+    use std::sync::LazyLock;
 
-    const IMAGE: &[u8] =
-        include_bytes!("../../../../s3ota-image/tests/fixtures/hello-esp32c3-1.0.0.bin");
+    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let elf = include_bytes!("../../../fixtures/hello-esp32c3-1.1.0.elf");
+        crate::firmware::elf_to_image(elf).unwrap()
+    });
 
     #[test]
     fn an_image_is_described() {
-        let report = ImageReport::of_file(IMAGE);
+        let report = ImageReport::of_file(&IMAGE);
         let text = report.to_string();
-        assert_eq!(report.title(), "s3ota-hello 1.0.0 for esp32c3");
+        assert_eq!(report.title(), "s3ota-hello 1.1.0 for esp32c3");
         for line in [
             "chip            esp32c3",
-            "version         1.0.0",
-            "size            76848 bytes (76.8 kB)",
+            "version         1.1.0",
+            "size            76848 bytes (76.85 kB)",
             "digest          good",
             "chip revision   v0.0 to v1.99",
             "eFuse block     any",
@@ -305,6 +383,54 @@ mod tests {
         let unknown = ImageBuilder::new(Chip::Esp32C3, "1").guard(GuardMarker::new(99, 1));
         let text = ImageReport::of_file(&unknown.build()).to_string();
         assert!(text.contains("boot guard      99, version 1"), "{text}");
+    }
+
+    #[test]
+    fn what_no_chip_boots_is_warned_of() {
+        let of = |builder: ImageBuilder| ImageReport::of_file(&builder.build());
+        let new = || ImageBuilder::new(Chip::Esp32C3, "1.0.0");
+        for (builder, code) in [
+            (new().revisions(301, 399), Some("image.revision")),
+            (new().block_revisions(25_185, 0), Some("image.efuse")),
+            (new().revisions(3, 199), None),
+            (new().without_guard(), None),
+        ] {
+            let report = of(builder);
+            let codes: Vec<_> = report.warnings().iter().map(|it| it.code).collect();
+            assert_eq!(codes, code.as_slice());
+            let json = report.to_json();
+            assert_eq!(json["warnings"][0]["code"].as_str(), code);
+            assert_eq!(json["mmu_page_size"], 65536);
+            assert!(
+                report.to_string().contains("MMU pages       64 KiB"),
+                "{report}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_later_build_is_the_newer_one_whatever_its_version() {
+        let built = |version: &str, date: &str, time: &str| {
+            let mut image = ImageBuilder::new(Chip::Esp32C3, version).build();
+            // Time and date of the descriptor, and then checksum and digest anew.
+            for (at, text) in [(32 + 80, time), (32 + 96, date)] {
+                image[at..at + 16].fill(0);
+                image[at..at + text.len()].copy_from_slice(text.as_bytes());
+            }
+            let mut report =
+                ImageReport::of_file(&ImageBuilder::new(Chip::Esp32C3, version).build());
+            report.descriptor = Descriptor::parse(image[32..].first_chunk().unwrap());
+            report
+        };
+        let later = built("1.0.0", "Mar  1 2026", "10:00:00");
+        let earlier = built("1.1.0", "Feb 28 2026", "12:00:00");
+        assert_eq!(later.newer_than(&earlier), Some("built later than"));
+        assert_eq!(earlier.newer_than(&later), None);
+        let iso = built("1.2.0", "2026-03-01", "10:00:01");
+        assert_eq!(iso.newer_than(&later), Some("built later than"));
+        let undated = built("1.3.0", "", "");
+        assert_eq!(undated.newer_than(&later), Some("a newer version than"));
+        assert_eq!(later.newer_than(&later), None);
     }
 
     #[test]

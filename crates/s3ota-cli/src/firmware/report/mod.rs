@@ -3,6 +3,8 @@
 mod bootloader;
 mod flash;
 mod image;
+mod table;
 
 pub use self::flash::FlashReport;
 pub use self::image::ImageReport;
+pub use self::table::TableReport;

@@ -11,7 +11,7 @@ use super::client::{Answer, Client, Trouble};
 use super::features;
 use super::finding::Report;
 use crate::clock;
-use crate::s3::{Location, Store, presigned_until};
+use crate::s3::{Location, Reason, Store, presigned_until, tunnel};
 
 /// Note a clock error above this. S3 refuses signatures whose clock is 15 minutes off.
 const SKEW: u64 = 5 * 60;
@@ -103,6 +103,10 @@ pub async fn fetch(
             }
         };
         let status = answer.head.status;
+        let reason = Reason::of(&answer.body);
+        let said = reason
+            .as_ref()
+            .map_or(String::new(), |reason| format!(", {}", reason.said()));
         match status {
             200 => {
                 report.good(
@@ -122,9 +126,17 @@ pub async fn fetch(
                     return None;
                 }
             }
+            400..
+                if let Some((code, message, fix)) = reason
+                    .as_ref()
+                    .and_then(|reason| reason.of_devices(subject)) =>
+            {
+                report.fault(subject, code, message, fix);
+                return None;
+            }
             401 | 403 => {
                 let message = format!(
-                    "devices may not read the {subject}, or it does not exist: HTTP {status}"
+                    "devices may not read the {subject}, or it does not exist: HTTP {status}{said}"
                 );
                 report.fault(subject, "http.denied", message, &advice.denied);
                 return None;
@@ -135,14 +147,15 @@ pub async fn fetch(
                 return None;
             }
             429 | 500..=599 => {
-                let message = format!("the server is overloaded or broken: HTTP {status}");
+                let message = format!("the server is overloaded or broken: HTTP {status}{said}");
                 let fix = "wait and check again; devices do so, too, and ask less often with a longer interval";
                 report.fault(subject, "http.status", message, fix);
                 return None;
             }
             _ => {
-                let message =
-                    format!("the server answers HTTP {status}, which a device does not accept");
+                let message = format!(
+                    "the server answers HTTP {status}{said}, which a device does not accept"
+                );
                 let fix = "make the URL answer 200 with the document itself";
                 report.fault(subject, "http.status", message, fix);
                 return None;
@@ -206,6 +219,10 @@ pub fn report_trouble(
         Trouble::Resolve => (
             "net.dns",
             format!("check the spelling of {host}, and the region in it; if it is your host, create its DNS record"),
+        ),
+        Trouble::Connect(error) if tunnel::is_of_proxy(error) => (
+            "net.proxy",
+            format!("check the proxy's URL, or exempt {host} with NO_PROXY; devices do not use it"),
         ),
         Trouble::Connect(_) => (
             "net.connect",

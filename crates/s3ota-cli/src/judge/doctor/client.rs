@@ -18,6 +18,7 @@ use crate::clock;
 use crate::error::CliError;
 use crate::judge::certificates::Chain;
 use crate::judge::rehearsal::{self, trusting};
+use crate::s3::tunnel;
 
 /// The longest time without a byte from the server.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -195,7 +196,7 @@ impl Client {
         limit: usize,
         mut progress: impl FnMut(usize, Option<usize>),
     ) -> Result<Answer, Trouble> {
-        let network = HostNetwork::default();
+        let network = tunnel::network();
         let socket = dial(&network, url).await?;
         let roots = trusting(&self.roots).unwrap_or_default();
         let time = CertTime::Known(clock::now());
@@ -252,13 +253,21 @@ async fn dial<'n>(
 ) -> Result<<HostNetwork as TcpConnect>::Socket<'n>, Trouble> {
     let address = match url.host().parse::<IpAddr>() {
         Ok(address) => address,
-        Err(_) => within_timeout(network.get_host_by_name(url.host(), AddrType::IPv4))
-            .await?
-            .map_err(|_| Trouble::Resolve)?,
+        Err(_) => resolve(network, url.host()).await?,
     };
     within_timeout(network.connect(SocketAddr::new(address, url.port())))
         .await?
         .map_err(Trouble::Connect)
+}
+
+/// An address of a host, as a device finds it: of IPv4, or else of IPv6.
+async fn resolve(network: &HostNetwork, host: &str) -> Result<IpAddr, Trouble> {
+    for kind in [AddrType::IPv4, AddrType::IPv6] {
+        if let Ok(address) = within_timeout(network.get_host_by_name(host, kind)).await? {
+            return Ok(address);
+        }
+    }
+    Err(Trouble::Resolve)
 }
 
 async fn within_timeout<T>(operation: impl Future<Output = T>) -> Result<T, Trouble> {

@@ -137,7 +137,7 @@ impl Report {
             1 => "; one thing could be better".to_owned(),
             n => format!("; {n} things could be better"),
         };
-        out.say(format_args!("\n{device} would update itself{better}"));
+        out.prose(format_args!("\n{device} would update itself{better}"));
         Ok(())
     }
 

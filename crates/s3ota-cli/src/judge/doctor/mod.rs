@@ -32,6 +32,7 @@ use self::finding::Report;
 use self::image::Kind;
 use self::manifest::Release;
 use super::rehearsal::{self, OLDEST, Rehearsal};
+use crate::bucket::channel;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::s3::{Location, S3Args, Store, presigned_until};
@@ -141,19 +142,16 @@ impl Examination {
             None => store.object_url(&key).await?,
         };
         // Without permission to list the bucket, S3 says 403, not 404. With credentials the two can be told apart.
-        if let Some(image) = manifest.and_then(|manifest| image_key(&manifest, location))
-            && store.head(&image).await?.is_none()
+        if let Some(manifest) = manifest
+            && let Some(image) = image_key(&manifest, location)
+            && let Some(lack) = channel::lack_of(&store, &manifest.version, &image).await?
         {
-            let message = format!(
-                "the manifest names s3://{}/{image}, which does not exist",
-                location.bucket
-            );
-            report.fault(
-                "image",
-                "http.missing",
-                message,
-                "publish the release again",
-            );
+            let code = match lack.code {
+                "release.image" => "http.missing",
+                code => code,
+            };
+            let fix = lack.hint.unwrap_or_default();
+            report.fault("image", code, lack.message, fix);
             return Ok(());
         }
         let advice = Advice::for_bucket(&store, location);

@@ -42,6 +42,7 @@ pub async fn bucket_on(
             ca: Some(server.ca_path().to_owned()),
             ..AwsArgs::default()
         },
+        ..S3Args::default()
     };
     let store = Store::connect(&s3, location, Some(credentials.clone())).await?;
     store.create_bucket().await?;

@@ -1,0 +1,278 @@
+//! `s3ota demo`: the whole path in one terminal. Only the firmware is made up.
+//!
+//! The server is the development server, the publisher is the one behind `s3ota publish`, and the device runs the
+//! library and the TLS client that run on the chip.
+
+mod keep;
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use s3ota::manifest::{ManifestDocument, Version};
+use s3ota::{Chip, Error, ReleaseError, Timeouts};
+use s3ota_image::app::{Descriptor, ImageBuilder};
+use s3ota_sim::host::Date;
+use s3ota_sim::{Flash, Setup};
+use serde_json::json;
+
+use self::keep::Kept;
+use crate::bucket::resign::{Intent, SigningHost};
+use crate::error::CliError;
+use crate::firmware;
+use crate::firmware::Firmware;
+use crate::firmware::dump::Dump;
+use crate::firmware::report;
+use crate::judge::device::{Settings, Station};
+use crate::keys::{self, Signer};
+use crate::output::{self, Output};
+use crate::publishing::{ReleaseOptions, publish};
+use crate::s3::development::{bucket_on, start_for_now};
+use crate::s3::{Location, Upload};
+use crate::state::rollback::RollbackState;
+
+/// See the whole path in one terminal: no account, no board
+///
+/// A local S3 server; a virtual ESP32 with version 1.0.0; version 1.1.0, signed, published and installed over real TLS; a
+/// manifest that an attacker changed, and that the device refuses; then a version 1.2.0 that never confirms itself and is
+/// rolled back.
+///
+/// With --keep, all of that stays in a folder, with the commands to go on by hand.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota demo
+  s3ota demo --keep lamp
+  s3ota demo --firmware lamp-1.0.0.bin lamp-1.1.0.bin")]
+pub struct DemoArgs {
+    /// Use two firmwares of your own instead of made-up ones
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    pub firmware: Option<Vec<PathBuf>>,
+
+    /// Keep the server's data, the firmwares, the key and the device's flash in this new folder, to go on by hand
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// The size of the made-up firmwares: that of a small Wi-Fi program.
+const FIRMWARE_SIZE: usize = 900_000;
+
+/// Plays the demo.
+pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
+    let cast = Cast::choose(&args)?;
+    let kept = args.keep.map(Kept::new).transpose()?;
+
+    out.heading("1. A bucket");
+    let (server, credentials) = match &kept {
+        Some(kept) => kept.serve().await?,
+        None => start_for_now().await?,
+    };
+    let endpoint = server.endpoint_url();
+    let location: Location = "s3://firmware/lamp".parse()?;
+    let store = bucket_on(&server, &credentials, &location).await?;
+    out.say(format_args!(
+        "server    an S3 server listens on {endpoint}, with a certificate from its own CA"
+    ));
+    out.event("server", json!({ "endpoint_url": endpoint }));
+
+    let secret = keys::generate();
+    if let Some(kept) = &kept {
+        kept.key(&secret)?;
+        kept.firmwares([&cast.old, &cast.new, &cast.broken, &cast.next])?;
+    }
+    let owner = Signer::from_key(secret);
+    out.say(format_args!(
+        "key       the owner's key {} signs releases; the device trusts it",
+        owner.key_id()
+    ));
+    out.event("key", json!({ "keyid": owner.key_id().to_string() }));
+
+    out.heading(format_args!("2. A device with {}", cast.old.version()));
+    let flash = match &kept {
+        Some(kept) => kept.flash(),
+        None => server.dir().join("flash.bin"),
+    };
+    fs::write(&flash, Setup::default().flash(&cast.old.bytes)?)
+        .map_err(|error| CliError::file(&flash, &error))?;
+    let settings = Settings {
+        manifest_url: String::new(),
+        roots: vec![server.ca_der().to_vec()],
+        device_id: "demo".to_owned(),
+        board: None,
+        release_keys: vec![owner.key()],
+        date: Date::Host,
+        firmware_version: None,
+        timeouts: Timeouts::default(),
+    };
+    let flash = Flash::open(&flash).map_err(|error| CliError::file(&flash, &error))?;
+    let mut station = Station::new(flash, settings, *out);
+    let running = station.power_on()?;
+
+    out.heading(format_args!(
+        "3. {} is signed and published, and the device updates itself",
+        cast.new.version()
+    ));
+    let options = ReleaseOptions::channel("stable");
+    let state = match &kept {
+        Some(kept) => kept.state()?,
+        None => RollbackState::volatile(),
+    };
+    let host = SigningHost::with(state, owner, &store, &location, Intent::default()).await?;
+    let published = publish(&cast.new, &options, Some(&host), &store, &location, out).await?;
+    station.settings.manifest_url = published.manifest_url;
+    if !station.update(&running).await? {
+        return Err(unexpected("the device did not install the release"));
+    }
+    let running = station.restart()?;
+    station.confirm(&running).await?;
+    station.update(&running).await?;
+
+    out.heading(format_args!(
+        "4. An attacker who can write to the bucket offers 9.9.9"
+    ));
+    let key = format!("{}/stable.json", location.prefix);
+    let good = store
+        .get(&key)
+        .await?
+        .ok_or_else(|| unexpected("the manifest is gone"))?;
+    let good = ManifestDocument::parse(&good.bytes)?;
+    let mut forged = good.clone();
+    forged.version = "9.9.9".to_owned();
+    store
+        .put(&Upload::manifest(&key, &forged.to_json()?), |_| {})
+        .await?;
+    match station.try_update(&running).await? {
+        Err(refused @ Error::Release(ReleaseError::Signature(_))) => {
+            out.say(format_args!("device    refuses it: {refused}"));
+            out.event(
+                "refused",
+                json!({ "code": refused.code(), "message": refused.to_string() }),
+            );
+        }
+        Err(error) => return Err(error.into()),
+        Ok(_) => {
+            return Err(unexpected(
+                "the device took a release that its owner did not sign",
+            ));
+        }
+    }
+    store
+        .put(&Upload::manifest(&key, &good.to_json()?), |_| {})
+        .await?;
+
+    out.heading(format_args!(
+        "5. The owner publishes {}, and it never confirms itself",
+        cast.broken.version()
+    ));
+    publish(&cast.broken, &options, Some(&host), &store, &location, out).await?;
+    if !station.update(&running).await? {
+        return Err(unexpected("the device did not install the release"));
+    }
+    let broken = station.restart()?.slot();
+    let running = loop {
+        out.say("device    hangs before it confirms itself, until its watchdog restarts it");
+        let running = station.restart()?;
+        if running.slot() != broken {
+            break running;
+        }
+    };
+    station.update(&running).await?;
+
+    out.heading("6. What is on the flash now");
+    let report = report::FlashReport::of(&Dump::of(station.flash(), None)?)?;
+    out.prose(&report);
+    out.event("flash", report.to_json());
+
+    server.stop().await;
+    if running.version != cast.new.version() {
+        return Err(unexpected(
+            "the device does not run the firmware that it should",
+        ));
+    }
+    let size = output::bytes(cast.new.bytes.len() as u64);
+    out.prose(format_args!(
+        "\nThe device runs {}: it was updated once ({size} over TLS 1.3), and rolled back from {}.\n\
+         {}",
+        cast.new.version(),
+        cast.broken.version(),
+        match &kept {
+            Some(_) => "Go on by hand:",
+            None => "Next: go on by hand with `s3ota demo --keep DIR`, or read the README for a real board.",
+        }
+    ));
+    if let Some(kept) = &kept {
+        kept.tell(&endpoint, &credentials.access_key, &cast.next, out)?;
+    }
+    out.event("done", json!({ "version": cast.new.version() }));
+    Ok(())
+}
+
+fn unexpected(what: &str) -> CliError {
+    CliError::new("demo.failed", what)
+        .hint("this is a bug in s3ota: please report it with the output of `s3ota demo -vv`")
+}
+
+/// The firmwares of the demo.
+struct Cast {
+    old: Firmware,
+    new: Firmware,
+    broken: Firmware,
+    /// The one to go on with.
+    next: Firmware,
+}
+
+impl Cast {
+    fn choose(args: &DemoArgs) -> Result<Self, CliError> {
+        let Some([old, new]) = args.firmware.as_deref() else {
+            let made_up = |version| Firmware::made_up(Chip::Esp32C3, "lamp", version);
+            return Ok(Self {
+                old: made_up("1.0.0")?,
+                new: made_up("1.1.0")?,
+                broken: made_up("1.2.0")?,
+                next: made_up("1.3.0")?,
+            });
+        };
+        let (old, new) = (firmware::read(old)?, firmware::read(new)?);
+        let chip = new.image.header.chip().unwrap_or(Chip::Esp32C3);
+        let version = Version::parse(new.version()).map_err(|error| {
+            CliError::new(
+                "publish.version",
+                format!("the new firmware's version: {error}"),
+            )
+        })?;
+        // Devices take releases of their own project only.
+        let project = new
+            .image
+            .descriptor
+            .as_ref()
+            .map_or("", Descriptor::project_name)
+            .to_owned();
+        let later = |minors: u64| {
+            let minor = version.minor().saturating_add(minors);
+            Firmware::made_up(chip, &project, &format!("{}.{minor}.0", version.major()))
+        };
+        let (broken, next) = (later(1)?, later(2)?);
+        Ok(Self {
+            old,
+            new,
+            broken,
+            next,
+        })
+    }
+}
+
+impl Firmware {
+    /// A firmware that is valid in every respect, but does not run.
+    fn made_up(chip: Chip, project: &str, version: &str) -> Result<Self, CliError> {
+        let builder = ImageBuilder::new(chip, version).project_name(project);
+        Self::from_image(builder.length(FIRMWARE_SIZE).build())
+    }
+
+    /// The version in its descriptor; empty where it has none.
+    fn version(&self) -> &str {
+        self.image
+            .descriptor
+            .as_ref()
+            .map_or("", Descriptor::version)
+    }
+}

@@ -1,0 +1,108 @@
+//! Wi-Fi whose credentials are on flash and not in the image, and are entered over [Improv Serial](https://www.improv-wifi.com/serial/):
+//! on the page that installs the firmware, or on any other that speaks it.
+//!
+//! A computer connected by USB or UART sends name and password. The device tries them, saves them if it can join the network, and says
+//! so; otherwise it keeps what it has. It offers no list of networks. Whoever has the cable can enter another network, but cannot read
+//! the password over it.
+//!
+//! Packets share the line with the log, so a logger must print whole lines.
+
+mod console;
+mod packet;
+mod provisioning;
+mod station;
+
+use embassy_executor::Spawner;
+use embassy_futures::block_on;
+use embassy_net::Stack;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::mutex::Mutex;
+use esp_hal::peripherals::WIFI;
+use esp_radio::wifi::WifiError;
+
+pub use self::console::{Console, Usb};
+use self::provisioning::{Info, Store, provision};
+use self::station::Station;
+use crate::credentials::{self, Credentials};
+use crate::{CHIP, Flash, device_id, wifi};
+
+/// The flash, shared with the rest of the application: lock it for one operation at a time.
+pub type SharedFlash = Mutex<CriticalSectionRawMutex, Flash>;
+
+/// Starts the radio, joins the network of the saved credentials, and takes new ones over `console`. Returns at once; wait with
+/// `stack.wait_config_up()` if you need an address.
+///
+/// While nothing is saved, it uses `otherwise`, for development. `firmware` and `version` are what a client is told; a page that
+/// installs this firmware recognises it by its project name (`CARGO_PKG_NAME`).
+///
+/// It needs a heap of about 100 KB (esp-alloc) and a started esp-rtos. Call it once.
+///
+/// # Errors
+///
+/// Those of esp-radio.
+pub fn join(
+    spawner: Spawner,
+    radio: WIFI<'static>,
+    flash: &'static SharedFlash,
+    console: Console,
+    firmware: &'static str,
+    version: &'static str,
+    otherwise: Option<Credentials>,
+) -> Result<Stack<'static>, WifiError> {
+    let (stack, controller) = wifi::start(spawner, radio, Default::default())?;
+    let station = Station::new(controller, stack);
+    // Cannot fail: it runs once, because the radio exists once.
+    if let Ok(task) = keep_provisioned(station, flash, console, firmware, version, otherwise) {
+        spawner.spawn(task);
+    }
+    Ok(stack)
+}
+
+#[embassy_executor::task]
+async fn keep_provisioned(
+    mut station: Station,
+    flash: &'static SharedFlash,
+    mut console: Console,
+    firmware: &'static str,
+    version: &'static str,
+    otherwise: Option<Credentials>,
+) {
+    let info = Info {
+        firmware,
+        version,
+        chip: CHIP.name(),
+        device: &device_id(),
+    };
+    let mut store = OnFlash(flash);
+    provision(&mut station, &mut store, &mut console, &info, otherwise).await
+}
+
+/// The credentials on flash. An operation takes milliseconds, 45 of them if a sector is erased, and awaits nothing while the flash
+/// is locked: whoever else waits for it need not wait long.
+struct OnFlash(&'static SharedFlash);
+
+impl Store for OnFlash {
+    async fn load(&mut self) -> Option<Credentials> {
+        let mut flash = self.0.lock().await;
+        match block_on(credentials::load(&mut *flash)) {
+            Ok(None) => {
+                info!("no Wi-Fi credentials yet: enter them over Improv");
+                None
+            }
+            Ok(found) => found,
+            Err(error) => {
+                error!("Wi-Fi credentials: {}", error);
+                None
+            }
+        }
+    }
+
+    async fn save(&mut self, credentials: &Credentials) -> bool {
+        let mut flash = self.0.lock().await;
+        let saved = block_on(credentials::save(&mut *flash, credentials));
+        if let Err(error) = saved {
+            error!("Wi-Fi credentials: {}", error);
+        }
+        saved.is_ok()
+    }
+}
