@@ -147,7 +147,7 @@ fn check_other_logs() -> Result<()> {
         command
             .args(["--quiet", "--locked", "--package", "s3ota-esp"])
             .args(["--no-default-features", "--features"])
-            .arg(format!("{chip},panic-handler,rsa,wifi,{logs}"))
+            .arg(format!("{chip},improv,panic-handler,rsa,{logs}"))
             .current_dir(paths::firmware());
         let what = format!("s3ota-esp for {chip} with the logs {logs:?}");
         toolchain::run(command, &what)?;

@@ -67,8 +67,8 @@ pub fn running_partition(flash: &mut Flash) -> Result<u32, RunningError> {
 
 /// Why the running partition is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum RunningError {
     /// The partition table cannot be read.
     PartitionTable,

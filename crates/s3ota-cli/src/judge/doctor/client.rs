@@ -171,7 +171,7 @@ impl Client {
             return;
         }
         let network = HostNetwork::default();
-        let chain = async { Some(Chain::of(dial(&network, url).await.ok()?, url.host()).await?) };
+        let chain = async { Chain::of(dial(&network, url).await.ok()?, url.host()).await };
         if let Ok(Some(chain)) = tokio::time::timeout(TIMEOUT, chain).await {
             self.chains.insert(server, chain);
         }
