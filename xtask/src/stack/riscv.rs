@@ -98,7 +98,7 @@ pub fn read(address: u32, code: &[u8]) -> Traits {
                 });
                 known.remove(&link);
             }
-            Instruction::JumpTo { link, base, by } => match known.get(&base) {
+            Instruction::JumpTo { link, base, by } => match known.remove(&base) {
                 Some(value) => traits.calls.push(Call {
                     to: value.wrapping_add(by) as u32,
                     is_tail: link == 0 && depth <= 0,
