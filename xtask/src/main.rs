@@ -10,7 +10,7 @@
 //! | `reproduce` | `reproduce.rs` | builds the firmware in two places, and checks that it is the same, byte for byte |
 //! | `sizes` | `sizes.rs` | measures the firmwares and writes `firmware/SIZES.md` |
 //!
-//! `paths.rs` knows where things are, `toolchain.rs` how firmware is compiled, and `alone.rs` builds the example in a workspace
+//! `stack.rs` counts a firmware's stack for `sizes`. `paths.rs` knows where things are, `toolchain.rs` how firmware is compiled, and `alone.rs` builds the example in a workspace
 //! of its own.
 
 mod alone;
@@ -22,6 +22,7 @@ mod paths;
 mod qemu;
 mod reproduce;
 mod sizes;
+mod stack;
 mod toolchain;
 
 use std::net::SocketAddr;

@@ -43,6 +43,10 @@ pub struct Args {
     #[arg(long)]
     build_only: bool,
 
+    /// Only update once, and print how much of the main task's stack was used
+    #[arg(long, conflicts_with = "only")]
+    stack: bool,
+
     /// How many updates lose power in the middle, every other one twice
     #[arg(long, value_name = "N", default_value_t = 27)]
     cuts: u32,
@@ -68,6 +72,13 @@ pub struct Args {
 const SERVER: &str = "10.0.2.100";
 const PORT: u16 = 9443;
 
+/// What is flashed by cable, and where that flash is kept.
+const FLASHES: [(&str, Variant); 3] = [
+    (scenarios::FLASHED, variants::FIRST),
+    (scenarios::FLASHED_WITH_KEY, variants::FIRST_WITH_KEY),
+    (scenarios::FLASHED_IDLE, variants::HANGS_AT_ITS_ENTRY),
+];
+
 /// Builds the firmwares and takes them through the scenarios.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let emulator = emulator::find()?;
@@ -83,16 +94,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let s3ota = build_s3ota()?;
     let authority = server::authority(&s3ota, &dir.join("authority"))?;
     let release_key = server::release_key(&s3ota, &dir.join("keys"))?;
-    let images = build_firmwares(&dir, &authority, &release_key)?;
+    let (wanted, flashes) = if args.stack {
+        (&variants::ALL[..2], &FLASHES[..1])
+    } else {
+        (&variants::ALL[..], &FLASHES[..])
+    };
+    let images = build_firmwares(wanted, &dir, &authority, &release_key)?;
     let app_rollback = bootloader::app_rollback()?;
     let bootloaders: Vec<_> = std::iter::once(Bootloader::Stock)
         .chain(app_rollback.as_ref().map(|_| Bootloader::AppRollback))
         .collect();
-    for (name, variant) in [
-        (scenarios::FLASHED, variants::FIRST),
-        (scenarios::FLASHED_WITH_KEY, variants::FIRST_WITH_KEY),
-        (scenarios::FLASHED_IDLE, variants::HANGS_AT_ITS_ENTRY),
-    ] {
+    for (name, variant) in flashes {
         let bytes = flash_image(&dir.join(name), &images[variant.name])?;
         for &bootloader in &bootloaders {
             let mut bytes = bytes.clone();
@@ -128,6 +140,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bootloaders,
         transcript,
     };
+    if args.stack {
+        let (_, stack) = scenarios::update(&bench, Bootloader::Stock)?;
+        println!("the update took {stack} bytes of the main task's stack");
+        return Ok(ExitCode::SUCCESS);
+    }
     let extent = Extent {
         cuts: args.cuts,
         cuts_inside: args.cuts_inside,
@@ -166,8 +183,9 @@ fn build_s3ota() -> Result<PathBuf> {
         .with_extension(this.extension().unwrap_or_default()))
 }
 
-/// Builds every variant, and returns their ELF files by name.
+/// Builds these variants, and returns their ELF files by name.
 fn build_firmwares(
+    variants: &[Variant],
     dir: &Path,
     authority: &Path,
     release_key: &Path,
@@ -178,12 +196,12 @@ fn build_firmwares(
         root_ca: authority,
         release_key: &release_key.with_extension("key.pub"),
     };
-    let build = |variant: Variant| {
+    let build = |variant: &Variant| {
         println!("building {} {}", alone::PACKAGE, variant.name);
         let elf = variant.build(&dir.join("firmware"), settings)?;
         Ok((variant.name, elf))
     };
-    variants::ALL.into_iter().map(build).collect()
+    variants.iter().map(build).collect()
 }
 
 /// Makes the flash of a new device: bootloader, partition table, and a firmware in the first slot.

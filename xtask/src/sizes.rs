@@ -3,14 +3,17 @@
 //! `firmware/size-baseline` is a firmware with Wi-Fi, DHCP, DNS and one TCP connection, and nothing of s3ota. The difference to an
 //! example is what s3ota, and the example's own work, add.
 //!
-//! RAM is static RAM: s3ota uses no heap. CI builds the device crates with `core` alone, so nothing in them can allocate.
+//! RAM is static RAM: s3ota uses no heap. CI builds the device crates with `core` alone, so nothing in them can allocate. The stack
+//! is counted in `stack.rs`.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use object::{Object, ObjectSection, SectionFlags, elf};
 
+use crate::stack::{self, Program};
 use crate::{Result, paths, toolchain};
 
 /// Measure the firmwares and write firmware/SIZES.md
@@ -22,11 +25,22 @@ pub struct Args {
     /// Print what these features of s3ota-esp, such as `p384`, add to `simple` on the ESP32-C3 instead; write nothing
     #[arg(long, value_delimiter = ',', conflicts_with = "check")]
     features: Vec<String>,
+    /// Write nothing; print the stack of one chip's firmwares, and the deepest path, function by function
+    #[arg(long, value_name = "CHIP", conflicts_with = "check")]
+    stack: Option<String>,
 }
 
 const CHIPS: [&str; 2] = ["esp32c3", "esp32c6"];
 const BASELINE: &str = "size-baseline";
 const EXAMPLES: [&str; 2] = ["simple", "advanced"];
+
+/// The chips whose stack is counted.
+const STACK_CHIPS: [&str; 4] = ["esp32c2", "esp32c3", "esp32c5", "esp32c6"];
+
+/// The certificates of a chain that lie below an authority that is built in: S3's own and the one that issued it.
+const USUAL_CHAIN: u32 = 2;
+/// The most that s3ota-tls verifies: the server's own and MAX_INTERMEDIATES others.
+const LONGEST_CHAIN: u32 = 6;
 
 /// The most that s3ota may add to `simple` on the ESP32-C3.
 const WANTED_FLASH: u64 = 240 * 1024;
@@ -96,6 +110,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.features.is_empty() {
         return cost(&args.features);
     }
+    if let Some(chip) = &args.stack {
+        let chip = STACK_CHIPS.into_iter().find(|known| known == chip);
+        let chip = chip.ok_or_else(|| format!("one of {}", STACK_CHIPS.join(", ")))?;
+        let stacks = EXAMPLES.map(|example| count(chip, example, true));
+        let stacks = stacks.into_iter().collect::<Result<Vec<_>>>()?;
+        print!("{}", stack_table(&stacks));
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut rows = Vec::new();
     for chip in CHIPS {
         let baseline = measure(chip, BASELINE, &[])?;
@@ -104,7 +126,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             rows.push((chip, example, measure(chip, example, &[])?, Some(baseline)));
         }
     }
-    let table = table(&rows);
+    let mut stacks = Vec::new();
+    for chip in STACK_CHIPS {
+        for example in EXAMPLES {
+            stacks.push(count(chip, example, false)?);
+        }
+    }
+    let table = table(&rows) + &stack_table(&stacks);
     print!("{table}");
     let path = paths::firmware().join("SIZES.md");
     if !args.check {
@@ -120,6 +148,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         println!("`cargo xtask sizes` updates it");
     }
     let mut kept = true;
+    for stack in stacks
+        .iter()
+        .filter(|stack| stack.left() < stack::RESERVE as i64)
+    {
+        kept = false;
+        let (chip, firmware, left) = (stack.chip, stack.firmware, stack.left());
+        println!("{firmware} on the {chip} has {left} bytes of stack left at its deepest");
+    }
     for (what, limit, added) in limits(&rows) {
         if added > limit {
             kept = false;
@@ -160,6 +196,50 @@ fn cost(features: &[String]) -> Result<ExitCode> {
 
 /// Builds a firmware, with these features of s3ota-esp, and weighs it.
 fn measure(chip: &str, package: &str, features: &[String]) -> Result<Weight> {
+    let (elf, bytes) = build(chip, package, features)?;
+    Weight::of(&bytes).map_err(|problem| format!("{}: {problem}", elf.display()))
+}
+
+/// The stack of a firmware in bytes.
+struct Stack {
+    chip: &'static str,
+    firmware: &'static str,
+    /// What the linker has left for it.
+    room: u64,
+    /// The deepest path with [`USUAL_CHAIN`], and with [`LONGEST_CHAIN`].
+    usual: u64,
+    longest: u64,
+}
+
+impl Stack {
+    /// What is left at the deepest.
+    fn left(&self) -> i64 {
+        self.room as i64 - self.longest as i64
+    }
+}
+
+fn count(chip: &'static str, firmware: &'static str, show_path: bool) -> Result<Stack> {
+    let (elf, bytes) = build(chip, firmware, &[])?;
+    let about = |problem| format!("{}: {problem}", elf.display());
+    let program = Program::of(&bytes).map_err(about)?;
+    let usual = program.peak(USUAL_CHAIN).map_err(about)?;
+    let longest = program.peak(LONGEST_CHAIN).map_err(about)?;
+    if show_path {
+        println!("{firmware} on the {chip}:");
+        for (name, frame) in &usual.path {
+            println!("{frame:8} {name}");
+        }
+    }
+    Ok(Stack {
+        chip,
+        firmware,
+        room: program.room,
+        usual: usual.bytes,
+        longest: longest.bytes,
+    })
+}
+
+fn build(chip: &str, package: &str, features: &[String]) -> Result<(PathBuf, Vec<u8>)> {
     eprintln!("building {package} for {chip}");
     let target_dir = toolchain::target_dir();
     let mut build = toolchain::cargo_build(chip, &target_dir)?;
@@ -175,7 +255,7 @@ fn measure(chip: &str, package: &str, features: &[String]) -> Result<Weight> {
     toolchain::run(build, &format!("{package} for {chip}"))?;
     let elf = toolchain::built(chip, package, &target_dir)?;
     let bytes = fs::read(&elf).map_err(|error| paths::about(&elf, &error))?;
-    Weight::of(&bytes).map_err(|problem| format!("{}: {problem}", elf.display()))
+    Ok((elf, bytes))
 }
 
 type Row = (&'static str, &'static str, Weight, Option<Weight>);
@@ -205,7 +285,7 @@ fn table(rows: &[Row]) -> String {
          adds) and the flags in `.cargo/config.toml`, the same for all firmwares. `size-baseline` is the same firmware without\n\
          s3ota: Wi-Fi, DHCP, DNS and one TCP connection; `simple` adds everything else, including its SNTP clock. Flash is the\n\
          sum of the first three columns. RAM is what is copied and what is zeroed, and all that an update uses: s3ota allocates\n\
-         nothing, its crates are built without `alloc`. The heap, which is Wi-Fi's, and the stack are not counted.\n\n",
+         nothing, its crates are built without `alloc`. The heap, which is Wi-Fi's, is not counted.\n\n",
     );
     for (what, limit, added) in limits(rows) {
         let verdict = match added.checked_sub(limit) {
@@ -241,6 +321,39 @@ fn table(rows: &[Row]) -> String {
             weight.ram(),
             added(Weight::flash),
             added(Weight::ram)
+        );
+    }
+    text
+}
+
+/// The linker fails where less than this is left for the stack: see `firmware/.cargo/config.toml`.
+const MINIMUM: &str = "ESP_HAL_CONFIG_ENSURE_MAIN_STACK_MINIMUM";
+
+fn stack_table(stacks: &[Stack]) -> String {
+    let reserve = stack::RESERVE;
+    let mut text = format!(
+        "\n## Stack\n\n\
+         The main task's stack, in bytes. *Room* is what the linker leaves for it. *Peak* is the longest path through the calls in the\n\
+         firmware's machine code, by the sum of its frames: the verification of a signature in the TLS handshake. Each certificate\n\
+         between the server's own and a built-in authority makes it deeper: `usual` is S3's chain, with one, and `longest` the most\n\
+         that s3ota-tls verifies, which is up to the server. What is left at the longest must be at least {reserve}, for what is not\n\
+         counted: interrupts, panics, the chip's ROM, and calls through pointers in the radio's libraries\n\
+         ([`stack.rs`](../xtask/src/stack.rs) says how the others are). `{MINIMUM}` makes a firmware that has less not link.\n\n\
+         | chip | firmware | room | peak, usual | peak, longest | left |\n\
+         |---|---|---:|---:|---:|---:|\n"
+    );
+    for stack in stacks {
+        let Stack {
+            chip,
+            firmware,
+            room,
+            usual,
+            longest,
+        } = stack;
+        let left = stack.left();
+        let _ = writeln!(
+            text,
+            "| {chip} | {firmware} | {room} | {usual} | {longest} | {left} |"
         );
     }
     text

@@ -65,7 +65,6 @@ pub fn start(config: esp_hal::Config) -> (Peripherals, Started) {
 /// As [`start`].
 // Inlined where it is called: the updater, which shares nearly all of the guard's code, is there too.
 #[inline]
-#[inline(never)]
 pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Started) {
     early::watch();
     let found = early::count(reset(), trial.boots);

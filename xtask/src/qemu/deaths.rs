@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bootloader::{self, Bootloader};
 use super::device::Device;
-use super::emulator::FlashSwitches;
+use super::emulator::Switches;
 use super::scenarios::{Bench, CONFIRMED};
 use super::variants::{
     HANGS, HANGS_AT_ITS_ENTRY, HANGS_BEFORE_MAIN, HANGS_BEFORE_THE_GUARD, HANGS_IN_INIT,
@@ -94,9 +94,9 @@ pub fn dies(bench: &Bench, death: Death, bootloader: Bootloader) -> Result<Strin
         device.publish(death.variant)?;
         let log = device.flash.with_extension("operations");
         let _ = fs::remove_file(&log);
-        device.power_on_with(FlashSwitches {
-            cut_at: None,
+        device.power_on_with(Switches {
             log: bench.cuts_inside.then_some(log.as_path()),
+            ..Switches::default()
         })?;
         device.expect(&["simple 1.1.0, Confirmed"])?;
         device.expect(&["1.2.0 is on flash in slot 0"])?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::emulator::{Chip, CutAt, End, FlashSwitches};
+use super::emulator::{Chip, CutAt, End, Switches};
 use super::scenarios::Bench;
 use super::server::Server;
 use super::transcript::{Part, Who};
@@ -81,11 +81,11 @@ impl<'b> Device<'b> {
 
     /// Powers it on.
     pub fn power_on(&mut self) -> Result<()> {
-        self.power_on_with(FlashSwitches::default())
+        self.power_on_with(Switches::default())
     }
 
     /// Powers it on, with options for the emulator.
-    pub fn power_on_with(&mut self, switches: FlashSwitches<'_>) -> Result<()> {
+    pub fn power_on_with(&mut self, switches: Switches<'_>) -> Result<()> {
         let note = match switches.cut_at {
             Some(CutAt { operation, bytes }) => {
                 format!("power on, until {bytes} bytes of flash operation {operation} are done")
@@ -103,6 +103,11 @@ impl<'b> Device<'b> {
         )?;
         self.chip = Some(chip);
         Ok(())
+    }
+
+    /// The bytes of its stack that were used, if it was powered on with a painted one.
+    pub fn stack_used(&self) -> Result<usize> {
+        self.chip.as_ref().ok_or("it is off")?.stack_used()
     }
 
     /// Cuts its power.

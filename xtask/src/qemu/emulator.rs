@@ -1,7 +1,8 @@
 //! The emulated chip: a process that is started, read from, and killed.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
@@ -62,13 +63,37 @@ pub struct CutAt {
     pub bytes: u32,
 }
 
-/// What the emulator does on flash operations, if it supports that.
+/// What the emulator does besides. Those on flash operations it must support.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct FlashSwitches<'a> {
+pub struct Switches<'a> {
     /// It cuts the power inside this one.
     pub cut_at: Option<CutAt>,
     /// It adds a line for each to this file.
     pub log: Option<&'a Path>,
+    /// It paints this stack before the chip starts.
+    pub stack: Option<StackRegion>,
+}
+
+/// Where a firmware's main stack lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StackRegion {
+    pub start: u32,
+    pub length: u32,
+}
+
+/// What a stack is painted with.
+const PAINT: u8 = 0xa5;
+/// Where esp-hal writes its guard: 4 bytes, so far above the lowest address.
+const GUARD: usize = 4096;
+
+/// The bytes of a stack that were used, from its painted contents.
+fn used(contents: &[u8]) -> Option<usize> {
+    let above_guard = contents.get(GUARD + 4..)?;
+    let untouched = above_guard
+        .iter()
+        .take_while(|byte| **byte == PAINT)
+        .count();
+    Some(above_guard.len() - untouched)
 }
 
 /// How an emulator ended without being asked to.
@@ -94,6 +119,8 @@ impl std::fmt::Display for End {
 pub struct Chip {
     process: Child,
     listeners: Vec<JoinHandle<()>>,
+    /// Its painted stack, and the socket of the emulator's monitor.
+    painted: Option<(StackRegion, PathBuf)>,
 }
 
 impl Chip {
@@ -104,14 +131,14 @@ impl Chip {
         server: SocketAddr,
         out: Sender<(Who, String)>,
     ) -> Result<Self> {
-        Self::power_on_with(emulator, flash, FlashSwitches::default(), server, out)
+        Self::power_on_with(emulator, flash, Switches::default(), server, out)
     }
 
     /// The same, with options for the emulator.
     pub fn power_on_with(
         emulator: &Path,
         flash: &Path,
-        switches: FlashSwitches<'_>,
+        switches: Switches<'_>,
         server: SocketAddr,
         out: Sender<(Who, String)>,
     ) -> Result<Self> {
@@ -129,6 +156,23 @@ impl Chip {
         }
         if let Some(log) = switches.log {
             command.env(LOG, log);
+        }
+        let painted = switches
+            .stack
+            .map(|region| (region, flash.with_extension("monitor")));
+        if let Some((region, monitor)) = &painted {
+            let paint = flash.with_extension("paint");
+            fs::write(&paint, vec![PAINT; region.length as usize])
+                .map_err(|error| paths::about(&paint, &error))?;
+            command.arg("-device").arg(format!(
+                "loader,file={},addr={:#x},force-raw=on",
+                option(&paint.display().to_string()),
+                region.start
+            ));
+            command.arg("-qmp").arg(format!(
+                "unix:{},server=on,wait=off",
+                option(&monitor.display().to_string())
+            ));
         }
         let mut process = command
             .args(["-nographic", "-M", MACHINE])
@@ -156,7 +200,37 @@ impl Chip {
             listen(serial, Who::Device, usize::MAX, out.clone()),
             listen(remarks, Who::Emulator, REMARKS, out),
         ];
-        Ok(Self { process, listeners })
+        Ok(Self {
+            process,
+            listeners,
+            painted,
+        })
+    }
+
+    /// The bytes of its painted stack that were used since power-on.
+    pub fn stack_used(&self) -> Result<usize> {
+        let (region, monitor) = self.painted.as_ref().ok_or("the stack is not painted")?;
+        let contents = monitor.with_extension("stack");
+        let save = serde_json::json!({
+            "execute": "pmemsave",
+            "arguments": { "val": region.start, "size": region.length, "filename": contents },
+        });
+        let about = |error| paths::about(monitor, &error);
+        let mut stream = UnixStream::connect(monitor).map_err(about)?;
+        let mut answers = BufReader::new(stream.try_clone().map_err(about)?).lines();
+        for command in [serde_json::json!({ "execute": "qmp_capabilities" }), save] {
+            writeln!(stream, "{command}").map_err(about)?;
+            // Events come in between.
+            let answer = answers
+                .by_ref()
+                .map_while(std::result::Result::ok)
+                .find(|line| line.contains("\"return\"") || line.contains("\"error\""));
+            if answer.is_none_or(|answer| answer.contains("\"error\"")) {
+                return Err(format!("the emulator's monitor does not do {command}"));
+            }
+        }
+        let bytes = fs::read(&contents).map_err(|error| paths::about(&contents, &error))?;
+        used(&bytes).ok_or_else(|| "the stack is smaller than its guard".to_owned())
     }
 
     /// How the emulator ended, if it was not asked to.
@@ -216,5 +290,20 @@ fn listen(
 impl Drop for Chip {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_painted_stack_tells_what_was_used_and_its_guard_is_not() {
+        let mut contents = vec![PAINT; 16 * 1024];
+        contents[GUARD..GUARD + 4].fill(0);
+        assert_eq!(used(&contents), Some(0));
+        contents[10_000] = 1;
+        assert_eq!(used(&contents), Some(16 * 1024 - 10_000));
+        assert_eq!(used(&[PAINT; 100]), None);
     }
 }

@@ -13,7 +13,7 @@ use s3ota_image::partition::PartitionTable;
 
 use super::bootloader::Bootloader;
 use super::device::{Device, Heard, LOOK, TIMEOUT};
-use super::emulator::{Chip, CutAt, End, FlashSwitches};
+use super::emulator::{Chip, CutAt, End, Switches};
 use super::random::Random;
 use super::scenarios::{Bench, CONFIRMED};
 use super::transcript::Who;
@@ -35,12 +35,13 @@ pub fn can_cut(emulator: &Path, flash: &Path) -> Result<bool> {
     fs::copy(flash, &copy).map_err(|error| paths::about(flash, &error))?;
     let (saying, said) = channel();
     let nowhere = ([127, 0, 0, 1], 9).into();
-    let switches = FlashSwitches {
+    let switches = Switches {
         cut_at: Some(CutAt {
             operation: 1,
             bytes: 0,
         }),
         log: Some(&log),
+        stack: None,
     };
     let mut chip = Chip::power_on_with(emulator, &copy, switches, nowhere, saying)?;
     let end = Instant::now() + TRIAL;
@@ -310,9 +311,10 @@ pub fn cut(bench: &Bench, cut: CutInside) -> Result<String> {
 fn cut_at(device: &mut Device<'_>, at: CutAt) -> Result<Option<String>> {
     let log = device.flash.with_extension("operations");
     let _ = fs::remove_file(&log);
-    device.power_on_with(FlashSwitches {
+    device.power_on_with(Switches {
         cut_at: Some(at),
         log: Some(&log),
+        stack: None,
     })?;
     let end = match device.wait(TIMEOUT, &[CONFIRMED, "FailedBefore", "UpToDate"]) {
         Heard::Ended(End::CutInside) => true,

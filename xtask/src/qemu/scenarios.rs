@@ -14,12 +14,12 @@ use std::time::Duration;
 use super::bootloader::{self, Bootloader};
 use super::deaths::{self, DEATHS, Death};
 use super::device::{Course, Device};
-use super::emulator::FlashSwitches;
+use super::emulator::Switches;
 use super::inside::{self, CutInside};
 use super::otadata;
 use super::random::Random;
 use super::transcript::Transcript;
-use super::variants::{NEXT_WITH_KEY, PANICS, SECOND, Variant};
+use super::variants::{self, NEXT_WITH_KEY, PANICS, SECOND, Variant};
 use crate::{Result, paths};
 
 /// What all scenarios share.
@@ -92,10 +92,12 @@ pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
             format!("1.0.0 updates itself to 1.1.0, which confirms itself, {bootloader}"),
             updated
                 .as_ref()
-                .map(|_| "1.1.0 boots from ota_1, confirmed".to_owned())
+                .map(|(_, stack)| {
+                    format!("1.1.0 boots from ota_1, confirmed, with {stack} bytes of stack")
+                })
                 .map_err(String::clone),
         ));
-        if let Ok(course) = updated {
+        if let Ok((course, _)) = updated {
             courses.insert(bootloader, course);
         }
         let name = format!("the bootloader {bootloader} does what s3ota-sim says it does");
@@ -390,7 +392,7 @@ pub fn at_a_time<T: Sync, R: Send>(
 
 /// 1.0.0 boots through mask ROM and bootloader and updates itself over TLS; 1.1.0 boots from the other slot and confirms.
 /// Returns the log lines with their times.
-fn update(bench: &Bench, bootloader: Bootloader) -> Result<Course> {
+pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> {
     let heading = format!("the update, {bootloader}");
     let live = bootloader == Bootloader::Stock;
     let mut device = Device::new(bench, &heading, &bench.flashed(bootloader), live)?;
@@ -398,9 +400,10 @@ fn update(bench: &Bench, bootloader: Bootloader) -> Result<Course> {
         let log = bench.updated(bootloader).with_extension("operations");
         let _ = fs::remove_file(&log);
         device.publish(SECOND)?;
-        device.power_on_with(FlashSwitches {
+        device.power_on_with(Switches {
             cut_at: None,
             log: bench.cuts_inside.then_some(log.as_path()),
+            stack: Some(variants::stack(&bench.images[SECOND.name])?),
         })?;
         for line in [
             ON,
@@ -417,10 +420,11 @@ fn update(bench: &Bench, bootloader: Bootloader) -> Result<Course> {
         ] {
             device.expect(&[line])?;
         }
+        let stack = device.stack_used()?;
         device.settled("1.1.0", 1)?;
         let updated = bench.updated(bootloader);
         fs::copy(&device.flash, &updated).map_err(|error| paths::about(&updated, &error))?;
-        Ok(std::mem::take(&mut device.course))
+        Ok((std::mem::take(&mut device.course), stack))
     })();
     device.end(outcome)
 }

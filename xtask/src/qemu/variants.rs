@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 
+use super::emulator::StackRegion;
 use crate::alone::{self, PACKAGE, replace_line, the_line};
 use crate::{Result, paths, toolchain};
 
@@ -171,7 +172,24 @@ pub const PANICS_BEFORE_MAIN: Variant = broken(
 /// Hangs in its first instruction.
 pub const HANGS_AT_ITS_ENTRY: Variant = broken("1.2.0-hangs-at-its-entry", Fault::Entry);
 
-/// All of them.
+/// Where the main task's stack of a firmware lies.
+pub fn stack(elf: &Path) -> Result<StackRegion> {
+    let bytes = fs::read(elf).map_err(|error| paths::about(elf, &error))?;
+    let file =
+        object::File::parse(&*bytes).map_err(|error| format!("{}: {error}", elf.display()))?;
+    let symbol = |name: &str| {
+        let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
+        let found = found.ok_or_else(|| format!("{} has no {name}", elf.display()))?;
+        Ok::<_, String>(found.address() as u32)
+    };
+    let (start, end) = (symbol("_stack_end")?, symbol("_stack_start")?);
+    Ok(StackRegion {
+        start,
+        length: end.saturating_sub(start),
+    })
+}
+
+/// All of them. The first two suffice for one update.
 pub const ALL: [Variant; 15] = [
     FIRST,
     SECOND,
