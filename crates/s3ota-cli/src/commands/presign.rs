@@ -76,7 +76,11 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     resign::may_be_renewed(&channel, &manifest, &place)?;
     let image_key = image_to_renew(&manifest, &location)?;
     if let Some(lack) = channel::lack_of(&store, &manifest.version, &image_key).await? {
-        return Err(lack);
+        let code = match lack.code {
+            "release.image" => "presign.nothing",
+            code => code,
+        };
+        return Err(CliError { code, ..lack });
     }
     if let Some(warning) = was_public(&manifest, &args.channel, &location) {
         out.warning(&warning);

@@ -67,13 +67,7 @@ impl Access {
         if let Some(profile) = &args.profile {
             loader = loader.profile_name(profile);
         }
-        let mut config = loader.load().await;
-        // An empty variable names no endpoint; the SDK would take it for one.
-        if config.endpoint_url() == Some("") {
-            let mut builder = config.into_builder();
-            builder.set_endpoint_url(profiles.endpoint_url());
-            config = builder.build();
-        }
+        let config = loader.load().await;
         // The environment and the profile may name an endpoint for every service.
         if let Some(url) = config.endpoint_url().filter(|url| !url.is_empty()) {
             endpoint::check(url)?;

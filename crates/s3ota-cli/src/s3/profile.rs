@@ -49,12 +49,6 @@ impl Profiles {
         Ok(Self(Some(profiles)))
     }
 
-    /// The endpoint of all services.
-    pub(super) fn endpoint_url(&self) -> Option<String> {
-        let url = self.0.as_ref()?.get("endpoint_url")?;
-        (!url.is_empty()).then(|| url.to_owned())
-    }
-
     /// `addressing_style` under `s3`.
     pub(super) fn addressing_style(&self) -> Result<Option<AddressingStyle>, CliError> {
         let s3 = self.0.as_ref().and_then(|profiles| profiles.get("s3"));

@@ -421,13 +421,6 @@ async fn an_endpoint_has_its_path_from_every_source() {
         &[("AWS_CONFIG_FILE", &config), ("AWS_ENDPOINT_URL", "")],
         &[("AWS_CONFIG_FILE", &services), ("AWS_ENDPOINT_URL", "")],
     ];
-    // In CI, a variable without a value is often set.
-    let mut command = odd.bench.command();
-    command
-        .env("AWS_CONFIG_FILE", &config)
-        .env("AWS_ENDPOINT_URL", "")
-        .args(["--json", "presign", PLACE]);
-    assert_eq!(Run::of(command.output().unwrap()).error(), "channel.empty");
     for env in sources {
         let run = odd.run_with(&["presign", PLACE], env);
         assert_eq!(run.error(), "channel.empty", "{env:?}: {:?}", run.events);
