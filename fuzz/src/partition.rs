@@ -5,8 +5,8 @@
 
 use md5::{Digest, Md5};
 use s3ota_image::partition::{
-    ENTRY_LEN, Kind, LAST_TABLE_OFFSET, MAX_LEN, Partition, PartitionTable, TABLE_OFFSET, TABLE_SIZE,
-    TableBuilder, find,
+    ENTRY_LEN, Kind, LAST_TABLE_OFFSET, MAX_LEN, Partition, PartitionTable, TABLE_OFFSET,
+    TABLE_SIZE, TableBuilder, find,
 };
 
 use crate::input::Input;
