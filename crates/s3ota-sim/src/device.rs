@@ -4,7 +4,7 @@ use std::fmt;
 
 use s3ota::{
     Boot, Booted, Bootloader as Kind, Chip, Config, Device, Reset, Updater, Workspace,
-    boot_guard_after,
+    boot_guard_at,
 };
 use s3ota_image::app::Hardware;
 use s3ota_image::partition::TABLE_OFFSET;
@@ -114,7 +114,7 @@ impl VirtualDevice {
         self
     }
 
-    /// The same device with a bootloader that looks for the partition table at this offset.
+    /// The same device with the partition table at this offset, for bootloader and firmware alike.
     pub fn with_table_offset(self, table_offset: u32) -> Self {
         Self {
             table_offset,
@@ -182,7 +182,13 @@ impl VirtualDevice {
                 .boot_at(self.table_offset, &mut self.flash, &mut self.silicon)
                 .map_err(PowerOnError::Boot)?;
             let running = app.partition.offset;
-            let guard = boot_guard_after(reset, &mut self.flash, running, self.trial_boots);
+            let guard = boot_guard_at(
+                self.table_offset,
+                reset,
+                &mut self.flash,
+                running,
+                self.trial_boots,
+            );
             let Booted {
                 boot, bootloader, ..
             } = embassy_futures::block_on(guard).map_err(PowerOnError::Guard)?;
@@ -199,13 +205,14 @@ impl VirtualDevice {
         Err(PowerOnError::BootLoop)
     }
 
-    /// The updater of the running firmware, on the host's network.
+    /// The updater of the running firmware, on the host's network. It looks for the partition table where the bootloader does.
     pub fn updater<'a>(
         &'a mut self,
         running: &RunningFirmware,
-        config: Config<'a>,
+        mut config: Config<'a>,
         workspace: &'a mut Workspace,
     ) -> VirtualUpdater<'a> {
+        config.partition_table = self.table_offset;
         let device = Device {
             flash: &mut self.flash,
             running: running.app.partition.offset,

@@ -260,18 +260,6 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
         .collect::<Result<_, _>>()?;
     let dump = completed(&args.flash, args.partition_table_offset, out)?;
     let flash = Flash::open(&args.flash).map_err(|error| CliError::file(&args.flash, &error))?;
-    if dump.table_offset != TABLE_OFFSET {
-        let message = format!(
-            "the partition table is at {:#x}, and the firmware of a virtual device looks for it at {TABLE_OFFSET:#x} only",
-            dump.table_offset
-        );
-        let hint =
-            "use a flash with the table there; `s3ota inspect` shows what boots from this one";
-        return Err(in_file(
-            &args.flash,
-            CliError::new("flash.partitions", message).hint(hint),
-        ));
-    }
     let known = KnownChip::beside(&args.flash)?.or_else(|| chip_of(&dump).map(KnownChip::of));
     let device_id = match args.device_id {
         Some(id) => id,

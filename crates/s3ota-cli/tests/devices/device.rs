@@ -551,6 +551,25 @@ async fn a_merged_image_is_a_device() {
     assert!(bench.flash()[0x3F_0000..].iter().all(|&byte| byte == 0xFF));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_whose_partition_table_is_elsewhere_updates_itself() {
+    let bench = Bench::new();
+    let csv = b"nvs,data,nvs,0x11000,16K\notadata,data,ota,,8K\nota_0,app,ota_0,,1M\nota_1,app,ota_1,,1M\n";
+    let csv = bench.file("p.csv", csv);
+    let image = bench.file("1.0.0.bin", &firmware("1.0.0"));
+    let flash = bench.path("flash.bin");
+    let [csv, image, flash] = [&csv, &image, &flash].map(|path| path.to_str().unwrap());
+    let new = ["device", "new", flash, "--force", "--image", image];
+    let offset = ["--partition-table-offset", "0x10000", "--partitions", csv];
+    let made = s3ota(&[&new[..], &offset].concat());
+    assert!(made.status.success(), "{made:?}");
+
+    let server = Server::start(releasing("1.1.0")).await;
+    let output = bench.run(&server, &[]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(events(&output).last().unwrap()["event"], "confirmed");
+}
+
 #[test]
 fn a_merged_image_that_starts_at_its_bootloader_is_made_into_a_flash_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -585,7 +604,7 @@ fn a_merged_image_that_starts_at_its_bootloader_is_made_into_a_flash_file() {
 }
 
 #[test]
-fn a_table_that_bites_later_is_warned_of_before_the_device_leaves_the_desk() {
+fn a_table_that_bites_later_is_warned_of_before_the_device_leaves_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("first.bin"), firmware("1.0.0")).unwrap();
