@@ -32,8 +32,14 @@ async fn main(spawner: Spawner) -> ! {
     log::info!("simple {VERSION}, {board}");
 
     // The network. Wi-Fi needs the heap.
-    esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
-    esp_alloc::heap_allocator!(size: 36 * 1024);
+    #[cfg(not(feature = "esp32s2"))]
+    {
+        esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
+        esp_alloc::heap_allocator!(size: 36 * 1024);
+    }
+    // The bootloader leaves more there, and the rest is needed.
+    #[cfg(feature = "esp32s2")]
+    esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 100 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
     #[cfg(not(feature = "qemu"))]
     let network = {
