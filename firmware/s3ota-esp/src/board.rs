@@ -47,6 +47,7 @@ impl Board {
     /// # Panics
     ///
     /// If called twice. Safe code cannot, because the flash exists once.
+    #[inline(never)]
     pub fn share_flash(self) -> Board<SharedFlash> {
         static MUTEX: StaticCell<Mutex<crate::flash::Lock, Flash>> = StaticCell::new();
 

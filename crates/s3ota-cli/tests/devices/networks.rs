@@ -298,13 +298,14 @@ impl Server {
     fn listening(&mut self) -> serde_json::Value {
         use std::io::BufRead;
         let stdout = std::io::BufReader::new(self.0.stdout.take().unwrap());
-        for line in stdout.lines() {
+        let mut lines = stdout.lines();
+        let listening = lines.find_map(|line| {
             let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            if event["event"] == "listening" {
-                return event;
-            }
-        }
-        panic!("it does not listen");
+            (event["event"] == "listening").then_some(event)
+        });
+        // It ends when nobody reads any more.
+        std::thread::spawn(|| lines.for_each(drop));
+        listening.expect("it does not listen")
     }
 }
 

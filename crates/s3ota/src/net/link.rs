@@ -99,9 +99,13 @@ where
             // A host without an IPv4 address may have an IPv6 one.
             for kind in [AddrType::IPv4, AddrType::IPv6] {
                 let lookup = network.get_host_by_name(host, kind);
-                if let Ok(address) = deadline.limit(lookup).await {
-                    found = Ok(address);
-                    break;
+                match deadline.limit(lookup).await {
+                    Ok(address) => {
+                        found = Ok(address);
+                        break;
+                    }
+                    Err(LinkError::TimedOut) => break,
+                    Err(LinkError::Io(_)) => {}
                 }
             }
             found?

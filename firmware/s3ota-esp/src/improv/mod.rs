@@ -35,6 +35,7 @@ use crate::{CHIP, SharedFlash, device_id, wifi};
 /// # Errors
 ///
 /// Those of esp-radio.
+#[inline(never)]
 pub fn join(
     spawner: Spawner,
     radio: WIFI<'static>,
