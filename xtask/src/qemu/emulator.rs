@@ -169,6 +169,8 @@ impl Chip {
                 option(&paint.display().to_string()),
                 region.start
             ));
+            // Beside another monitor, -nographic no longer puts the serial port on the terminal in this way.
+            command.args(["-serial", "mon:stdio"]);
             command.arg("-qmp").arg(format!(
                 "unix:{},server=on,wait=off",
                 option(&monitor.display().to_string())
