@@ -436,7 +436,7 @@ mod tests {
     #[test]
     fn a_damaged_image_is_described_as_far_as_it_goes() {
         let report = ImageReport::of_file(&IMAGE[..3000]);
-        assert_eq!(report.to_json()["version"], "1.0.0");
+        assert_eq!(report.to_json()["version"], "1.1.0");
         assert!(
             report
                 .to_string()
