@@ -69,7 +69,7 @@ pub fn print_prose(text: impl Display) {
             let _ = writeln!(all, "{margin}{line}");
             all
         });
-    stdout(wrapped.as_bytes());
+    stdout(wrapped.replace(wrap::NO_BREAK, " ").as_bytes());
 }
 
 /// Prints text to stdout after a coloured mark. On a narrow terminal it wraps, and goes on below its beginning.
