@@ -298,9 +298,12 @@ impl Server {
     fn listening(&mut self) -> serde_json::Value {
         use std::io::BufRead;
         let stdout = std::io::BufReader::new(self.0.stdout.take().unwrap());
-        for line in stdout.lines() {
+        let mut lines = stdout.lines();
+        while let Some(line) = lines.next() {
             let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
             if event["event"] == "listening" {
+                // What follows must go on being read: the command ends with its reader.
+                std::thread::spawn(move || lines.for_each(drop));
                 return event;
             }
         }
