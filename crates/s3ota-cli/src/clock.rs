@@ -35,6 +35,7 @@ pub fn day(date: &str) -> String {
 /// How long ago a date in RFC 3339 is.
 pub fn ago(date: &str) -> String {
     match seconds(date) {
+        Some(then) if then == now() => "just now".to_owned(),
         Some(then) if then <= now() => format!("{} ago", span(now() - then)),
         _ => day(date),
     }

@@ -25,10 +25,10 @@ struct Taken {
 /// The result.
 #[derive(Default)]
 struct Done {
-    /// The number of channels whose devices may go back.
-    allowed: u32,
-    /// The number of the other channels that served the version.
-    silent: u32,
+    /// The channels whose devices may go back.
+    allowed: Vec<String>,
+    /// The other channels that served the version.
+    silent: Vec<String>,
     /// The channels that this host's state has no entry for. `None` if it has all of them, or nothing is signed.
     unknown: Option<Vec<String>>,
 }
@@ -78,9 +78,10 @@ impl Withdrawal<'_> {
         let channels = catalogue::channels(self.store, self.prefix()).await?;
         done.unknown = self.unknown(&channels);
         for channel in channels {
+            let name = channel.name.clone();
             match self.take_off(channel).await? {
-                Some(Taken { may_go_back: true }) => done.allowed += 1,
-                Some(_) => done.silent += 1,
+                Some(Taken { may_go_back: true }) => done.allowed.push(name),
+                Some(_) => done.silent.push(name),
                 None => {}
             }
         }
@@ -386,8 +387,8 @@ impl Withdrawal<'_> {
     /// Reports what the user has to know and to do.
     fn say_what_is_left(&self, done: &Done) {
         let version = &self.version;
-        let served = done.allowed + done.silent;
-        if served == 0 {
+        let (allowed, silent) = (&done.allowed, &done.silent);
+        if allowed.is_empty() && silent.is_empty() {
             match &done.unknown {
                 None => self.out.say(format_args!("no channel serves {version}")),
                 Some(unknown) => self.out.warning(&cannot_tell(version, unknown)),
@@ -398,20 +399,30 @@ impl Withdrawal<'_> {
                 .say("nothing was changed; without --dry-run this is done");
             return;
         }
-        if done.allowed > 0 {
-            self.out.say(format_args!(
-                "devices that run {version} may go back, until the permission ends; devices that do not know the date stay"
+        if !allowed.is_empty() {
+            self.out.prose(format_args!(
+                "devices{} that run {version} may go back, until the permission ends; devices that do not know the date stay",
+                of_channels(allowed)
             ));
         }
-        if done.allowed == 0 || done.silent > 0 {
+        if allowed.is_empty() || !silent.is_empty() {
             let stay = format!(
-                "devices that run {version} stay on it: nothing moves a device back silently"
+                "devices{} that run {version} stay on it: nothing moves a device back silently",
+                of_channels(silent)
             );
             let advice = CliError::new("release.left", stay).hint(format!(
                 "to move them, publish the good code under a version higher than {version}"
             ));
             self.out.warning(&advice);
         }
+    }
+}
+
+/// ` of stable and beta`; empty for no channels.
+fn of_channels(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!(" of {}", names.join(" and ")),
     }
 }
 

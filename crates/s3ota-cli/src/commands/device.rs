@@ -37,6 +37,10 @@ pub enum DeviceCommand {
 
 /// Create a flash file with a partition table and a first firmware
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota device new flash.bin --image lamp-1.0.0.bin
+  s3ota device new flash.bin --image lamp-1.0.0.bin --partitions partitions.csv --chip-revision v1.0")]
 pub struct DeviceNewArgs {
     /// The flash file to create
     pub flash: PathBuf,
@@ -77,6 +81,10 @@ pub struct DeviceNewArgs {
 /// It boots what the flash holds, by the rules of the ESP-IDF bootloader, and runs the s3ota library as its firmware. You can
 /// kill the process at any moment, which is a power cut, and run it again.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota device run flash.bin --manifest-url https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json --once
+  s3ota device run flash.bin --manifest-url https://localhost:9443/firmware/lamp/stable.json --ca s3ota-data/ca.pem")]
 pub struct DeviceRunArgs {
     /// The flash file, made by `s3ota device new` or read from a chip
     pub flash: PathBuf,
@@ -171,7 +179,7 @@ pub fn new(args: &DeviceNewArgs, out: &Output) -> Result<(), CliError> {
     }
     let revision = known.and_then(|known| known.revision);
     let of_revision = revision.map(|revision| format!(" of revision {}", Revision(revision)));
-    out.say(format_args!(
+    out.prose(format_args!(
         "{}: a virtual {chip}{} with {} MiB of flash and firmware {version}",
         args.flash.display(),
         of_revision.unwrap_or_default(),
@@ -322,7 +330,7 @@ fn completed(path: &Path, table_offset: Option<u32>, out: &Output) -> Result<Dum
             .open(path)
             .map_err(failed)?;
         file.write_all(missing).map_err(failed)?;
-        out.say(format_args!(
+        out.prose(format_args!(
             "{}: completed to a flash of {} KiB; what was missing is erased",
             path.display(),
             dump.bytes.len() / 1024

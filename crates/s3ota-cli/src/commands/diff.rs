@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::bucket::catalogue;
 use crate::bucket::channel::{self, Channel, PlaceArgs};
+use crate::clock;
 use crate::error::CliError;
 use crate::output::table::{Column, Table};
 use crate::output::{self, Output, terminal};
@@ -39,8 +40,8 @@ pub struct DiffArgs {
 /// Compares two releases.
 pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
     let (location, store) = args.place.open(&args.s3).await?;
-    let a = find(&store, &location, &args.a).await?;
-    let b = find(&store, &location, &args.b).await?;
+    let (a, _) = find(&store, &location, &args.a).await?;
+    let (b, is_channel) = find(&store, &location, &args.b).await?;
     let prefix = &location.prefix;
     let yanked = catalogue::yanked(&store, prefix).await?;
     let is_yanked = |release: &ManifestDocument| yanked.contains(&release.version);
@@ -59,15 +60,15 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
         }
         let shown = |value: &Option<String>| match value {
             None => "none".to_owned(),
-            // A date that breaks well.
-            Some(date) if matches!(*name, "expires" | "date") => {
-                date.replace('T', " ").trim_end_matches('Z').to_owned()
-            }
+            Some(date) if matches!(*name, "expires" | "date") => clock::day(date),
+            Some(percent) if *name == "rollout" && percent == "0%" => "paused".to_owned(),
             Some(value) => value.clone(),
         };
         // The signature is not verified here.
         let shown_name = match *name {
             "key" => "names key",
+            "expires" => "expires (UTC)",
+            "date" => "date (UTC)",
             name => name,
         };
         table.row([shown_name.to_owned(), shown(left), shown(right)]);
@@ -98,7 +99,21 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
     out.table(&table);
     let verdict = match order {
         _ if same_image => "the same image, byte for byte".to_owned(),
-        std::cmp::Ordering::Less => format!("devices with {} update to {}", a.version, b.version),
+        std::cmp::Ordering::Less => {
+            let (a, new) = (&a.version, &b.version);
+            // A release's record says nothing about rollouts.
+            let rollout = b.rollout.filter(|_| is_channel).map(|it| it.to_string());
+            match rollout.as_deref() {
+                _ if is_yanked(&b) => {
+                    format!("devices with {a} would update to {new}, but it was yanked")
+                }
+                Some("0") => format!("devices with {a} would update to {new}, but it is paused"),
+                Some(percent) if percent != "100" => {
+                    format!("{percent}% of the devices with {a} update to {new}")
+                }
+                _ => format!("devices with {a} update to {new}"),
+            }
+        }
         std::cmp::Ordering::Greater => {
             format!("devices with {} do not go back to {}", a.version, b.version)
         }
@@ -137,12 +152,12 @@ fn tell_yanked<'a>(
     }
 }
 
-/// The release that a name stands for.
+/// The release that a name stands for, and whether the name is a channel's.
 async fn find(
     store: &Store,
     location: &Location,
     name: &str,
-) -> Result<ManifestDocument, CliError> {
+) -> Result<(ManifestDocument, bool), CliError> {
     let prefix = &location.prefix;
     if let Ok(version) = Version::parse(name) {
         let version = version.to_string();
@@ -151,7 +166,7 @@ async fn find(
             .await?
             .remove(&version)
         {
-            return Ok(record);
+            return Ok((record, false));
         }
     }
     let channel = Channel::read(store, prefix, name).await?;
@@ -161,7 +176,7 @@ async fn find(
             CliError::new("release.unknown", message).hint("`s3ota list` shows the releases")
         );
     }
-    channel.manifest(store).cloned()
+    Ok((channel.manifest(store)?.clone(), true))
 }
 
 /// The descriptor in the image, if the image is there.

@@ -27,7 +27,7 @@ Examples:
   s3ota gateway s3://my-bucket/lamp --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem --token-file tokens
 
 With tokens, the manifest's URL for devices is https://GATEWAY/CHANNEL.json?token=TOKEN.
-docs/private-buckets.md has its IAM policy, and how to run it on Lambda.")]
+Its IAM policy, and how to run it on Lambda: https://github.com/s3ota/s3ota/blob/main/docs/private-buckets.md")]
 pub struct GatewayArgs {
     /// Where the releases are
     #[arg(value_name = "s3://BUCKET/PREFIX")]

@@ -97,6 +97,7 @@ pub async fn run(args: GcArgs, out: &Output) -> Result<(), CliError> {
     }
     let images = |n: usize| output::count(n as u64, "image");
     match (count, args.delete) {
+        (0, _) if kept == 0 => out.prose(format_args!("there are no images at {location}")),
         (0, _) => out.prose(format_args!(
             "nothing to remove: {} needed or new",
             match kept {

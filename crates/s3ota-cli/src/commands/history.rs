@@ -70,7 +70,9 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     }
     let mut entries = Vec::new();
     for name in names {
-        let mut held = catalogue::history(&store, prefix, &name, args.limit).await?;
+        // One more, to know whether there are more.
+        let limit = args.limit.saturating_add(1);
+        let mut held = catalogue::history(&store, prefix, &name, limit).await?;
         let current = channels.iter().find(|channel| channel.name == name);
         let current = current.and_then(|channel: &Channel| channel.current.clone());
         let filed = |current: &Held| held.iter().any(|held| held.bytes() == current.bytes());
@@ -102,7 +104,7 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     let all = entries.len();
     entries.truncate(args.limit);
     let mut table = Table::new(&[
-        Column::new("date"),
+        Column::new("date (UTC)"),
         Column::new("channel"),
         Column::new("action"),
         Column::new("version"),
@@ -126,7 +128,7 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
         out.say(format_args!("nothing has happened at {location} yet"));
     }
     out.table(&table);
-    if all >= args.limit {
+    if all > args.limit {
         let more = args.limit.saturating_mul(10);
         out.prose(format_args!("older changes are not shown: --limit {more}"));
     }
@@ -161,6 +163,7 @@ fn entry(channel: &str, held: &Held) -> Entry {
     Entry {
         action: match (action, from) {
             (Some("rollout" | "pause"), _) => action.unwrap_or_default().to_owned(),
+            (Some("yank"), Some(from)) if from == manifest.version => "pause after yank".to_owned(),
             (Some(action), Some(from)) => format!("{action} from {from}"),
             (Some(action), None) => action.to_owned(),
             (None, _) => blank.action,
@@ -174,7 +177,10 @@ fn entry(channel: &str, held: &Held) -> Entry {
             "downgrade": manifest.downgrade, "sha256": manifest.sha256.map(|it| it.to_string()), "size": manifest.size,
             "keyid": manifest.signature.as_ref().map(|signature| signature.keyid.clone()),
         }),
-        rollout: format!("{rollout}%"),
+        rollout: match rollout.as_str() {
+            "0" => "paused".to_owned(),
+            percent => format!("{percent}%"),
+        },
         ..blank
     }
 }

@@ -20,6 +20,10 @@ pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
             &[
                 ("s3ota demo", "see the whole path in this terminal"),
                 (
+                    "s3ota new NAME --chip CHIP",
+                    "create a firmware project for a chip",
+                ),
+                (
                     "s3ota serve --bucket firmware",
                     "run an S3 server to try it with",
                 ),
@@ -48,25 +52,34 @@ pub async fn run(settings: &Settings, out: &Output) -> Result<(), CliError> {
     let parsed = settings
         .parse(Cli::command(), args)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let mut is_signed = false;
     if let Ok((cli, matches)) = parsed
         && let Some(Command::Status(args)) = cli.command
     {
         settings.permit(&matches, out)?;
-        super::status::run(args, out).await?;
+        is_signed = super::status::tell(args, out).await?;
     }
+    // Where releases are signed, these commands need the key.
+    let has_key = settings.value("key").is_some()
+        || std::env::var("S3OTA_KEY").is_ok_and(|key| !key.is_empty());
+    let key = match is_signed && !has_key {
+        true => " --key KEY",
+        false => "",
+    };
+    let signing = |command: &str| format!("{command}{key}");
     steps(
         out,
         &[
             (
-                "s3ota publish FIRMWARE --channel beta",
+                &*signing("s3ota publish FIRMWARE --channel beta"),
                 "release a firmware",
             ),
             (
-                "s3ota promote beta stable --rollout 5%",
+                &*signing("s3ota promote beta stable --rollout 5%"),
                 "release on one channel what another serves",
             ),
-            ("s3ota rollout 100%", "roll it out to everyone"),
-            ("s3ota yank VERSION", "withdraw a release"),
+            (&*signing("s3ota rollout 100%"), "roll it out to everyone"),
+            (&*signing("s3ota yank VERSION"), "withdraw a release"),
             ("s3ota history", "see who did what"),
         ],
     );

@@ -19,6 +19,11 @@ use crate::output::Output;
 /// slots, versions, otadata, which firmware would boot, and what will stop updates. For a partition table, binary or CSV: the same
 /// of it. Any other file is named.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota inspect lamp.bin
+  s3ota inspect flash.bin --json
+  s3ota inspect partitions.csv")]
 pub struct InspectArgs {
     /// An app image, an ELF file, a flash dump or merged image, or a partition table
     pub file: PathBuf,

@@ -54,7 +54,7 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     let mut table = Table::new(&[
         Column::new("version"),
         Column::new("channels"),
-        Column::new("published").rank(5),
+        Column::new("published (UTC)").rank(5),
         Column::new("size").rank(2),
         Column::new("chip").rank(1),
         Column::new("by").rank(3),
@@ -120,7 +120,7 @@ pub async fn run(args: ListArgs, out: &Output) -> Result<(), CliError> {
     }
     out.table(&table);
     if all > versions.len() {
-        let hidden = output::count((all - versions.len()) as u64, "older release");
+        let hidden = output::count((all - versions.len()) as u64, "lower version");
         out.prose(format_args!("not shown: {hidden}; --limit {all} shows all"));
     }
     Ok(())

@@ -88,7 +88,7 @@ pub fn run(args: NewArgs, out: &Output) -> Result<(), CliError> {
         }),
     );
     let (chip, name) = (project::written(args.chip), &args.name);
-    out.say(format_args!(
+    out.prose(format_args!(
         "{} has a firmware for the {chip} with {} of flash. s3ota's crates: {source}",
         dir.display(),
         args.flash
@@ -101,7 +101,10 @@ pub fn run(args: NewArgs, out: &Output) -> Result<(), CliError> {
         out.say(format_args!("  rustup target add {}", project.target()));
     }
     out.say("  cargo install espflash --locked");
-    out.say("  enter your network and the manifest's URL in cfg.toml");
+    out.say(format_args!(
+        "  s3ota bucket init s3://BUCKET/{name} --region REGION"
+    ));
+    out.say("  # enter your network and the manifest's URL in cfg.toml");
     out.say("  cargo run --release");
     out.say(format_args!(
         "  s3ota publish target/{}/release/{name} s3://BUCKET/{name}",

@@ -11,7 +11,7 @@ use crate::bucket::resign;
 use crate::clock::parse_duration;
 use crate::error::CliError;
 use crate::output::Output;
-use crate::publishing::{ends_early, image_to_renew, presigned_url};
+use crate::publishing::{ends_early, image_to_renew, presigned_url, valid_until};
 use crate::s3::{self, Location, S3Args, Store};
 
 /// Renew the pre-signed URLs of a release in a private bucket
@@ -93,9 +93,11 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
     if let Some(warning) = ends_early(&store, args.presign) {
         out.warning(&warning);
     }
-    out.say(format_args!(
-        "pre-signed {} on {}; the manifest's URL, valid for now:",
-        manifest.version, args.channel
+    out.prose(format_args!(
+        "pre-signed {} on {}; the manifest's URL{}:",
+        manifest.version,
+        args.channel,
+        valid_until(&manifest_url)
     ));
     out.say(&manifest_url);
     out.event(

@@ -112,7 +112,10 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
                 .await?;
         }
         told("unchanged", current.serial);
-        out.say(format_args!("{rollout}% of {name} take {version} already"));
+        match paused {
+            true => out.prose(format_args!("{version} is paused on {name} already")),
+            false => out.prose(format_args!("{rollout}% of {name} take {version} already")),
+        }
         return Ok(());
     }
     let mut manifest = current.clone();
@@ -134,7 +137,7 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     }
     if args.change.dry_run {
         told("would_roll_out", manifest.serial);
-        out.say(format_args!(
+        out.prose(format_args!(
             "nothing was changed; without --dry-run {rollout}% of {name} take {version}, not {before}%"
         ));
         return Ok(());
@@ -149,8 +152,9 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
     legacy::warn(&manifest, out);
     told("rolled_out", manifest.serial);
     if paused {
-        out.say(format_args!(
-            "paused {version} on {name}, from {before}%; devices that have it keep it. To continue: s3ota rollout {location} {before}% --channel {name}"
+        let key = args.change.key_option(&args.seal);
+        out.prose(format_args!(
+            "paused {version} on {name}, from {before}%; devices that have it keep it. To continue: `s3ota rollout {location} {before}% --channel {name}{key}`"
         ));
     } else {
         let direction = if rollout < before { "down" } else { "up" };

@@ -19,6 +19,10 @@ use crate::s3::development::{self, bucket_on, start};
 /// Buckets are folders in DIR. Anyone may read; writing needs the access key that it prints. The secret key and the CA of its
 /// certificate are created on the first start and kept in DIR; pass the CA to clients and virtual devices with --ca.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota serve --bucket firmware
+  s3ota serve --dir server --listen 0.0.0.0:9443 --host 192.168.1.20")]
 pub struct ServeArgs {
     /// Where buckets, objects and the CA are kept
     #[arg(long, default_value = "s3ota-data")]
@@ -83,7 +87,8 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
          \nIn another terminal:\n\
          \n  export AWS_ENDPOINT_URL={url} AWS_CA_BUNDLE={ca}\
          \n  export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION=us-east-1{make_it}\
-         \n  s3ota publish lamp.bin s3://{bucket}/lamp\
+         \n  s3ota device new flash.bin --image OLD.bin\
+         \n  s3ota publish FIRMWARE s3://{bucket}/lamp\
          \n  s3ota device run flash.bin --ca {ca} --manifest-url {url}/{bucket}/lamp/stable.json\n",
         server.dir().display(),
     ));

@@ -45,6 +45,11 @@ pub struct StatusArgs {
 
 /// Shows the status.
 pub async fn run(args: StatusArgs, out: &Output) -> Result<(), CliError> {
+    tell(args, out).await.map(drop)
+}
+
+/// Shows the status. Returns whether a channel's manifest has a signature, verified or not.
+pub async fn tell(args: StatusArgs, out: &Output) -> Result<bool, CliError> {
     let keys = args.keys.read()?;
     let (location, store) = args.place.open(&args.s3).await?;
     show(&store, &location, &keys, out).await
@@ -56,7 +61,7 @@ async fn show(
     location: &Location,
     keys: &[ReleaseKey],
     out: &Output,
-) -> Result<(), CliError> {
+) -> Result<bool, CliError> {
     let prefix = &location.prefix;
     let channels = catalogue::channels(store, prefix).await?;
     let yanked = catalogue::yanked(store, prefix).await?;
@@ -67,11 +72,12 @@ async fn show(
         Column::new("since").rank(5),
         Column::new("size").rank(1),
         Column::new("signed").rank(4),
-        Column::new("expires").rank(3),
-        Column::new("URL ends").rank(6),
+        Column::new("expires (UTC)").rank(3),
+        Column::new("URL ends (UTC)").rank(6),
         Column::new("by").rank(2),
     ]);
     let (mut warnings, mut unverified) = (Vec::new(), Vec::new());
+    let mut is_signed = false;
     for channel in &channels {
         let manifest = match channel.manifest(store) {
             Ok(manifest) => manifest,
@@ -91,6 +97,7 @@ async fn show(
             .as_ref()
             .map(|signature| signature.keyid.clone());
         let bytes = channel.current.as_ref().map_or(&[][..], Held::bytes);
+        is_signed |= claimed.is_some();
         let signature = Signature::of(bytes, keys);
         let presigned_until =
             s3::presigned_until(&manifest.url).and_then(Timestamp::from_unix_seconds);
@@ -179,17 +186,35 @@ async fn show(
                 "set the same rollout again, or publish again: either updates their manifest";
             warn("publish.older", problem, hint);
         }
-        if let Some(problem) = manifest.expires.and_then(|end| ends(end, SOON)) {
-            let hint = "publish or promote again, with a later expiry: then devices stop trusting this manifest";
-            warn("manifest.expires", format!("the manifest {problem}"), hint);
+        let name = output::for_shell(&channel.name);
+        match manifest.expires.and_then(|end| ending(end, SOON)) {
+            Some(Ending::Over) => warn(
+                "manifest.expires",
+                "the manifest has expired: devices that know the date refuse it".to_owned(),
+                "publish the same firmware again, with a later --expires",
+            ),
+            Some(Ending::Soon(left)) => {
+                let hint = match claimed {
+                    Some(_) => format!(
+                        "sign it again before that: `s3ota sign {location} --channel {name} --key KEY --expires 90d`"
+                    ),
+                    None => "publish the same firmware again before that, with a later --expires"
+                        .to_owned(),
+                };
+                let problem = format!("the manifest expires in {left}");
+                warn("manifest.expires", problem, &hint);
+            }
+            None => {}
         }
-        if let Some(problem) = presigned_until.and_then(|end| ends(end, SOON_PRESIGNED)) {
-            let hint = "publish the same firmware again with --presign 7d";
-            warn(
-                "publish.presign",
-                format!("the image's URL {problem}"),
-                hint,
-            );
+        if let Some(ending) = presigned_until.and_then(|end| ending(end, SOON_PRESIGNED)) {
+            let problem = match ending {
+                Ending::Over => {
+                    "the image's URL has expired: no device can fetch it any more".to_owned()
+                }
+                Ending::Soon(left) => format!("the image's URL expires in {left}"),
+            };
+            let hint = format!("renew it with `s3ota presign {location} --channel {name}`");
+            warn("publish.presign", problem, &hint);
         }
     }
     if channels.is_empty() {
@@ -211,16 +236,25 @@ async fn show(
     for warning in &warnings {
         out.warning(warning);
     }
-    Ok(())
+    Ok(is_signed)
 }
 
-/// Tells that something has expired, or will soon.
-fn ends(end: Timestamp, soon: u64) -> Option<String> {
+/// How near an expiry is.
+#[derive(Debug, PartialEq, Eq)]
+enum Ending {
+    /// It is over.
+    Over,
+    /// It is near: the time that is left, for people.
+    Soon(String),
+}
+
+/// An expiry that is over, or nearer than `soon`.
+fn ending(end: Timestamp, soon: u64) -> Option<Ending> {
     let (end, now) = (end.unix_seconds(), clock::now());
     if end <= now {
-        Some("has expired: no device takes the release any more".to_owned())
+        Some(Ending::Over)
     } else {
-        (end - now < soon).then(|| format!("expires in {}", clock::span(end - now)))
+        (end - now < soon).then(|| Ending::Soon(clock::span(end - now)))
     }
 }
 
@@ -231,9 +265,10 @@ mod tests {
     #[test]
     fn an_expiry_is_reported_when_it_is_near() {
         let at = |seconds| Timestamp::from_unix_seconds(clock::now() + seconds).unwrap();
-        assert_eq!(ends(at(SOON + 100), SOON), None);
-        assert!(ends(at(3 * 3600 + 100), SOON).unwrap().contains("3 hours"));
+        assert_eq!(ending(at(SOON + 100), SOON), None);
+        let left = ending(at(3 * 3600 + 100), SOON);
+        assert_eq!(left, Some(Ending::Soon("3 hours".to_owned())));
         let past = Timestamp::from_unix_seconds(1).unwrap();
-        assert!(ends(past, SOON).unwrap().contains("has expired"));
+        assert_eq!(ending(past, SOON), Some(Ending::Over));
     }
 }

@@ -1,5 +1,6 @@
 //! A virtual device that runs: it boots, updates itself and confirms, and reports every step.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -158,7 +159,7 @@ impl Station {
             if confirm {
                 self.confirm(&running).await?;
             } else {
-                self.out.say(
+                self.out.prose(
                     "left on trial: it rolls back unless the firmware is confirmed within its remaining boots",
                 );
             }
@@ -209,8 +210,10 @@ impl Station {
             _ => ("confirmed", String::new()),
         };
         let (version, slot) = (&running.version, running.slot());
-        self.out
-            .say(format_args!("device    boots {version} from {slot}{human}"));
+        tell(
+            &self.out,
+            format_args!("boots {version} from {slot}{human}"),
+        );
         let mut event = json!({ "version": version, "slot": slot, "state": state });
         if let Boot::Trial { boot, of } = running.firmware.boot {
             event["boot"] = json!(boot);
@@ -222,7 +225,7 @@ impl Station {
 
     /// Restarts the device.
     pub fn restart(&mut self) -> Result<Running, CliError> {
-        self.out.say("device    restarts");
+        tell(&self.out, "restarts");
         self.out.event("restart", json!({}));
         self.power_on()
     }
@@ -244,10 +247,10 @@ impl Station {
         let out = self.out;
         match self.updater(running)?.check().await? {
             Checked::Available(release) => {
-                out.say(format_args!(
-                    "device    sees {}, but must be confirmed first",
-                    release.version
-                ));
+                tell(
+                    &out,
+                    format_args!("sees {}, but must be confirmed first", release.version),
+                );
                 out.event("on_trial", json!({ "available": release.version.as_str() }));
             }
             Checked::NoUpdate(reason) => Teller::new(&out).on_no_update(reason),
@@ -259,7 +262,7 @@ impl Station {
     pub async fn confirm(&mut self, running: &Running) -> Result<(), CliError> {
         if self.updater(running)?.confirm().await? {
             let version = &running.version;
-            self.out.say(format_args!("device    confirms {version}"));
+            tell(&self.out, format_args!("confirms {version}"));
             self.out.event("confirmed", json!({ "version": version }));
         }
         Ok(())
@@ -276,6 +279,11 @@ impl Station {
             .device
             .updater(&running.firmware, config, &mut self.workspace))
     }
+}
+
+/// Reports what the device does.
+fn tell(out: &Output, what: impl Display) {
+    out.say(output::fact("device", 9, what));
 }
 
 /// Reports the calls of the library's hooks.
@@ -300,10 +308,10 @@ impl Hooks for Teller<'_> {
             .size
             .map(|size| format!(", {}", output::bytes(size.into())))
             .unwrap_or_default();
-        self.out.say(format_args!(
-            "device    downloads {}{size}",
-            release.version
-        ));
+        tell(
+            self.out,
+            format_args!("downloads {}{size}", release.version),
+        );
         self.out.event(
             "download",
             json!({ "version": release.version.to_string(), "size": release.size }),
@@ -333,7 +341,7 @@ impl Hooks for Teller<'_> {
             NoUpdate::Vetoed => ("vetoed", "does not want to update now"),
             _ => ("none", "has nothing to do"),
         };
-        self.out.say(format_args!("device    {human}"));
+        tell(self.out, human);
         self.out.event("no_update", json!({ "reason": name }));
     }
 
@@ -343,18 +351,17 @@ impl Hooks for Teller<'_> {
         }
         // The last error is reported at the end of the command.
         if let Some(pause) = retry_in {
-            self.out.say(format_args!(
-                "device    {error}; retries in {:.1} s",
-                pause.as_secs_f32()
-            ));
+            tell(
+                self.out,
+                format_args!("{error}; retries in {:.1} s", pause.as_secs_f32()),
+            );
             let fields = json!({ "code": error.code(), "message": error.to_string(), "in_ms": pause.as_millis() as u64 });
             self.out.event("retry", fields);
         }
     }
 
     fn on_confirm(&mut self) {
-        self.out
-            .say("device    confirms its firmware: the server can be reached");
+        tell(self.out, "confirms its firmware: the server can be reached");
         self.out.event("confirmed", json!({}));
     }
 
@@ -368,11 +375,14 @@ impl Hooks for Teller<'_> {
             slot,
             ..
         } = installed;
-        self.out.say(format_args!(
-            "device    has {version} in ota_{}: {} downloaded, checked and read back",
-            slot.index,
-            output::bytes((*size).into())
-        ));
+        tell(
+            self.out,
+            format_args!(
+                "has {version} in ota_{}: {} downloaded, checked and read back",
+                slot.index,
+                output::bytes((*size).into())
+            ),
+        );
         self.out.event("installed", json!({ "version": version.as_str(), "size": size, "slot": format!("ota_{}", slot.index) }));
     }
 }

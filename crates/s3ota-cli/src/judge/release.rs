@@ -165,16 +165,16 @@ impl Case {
             .filter(|_| !terms.release_keys.is_empty())
             .map(|signature| signature.keyid);
         let image = self.has_image && is_rolled_out;
-        let signature = match keyid {
-            Some(keyid) => format!("the signature of the key {keyid}"),
-            None => "no signature".to_owned(),
+        let checked = match (keyid, image) {
+            (Some(key), true) => {
+                format!("the signature of the key {key}, the manifest and the whole image")
+            }
+            (Some(key), false) => {
+                format!("the signature of the key {key} and the manifest, but no image")
+            }
+            (None, true) => "the manifest and the whole image, but no signature".to_owned(),
+            (None, false) => "the manifest, but no signature and no image".to_owned(),
         };
-        let what = if image {
-            "and the whole image"
-        } else {
-            "but no image"
-        };
-        let checked = format!("{signature}, the manifest {what}");
         out.say(output::fact("checked", 9, checked));
         if !is_rolled_out {
             out.warning(&CliError::new(
@@ -228,7 +228,7 @@ fn tell(manifest: &Manifest<'_>, out: &Output) {
         ("channel", manifest.channel.map(str::to_owned)),
         (
             "rollout",
-            manifest.rollout.map(|rollout| format!("{rollout} %")),
+            manifest.rollout.map(|rollout| format!("{rollout}%")),
         ),
         ("size", manifest.size.map(|size| output::bytes(size.into()))),
         ("sha256", sha256.clone()),

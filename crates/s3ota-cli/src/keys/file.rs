@@ -71,13 +71,13 @@ pub fn read(path: &Path, passphrase: &PassphraseArgs) -> Result<SigningKey, CliE
             };
             let encrypted =
                 EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(unknown)?;
-            let passphrase = passphrase::of(path, passphrase)?;
-            encrypted.decrypt(passphrase.as_bytes()).map_err(|_| {
-                CliError::new(
-                    "key.passphrase",
-                    format!("{}: wrong passphrase", path.display()),
-                )
-            })?
+            let given = passphrase::of(path, passphrase)?;
+            encrypted
+                .decrypt(given.passphrase.as_bytes())
+                .map_err(|_| {
+                    let problem = format!("{} is not its passphrase", given.source);
+                    CliError::new("key.passphrase", format!("{}: {problem}", path.display()))
+                })?
         }
         "PUBLIC KEY" => return Err(wrong("this is a public key; signing needs the private one")),
         label => return Err(wrong(&format!("this is not a private key but a {label}"))),

@@ -20,12 +20,26 @@ pub struct PassphraseArgs {
     pub passphrase_file: Option<PathBuf>,
 }
 
+/// A passphrase, and where it comes from.
+pub(super) struct Given {
+    pub passphrase: Zeroizing<String>,
+    /// For a message: `S3OTA_PASSPHRASE`, a file, or the prompt.
+    pub source: String,
+}
+
 /// The passphrase of the key in this file.
-pub(super) fn of(key: &Path, args: &PassphraseArgs) -> Result<Zeroizing<String>, CliError> {
-    match given(args)? {
-        Some(passphrase) => Ok(passphrase),
-        None => ask(&format!("Passphrase for {}: ", key.display())),
-    }
+pub(super) fn of(key: &Path, args: &PassphraseArgs) -> Result<Given, CliError> {
+    let source = match &args.passphrase_file {
+        Some(path) => format!("the first line of {}", path.display()),
+        None => VARIABLE.to_owned(),
+    };
+    Ok(match given(args)? {
+        Some(passphrase) => Given { passphrase, source },
+        None => Given {
+            passphrase: ask(&format!("Passphrase for {}: ", key.display()))?,
+            source: "what you typed".to_owned(),
+        },
+    })
 }
 
 /// A passphrase for a new key. The user types it twice.

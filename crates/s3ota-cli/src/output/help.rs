@@ -7,6 +7,9 @@ use crate::output::{terminal, wrap};
 /// Prose is not wider, however wide the terminal is.
 const WIDEST: usize = 100;
 
+/// Below this, what an option does stands under its name: beside it there would be room for a word or two.
+const NARROW: usize = 60;
+
 /// The command line with its help as it is shown here. Values of the environment are not: they can be long, or secret.
 ///
 /// Its usage is always the whole one. clap's own in an error names each option that the environment sets, as if it were required.
@@ -31,6 +34,7 @@ fn fit(mut command: Command, width: usize) -> Command {
         command = command.after_help(after);
     }
     command
+        .next_line_help(width < NARROW)
         .mut_args(|arg| arg.hide_env_values(true))
         .override_usage(usage)
         .term_width(width.min(WIDEST))

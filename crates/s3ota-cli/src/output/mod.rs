@@ -75,9 +75,11 @@ impl Output {
     pub fn heading(&self, text: impl Display) {
         if !self.json {
             terminal::print("");
-            terminal::print_painted(
-                &Painted::new(Style::new().bold(), &text.to_string()).for_stdout(),
-            );
+            let width = terminal::width().unwrap_or(usize::MAX);
+            for line in wrap::at_spaces(&text.to_string(), width, width) {
+                let line = line.trim_end();
+                terminal::print_painted(&Painted::new(Style::new().bold(), line).for_stdout());
+            }
         }
     }
 
@@ -237,6 +239,15 @@ pub fn count(n: impl Into<u128>, what: &str) -> String {
 /// A fact for people: its name in a column of its own, and its value. On a narrow terminal the value wraps.
 pub fn fact(name: &str, column: usize, value: impl Display) -> String {
     table::fact(name, column, &value.to_string(), terminal::width())
+}
+
+/// A word for a POSIX shell.
+pub fn for_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':');
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// Bytes in lower-case hexadecimal.

@@ -69,7 +69,7 @@ pub fn print_prose(text: impl Display) {
             let _ = writeln!(all, "{margin}{line}");
             all
         });
-    stdout(wrapped.as_bytes());
+    stdout(wrapped.replace(wrap::NO_BREAK, " ").as_bytes());
 }
 
 /// Prints text to stdout after a coloured mark. On a narrow terminal it wraps, and goes on below its beginning.
@@ -454,8 +454,8 @@ mod tests {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
+                // The template's files are another program's.
                 if path.ends_with("project/template") {
-                    // Sources of other programs.
                     continue;
                 }
                 if path.is_dir() {

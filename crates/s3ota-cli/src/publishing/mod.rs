@@ -23,7 +23,7 @@ use self::plan::Plan;
 pub use self::reach::ends_early;
 pub use self::release::Release;
 pub use self::succession::{MISTAKES, SuccessionArgs, Successor};
-pub use self::urls::{Urls, image_to_renew, presigned_url};
+pub use self::urls::{Urls, image_to_renew, presigned_url, valid_until};
 use crate::bucket::channel::{self, ChangeArgs};
 use crate::bucket::resign::{MinVersionArgs, SigningHost};
 use crate::bucket::seal::{self, Lifetime};
@@ -153,9 +153,10 @@ pub async fn publish(
 
     let project = release.project.as_deref().unwrap_or("firmware");
     let size = output::bytes(release.size.into());
-    out.say(format_args!(
-        "firmware  {project} {} for {}, {size}",
-        release.version, release.chip
+    out.say(output::fact(
+        "firmware",
+        9,
+        format_args!("{project} {} for {}, {size}", release.version, release.chip),
     ));
     for warning in &plan.warnings {
         out.warning(warning);
@@ -166,9 +167,10 @@ pub async fn publish(
             .manifest
             .expires
             .map_or_else(|| "without end".to_owned(), |end| format!("until {end}"));
-        out.say(format_args!(
-            "signed    with the key {}, valid {until}",
-            host.signer.key_id()
+        out.say(output::fact(
+            "signed",
+            9,
+            format_args!("with the key {}, valid {until}", host.signer.key_id()),
         ));
     }
     if options.change.dry_run {
@@ -226,9 +228,11 @@ pub async fn publish(
         Some(percent) if percent == "0" => ", paused: no device takes it".to_owned(),
         Some(percent) => format!(", to {percent}% of devices"),
     };
-    out.say(format_args!(
-        "{published_or_not} {} on {}{to}; give devices this URL:",
-        published.version, options.channel
+    out.prose(format_args!(
+        "{published_or_not} {} on {}{to}; give devices this URL{}:",
+        published.version,
+        options.channel,
+        valid_until(&published.manifest_url)
     ));
     out.say(&published.manifest_url);
     Ok(published)

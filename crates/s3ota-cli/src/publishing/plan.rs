@@ -161,7 +161,7 @@ impl<'a> Plan<'a> {
             } else {
                 "would be uploaded"
             };
-            out.say(format_args!("{object:<9} s3://{bucket}/{key} {note}"));
+            out.prose(line(object, bucket, key, &format!(" {note}")));
             out.event(
                 "would_upload",
                 json!({ "object": object, "bucket": bucket, "key": key, "existed": existed }),
@@ -280,9 +280,8 @@ impl<'a> Plan<'a> {
     ) -> Result<(), CliError> {
         let bucket = self.store.bucket();
         let key = library.key(self.prefix, &self.channel.name)?;
-        out.say(format_args!(
-            "older     s3://{bucket}/{key} {names} no release any more"
-        ));
+        let note = format!(" {names} no release any more");
+        out.prose(line("older", bucket, &key, &note));
         out.event(
             event,
             json!({ "library": library.name(), "bucket": bucket, "key": key }),
@@ -330,9 +329,14 @@ impl<'a> Plan<'a> {
         } else {
             ""
         };
-        out.say(format_args!("{object:<9} s3://{bucket}/{key}{note}"));
+        out.prose(line(object, bucket, key, note));
         out.event("uploaded", json!({ "object": object, "bucket": bucket, "key": key, "size": size, "existed": existed }));
     }
+}
+
+/// A line about an object, which does not break between its name and its URL.
+fn line(object: &str, bucket: &str, key: &str, note: &str) -> String {
+    format!("{object:\u{a0}<9}\u{a0}s3://{bucket}/{key}{note}")
 }
 
 /// Whether the image is in the bucket, complete, and will stay. An image that no channel serves and that is old enough for `gc` to

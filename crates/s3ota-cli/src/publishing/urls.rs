@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use s3ota_manifest::{HttpsUrl, ManifestDocument, layout};
+use s3ota_manifest::{HttpsUrl, ManifestDocument, Timestamp, layout};
 
 use super::ReleaseOptions;
 use crate::bucket::channel;
 use crate::error::CliError;
-use crate::s3::{Location, Store};
+use crate::s3::{self, Location, Store};
 
 /// The URLs at which devices reach objects.
 pub struct Urls<'a> {
@@ -57,6 +57,13 @@ pub async fn presigned_url(
         .hint("use a shorter prefix, or credentials with a shorter session token")
     })?;
     Ok(url)
+}
+
+/// `, valid until DATE` for a URL that expires; empty for one that does not.
+pub fn valid_until(url: &str) -> String {
+    s3::presigned_until(url)
+        .and_then(Timestamp::from_unix_seconds)
+        .map_or_else(String::new, |end| format!(", valid until {end}"))
 }
 
 /// The object with the image. Its name follows from what is signed, not from the manifest's URL, which anyone could have changed who

@@ -221,7 +221,7 @@ impl Settings {
             // Once more, for a help or an error that fits the terminal.
             let parsed = help::fitted(settled).try_get_matches_from(&args);
             parsed.map_err(|error| match self.location.is_some() || names_location {
-                true => error,
+                true => with_key_tip(error),
                 false => with_location_tip(error),
             })
         })
@@ -303,6 +303,21 @@ fn with_location_tip(mut error: clap::Error) -> clap::Error {
         let tip = format!(
             "say where the releases are, for example s3://my-bucket/lamp: here, in {LOCATION}, or as `location` in {FILE}"
         );
+        let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+        error.insert(ContextKind::Suggested, tips);
+    }
+    error
+}
+
+/// Where `verify` lacks only the key.
+fn with_key_tip(mut error: clap::Error) -> clap::Error {
+    let missing = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && missing.is_some_and(|missing| {
+            missing.contains("--release-key") && missing.contains("--unsigned")
+        })
+    {
+        let tip = "name the key that devices trust with --release-key, or pass --unsigned if they trust none";
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
     }

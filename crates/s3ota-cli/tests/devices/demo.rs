@@ -146,6 +146,22 @@ fn what_it_keeps_goes_on_by_hand_with_the_commands_that_it_prints() {
 }
 
 #[test]
+fn a_firmware_that_is_no_update_is_refused_before_anything_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lamp.bin");
+    let image = s3ota_image::app::ImageBuilder::new(s3ota_image::Chip::Esp32C3, "1.0.0").build();
+    std::fs::write(&path, image).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s3ota"));
+    let command = command.args(["demo", "--firmware"]).args([&path, &path]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let problem = "NEW (1.0.0) must have a higher version than OLD (1.0.0)";
+    assert!(said.contains(problem), "{said}");
+    assert_eq!(output.stdout, b"", "nothing was begun");
+}
+
+#[test]
 fn it_replaces_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let full = dir.path().join("full");

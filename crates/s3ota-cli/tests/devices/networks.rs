@@ -299,13 +299,15 @@ impl Server {
         use std::io::BufRead;
         let stdout = std::io::BufReader::new(self.0.stdout.take().unwrap());
         let mut lines = stdout.lines();
-        let listening = lines.find_map(|line| {
+        while let Some(line) = lines.next() {
             let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (event["event"] == "listening").then_some(event)
-        });
-        // It ends when nobody reads any more.
-        std::thread::spawn(|| lines.for_each(drop));
-        listening.expect("it does not listen")
+            if event["event"] == "listening" {
+                // What follows must go on being read: the command ends with its reader.
+                std::thread::spawn(move || lines.for_each(drop));
+                return event;
+            }
+        }
+        panic!("it does not listen");
     }
 }
 

@@ -27,13 +27,7 @@ fn openssl_alone_makes_a_key_signs_what_s3ota_takes_and_verifies_what_s3ota_sign
     assert_eq!(script.matches("s3ota verify").count(), 2);
 
     let dir = tempfile::tempdir().unwrap();
-    let manifest = format!(
-        "{{\n  \"version\": \"1.2.0\",\n  \"url\": \"https://example.com/lamp.bin\",\n  \"size\": 1000,\n  \"sha256\": \"{}\"\n}}\n",
-        "5a".repeat(32)
-    );
-    for name in ["stable.json", "by-hand.json"] {
-        fs::write(dir.path().join(name), &manifest).unwrap();
-    }
+    fs::write(dir.path().join("lamp.bin"), [0x5a; 1000]).unwrap();
     let folder = Path::new(env!("CARGO_BIN_EXE_s3ota")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let run = |script: &str| {

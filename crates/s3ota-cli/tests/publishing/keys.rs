@@ -92,7 +92,10 @@ fn a_key_that_cannot_be_used_is_an_error_that_says_why() {
     let wrong = bench.s3ota(&["pubkey", "release.key"], Some("wrong"));
     assert_eq!(wrong["code"], "key.passphrase");
     assert!(
-        wrong["message"].as_str().unwrap().contains("release.key"),
+        wrong["message"]
+            .as_str()
+            .unwrap()
+            .contains("release.key: S3OTA_PASSPHRASE is not its passphrase"),
         "{wrong}"
     );
     assert_eq!(

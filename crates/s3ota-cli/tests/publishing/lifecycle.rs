@@ -260,7 +260,7 @@ async fn tables_have_no_colours_without_a_terminal() {
     assert!(dry.contains("nothing was changed"), "{dry}");
     let paused = bench.said(&["rollout", PLACE, "pause"]);
     assert!(
-        paused.contains("To continue: s3ota rollout s3://firmware/lamp 100% --channel stable"),
+        paused.contains("To continue: `s3ota rollout s3://firmware/lamp 100% --channel stable`"),
         "{paused}"
     );
 }

@@ -9,6 +9,7 @@ mod proxy;
 #[path = "../support/quirks.rs"]
 mod quirks;
 
+mod advice;
 mod approval;
 mod between;
 mod cuts;

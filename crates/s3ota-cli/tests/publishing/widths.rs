@@ -75,7 +75,7 @@ async fn every_table_fits_the_terminal() {
         (&["status", place][..], &["stable", "1.9.0", "CHANNEL"][..]),
         (&["status", place, "--release-key", release], &["1.9.0"]),
         (&["list", place], &["1.8.0", "(yanked)", "stable"]),
-        (&["list", place, "--limit", "1"], &["2 older releases"]),
+        (&["list", place, "--limit", "1"], &["2 lower versions"]),
         (&["history", place], &["publish", "1.9.0", "yanked"]),
         (
             &["diff", place, "1.8.0", "stable"],
@@ -97,6 +97,17 @@ async fn every_table_fits_the_terminal() {
             &["✓", "it releases 1.9.0"],
         ),
         (&["bucket", "init", place, "--dry-run"], &["ok ", "to do "]),
+        (
+            &[
+                "publish",
+                &image,
+                place,
+                "--dry-run",
+                "--unsigned",
+                "--same-image",
+            ],
+            &["image     s3://", "exists already"],
+        ),
         (&[], &["s3ota demo", "s3ota.toml"]),
     ] {
         for width in WIDTHS {
@@ -233,6 +244,9 @@ fn every_help_fits_the_terminal_and_its_examples_can_be_pasted() {
         }
     }
     assert!(seen > 50, "{seen} examples");
+    // What an option or a command does is not squeezed into a column of a word.
+    let text = help(&[], "-h", 40, &[]);
+    assert!(text.lines().any(|line| line.trim() == "publish"), "{text}");
 }
 
 #[test]

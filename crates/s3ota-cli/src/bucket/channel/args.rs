@@ -6,6 +6,7 @@ use s3ota_manifest::Rollout;
 use crate::bucket::resign::{Intent, SigningHost};
 use crate::bucket::seal::{self, SealArgs};
 use crate::error::CliError;
+use crate::output;
 use crate::s3::{Location, S3Args, Store};
 
 /// Where the releases of a product are.
@@ -51,6 +52,16 @@ impl ChangeArgs {
     /// Whether a key to sign with is named.
     pub fn signs(&self, seal: &SealArgs) -> bool {
         seal.key.source().is_some() && !self.unsigned
+    }
+
+    /// The option that names this key once more, for a command to paste; empty if nothing is signed.
+    pub fn key_option(&self, seal: &SealArgs) -> String {
+        match seal.key.source() {
+            Some(key) if !self.unsigned => {
+                format!(" --key {}", output::for_shell(&key.to_string()))
+            }
+            _ => String::new(),
+        }
     }
 
     /// The name for the history.

@@ -225,13 +225,9 @@ impl Plan {
                 .fine
                 .push("the bucket keeps overwritten and deleted objects".to_owned()),
             Setting::Unsupported => {}
-            _ => {
-                let message = "the bucket keeps no versions: what is overwritten or deleted by mistake is lost";
-                self.advice.push(CliError::new("bucket.versioning", message).hint(format!(
-                    "`aws s3api put-bucket-versioning --bucket {} --versioning-configuration Status=Enabled`, and run this again",
-                    store.bucket()
-                )));
-            }
+            // A bucket that is to be created is looked at afterwards.
+            _ if exists => self.advice.push(keeps_no_versions(store)),
+            _ => {}
         }
         let rules = match rules {
             Setting::Is(rules) => rules,
@@ -285,7 +281,7 @@ impl Plan {
             format!(
                 "under {under}*, remove parts of unfinished uploads after {UNFINISHED_DAYS} days{old}; never an existing image"
             ),
-            "the service has no lifecycle rules: unfinished uploads stay until you abort them",
+            "the service has no lifecycle rules: unfinished uploads stay until `s3ota gc LOCATION --delete` removes them",
             Change::Lifecycle(rules),
         );
         Ok(())
@@ -400,6 +396,13 @@ impl Plan {
                 out.warning(&CliError::new("s3.unsupported", step.lacking));
             }
         }
+        let is_new = self
+            .steps
+            .iter()
+            .any(|step| matches!(step.change, Change::Create));
+        if is_new && let Ok(Setting::Unset | Setting::Is(false)) = store.versioning().await {
+            out.warning(&keeps_no_versions(store));
+        }
         store.try_conditions(&self.probe).await?;
         if store.ignores_conditions() {
             store.delete(&self.probe).await?;
@@ -411,6 +414,15 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The advice for a bucket without versions.
+fn keeps_no_versions(store: &Store) -> CliError {
+    let message = "the bucket keeps no versions: what is overwritten or deleted by mistake is lost";
+    CliError::new("bucket.versioning", message).hint(format!(
+        "`aws s3api put-bucket-versioning --bucket {} --versioning-configuration Status=Enabled`, and run this again",
+        store.bucket()
+    ))
 }
 
 /// The rule that removes what nobody can need.

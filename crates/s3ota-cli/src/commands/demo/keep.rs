@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use p256::ecdsa::SigningKey;
 use s3ota_devserver::{DevServer, Options};
@@ -12,7 +12,7 @@ use crate::commands::keygen;
 use crate::error::CliError;
 use crate::firmware::Firmware;
 use crate::keys::{self, Signer};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::s3::Credentials;
 use crate::s3::development::{secret_of_folder, start};
 use crate::state::rollback::RollbackState;
@@ -111,7 +111,7 @@ impl Kept {
         let by_hand = by_hand(endpoint, &file_name(next));
         self.write(README, readme(&serve, &by_hand).as_bytes())?;
 
-        let dir = quoted(&self.dir);
+        let dir = output::for_shell(&self.dir.display().to_string());
         let listing = |commands: &str| format!("  {}", commands.replace('\n', "\n  "));
         out.say(format_args!(
             "\n{}\n\nand in another terminal:\n\n{}\n\n{} says the same.",
@@ -202,14 +202,4 @@ fn file_name(firmware: &Firmware) -> String {
     // No name is an option or hidden.
     let name = name.trim_start_matches(['-', '.']);
     name.chars().map(plain).collect()
-}
-
-/// A path for a POSIX shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }

@@ -70,8 +70,10 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     let endpoint = server.endpoint_url();
     let location: Location = "s3://firmware/lamp".parse()?;
     let store = bucket_on(&server, &credentials, &location).await?;
-    out.say(format_args!(
-        "server    an S3 server listens on {endpoint}, with a certificate from its own CA"
+    out.say(output::fact(
+        "server",
+        9,
+        format_args!("an S3 server listens on {endpoint}, with a certificate from its own CA"),
     ));
     out.event("server", json!({ "endpoint_url": endpoint }));
 
@@ -81,9 +83,13 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         kept.firmwares([&cast.old, &cast.new, &cast.broken, &cast.next])?;
     }
     let owner = Signer::from_key(secret);
-    out.say(format_args!(
-        "key       the owner's key {} signs releases; the device trusts it",
-        owner.key_id()
+    out.say(output::fact(
+        "key",
+        9,
+        format_args!(
+            "the owner's key {} signs releases; the device trusts it",
+            owner.key_id()
+        ),
     ));
     out.event("key", json!({ "keyid": owner.key_id().to_string() }));
 
@@ -143,7 +149,11 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         .await?;
     match station.try_update(&running).await? {
         Err(refused @ Error::Release(ReleaseError::Signature(_))) => {
-            out.say(format_args!("device    refuses it: {refused}"));
+            out.say(output::fact(
+                "device",
+                9,
+                format_args!("refuses it: {refused}"),
+            ));
             out.event(
                 "refused",
                 json!({ "code": refused.code(), "message": refused.to_string() }),
@@ -170,7 +180,8 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     }
     let broken = station.restart()?.slot();
     let running = loop {
-        out.say("device    hangs before it confirms itself, until its watchdog restarts it");
+        let hangs = "hangs before it confirms itself, until its watchdog restarts it";
+        out.say(output::fact("device", 9, hangs));
         let running = station.restart()?;
         if running.slot() != broken {
             break running;
@@ -240,6 +251,17 @@ impl Cast {
                 format!("the new firmware's version: {error}"),
             )
         })?;
+        // A device does not go back.
+        if Version::parse(old.version()).is_ok_and(|old| old >= version) {
+            let message = format!(
+                "NEW ({}) must have a higher version than OLD ({})",
+                new.version(),
+                old.version()
+            );
+            return Err(CliError::new("cli.usage", message)
+                .hint("raise the version of NEW, or swap the two")
+                .usage());
+        }
         // Devices take releases of their own project only.
         let project = new
             .image

@@ -237,11 +237,11 @@ impl fmt::Display for FlashReport {
         if let Some(otadata) = &self.otadata {
             writeln!(f, "\notadata")?;
             let columns = [
-                Column::new(""),
-                Column::new(""),
-                Column::new(""),
-                Column::new(""),
-                Column::new("").text(),
+                Column::new("sector"),
+                Column::new("sequence"),
+                Column::new("names"),
+                Column::new("state"),
+                Column::new("CRC").text(),
             ];
             table(f, columns, otadata.rows())?;
         }
@@ -356,7 +356,7 @@ impl Otadata {
 
     fn rows(&self) -> Vec<[String; 5]> {
         let rows = self.records.iter().enumerate().map(|(sector, record)| {
-            let name = format!("sector {sector}");
+            let name = sector.to_string();
             if record.sequence == u32::MAX {
                 return [
                     name,
@@ -368,15 +368,15 @@ impl Otadata {
             }
             let slot = record
                 .slot(self.slots)
-                .map_or_else(String::new, |slot| format!("names ota_{slot}"));
+                .map_or_else(String::new, |slot| format!("ota_{slot}"));
             let verdict = match (record.crc_matches(), self.in_force() == Some(sector)) {
-                (false, _) => "CRC wrong: counts as absent",
-                (true, true) => "CRC good, in force",
-                (true, false) => "CRC good",
+                (false, _) => "wrong: counts as absent",
+                (true, true) => "good, in force",
+                (true, false) => "good",
             };
             [
                 name,
-                format!("sequence {}", record.sequence),
+                record.sequence.to_string(),
                 slot,
                 state(record),
                 verdict.to_owned(),
@@ -473,8 +473,9 @@ flash of 4096 KiB, partition table at 0x8000
 largest image that always fits: 2031616 bytes
 
 otadata
-  sector 0  sequence 1  names ota_0  valid  CRC good
-  sector 1  sequence 2  names ota_1  new    CRC good, in force
+  sector  sequence  names  state  CRC
+  0       1         ota_0  valid  good
+  1       2         ota_1  new    good, in force
 
 boots: ota_1, version 1.1.0"
         );
@@ -487,7 +488,7 @@ boots: ota_1, version 1.1.0"
         flash[OTADATA + SECTOR_SIZE as usize + 28] ^= 1;
         let report = report_of(&flash).unwrap();
         assert!(
-            report.to_string().contains("CRC wrong: counts as absent"),
+            report.to_string().contains("wrong: counts as absent"),
             "{report}"
         );
         let json = report.to_json();

@@ -11,8 +11,9 @@ use crate::s3::presigned_until;
 /// Warn of a pre-signed URL that expires sooner than this.
 const SOON: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Checks a URL; `false` if a request would be pointless.
-pub fn examine(report: &mut Report, subject: &'static str, url: &str) -> bool {
+/// Checks a URL; `false` if a request would be pointless. One that was pre-signed for this examination is `own`: its expiry says
+/// nothing about devices.
+pub fn examine(report: &mut Report, subject: &'static str, url: &str, own: bool) -> bool {
     let parsed = match HttpsUrl::parse(url) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -37,14 +38,14 @@ pub fn examine(report: &mut Report, subject: &'static str, url: &str) -> bool {
         report_dots(report, subject, bucket);
         return false;
     }
-    let Some(ends) = presigned_until(url) else {
+    let Some(ends) = presigned_until(url).filter(|_| !own) else {
         return true;
     };
     let when = display(ends);
     match ends.checked_sub(clock::now()) {
         None | Some(0) => {
             let message = format!("the pre-signed URL expired on {when}");
-            let fix = "publish the release again with --presign 7d, and renew it every week with a job: `s3ota presign`";
+            let fix = "renew it with `s3ota presign s3://BUCKET/PREFIX --channel NAME`, and let a job do that every week";
             report.fault(subject, "url.expired", message, fix);
             false
         }
@@ -53,7 +54,8 @@ pub fn examine(report: &mut Report, subject: &'static str, url: &str) -> bool {
                 "the pre-signed URL expires in {}, on {when}",
                 clock::span(left)
             );
-            let fix = "publish the release again with --presign 7d; temporary credentials expire sooner than that, an IAM user's keys do not";
+            let fix = "renew it with `s3ota presign s3://BUCKET/PREFIX --channel NAME`; with an IAM user's keys it is valid for 7 days, with temporary \
+                 credentials only as long as they are";
             report.warning(subject, "url.expires", message, fix);
             true
         }

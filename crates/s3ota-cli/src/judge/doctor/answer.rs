@@ -23,6 +23,8 @@ const LONG: u64 = 60 * 60;
 pub struct Advice {
     denied: String,
     missing: &'static str,
+    /// Whether the manifest's URL was pre-signed for this examination, so that its expiry says nothing about devices.
+    pub url_is_own: bool,
 }
 
 impl Advice {
@@ -30,7 +32,7 @@ impl Advice {
     pub fn for_url(url: &str) -> Self {
         let denied = match presigned_until(url) {
             Some(_) => {
-                "pre-sign it again with `s3ota publish --presign`, with credentials that have s3:GetObject on it themselves"
+                "pre-sign it again with `s3ota presign`, with credentials that have s3:GetObject on it themselves"
                     .to_owned()
             }
             None => {
@@ -42,18 +44,28 @@ impl Advice {
         Self {
             denied,
             missing: "check the spelling of bucket, prefix and channel, and publish a release there",
+            url_is_own: false,
         }
     }
 
     /// For a bucket with credentials.
-    pub fn for_bucket(store: &Store, location: &Location) -> Self {
+    pub fn for_bucket(
+        store: &Store,
+        location: &Location,
+        public_url: Option<&str>,
+        is_presigned: bool,
+    ) -> Self {
         let policy = store.public_read_policy(&location.prefix);
         Self {
             denied: format!(
                 "open the prefix to readers with `s3ota bucket init {location}`, which adds this to the bucket's policy: {policy}; \
                  or keep the bucket private and publish with --presign 7d"
             ),
-            missing: "publish the release again",
+            missing: match public_url {
+                Some(_) => "check the URL (--public-url), or publish the release again",
+                None => "publish the release again",
+            },
+            url_is_own: public_url.is_none() && is_presigned,
         }
     }
 }
@@ -122,7 +134,7 @@ pub async fn fetch(
             301 | 302 | 303 | 307 | 308 => {
                 examine_encoding(report, subject, &answer);
                 url = follow(report, subject, &at, &answer)?;
-                if !address::examine(report, subject, &url) {
+                if !address::examine(report, subject, &url, advice.url_is_own) {
                     return None;
                 }
             }

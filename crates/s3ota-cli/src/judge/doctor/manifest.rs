@@ -76,7 +76,7 @@ pub fn examine(
                     "the manifest expired on {}: a device that knows the date refuses it",
                     display(ends)
                 ),
-                "publish the release again, with a later expiry",
+                "publish the same firmware again, with a later --expires",
             ),
             Some(left) if left < SOON => report.warning(
                 SUBJECT,
@@ -86,7 +86,12 @@ pub fn examine(
                     clock::span(left),
                     display(ends)
                 ),
-                "publish the release again before that, and automate it",
+                match manifest.signature {
+                    Some(_) => {
+                        "sign it again before that: `s3ota sign s3://BUCKET/PREFIX --channel NAME --key KEY --expires 90d`"
+                    }
+                    None => "publish the same firmware again before that, with a later --expires",
+                },
             ),
             Some(_) => report.good(SUBJECT, format!("it is valid until {}", display(ends))),
         }

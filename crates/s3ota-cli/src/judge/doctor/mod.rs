@@ -31,7 +31,7 @@ pub use self::features::warn as warn_of_features;
 use self::finding::Report;
 use self::image::Kind;
 use self::manifest::Release;
-use super::rehearsal::{self, OLDEST, Rehearsal};
+use super::rehearsal::{self, Rehearsal};
 use crate::bucket::channel;
 use crate::error::CliError;
 use crate::output::Output;
@@ -154,7 +154,7 @@ impl Examination {
             report.fault("image", code, lack.message, fix);
             return Ok(());
         }
-        let advice = Advice::for_bucket(&store, location);
+        let advice = Advice::for_bucket(&store, location, *public_url, is_presigned);
         self.examine_url(&url, &advice, Some(&object.bytes)).await
     }
 
@@ -186,7 +186,8 @@ impl Examination {
     ) -> Option<(Release, Kind)> {
         let report = &mut self.report;
         report.look_at("manifest", url);
-        if !address::examine(report, "manifest", url) {
+        let is_own = advice.url_is_own;
+        if !address::examine(report, "manifest", url, is_own) {
             return None;
         }
         let fetched = answer::fetch(
@@ -209,7 +210,7 @@ impl Examination {
         }
         let release = manifest::examine(report, url, fetched.answer.body, &self.keys)?;
         report.look_at("image", &release.url);
-        if !address::examine(report, "image", &release.url) {
+        if !address::examine(report, "image", &release.url, false) {
             return None;
         }
         let kind = image::examine(&mut self.client, report, &release, advice).await?;
@@ -232,7 +233,7 @@ impl Examination {
         };
         let out = *report.out();
         out.heading(format_args!(
-            "device  a virtual {} with {OLDEST}",
+            "device  a virtual {} with a firmware older than any release",
             kind.chip
         ));
         let device = Rehearsal {
