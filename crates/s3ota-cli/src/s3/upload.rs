@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use s3ota_manifest::{Sha256Digest, layout};
 use tokio::task::JoinSet;
 
-use super::checksums::named_header;
+use super::checksums::{is_refusal, named_header};
 use super::error::Problem;
 use super::{Object, Store};
 use crate::error::CliError;
@@ -250,12 +250,18 @@ impl Store {
         condition: &Condition,
         doubt: bool,
     ) -> Option<Lack> {
+        let is_conditional = *condition != Condition::None;
+        let named = error.message().and_then(named_header);
+        let is_named = matches!(named.as_deref(), Some("if-match" | "if-none-match"));
+        // Some stores call a header wrong that they have not implemented. AWS has these.
+        if is_named && is_conditional && is_refusal(error) && !self.is_aws {
+            return Some(Lack::Conditions);
+        }
         if error.code() != Some("NotImplemented") {
             return None;
         }
-        let is_conditional = *condition != Condition::None;
-        match error.message().and_then(named_header).as_deref() {
-            Some("if-match" | "if-none-match") if is_conditional => Some(Lack::Conditions),
+        match named.as_deref() {
+            Some(_) if is_named && is_conditional => Some(Lack::Conditions),
             Some(_) => None,
             None if !doubt && self.checksums.may_be_why(error) => Some(Lack::Checksums),
             None => is_conditional.then_some(Lack::Conditions),
