@@ -365,3 +365,23 @@ pub fn chain(error: &dyn Error) -> String {
     }
     causes.join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_algorithm_that_is_not_supported_is_named_without_its_bytes() {
+        let problem = "localhost:9443: TLS handshake failed: invalid peer certificate: UnsupportedSignatureAlgorithmContext { \
+            signature_algorithm_id: [6, 8, 42, 134, 72, 206, 61, 4, 3, 4], supported_algorithms: [0x06082a8648ce3d040302] }";
+        let error = unreachable_server(problem, "eu-west-1");
+        assert!(
+            error.message.ends_with("localhost:9443: TLS handshake failed: a certificate of its chain has a signature algorithm that is not supported"),
+            "{error}"
+        );
+        assert!(error.hint.unwrap().contains("P-256 or P-384"));
+        let wrong_name = "localhost:9443: invalid peer certificate: NotValidForName";
+        let error = unreachable_server(wrong_name, "eu-west-1");
+        assert!(error.hint.unwrap().contains("for the host name"));
+    }
+}
