@@ -32,7 +32,23 @@ pub(super) struct Checksums {
     received: Arc<AtomicBool>,
 }
 
+/// Whether a request may have had checksum headers. Several go out at a time: the first to be refused turns them off, and the others
+/// are refused for them, too.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Had {
+    sent: bool,
+    received: bool,
+}
+
 impl Checksums {
+    /// What the next request has.
+    pub(super) fn now(&self) -> Had {
+        Had {
+            sent: self.are_sent(),
+            received: !self.received.load(Ordering::Relaxed),
+        }
+    }
+
     /// What the environment and the profile want.
     pub(super) fn of(config: &SdkConfig) -> Self {
         let sent = config.request_checksum_calculation();
@@ -55,6 +71,7 @@ impl Checksums {
     pub(super) fn do_without<E: ProvideErrorMetadata>(
         &self,
         error: &SdkError<E, HttpResponse>,
+        had: Had,
     ) -> bool {
         // A checksum that is wrong is not one that the store does not know.
         let code = error.code().unwrap_or_default();
@@ -66,12 +83,9 @@ impl Checksums {
         let Some(header) = named.filter(|it| it == MODE || is_of_checksum(it)) else {
             return false;
         };
-        let sent = !self.sent.swap(true, Ordering::Relaxed);
-        let received = !self.received.swap(true, Ordering::Relaxed);
-        if sent || received {
-            tracing::info!("the store refuses {header}: going on without checksum headers");
-        }
-        sent || received
+        self.leave_out(true, true);
+        tracing::info!("the store refuses {header}: going on without checksum headers");
+        had.sent || had.received
     }
 
     /// Whether a refused download may be one for the question for checksums, since the store does not say why. The next one does
@@ -79,6 +93,7 @@ impl Checksums {
     pub(super) fn may_be_the_question<E: ProvideErrorMetadata>(
         &self,
         error: &SdkError<E, HttpResponse>,
+        had: Had,
     ) -> bool {
         let general = [
             "",
@@ -87,10 +102,12 @@ impl Checksums {
             "InvalidRequest",
             "NotImplemented",
         ];
-        is_refusal(error)
+        let may = had.received
+            && is_refusal(error)
             && general.contains(&error.code().unwrap_or_default())
-            && error.message().and_then(named_header).is_none()
-            && !self.received.swap(true, Ordering::Relaxed)
+            && error.message().and_then(named_header).is_none();
+        self.leave_out(false, may);
+        may
     }
 
     /// Does not ask for checksums any more.

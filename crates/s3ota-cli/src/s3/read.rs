@@ -134,9 +134,10 @@ impl Store {
             let request = self.client.get_object().bucket(&self.bucket).key(key);
             request.set_range(range.clone()).send()
         };
+        let had = self.checksums.now();
         match ask().await {
-            Err(error) if self.checksums.do_without(&error) => ask().await,
-            Err(error) if self.checksums.may_be_the_question(&error) => {
+            Err(error) if self.checksums.do_without(&error, had) => ask().await,
+            Err(error) if self.checksums.may_be_the_question(&error, had) => {
                 let answer = ask().await;
                 if answer.as_ref().is_err_and(is_refusal) {
                     self.checksums.ask_again();

@@ -166,6 +166,7 @@ impl Store {
         // Whether checksums are left out on suspicion.
         let mut doubt = false;
         loop {
+            let had = self.checksums.now();
             let sent = Arc::new(AtomicU64::new(0));
             let mut request = self
                 .client
@@ -206,7 +207,7 @@ impl Store {
                 }
                 Err(error) => error,
             };
-            if self.checksums.do_without(&error) {
+            if self.checksums.do_without(&error, had) {
                 continue;
             }
             match self.lacks(&error, &condition, doubt) {
@@ -286,8 +287,9 @@ impl Store {
                 .set_ssekms_key_id(self.sse.as_ref().and_then(|sse| sse.key.clone()))
                 .send()
         };
+        let had = self.checksums.now();
         let begun = match begin().await {
-            Err(error) if self.checksums.do_without(&error) => begin().await,
+            Err(error) if self.checksums.do_without(&error, had) => begin().await,
             begun => begun,
         };
         let begun = match begun {
@@ -417,10 +419,11 @@ impl Store {
                 .send()
         };
         let had_checksum = self.checksums.are_sent();
+        let had = self.checksums.now();
         match send().await {
             // Of several parts that are refused at once, the first turns checksums off.
             Err(error)
-                if self.checksums.do_without(&error)
+                if self.checksums.do_without(&error, had)
                     || self.checksums.may_be_why(&error)
                     || had_checksum && !self.checksums.are_sent() =>
             {

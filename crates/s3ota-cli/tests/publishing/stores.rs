@@ -118,7 +118,9 @@ async fn an_archived_image_counts_as_missing() {
         assert_eq!(promoted.error(), "s3.archived");
         let (_, text) = said(&promoted);
         assert!(text.to_uppercase().contains(class), "{text}");
-        assert!(text.contains("old-to-cold"), "{text}");
+        // Intelligent-Tiering moves objects by itself, and no rule is to blame.
+        let is_blamed = class != "ARCHIVE_ACCESS";
+        assert_eq!(text.contains("old-to-cold"), is_blamed, "{text}");
         assert_eq!(odd.run(&["rollout", PLACE, "50"]).error(), "s3.archived");
         assert_eq!(odd.run(&["presign", PLACE]).error(), "s3.archived");
         assert_eq!(odd.run(&["rollout", PLACE, "pause"]).status, 0);
@@ -662,7 +664,8 @@ async fn a_store_may_refuse_checksum_headers_with_any_code_or_none() {
             run.events
         );
         assert_eq!(odd.run(&["promote", PLACE, "stable", "beta"]).status, 0);
-        assert_eq!(odd.run(&["status", PLACE]).status, 0);
+        let status = odd.run(&["status", PLACE]);
+        assert_eq!(status.status, 0, "{:?}", status.events);
     }
 }
 
