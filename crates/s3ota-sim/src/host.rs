@@ -79,6 +79,13 @@ pub trait Detour: Send + Sync {
     /// Whether connections to some port of a host may take it. Then the host's name is not resolved here.
     fn may_lead_to(&self, host: &str) -> bool;
 
+    /// Whether no port of such a host takes it after all. Then its name is resolved, so that one that does not exist is an error of
+    /// the resolver, as without a detour.
+    fn exempts(&self, host: &str) -> bool {
+        let _ = host;
+        false
+    }
+
     /// Opens a connection to a port of a host, and returns the address on this machine that leads into it, for one connection;
     /// `None` if the direct way is the right one.
     fn open<'a>(
@@ -199,6 +206,9 @@ impl Dns for HostNetwork {
         if let Some(names) = &self.detour
             && names.detour.may_lead_to(&name)
         {
+            if names.detour.exempts(&name) {
+                self.stack.get_host_by_name(host, addr_type).await?;
+            }
             return names.address(&name);
         }
         self.stack.get_host_by_name(host, addr_type).await

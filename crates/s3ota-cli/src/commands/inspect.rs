@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
-use s3ota_image::partition::TABLE_OFFSET;
+use s3ota_image::partition::{LAST_TABLE_OFFSET, TABLE_OFFSET};
 
 use crate::error::CliError;
 use crate::firmware::contents::{self, Contents};
@@ -40,10 +40,14 @@ pub fn parse_offset(text: &str) -> Result<u32, String> {
         None => text.parse(),
     };
     match number {
-        Ok(offset) if offset > 0 && offset <= 0x10_0000 && offset.is_multiple_of(0x1000) => {
+        Ok(offset)
+            if offset > 0 && offset <= LAST_TABLE_OFFSET && offset.is_multiple_of(0x1000) =>
+        {
             Ok(offset)
         }
-        _ => Err("write it like 0x8000: a multiple of 0x1000, up to 0x100000".to_owned()),
+        _ => Err(format!(
+            "write it like 0x8000: a multiple of 0x1000, up to {LAST_TABLE_OFFSET:#x}"
+        )),
     }
 }
 

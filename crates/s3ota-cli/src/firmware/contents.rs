@@ -341,6 +341,10 @@ fn as_text(bytes: &[u8]) -> Contents {
             .chars()
             .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\x0c'))
     });
+    if text.is_none() && text::is_unmarked_utf16(bytes) {
+        let name = "text in UTF-16 without a byte order mark";
+        return Contents::Other(other(name, "save it as UTF-8, if it is a partition table"));
+    }
     let Some(text) = text else {
         let hint = "make an app image with `espflash save-image`, `idf.py build` or the Arduino IDE's Export Compiled Binary; \
                     if this one is encrypted for flash encryption, use the unencrypted one";
@@ -581,6 +585,7 @@ mod tests {
             ),
             (text("\u{FEFF}:00000001FF\r\n"), "Intel HEX"),
             (utf16, "Intel HEX"),
+            (b"n\0v\0s\0,\0d\0a\0t\0a\0".to_vec(), "UTF-16"),
             (text("S00600004844521B\nS9030000FC\n"), "S-record"),
             (text("\n<!DOCTYPE html>\n<title>login</title>"), "web page"),
             (text("<HTML>"), "web page"),

@@ -47,7 +47,10 @@ impl Access {
     ) -> Result<Self, CliError> {
         let profiles = match &credentials {
             Some(_) => Profiles::none(),
-            None => Profiles::read(args.profile.as_deref()).await?,
+            None => {
+                config_files::check()?;
+                Profiles::read(args.profile.as_deref()).await?
+            }
         };
         let ca = args.ca.as_deref().filter(|_| args.names_ca());
         let tls = tls::trust(ca, system_roots)?;
@@ -130,7 +133,6 @@ async fn find_credentials(
     region: String,
     http: SharedHttpClient,
 ) -> Result<AwsCredentials, CliError> {
-    config_files::check()?;
     let config = ProviderConfig::default()
         .with_region(Some(Region::new(region)))
         .with_http_client(http);

@@ -25,6 +25,9 @@ const READABLE: [&str; 10] = [
     "FSX_OPENZFS",
 ];
 
+/// No image is larger: it fits into the flash of a chip.
+const LARGEST: u64 = 128 * 1024 * 1024;
+
 /// Where an archived object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archived {
@@ -86,21 +89,23 @@ impl Store {
             "{what} is archived: s3://{}/{key} has the storage class {}, and nobody can read it{}",
             self.bucket,
             archived.class,
-            self.archived_by(key).await
+            self.archived_by(key, &archived.class).await
         );
         CliError::new("s3.archived", message)
     }
 
     /// Which rule moved an object to an archive, as the end of a sentence; nothing if the rules cannot be read or none does so.
-    async fn archived_by(&self, key: &str) -> String {
+    async fn archived_by(&self, key: &str, class: &str) -> String {
         let Ok(Setting::Is(rules)) = self.lifecycle().await else {
             return String::new();
         };
-        let rule = rules.iter().find_map(|rule| {
-            let class = class_of_rule(rule)?;
-            covers(rule, key).then(|| (rule.id().unwrap_or("without an ID").to_owned(), class))
-        });
-        rule.map_or(String::new(), |(id, class)| {
+        let size = self.ask_head(key).await.ok();
+        let size = size.and_then(|head| u64::try_from(head.content_length()?).ok());
+        let rule = rules
+            .iter()
+            .find(|rule| moves_to(rule, class) && covers(rule, key, size));
+        rule.map_or(String::new(), |rule| {
+            let id = rule.id().unwrap_or("without an ID");
             format!("; the lifecycle rule `{id}` moves objects to {class}")
         })
     }
@@ -108,21 +113,29 @@ impl Store {
 
 /// The archive that an enabled rule moves current objects to.
 pub fn class_of_rule(rule: &LifecycleRule) -> Option<&str> {
-    if *rule.status() != ExpirationStatus::Enabled {
-        return None;
-    }
-    let mut classes = rule
+    archives_of_rule(rule).next()
+}
+
+/// The same for several, one after the other.
+fn archives_of_rule(rule: &LifecycleRule) -> impl Iterator<Item = &str> {
+    let is_enabled = *rule.status() == ExpirationStatus::Enabled;
+    let classes = rule
         .transitions()
         .iter()
         .filter_map(|to| to.storage_class());
-    let archives = |class: &&TransitionStorageClass| {
-        !READABLE.contains(&class.as_str().to_ascii_uppercase().as_str())
-    };
-    classes.find(archives).map(TransitionStorageClass::as_str)
+    classes
+        .map(TransitionStorageClass::as_str)
+        .filter(move |class| is_enabled && !READABLE.contains(&class.to_ascii_uppercase().as_str()))
 }
 
-/// Whether a rule applies to objects of ours below a prefix, or above it. A rule for a tag does not: s3ota sets none.
-pub fn covers(rule: &LifecycleRule, under: &str) -> bool {
+/// Whether a rule moves objects to this archive.
+fn moves_to(rule: &LifecycleRule, class: &str) -> bool {
+    archives_of_rule(rule).any(|archive| archive.eq_ignore_ascii_case(class))
+}
+
+/// Whether a rule applies to objects of ours below a prefix, or above it: to one of this size, if it is known. A rule for a tag does
+/// not: s3ota sets none.
+pub fn covers(rule: &LifecycleRule, under: &str, size: Option<u64>) -> bool {
     #[expect(deprecated, reason = "older rules have their prefix there")]
     let old = rule.prefix();
     let filter = rule.filter();
@@ -131,12 +144,24 @@ pub fn covers(rule: &LifecycleRule, under: &str) -> bool {
     let prefix = prefix.or(old).unwrap_or_default();
     let is_for_tags = filter.is_some_and(|filter| filter.tag().is_some())
         || and.is_some_and(|and| !and.tags().is_empty());
-    !is_for_tags && (under.starts_with(prefix) || prefix.starts_with(under))
+    let above = filter.and_then(|filter| {
+        let and = || and?.object_size_greater_than();
+        filter.object_size_greater_than().or_else(and)
+    });
+    let below = filter.and_then(|filter| {
+        let and = || and?.object_size_less_than();
+        filter.object_size_less_than().or_else(and)
+    });
+    let is_above = |limit: i64, size: u64| i64::try_from(size).is_ok_and(|size| size > limit);
+    let is_below = |limit: i64, size: u64| i64::try_from(size).is_ok_and(|size| size < limit);
+    let fits = above.is_none_or(|limit| is_above(limit, size.unwrap_or(LARGEST)))
+        && below.is_none_or(|limit| is_below(limit, size.unwrap_or(0)));
+    !is_for_tags && fits && (under.starts_with(prefix) || prefix.starts_with(under))
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_s3::types::{LifecycleRuleFilter, Tag, Transition};
+    use aws_sdk_s3::types::{LifecycleRuleAndOperator, LifecycleRuleFilter, Tag, Transition};
 
     use super::*;
 
@@ -197,11 +222,33 @@ mod tests {
         assert_eq!(class_of_rule(&glacier), Some("GLACIER"));
         assert_eq!(class_of_rule(&rule("STANDARD_IA", under(""))), None);
         assert_eq!(class_of_rule(&rule("GLACIER_IR", under(""))), None);
-        assert!(covers(&glacier, "lamp/"));
-        assert!(covers(&glacier, "lamp/images/1.0.0-0123456789ab.bin"));
-        assert!(!covers(&glacier, "lamp/stable.json"));
+        assert!(covers(&glacier, "lamp/", None));
+        assert!(covers(&glacier, "lamp/images/1.0.0-0123456789ab.bin", None));
+        assert!(!covers(&glacier, "lamp/stable.json", None));
         let tag = Tag::builder().key("old").value("yes").build().unwrap();
         let tagged = LifecycleRuleFilter::builder().tag(tag).build();
-        assert!(!covers(&rule("GLACIER", tagged), "lamp/"));
+        assert!(!covers(&rule("GLACIER", tagged), "lamp/", None));
+        assert!(moves_to(&glacier, "glacier"));
+        assert!(!moves_to(&glacier, "DEEP_ARCHIVE"));
+        assert!(!moves_to(&glacier, "INTELLIGENT_TIERING ARCHIVE_ACCESS"));
+
+        let large = LifecycleRuleFilter::builder().object_size_greater_than(1_000_000);
+        let large = rule("GLACIER", large.build());
+        let and = LifecycleRuleAndOperator::builder()
+            .prefix("lamp/")
+            .object_size_less_than(1000);
+        let small = LifecycleRuleFilter::builder().and(and.build()).build();
+        let small = rule("GLACIER", small);
+        for (size, is_large, is_small) in [
+            (Some(500), false, true),
+            (Some(1000), false, false),
+            (Some(2_000_000), true, false),
+            (None, true, true),
+        ] {
+            assert_eq!(covers(&large, "lamp/", size), is_large, "{size:?}");
+            assert_eq!(covers(&small, "lamp/", size), is_small, "{size:?}");
+        }
+        let huge = LifecycleRuleFilter::builder().object_size_greater_than(1 << 40);
+        assert!(!covers(&rule("GLACIER", huge.build()), "lamp/", None));
     }
 }

@@ -32,7 +32,23 @@ pub(super) struct Checksums {
     received: Arc<AtomicBool>,
 }
 
+/// Whether a request may have had checksum headers. Several go out at a time: the first to be refused turns them off, and the others
+/// are refused for them, too.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Had {
+    sent: bool,
+    received: bool,
+}
+
 impl Checksums {
+    /// What the next request has.
+    pub(super) fn now(&self) -> Had {
+        Had {
+            sent: self.are_sent(),
+            received: !self.received.load(Ordering::Relaxed),
+        }
+    }
+
     /// What the environment and the profile want.
     pub(super) fn of(config: &SdkConfig) -> Self {
         let sent = config.request_checksum_calculation();
@@ -50,27 +66,63 @@ impl Checksums {
         self.received.fetch_or(received, Ordering::Relaxed);
     }
 
-    /// Whether the store refused a request for a checksum header, which the next one does without.
+    /// Whether the store refused a request for a checksum header, which the next one does without: without all of them, since such a
+    /// store names the first that it sees.
     pub(super) fn do_without<E: ProvideErrorMetadata>(
         &self,
         error: &SdkError<E, HttpResponse>,
+        had: Had,
     ) -> bool {
-        let refusals = ["InvalidArgument", "InvalidRequest", "NotImplemented"];
-        if !error.code().is_some_and(|code| refusals.contains(&code)) {
+        // A checksum that is wrong is not one that the store does not know.
+        let code = error.code().unwrap_or_default();
+        let is_wrong = ["Digest", "Mismatch"].iter().any(|it| code.contains(it));
+        if !is_refusal(error) || is_wrong {
             return false;
         }
-        let Some(header) = error.message().and_then(named_header) else {
+        let named = error.message().and_then(named_header);
+        let Some(header) = named.filter(|it| it == MODE || is_of_checksum(it)) else {
             return false;
         };
-        let (flag, is_ours) = match header.as_str() {
-            MODE => (&self.received, true),
-            header => (&self.sent, is_of_checksum(header)),
-        };
-        if !is_ours || flag.swap(true, Ordering::Relaxed) {
-            return false;
-        }
+        self.leave_out(true, true);
         tracing::info!("the store refuses {header}: going on without checksum headers");
-        true
+        had.sent || had.received
+    }
+
+    /// Whether a refused download may be one for the question for checksums, since the store does not say why. The next one does
+    /// without.
+    pub(super) fn may_be_the_question<E: ProvideErrorMetadata>(
+        &self,
+        error: &SdkError<E, HttpResponse>,
+        had: Had,
+    ) -> bool {
+        let general = [
+            "",
+            "BadRequest",
+            "InvalidArgument",
+            "InvalidRequest",
+            "NotImplemented",
+        ];
+        let may = had.received
+            && is_refusal(error)
+            && general.contains(&error.code().unwrap_or_default())
+            && error.message().and_then(named_header).is_none();
+        self.leave_out(false, may);
+        may
+    }
+
+    /// Does not ask for checksums any more.
+    pub(super) fn do_not_ask(&self) {
+        self.received.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks for checksums again: that was not the reason.
+    pub(super) fn ask_again(&self) {
+        self.received.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether no request has a checksum header.
+    pub(super) fn are_left_out(&self) -> bool {
+        self.sent.load(Ordering::Relaxed) && self.received.load(Ordering::Relaxed)
     }
 
     /// Whether a checksum header may be what the store has not implemented, since it names nothing. The next upload does without.
@@ -94,19 +146,28 @@ impl Checksums {
     }
 }
 
+/// Whether a store calls a request wrong, or does not know what it asks for.
+pub(super) fn is_refusal<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    matches!(status, Some(400 | 501))
+}
+
 fn is_of_checksum(header: &str) -> bool {
     ["x-amz-checksum-", "x-amz-sdk-checksum-"]
         .iter()
         .any(|start| header.starts_with(start))
-        || header == "x-amz-trailer"
+        || ["x-amz-checksum", "x-amz-trailer"].contains(&header)
 }
 
-/// The header that a message names, in lower case: what begins with `x-amz-`, or else what is in quotes after the word header.
+/// The header that a message names, in lower case: what begins with `x-amz-`, or is a condition of a write, or else what is in quotes
+/// after the word header.
 pub(super) fn named_header(message: &str) -> Option<String> {
     let lower = message.to_ascii_lowercase();
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let name = match lower.find("x-amz-") {
         Some(at) => &lower[at..],
+        None if lower.contains("if-none-match") => "if-none-match",
+        None if lower.contains("if-match") => "if-match",
         None => {
             let rest = lower.split_once("header")?.1;
             let rest = rest.trim_start_matches([' ', ':']);
@@ -179,6 +240,8 @@ mod tests {
             ),
             ("X-Amz-Checksum-Mode: not supported", Some(MODE)),
             ("Header 'If-Match' is not implemented", Some("if-match")),
+            ("If-None-Match: not supported", Some("if-none-match")),
+            ("the header 'Range' is not supported", Some("range")),
             (
                 "A header you provided implies functionality that is not implemented",
                 None,

@@ -1,18 +1,15 @@
 //! The files of the AWS configuration. The SDK reads them by itself, and fails at a byte order mark.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::CliError;
 
-/// Refuses configuration files that begin with a byte order mark, by name: the SDK's message does not say what is wrong. With
-/// credentials in the environment, the files do not matter.
+/// Refuses configuration files that begin with a byte order mark, by name: the SDK's message does not say what is wrong. The SDK
+/// reads both files at once and ignores both if it cannot read one, also when the credentials are in the environment: then they would
+/// go to another region or endpoint than the files name.
 pub(super) fn check() -> Result<(), CliError> {
-    if is_set("AWS_ACCESS_KEY_ID") {
-        return Ok(());
-    }
     for (variable, name) in [
         ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
         ("AWS_CONFIG_FILE", "config"),
@@ -49,10 +46,6 @@ fn home() -> Option<PathBuf> {
     let variables = ["HOME", "USERPROFILE"];
     let home = variables.iter().find_map(std::env::var_os);
     home.map(PathBuf::from)
-}
-
-fn is_set(variable: impl AsRef<OsStr>) -> bool {
-    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -13,11 +13,24 @@ pub(super) fn check(url: &str) -> Result<(), CliError> {
         let message = format!("the endpoint `{url}` {problem}");
         Err(CliError::new("s3.endpoint", message).hint(hint))
     };
+    let is_wrong = |c: char| matches!(c, '?' | '#' | '\\') || c.is_whitespace() || c.is_control();
+    if let Some(c) = url.chars().find(|c| is_wrong(*c)) {
+        let part = match c {
+            '?' => "has a query (`?`)".to_owned(),
+            '#' => "has a fragment (`#`)".to_owned(),
+            ' ' => "contains a space".to_owned(),
+            c => format!("contains {c:?}"),
+        };
+        return wrong(
+            &part,
+            "write only the server and its path, like https://s3.example.com/storage",
+        );
+    }
     let (is_https, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (None, rest) => (false, rest.unwrap_or_default()),
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
     let Some(host) = host(authority) else {
         return wrong(
             "is not the URL of a server",
@@ -115,7 +128,7 @@ mod tests {
             "https://s3.example.com",
             "https://minio:9000/",
             "https://192.0.2.1:9000",
-            "https://[2001:db8::1]:9000/x?y",
+            "https://[2001:db8::1]:9000/x/y",
             "http://localhost",
             "http://LOCALHOST:9000/bucket",
             "http://firmware.localhost:9000",
@@ -148,6 +161,11 @@ mod tests {
             "https://",
             "https:///x",
             "https://a b",
+            "https://s3.example.com/?x=1",
+            "https://s3.example.com/a b",
+            " https://s3.example.com",
+            "https://s3.example.com/\n",
+            "https://s3.example.com/x#y",
             "https://user@example.com",
             "https://example.com\\x",
             "HTTP://example.com",

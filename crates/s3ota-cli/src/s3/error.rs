@@ -8,6 +8,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
+use super::checksums::{is_refusal, named_header};
 use super::{Denial, Store};
 use crate::clock;
 use crate::error::CliError;
@@ -145,10 +146,34 @@ impl Store {
                 CliError::new("s3.kms", format!("the KMS key of s3://{name} cannot be used: {}", coded(service.code(), said)))
                     .hint("enable the key, or choose another one with --sse aws:kms:KEY, or S3's own keys with --sse AES256")
             }
-            Problem::Other => match service.code() {
-                None | Some("") => CliError::new("s3.error", format!("the server answers HTTP {}: {said}", status.unwrap_or_default())),
-                Some(code) => CliError::new("s3.error", format!("the server answers {code}: {said}")),
-            },
+            Problem::Other => {
+                let message = match service.code() {
+                    None | Some("") => format!("the server answers HTTP {}: {said}", status.unwrap_or_default()),
+                    Some(code) => format!("the server answers {code}: {said}"),
+                };
+                let other = CliError::new("s3.error", message);
+                match is_refusal(&error) {
+                    true => self.without_header(other, named_header(said)),
+                    false => other,
+                }
+            }
+        }
+    }
+
+    /// What to leave out of a request that the service calls wrong, by the header that it names.
+    fn without_header(&self, error: CliError, header: Option<String>) -> CliError {
+        let header = header.unwrap_or_default();
+        if header.starts_with("x-amz-server-side-encryption") {
+            error.hint("leave out --sse: the service does not take the encryption from its users")
+        } else if header == "x-amz-acl" {
+            error.hint("leave out --public-read: the service has no ACLs. Open the bucket in its own settings")
+        } else if !self.is_aws && !self.checksums.are_left_out() {
+            error.hint(
+                "some services refuse checksum headers: set AWS_REQUEST_CHECKSUM_CALCULATION=when_required and \
+                 AWS_RESPONSE_CHECKSUM_VALIDATION=when_required, and try again",
+            )
+        } else {
+            error
         }
     }
 
@@ -263,10 +288,41 @@ fn wants_tls<E>(error: &SdkError<E, HttpResponse>) -> bool {
 }
 
 fn unreachable_server(problem: &str, region: &str) -> CliError {
-    let error = CliError::new(
-        "s3.connect",
-        format!("the S3 service cannot be reached (region {region}): {problem}"),
-    );
+    let unreachable = |problem: &str| {
+        let message = format!("the S3 service cannot be reached (region {region}): {problem}");
+        CliError::new("s3.connect", message)
+    };
+    // rustls shows the bytes of every algorithm.
+    if let Some((at, _)) = problem.split_once("invalid peer certificate")
+        && problem.contains("UnsupportedSignatureAlgorithm")
+    {
+        let message = format!(
+            "{at}a certificate of its chain has a signature algorithm that is not supported"
+        );
+        return unreachable(&message).hint(
+            "use certificates with keys of P-256 or P-384 and SHA-256 or SHA-384, or of RSA with 2048 bits or more",
+        );
+    }
+    let error = unreachable(problem);
+    let is_proxied = problem.contains(" through the proxy ");
+    if problem.contains("UnknownIssuer") {
+        return error.hint(match is_proxied {
+            true => {
+                "the proxy may have put its own certificate in the place of the server's: pass the CA of the proxy, as your \
+                 administrators have it, with --ca or AWS_CA_BUNDLE"
+            }
+            false => "pass the CA of the server's certificate with --ca or AWS_CA_BUNDLE",
+        });
+    }
+    if problem.contains("invalid peer certificate") {
+        return error.hint(match is_proxied {
+            true => "the certificate that came through the proxy is not valid; is it for the host name in --endpoint-url?",
+            false => "the server's certificate is not valid; is it for the host name in --endpoint-url?",
+        });
+    }
+    if problem.contains(" is not used: ") {
+        return error.hint("check the --endpoint-url, the network, and the variables of the proxy");
+    }
     if problem.contains("_PROXY") || problem.contains("_proxy") {
         return error.hint("check the proxy's URL, or exempt the host with NO_PROXY");
     }
@@ -278,15 +334,7 @@ fn unreachable_server(problem: &str, region: &str) -> CliError {
     if problem.contains("https:") {
         return error.hint("write the endpoint with https://");
     }
-    if problem.contains("UnknownIssuer") {
-        error.hint("pass the CA of the server's certificate with --ca")
-    } else if problem.contains("invalid peer certificate") {
-        error.hint(
-            "the server's certificate is not valid; is it for the host name in --endpoint-url?",
-        )
-    } else {
-        error.hint("check the --endpoint-url and the network")
-    }
+    error.hint("check the --endpoint-url and the network")
 }
 
 /// An error and its causes, each once.
@@ -316,4 +364,24 @@ pub fn chain(error: &dyn Error) -> String {
         causes.retain(|text| !layers.contains(&text.as_str()));
     }
     causes.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_algorithm_that_is_not_supported_is_named_without_its_bytes() {
+        let problem = "localhost:9443: TLS handshake failed: invalid peer certificate: UnsupportedSignatureAlgorithmContext { \
+            signature_algorithm_id: [6, 8, 42, 134, 72, 206, 61, 4, 3, 4], supported_algorithms: [0x06082a8648ce3d040302] }";
+        let error = unreachable_server(problem, "eu-west-1");
+        assert!(
+            error.message.ends_with("localhost:9443: TLS handshake failed: a certificate of its chain has a signature algorithm that is not supported"),
+            "{error}"
+        );
+        assert!(error.hint.unwrap().contains("P-256 or P-384"));
+        let wrong_name = "localhost:9443: invalid peer certificate: NotValidForName";
+        let error = unreachable_server(wrong_name, "eu-west-1");
+        assert!(error.hint.unwrap().contains("for the host name"));
+    }
 }

@@ -102,6 +102,9 @@ impl HttpConnector for Route {
         let connector = match &proxy {
             None => &self.direct,
             Some(proxy) => {
+                if let Some(answer) = tunnel::refused(proxy, &target.host, target.port) {
+                    return failed(format!("{target}: {answer}"));
+                }
                 let config = match ProxyConfig::all(proxy.url.as_str()) {
                     Ok(config) => config,
                     Err(error) => return failed(format!("{proxy}: {error}")),
@@ -110,11 +113,14 @@ impl HttpConnector for Route {
                     .get_or_init(|| connector(&self.tls, self.settings.clone(), Some(config)))
             }
         };
+        let unused = self
+            .proxies
+            .unused(target.is_https, &target.host, target.port);
         let answer = connector.call(request);
         HttpConnectorFuture::new(async move {
             match answer.await {
                 Ok(answer) => Ok(answer),
-                Err(error) => Err(explain(error, &target, proxy).await),
+                Err(error) => Err(explain(error, &target, proxy, unused).await),
             }
         })
     }
@@ -170,25 +176,41 @@ impl Error for Unreachable {
 }
 
 /// The same error of the same kind, which decides whether the SDK tries again, in words for people.
-async fn explain(error: ConnectorError, target: &Target, proxy: Option<Proxy>) -> ConnectorError {
-    let (is_timeout, is_io, is_user) = (error.is_timeout(), error.is_io(), error.is_user());
+async fn explain(
+    error: ConnectorError,
+    target: &Target,
+    proxy: Option<Proxy>,
+    unused: Option<String>,
+) -> ConnectorError {
+    let (is_timeout, is_io, mut is_user) = (error.is_timeout(), error.is_io(), error.is_user());
     let text = chain(&error);
     let unreachable = match proxy {
         Some(proxy) if text.contains("tunnel error") => {
-            // The client keeps the proxy's answer to itself: ask again.
-            let answer =
-                match tunnel::open(&proxy, target.host.trim_matches(['[', ']']), target.port).await
-                {
-                    Err(answer) if !proxy.is_https() => answer,
-                    _ => format!("{proxy} opens no connection: {text}"),
-                };
+            let closed = match text.contains("proxy authorization required") {
+                true => Some(tunnel::wants_user(&proxy, &target.host, target.port)),
+                false if proxy.is_https() => None,
+                // The client keeps the proxy's answer to itself: ask again.
+                false => {
+                    let host = target.host.trim_matches(['[', ']']);
+                    tunnel::open(&proxy, host, target.port).await.err()
+                }
+            };
+            is_user |= matches!(closed, Some(tunnel::Closed::Refused(_)));
+            let answer = closed.map_or_else(
+                || format!("{proxy} opens no connection: {text}"),
+                tunnel::Closed::text,
+            );
             Unreachable {
                 message: format!("{target}: {answer}"),
                 cause: None,
             }
         }
         proxy => {
-            let through = proxy.map_or(String::new(), |proxy| format!(" through {proxy}"));
+            let through = match (proxy, unused) {
+                (Some(proxy), _) => format!(" through {proxy}"),
+                (None, Some(why)) => format!(" ({why})"),
+                (None, None) => String::new(),
+            };
             Unreachable {
                 message: format!("{target}{through}{}", remark(target, &text)),
                 cause: Some(error),
@@ -196,12 +218,12 @@ async fn explain(error: ConnectorError, target: &Target, proxy: Option<Proxy>) -
         }
     };
     let unreachable = Box::new(unreachable);
-    if is_timeout {
+    if is_user {
+        ConnectorError::user(unreachable)
+    } else if is_timeout {
         ConnectorError::timeout(unreachable)
     } else if is_io {
         ConnectorError::io(unreachable)
-    } else if is_user {
-        ConnectorError::user(unreachable)
     } else {
         ConnectorError::other(unreachable, None)
     }

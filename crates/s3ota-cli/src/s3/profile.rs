@@ -5,6 +5,7 @@ use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_types::os_shim_internal::{Env, Fs};
 
 use super::args::AddressingStyle;
+use super::error::chain;
 use crate::error::CliError;
 
 /// The profiles of this user, one of which is chosen.
@@ -30,10 +31,13 @@ impl Profiles {
         };
         let (fs, env, files) = (Fs::real(), Env::real(), EnvConfigFiles::default());
         let read = aws_config::profile::load(&fs, &env, &files, Some(name.clone().into()));
-        // A file that cannot be read is reported with the credentials, which may come from elsewhere.
-        let Ok(profiles) = read.await else {
-            return Ok(Self(None));
-        };
+        // Without it, the credentials of the environment would go to another region or endpoint than it names.
+        let profiles = read.await.map_err(|error| {
+            let message = format!("the AWS configuration cannot be read: {}", chain(&error));
+            CliError::new("s3.profile", message).hint(
+                "correct that line; `aws configure list` shows whether the aws command can read it",
+            )
+        })?;
         if name != "default" && profiles.get_profile(&name).is_none() {
             let mut known: Vec<&str> = profiles.profiles().collect();
             known.sort_unstable();

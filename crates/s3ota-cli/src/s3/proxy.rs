@@ -123,9 +123,59 @@ impl Proxies {
         }
     }
 
-    /// Whether any port of a host may have to be asked through a proxy over TLS.
+    /// Whether any port of a host may have to be asked through a proxy over TLS, unless `NO_PROXY` exempts it.
     pub fn may_lead_to(&self, host: &str) -> bool {
         self.https.is_some() && !is_near(host)
+    }
+
+    /// Whether `NO_PROXY` exempts every port of a host.
+    pub fn exempts_host(&self, host: &str) -> bool {
+        self.exempts(bare(host).trim_end_matches('.'), None)
+    }
+
+    /// Why a server is asked directly although a proxy is set, as a sentence; `None` if none is set, or if it is used.
+    pub fn unused(&self, is_https: bool, host: &str, port: u16) -> Option<String> {
+        let host = bare(host).trim_end_matches('.');
+        if is_near(host) {
+            return None;
+        }
+        let (named, other) = match is_https {
+            true => (&self.https, &self.http),
+            false => (&self.http, &self.https),
+        };
+        match (named, other) {
+            (Some(named), _) if self.exempts(host, Some(port)) => Some(format!(
+                "{} is not used: NO_PROXY exempts {host}",
+                named.variable
+            )),
+            (None, Some(other)) => {
+                let (right, scheme) = if is_https {
+                    ("HTTPS", "http")
+                } else {
+                    ("HTTP", "https")
+                };
+                Some(format!(
+                    "{} is not used: it is for {scheme}:// only, set {right}_PROXY",
+                    other.variable
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `NO_PROXY` exempts a port of a host, or all of its ports.
+    fn exempts(&self, host: &str, port: Option<u16>) -> bool {
+        // hyper-util decides; only ports are unknown to it.
+        let rules = self
+            .no
+            .iter()
+            .filter(|rule| rule.port.is_none() || rule.port == port);
+        let hosts: Vec<&str> = rules.map(|rule| rule.hosts.as_str()).collect();
+        let bypass = Matcher::builder()
+            .all("http://proxy")
+            .no(hosts.join(","))
+            .build();
+        target(host).is_some_and(|target| bypass.intercept(&target).is_none())
     }
 
     /// The proxy to a server; `None` if it is asked directly. An error if the variable's value cannot be used.
@@ -135,30 +185,13 @@ impl Proxies {
         let Some(named) = named.as_ref().filter(|_| !is_near(host)) else {
             return Ok(None);
         };
-        // hyper-util decides; only ports are unknown to it.
-        let rules = self
-            .no
-            .iter()
-            .filter(|rule| rule.port.is_none_or(|it| it == port));
-        let hosts: Vec<&str> = rules.map(|rule| rule.hosts.as_str()).collect();
+        let Some(target) = target(host).filter(|_| !self.exempts(host, Some(port))) else {
+            return Ok(None);
+        };
         let url = match named.value.contains("://") {
             true => named.value.clone(),
             false => format!("http://{}", named.value),
         };
-        let bypass = Matcher::builder()
-            .all("http://proxy")
-            .no(hosts.join(","))
-            .build();
-        let target = match host.contains(':') {
-            true => format!("https://[{host}]"),
-            false => format!("https://{host}"),
-        };
-        let Ok(target) = target.parse::<Uri>() else {
-            return Ok(None);
-        };
-        if bypass.intercept(&target).is_none() {
-            return Ok(None);
-        }
         let variable = &named.variable;
         let scheme = url.split("://").next().unwrap_or_default();
         if !["http", "https"]
@@ -236,6 +269,15 @@ fn is_near(host: &str) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// A server by its host, for the matcher.
+fn target(host: &str) -> Option<Uri> {
+    let url = match host.contains(':') {
+        true => format!("https://[{host}]"),
+        false => format!("https://{host}"),
+    };
+    url.parse().ok()
 }
 
 /// A host without the brackets of an IPv6 address.
@@ -326,6 +368,41 @@ mod tests {
                 "{rules}: {host}:{port}"
             );
         }
+    }
+
+    #[test]
+    fn a_proxy_that_is_set_and_not_used_is_named_with_the_reason() {
+        let unused = |variables: &[(&str, &str)], host: &str| {
+            let proxies = proxies(variables);
+            assert_eq!(
+                proxies.unused(true, host, 443).is_some(),
+                proxies.to(true, host, 443).unwrap().is_none() && !variables.is_empty()
+            );
+            proxies.unused(true, host, 443).unwrap_or_default()
+        };
+        let exempt = [
+            ("https_proxy", "http://proxy"),
+            ("NO_PROXY", ".example.com"),
+        ];
+        assert_eq!(
+            unused(&exempt, "s3.example.com"),
+            "https_proxy is not used: NO_PROXY exempts s3.example.com"
+        );
+        assert_eq!(unused(&exempt, "example.org"), "");
+        let plain = unused(&[("HTTP_PROXY", "http://proxy")], "s3.example.com");
+        assert!(
+            plain.starts_with("HTTP_PROXY ") && plain.contains("set HTTPS_PROXY"),
+            "{plain}"
+        );
+        assert_eq!(unused(&[], "s3.example.com"), "");
+        let exempt = proxies(&exempt);
+        assert!(exempt.exempts_host("s3.example.com.") && !exempt.exempts_host("example.org"));
+        let port = proxies(&[
+            ("HTTPS_PROXY", "http://proxy"),
+            ("NO_PROXY", "example.com:1"),
+        ]);
+        assert!(!port.exempts_host("example.com"));
+        assert_eq!(exempt.unused(true, "localhost", 443), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use aws_sdk_s3::types::ChecksumMode;
 use sha2::{Digest, Sha256};
 
 use super::archive::Storage;
+use super::checksums::is_refusal;
 use super::{Archived, Store, seconds};
 use crate::error::CliError;
 
@@ -69,6 +70,7 @@ impl Store {
         if let Err(error) = &answer
             && gives_no_reason(error)
         {
+            let is_refusal = is_refusal(error);
             // Answers to HEAD have no body. A GET is refused for the same reason, and says it.
             match self.ask_get(key, Some("bytes=0-0".to_owned())).await {
                 Err(error) if is_archived(&error) => {
@@ -76,8 +78,13 @@ impl Store {
                 }
                 Err(error) if is_missing(&error) => return Ok(Found::Nothing),
                 Err(error) => return Err(self.explain(error, "s3:GetObject", key)),
-                // It may have been a checksum header, without which the store was asked now.
-                Ok(_) => answer = self.ask_head(key).await,
+                // It may have been a checksum header, without which the store was asked now, or is.
+                Ok(_) => {
+                    if is_refusal {
+                        self.checksums.do_not_ask();
+                    }
+                    answer = self.ask_head(key).await;
+                }
             }
         }
         let answer = match answer {
@@ -110,7 +117,7 @@ impl Store {
         }
     }
 
-    async fn ask_head(
+    pub(super) async fn ask_head(
         &self,
         key: &str,
     ) -> Result<HeadObjectOutput, SdkError<HeadObjectError, HttpResponse>> {
@@ -127,8 +134,16 @@ impl Store {
             let request = self.client.get_object().bucket(&self.bucket).key(key);
             request.set_range(range.clone()).send()
         };
+        let had = self.checksums.now();
         match ask().await {
-            Err(error) if self.checksums.do_without(&error) => ask().await,
+            Err(error) if self.checksums.do_without(&error, had) => ask().await,
+            Err(error) if self.checksums.may_be_the_question(&error, had) => {
+                let answer = ask().await;
+                if answer.as_ref().is_err_and(is_refusal) {
+                    self.checksums.ask_again();
+                }
+                answer
+            }
             answer => answer,
         }
     }

@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use s3ota_manifest::{Sha256Digest, layout};
 use tokio::task::JoinSet;
 
-use super::checksums::named_header;
+use super::checksums::{is_refusal, named_header};
 use super::error::Problem;
 use super::{Object, Store};
 use crate::error::CliError;
@@ -166,6 +166,7 @@ impl Store {
         // Whether checksums are left out on suspicion.
         let mut doubt = false;
         loop {
+            let had = self.checksums.now();
             let sent = Arc::new(AtomicU64::new(0));
             let mut request = self
                 .client
@@ -206,7 +207,7 @@ impl Store {
                 }
                 Err(error) => error,
             };
-            if self.checksums.do_without(&error) {
+            if self.checksums.do_without(&error, had) {
                 continue;
             }
             match self.lacks(&error, &condition, doubt) {
@@ -250,12 +251,18 @@ impl Store {
         condition: &Condition,
         doubt: bool,
     ) -> Option<Lack> {
+        let is_conditional = *condition != Condition::None;
+        let named = error.message().and_then(named_header);
+        let is_named = matches!(named.as_deref(), Some("if-match" | "if-none-match"));
+        // Some stores call a header wrong that they have not implemented. AWS has these.
+        if is_named && is_conditional && is_refusal(error) && !self.is_aws {
+            return Some(Lack::Conditions);
+        }
         if error.code() != Some("NotImplemented") {
             return None;
         }
-        let is_conditional = *condition != Condition::None;
-        match error.message().and_then(named_header).as_deref() {
-            Some("if-match" | "if-none-match") if is_conditional => Some(Lack::Conditions),
+        match named.as_deref() {
+            Some(_) if is_named && is_conditional => Some(Lack::Conditions),
             Some(_) => None,
             None if !doubt && self.checksums.may_be_why(error) => Some(Lack::Checksums),
             None => is_conditional.then_some(Lack::Conditions),
@@ -280,8 +287,9 @@ impl Store {
                 .set_ssekms_key_id(self.sse.as_ref().and_then(|sse| sse.key.clone()))
                 .send()
         };
+        let had = self.checksums.now();
         let begun = match begin().await {
-            Err(error) if self.checksums.do_without(&error) => begin().await,
+            Err(error) if self.checksums.do_without(&error, had) => begin().await,
             begun => begun,
         };
         let begun = match begun {
@@ -411,10 +419,11 @@ impl Store {
                 .send()
         };
         let had_checksum = self.checksums.are_sent();
+        let had = self.checksums.now();
         match send().await {
             // Of several parts that are refused at once, the first turns checksums off.
             Err(error)
-                if self.checksums.do_without(&error)
+                if self.checksums.do_without(&error, had)
                     || self.checksums.may_be_why(&error)
                     || had_checksum && !self.checksums.are_sent() =>
             {

@@ -174,6 +174,61 @@ async fn a_proxy_that_refuses_is_named_with_its_answer_and_without_its_password(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_does_not_accept_the_user_is_asked_once() {
+    let url = "https://store.example/firmware/lamp/stable.json";
+    let (bench, proxy) = behind_a_proxy("", Some("Basic other")).await;
+    let set = format!("http://ada:secret@127.0.0.1:{}", proxy.port);
+    let image = bench.image("1.1.0");
+    let first = bench.image("1.0.0");
+    bench.new_device("flash.bin", first.as_ref());
+    for args in [
+        &["status", PLACE][..],
+        &["publish", &image, PLACE],
+        &["verify", url, "--unsigned"],
+        &["doctor", PLACE],
+        &["doctor", url],
+        &[
+            "device",
+            "run",
+            "flash.bin",
+            "--once",
+            "--attempts",
+            "1",
+            "--manifest-url",
+            url,
+        ],
+    ] {
+        let before = proxy.heads().len();
+        let mut command = command(&bench, args);
+        let run = Run::of(command.env("HTTPS_PROXY", &set).output().unwrap());
+        assert_eq!(run.status, 1, "{:?}", run.events);
+        let said = format!("{:?}", run.events);
+        assert!(said.contains("407") && !said.contains("secret"), "{said}");
+        assert_eq!(proxy.heads().len() - before, 1, "{args:?}: {said}");
+    }
+    // Trouble behind the proxy may be over in a moment.
+    let (bench, proxy) = behind_a_proxy("502 Bad Gateway", None).await;
+    let set = format!("http://127.0.0.1:{}", proxy.port);
+    let mut status = command(&bench, &["status", PLACE]);
+    let run = Run::of(status.env("HTTPS_PROXY", &set).output().unwrap());
+    assert!(message(&run).contains("502 Bad Gateway"));
+    assert!(proxy.heads().len() > 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_with_a_certificate_of_its_own_is_a_matter_of_its_ca() {
+    let (bench, proxy) = behind_a_proxy("", None).await;
+    let set = format!("http://127.0.0.1:{}", proxy.port);
+    let mut status = command(&bench, &["status", PLACE]);
+    status.env("HTTPS_PROXY", &set).env_remove("AWS_CA_BUNDLE");
+    let run = Run::of(status.output().unwrap());
+    assert!(message(&run).contains("UnknownIssuer"), "{}", message(&run));
+    let hint = run.events.last().unwrap()["hint"].as_str().unwrap();
+    assert!(hint.contains("--ca or AWS_CA_BUNDLE"), "{hint}");
+    assert!(!hint.contains("NO_PROXY"), "{hint}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exempt_hosts_and_this_machine_are_asked_directly() {
     let (bench, proxy) = behind_a_proxy("", None).await;
     let set = format!("http://127.0.0.1:{}", proxy.port);
@@ -192,12 +247,30 @@ async fn exempt_hosts_and_this_machine_are_asked_directly() {
         status.env("HTTPS_PROXY", &set).env("no_proxy", exempt);
         // Directly, the name does not exist.
         let run = Run::of(status.output().unwrap());
-        assert!(
-            message(&run).contains("dns error"),
-            "{exempt}: {}",
-            message(&run)
-        );
+        let text = message(&run);
+        assert!(text.contains("dns error"), "{exempt}: {text}");
+        assert!(text.contains("NO_PROXY exempts store.example"), "{text}");
     }
+    // Nor with a proxy for the other scheme.
+    let mut status = command(&bench, &["status", PLACE]);
+    let run = Run::of(status.env("HTTP_PROXY", &set).output().unwrap());
+    let text = message(&run);
+    assert!(text.contains("HTTP_PROXY is not used"), "{text}");
+    assert!(text.contains("set HTTPS_PROXY"), "{text}");
+    let url = "https://store.example/firmware/lamp/stable.json";
+    let mut verify = command(&bench, &["verify", url, "--unsigned"]);
+    verify.env("HTTPS_PROXY", &set).env("NO_PROXY", "*");
+    let run = Run::of(verify.output().unwrap());
+    let text = message(&run);
+    assert!(text.contains("NO_PROXY exempts store.example"), "{text}");
+    let mut doctor = command(&bench, &["doctor", url]);
+    doctor.env("HTTPS_PROXY", &set).env("NO_PROXY", ".example");
+    let run = Run::of(doctor.output().unwrap());
+    assert!(
+        run.events.iter().any(|event| event["code"] == "net.dns"),
+        "{:?}",
+        run.events
+    );
     assert_eq!(proxy.heads(), Vec::<String>::new());
 }
 

@@ -249,7 +249,7 @@ impl Plan {
                     .hint("exclude this prefix from the rule; remove old images with `s3ota gc`, which knows which are needed"),
             );
         }
-        for rule in rules.iter().filter(|rule| covers(rule, under)) {
+        for rule in rules.iter().filter(|rule| covers(rule, under, None)) {
             let Some(class) = class_of_rule(rule) else {
                 continue;
             };
@@ -450,5 +450,5 @@ fn deletes_images(rule: &LifecycleRule, under: &str) -> bool {
     let by_age = rule
         .expiration()
         .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some());
-    *rule.status() == ExpirationStatus::Enabled && by_age && covers(rule, under)
+    *rule.status() == ExpirationStatus::Enabled && by_age && covers(rule, under, None)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use s3ota_image::partition::{
-    Kind, Partition, PartitionTable, TABLE_OFFSET, TABLE_SIZE, TableBuilder,
+    Kind, LAST_TABLE_OFFSET, Partition, PartitionTable, TABLE_OFFSET, TABLE_SIZE, TableBuilder,
 };
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ impl TableReport {
         let (begins, label) = self
             .partitions
             .iter()
-            .filter(|it| it.offset >= TABLE_OFFSET && it.kind != Kind::PARTITION_TABLE)
+            .filter(|it| it.offset >= TABLE_OFFSET && !is_of_boot(it.kind))
             .map(|it| (it.offset, it.label))
             .min_by_key(|(offset, _)| *offset)?;
         let free = TABLE_OFFSET + TABLE_SIZE;
@@ -59,7 +59,7 @@ impl TableReport {
             .partitions
             .iter()
             .any(|it| it.offset == begins && it.kind.is_app());
-        if begins <= free || is_app {
+        if begins <= free || begins - TABLE_SIZE > LAST_TABLE_OFFSET || is_app {
             return None;
         }
         let (table, message) = (
@@ -106,6 +106,13 @@ impl fmt::Display for TableReport {
             None => write!(f, "\nno OTA slot"),
         }
     }
+}
+
+/// Whether a partition is a bootloader or a partition table, which may lie before or behind all others.
+fn is_of_boot(kind: Kind) -> bool {
+    [Kind::BOOTLOADER, Kind::PARTITION_TABLE]
+        .iter()
+        .any(|it| it.type_ == kind.type_)
 }
 
 /// What stops updates on a device with this table, now or later.
@@ -201,6 +208,13 @@ mod tests {
             .unwrap();
         assert!(hint.ends_with("--partition-table-offset 0x10000"), "{hint}");
         assert_eq!(gap("nvs,data,nvs,0x9000,16K\n"), None);
+        // No bootloader looks for a table there.
+        assert_eq!(gap("nvs,data,nvs,0x30000,16K\n"), None);
+        // A recovery bootloader lies anywhere.
+        assert_eq!(
+            gap("boot,bootloader,ota,0x11000,28K\nota_0,app,ota_0,,1M\n"),
+            None
+        );
         // An app begins on 64 KiB.
         assert_eq!(gap("ota_0,app,ota_0,,1M\n"), None);
     }
