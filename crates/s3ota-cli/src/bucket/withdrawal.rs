@@ -29,6 +29,8 @@ struct Done {
     allowed: u32,
     /// The number of the other channels that served the version.
     silent: u32,
+    /// The channels that were paused on it before, and stay so.
+    paused: Vec<String>,
     /// The channels that this host's state has no entry for. `None` if it has all of them, or nothing is signed.
     unknown: Option<Vec<String>>,
 }
@@ -78,9 +80,12 @@ impl Withdrawal<'_> {
         let channels = catalogue::channels(self.store, self.prefix()).await?;
         done.unknown = self.unknown(&channels);
         for channel in channels {
+            let has_it = channel.readable().is_some_and(|it| self.is_yanked(it));
+            let name = channel.name.clone();
             match self.take_off(channel).await? {
                 Some(Taken { may_go_back: true }) => done.allowed += 1,
                 Some(_) => done.silent += 1,
+                None if has_it => done.paused.push(name),
                 None => {}
             }
         }
@@ -272,7 +277,7 @@ impl Withdrawal<'_> {
         current: &ManifestDocument,
     ) -> Result<Option<Change<'_>>, Doubt> {
         let wanted = |min_version| Wanted {
-            yanked: &self.version,
+            current,
             min_version,
         };
         let Some(host) = self.host else {
@@ -367,7 +372,7 @@ impl Withdrawal<'_> {
                 .out
                 .say(format_args!("{name} {would} back to {}", good.version)),
             None => self.out.say(format_args!(
-                "{name} {pause} paused: it has never served another release that is good and whose image exists"
+                "{name} {pause} paused: it has never served another release that is good, of the same project, chip and board, and whose image exists"
             )),
         }
     }
@@ -387,8 +392,14 @@ impl Withdrawal<'_> {
     fn say_what_is_left(&self, done: &Done) {
         let version = &self.version;
         let served = done.allowed + done.silent;
+        for name in &done.paused {
+            self.out.say(format_args!(
+                "{name} stays paused on {version}: it has no release to go back to"
+            ));
+        }
         if served == 0 {
             match &done.unknown {
+                None if !done.paused.is_empty() => {}
                 None => self.out.say(format_args!("no channel serves {version}")),
                 Some(unknown) => self.out.warning(&cannot_tell(version, unknown)),
             }
