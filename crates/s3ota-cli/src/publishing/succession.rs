@@ -147,7 +147,7 @@ impl<'a> Successor<'a> {
                     ),
                 },
                 &format!(
-                    "name the board with --board {before}, and use one prefix for each board; or --other-board if it is meant"
+                    "publish it with --board {before}, or use one prefix for each board; or --other-board if it is meant"
                 ),
             );
         }
@@ -273,7 +273,9 @@ fn differ_in_commit(a: &Version<'_>, b: &Version<'_>) -> bool {
     let tag = |it: &Version<'_>| (it.major(), it.minor(), it.patch());
     match (described(a.pre()), described(b.pre())) {
         (Some((after, commit)), Some((other_after, other))) => {
-            tag(a) == tag(b) && after == other_after && commit != other
+            // Git abbreviates a commit to as many digits as it needs.
+            let is_same = commit.starts_with(other) || other.starts_with(commit);
+            tag(a) == tag(b) && after == other_after && !is_same
         }
         _ => false,
     }
@@ -334,6 +336,7 @@ mod tests {
         for other in [
             "1.2.3-9-g0a1b2c3",
             "1.2.3-9-g0a1b2c3-dirty",
+            "1.2.3-9-g0a1b2c3d4e",
             "1.2.3-10-g4d5e6f7",
             "1.2.4-9-g4d5e6f7",
             "1.2.3-rc.1-9-g4d5e6f7",
