@@ -29,10 +29,10 @@ struct Done {
     allowed: u32,
     /// The number of the other channels that served the version.
     silent: u32,
-    /// The channels that were paused on it before, and stay so.
-    paused: Vec<String>,
     /// The channels that this host's state has no entry for. `None` if it has all of them, or nothing is signed.
     unknown: Option<Vec<String>>,
+    /// The channels that were paused on it before, and stay so.
+    paused: Vec<String>,
 }
 
 /// The change of a channel.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use s3ota_manifest::{ManifestDocument, Rollout, Version};
+use s3ota_manifest::{ManifestDocument, Rollout};
 use serde_json::json;
 
 use crate::bucket::channel::{
@@ -239,12 +239,7 @@ fn must_be_no_leap(
     current: &ManifestDocument,
     args: &PromoteArgs,
 ) -> Result<(), CliError> {
-    let versions = Version::parse(&offered.version)
-        .and_then(|new| Ok((new, Version::parse(&current.version)?)));
-    let Some(leap) = versions
-        .ok()
-        .and_then(|(new, old)| publishing::leap(&new, &old))
-    else {
+    let Some(leap) = Successor::of(offered).leap(current) else {
         return Ok(());
     };
     let (version, from, to) = (&offered.version, &args.from, &args.to);

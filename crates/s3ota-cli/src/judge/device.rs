@@ -1,6 +1,5 @@
 //! A virtual device that runs: it boots, updates itself and confirms, and reports every step.
 
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -202,7 +201,7 @@ impl Station {
 
     /// Powers the device on, and reports what booted.
     pub fn power_on(&mut self) -> Result<Running, CliError> {
-        let reset = mem::replace(&mut self.reset, Reset::Crash);
+        let reset = std::mem::replace(&mut self.reset, Reset::Crash);
         let firmware = self.device.start_after(reset)?;
         self.keep_efuses()?;
         let version = self.settings.version_of(&firmware);

@@ -22,7 +22,7 @@ pub use self::installer::Installer;
 use self::plan::Plan;
 pub use self::reach::ends_early;
 pub use self::release::Release;
-pub use self::succession::{MISTAKES, SuccessionArgs, Successor, leap};
+pub use self::succession::{MISTAKES, SuccessionArgs, Successor};
 pub use self::urls::{Urls, image_to_renew, presigned_url};
 use crate::bucket::channel::{self, ChangeArgs};
 use crate::bucket::resign::{MinVersionArgs, SigningHost};

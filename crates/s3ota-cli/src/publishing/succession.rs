@@ -89,6 +89,12 @@ impl<'a> Successor<'a> {
         ))
     }
 
+    /// Why its version is too far above that of `current`, as part of a sentence.
+    pub fn leap(&self, current: &ManifestDocument) -> Option<String> {
+        let new = Version::parse(self.version).ok()?;
+        leap(&new, &Version::parse(&current.version).ok()?)
+    }
+
     /// Why it should not follow `current` on `channel`, unless `args` say that it may. The reason that explains the others comes
     /// first. `downgrade` is whether devices are allowed to go back.
     pub(super) fn objection(
@@ -259,7 +265,7 @@ pub fn oddity(text: &str, version: &Version<'_>, current: Option<&Version<'_>>) 
 }
 
 /// Why a version is too far above the last one, as part of a sentence.
-pub fn leap(version: &Version<'_>, current: &Version<'_>) -> Option<String> {
+fn leap(version: &Version<'_>, current: &Version<'_>) -> Option<String> {
     let is_leap = version.major() > current.major().saturating_add(LEAP);
     is_leap.then(|| {
         format!(
