@@ -31,6 +31,8 @@ struct Done {
     silent: Vec<String>,
     /// The channels that this host's state has no entry for. `None` if it has all of them, or nothing is signed.
     unknown: Option<Vec<String>>,
+    /// The channels that were paused on it before, and stay so.
+    paused: Vec<String>,
 }
 
 /// The change of a channel.
@@ -78,10 +80,12 @@ impl Withdrawal<'_> {
         let channels = catalogue::channels(self.store, self.prefix()).await?;
         done.unknown = self.unknown(&channels);
         for channel in channels {
+            let has_it = channel.readable().is_some_and(|it| self.is_yanked(it));
             let name = channel.name.clone();
             match self.take_off(channel).await? {
                 Some(Taken { may_go_back: true }) => done.allowed.push(name),
                 Some(_) => done.silent.push(name),
+                None if has_it => done.paused.push(name),
                 None => {}
             }
         }
@@ -273,7 +277,7 @@ impl Withdrawal<'_> {
         current: &ManifestDocument,
     ) -> Result<Option<Change<'_>>, Doubt> {
         let wanted = |min_version| Wanted {
-            yanked: &self.version,
+            current,
             min_version,
         };
         let Some(host) = self.host else {
@@ -368,7 +372,7 @@ impl Withdrawal<'_> {
                 .out
                 .say(format_args!("{name} {would} back to {}", good.version)),
             None => self.out.say(format_args!(
-                "{name} {pause} paused: it has never served another release that is good and whose image exists"
+                "{name} {pause} paused: it has never served another release that is good, of the same project, chip and board, and whose image exists"
             )),
         }
     }
@@ -388,8 +392,14 @@ impl Withdrawal<'_> {
     fn say_what_is_left(&self, done: &Done) {
         let version = &self.version;
         let (allowed, silent) = (&done.allowed, &done.silent);
+        for name in &done.paused {
+            self.out.prose(format_args!(
+                "{name} stays paused on {version}: it has no release to go back to"
+            ));
+        }
         if allowed.is_empty() && silent.is_empty() {
             match &done.unknown {
+                None if !done.paused.is_empty() => {}
                 None => self.out.say(format_args!("no channel serves {version}")),
                 Some(unknown) => self.out.warning(&cannot_tell(version, unknown)),
             }

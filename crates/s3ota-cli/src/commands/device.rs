@@ -114,6 +114,10 @@ pub struct DeviceRunArgs {
     #[arg(long)]
     pub no_confirm: bool,
 
+    /// Start as after deep sleep: a wake does not use up one of the boots of a trial. By default the start counts, as after a crash
+    #[arg(long)]
+    pub wake: bool,
+
     /// The device's id, which decides its place in a rollout
     #[arg(long, value_name = "ID")]
     pub device_id: Option<String>,
@@ -289,7 +293,8 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
     };
     let mut station = Station::new(flash, settings, *out)
         .with_chip(known, &args.flash)
-        .with_table_offset(dump.table_offset);
+        .with_table_offset(dump.table_offset)
+        .that_wakes(args.wake);
     if args.once {
         let ended = station.once(!args.no_confirm).await;
         ended.map_err(|error| roots.explain(error))

@@ -91,6 +91,7 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         min_version: args.min_version.clone(),
         ..args.meant.intent()?
     };
+    let meant = intent.version.clone();
     let Opened {
         location,
         store,
@@ -126,6 +127,9 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         let warning = follows.may_follow(current, name, &args.succession, downgrade, counts)?;
         if let Some(warning) = warning {
             out.warning(&warning);
+        }
+        if present.is_some() && meant.as_ref() != Some(&offered.version) {
+            must_be_no_leap(offered, current, &args)?;
         }
         let drop = args.drop_guard;
         let may = publishing::may_be_promoted(offered, current, &args.to, drop, &store, prefix);
@@ -227,6 +231,21 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         args.from, args.to
     ));
     Ok(())
+}
+
+/// Refuses a version that is too far above what the channel serves.
+fn must_be_no_leap(
+    offered: &ManifestDocument,
+    current: &ManifestDocument,
+    args: &PromoteArgs,
+) -> Result<(), CliError> {
+    let Some(leap) = Successor::of(offered).leap(current) else {
+        return Ok(());
+    };
+    let (version, from, to) = (&offered.version, &args.from, &args.to);
+    Err(CliError::new("publish.version", leap).hint(format!(
+        "if {version} is right for {to}, say so: s3ota promote … {from} {to} --version {version}"
+    )))
 }
 
 async fn presigned(

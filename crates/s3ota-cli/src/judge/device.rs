@@ -7,7 +7,7 @@ use std::time::Duration;
 use s3ota::manifest::{Manifest, Version};
 use s3ota::{
     Agent, Boot, Checked, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome, ReleaseKey,
-    Schedule, Timeouts, Workspace,
+    Reset, Schedule, Timeouts, Workspace,
 };
 use s3ota_image::app::Descriptor;
 use s3ota_sim::host::Date;
@@ -91,6 +91,8 @@ pub struct Station {
     pub settings: Settings,
     workspace: Box<Workspace>,
     chip: Option<(KnownChip, PathBuf)>,
+    /// The reason of its next start.
+    reset: Reset,
     out: Output,
 }
 
@@ -105,6 +107,7 @@ impl Station {
             settings,
             workspace,
             chip: None,
+            reset: Reset::Crash,
             out,
         }
     }
@@ -138,6 +141,12 @@ impl Station {
             device: self.device.with_table_offset(table_offset),
             ..self
         }
+    }
+
+    /// The same device, whose first start is a wake from deep sleep if so wanted. By default every start counts as a trial boot.
+    pub fn that_wakes(self, wakes: bool) -> Self {
+        let reset = if wakes { Reset::Wake } else { Reset::Crash };
+        Self { reset, ..self }
     }
 
     /// The contents of its flash.
@@ -193,7 +202,8 @@ impl Station {
 
     /// Powers the device on, and reports what booted.
     pub fn power_on(&mut self) -> Result<Running, CliError> {
-        let firmware = self.device.power_on()?;
+        let reset = std::mem::replace(&mut self.reset, Reset::Crash);
+        let firmware = self.device.start_after(reset)?;
         self.keep_efuses()?;
         let version = self.settings.version_of(&firmware);
         let running = Running { firmware, version };

@@ -72,9 +72,14 @@ impl Case {
     /// Files, on a server for them alone. The manifest's URL is not signed: it is set to where the image is now.
     pub async fn of_files(manifest: &Path, image: Option<&Path>) -> Result<Self, CliError> {
         let read = |path: &Path| fs::read(path).map_err(|error| CliError::file(path, &error));
-        let json = text::read(manifest).map_err(|error| CliError::file(manifest, &error))?;
+        // As it is, since devices get it so.
+        let json = read(manifest)?;
         let mut document = ManifestDocument::parse(&json).map_err(|error| {
-            CliError::new(error.code(), format!("{}: {error}", manifest.display()))
+            let refused = CliError::new(error.code(), format!("{}: {error}", manifest.display()));
+            if text::decoded(json.clone()) == json {
+                return refused;
+            }
+            refused.hint("the file begins with a byte order mark, which devices do not read: save it as UTF-8 without one")
         })?;
         let image = image.map(read).transpose()?;
         let (server, credentials) = start_for_now().await?;

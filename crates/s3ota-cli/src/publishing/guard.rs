@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::bucket::channel;
 use crate::error::CliError;
 use crate::firmware;
-use crate::s3::Store;
+use crate::s3::{self, Archived, Store};
 
 /// Refuses an image without a boot guard where the release before on the channel had one, unless that is wanted. Returns warnings
 /// about anything else that some devices would refuse after that release.
@@ -49,6 +49,17 @@ pub async fn may_replace(
             }
             Ok(firmware::remarks_on_change(image, &old))
         }
+        Found::Archived(archived) if image.guard.is_none() && !drop_guard => {
+            let what = format!(
+                "the image has no boot guard, and whether {version} before it on the channel {channel} has one is not known: the image of \
+                 {version}"
+            );
+            let error = store.archived(&what, &key, &archived).await;
+            Err(error.hint(
+                "call the boot guard first thing in the firmware, as the examples do, and publish that. To compare with the image before, \
+                 publish that one again under its version, or restore it: `aws s3api restore-object`",
+            ))
+        }
         Found::Missing if image.guard.is_none() && !drop_guard => {
             let message = format!(
                 "the image has no boot guard, and whether {version} before it on the channel {channel} has one is not known: \
@@ -57,7 +68,7 @@ pub async fn may_replace(
             );
             Err(loses_guard(message))
         }
-        Found::Missing | Found::Other => Ok(Vec::new()),
+        Found::Missing | Found::Archived(_) | Found::Other => Ok(Vec::new()),
     }
 }
 
@@ -78,7 +89,7 @@ pub async fn may_be_promoted(
         Found::Image(image) => {
             may_replace(&image, before, channel, drop_guard, store, prefix).await
         }
-        Found::Other | Found::Missing => Ok(Vec::new()),
+        Found::Other | Found::Archived(_) | Found::Missing => Ok(Vec::new()),
     }
 }
 
@@ -87,6 +98,8 @@ enum Found {
     Image(Box<Image>),
     /// What the manifest names, but not an image.
     Other,
+    /// An object that nobody can read.
+    Archived(Archived),
     /// Nothing, or something else.
     Missing,
 }
@@ -96,10 +109,12 @@ async fn image_at(
     key: &str,
     manifest: &ManifestDocument,
 ) -> Result<Found, CliError> {
-    let size = match manifest.size {
-        Some(size) => u64::from(size),
-        None => store.head(key).await?.map_or(0, |head| head.size),
+    let head = match store.find(key).await? {
+        s3::Found::Object(head) => head,
+        s3::Found::Archived(archived, _) => return Ok(Found::Archived(archived)),
+        s3::Found::Nothing => return Ok(Found::Missing),
     };
+    let size = manifest.size.map_or(head.size, u64::from);
     if size == 0 || size > firmware::MAX_IMAGE.into() {
         return Ok(Found::Missing);
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use s3ota_manifest::{ManifestDocument, Version, layout};
 use serde_json::json;
 
+use super::succession::Successor;
 use super::urls::Urls;
 use super::{Release, ReleaseOptions, guard};
 use crate::bucket::catalogue;
@@ -74,7 +75,10 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         if let Some(current) = current {
             let (name, args, downgrade) = (&channel.name, &options.succession, options.downgrade);
-            let follows = release.successor();
+            let follows = Successor {
+                board: options.board.as_deref(),
+                ..release.successor()
+            };
             let counts = present.is_some();
             warnings.extend(follows.may_follow(current, name, args, downgrade, counts)?);
         }

@@ -85,13 +85,14 @@ impl Release {
         Ok(manifest)
     }
 
-    /// It, as what follows a channel's release.
+    /// It, as what follows a channel's release, for all boards.
     pub fn successor(&self) -> Successor<'_> {
         Successor {
             version: &self.version,
             sha256: Some(self.sha256),
             chip: Some(self.chip.name()),
             project: self.project.as_deref(),
+            board: None,
         }
     }
 

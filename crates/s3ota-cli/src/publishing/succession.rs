@@ -20,6 +20,10 @@ pub struct SuccessionArgs {
     #[arg(long)]
     pub other_project: bool,
 
+    /// Release for another board than the channel's, or for all: devices of the old one may get no more updates from it
+    #[arg(long)]
+    pub other_board: bool,
+
     /// Release a lower version than the channel's: devices that have the higher one keep it
     #[arg(long)]
     pub lower_version: bool,
@@ -35,6 +39,7 @@ pub struct Successor<'a> {
     pub sha256: Option<Sha256Digest>,
     pub chip: Option<&'a str>,
     pub project: Option<&'a str>,
+    pub board: Option<&'a str>,
 }
 
 impl<'a> Successor<'a> {
@@ -45,6 +50,7 @@ impl<'a> Successor<'a> {
             sha256: manifest.sha256,
             chip: manifest.chip.as_deref(),
             project: manifest.project.as_deref(),
+            board: manifest.board.as_deref(),
         }
     }
 
@@ -61,8 +67,32 @@ impl<'a> Successor<'a> {
         let objection = self.objection(current, channel, args, downgrade);
         match objection {
             Some(objection) if counts => Err(objection),
-            warning => self.must_be_the_same(current).map(|()| warning),
+            warning => {
+                self.must_be_the_same(current)?;
+                Ok(warning.or_else(|| self.new_board(current, channel)))
+            }
         }
+    }
+
+    /// A warning where the channel's releases had no board until now.
+    fn new_board(&self, current: &ManifestDocument, channel: &str) -> Option<CliError> {
+        let (Some(board), None) = (self.board, &current.board) else {
+            return None;
+        };
+        let message = format!(
+            "the releases on the channel {channel} had no board before, and this one is for {board}: devices with another board in their \
+             settings refuse it, and devices without a board there install it on any hardware"
+        );
+        Some(CliError::new("publish.board", message).hint(
+            "use one prefix for each board, and set the board in the firmware; devices that follow this channel now may need a release \
+             without a board first",
+        ))
+    }
+
+    /// Why its version is too far above that of `current`, as part of a sentence.
+    pub fn leap(&self, current: &ManifestDocument) -> Option<String> {
+        let new = Version::parse(self.version).ok()?;
+        leap(&new, &Version::parse(&current.version).ok()?)
     }
 
     /// Why it should not follow `current` on `channel`, unless `args` say that it may. The reason that explains the others comes
@@ -88,16 +118,43 @@ impl<'a> Successor<'a> {
                 "use one prefix for each product and kind of chip; or --other-chip to give the channel to the new one",
             );
         }
-        if let (Some(project), Some(before)) = (self.project, current.project.as_deref())
-            && project != before
+        // A manifest without a chip was written by hand, and says nothing about the project.
+        if self.project != current.project.as_deref()
+            && (current.project.is_some() || current.chip.is_some())
             && !args.other_project
         {
+            let of = |project: Option<&str>| match project {
+                Some(project) => format!("of the project {project}"),
+                None => "that names no project".to_owned(),
+            };
+            let (before, new) = (of(current.project.as_deref()), of(self.project));
             return error(
                 "publish.project",
                 format!(
-                    "the channel {channel} serves the project {before}, and this firmware is {project}: devices refuse a release of another project"
+                    "the channel {channel} serves a firmware {before}, and this is one {new}: its devices refuse that"
                 ),
                 "use one prefix for each product; or --other-project if the project was renamed, and the devices expect the new name",
+            );
+        }
+        if let Some(before) = current.board.as_deref()
+            && self.board != Some(before)
+            && !args.other_board
+        {
+            let serves =
+                format!("the channel {channel} is for the board {before}, and this release");
+            return error(
+                "publish.board",
+                match self.board {
+                    Some(board) => {
+                        format!("{serves} is for {board}: the {before} devices would refuse it")
+                    }
+                    None => format!(
+                        "{serves} names none: devices of other boards would install it, too"
+                    ),
+                },
+                &format!(
+                    "publish it with --board {before}, or use one prefix for each board; or --other-board if it is meant"
+                ),
             );
         }
         let (Ok(new), Ok(old)) = (
@@ -106,6 +163,16 @@ impl<'a> Successor<'a> {
         ) else {
             return None;
         };
+        if !downgrade && !args.lower_version && differ_in_commit(&new, &old) {
+            return error(
+                "publish.downgrade",
+                format!(
+                    "the channel {channel} serves {old}, and {new} is as many commits after the tag, on another branch: which is newer \
+                     cannot be told, and devices go by the letters of the commits"
+                ),
+                "tag the commit and build it again; or --lower-version for the devices that do not have the other one yet",
+            );
+        }
         if new < old && !downgrade && !args.lower_version {
             return error(
                 "publish.downgrade",
@@ -194,12 +261,42 @@ pub fn oddity(text: &str, version: &Version<'_>, current: Option<&Version<'_>>) 
             "{version} was built from files that are not committed"
         ));
     }
-    match current {
-        Some(current) if version.major() > current.major().saturating_add(LEAP) => Some(format!(
+    current.and_then(|current| leap(version, current))
+}
+
+/// Why a version is too far above the last one, as part of a sentence.
+fn leap(version: &Version<'_>, current: &Version<'_>) -> Option<String> {
+    let is_leap = version.major() > current.major().saturating_add(LEAP);
+    is_leap.then(|| {
+        format!(
             "{version} is far above {current}, and devices that take it refuse every lower version from then on"
-        )),
-        _ => None,
+        )
+    })
+}
+
+/// Whether both versions are by `git describe`, equally far from the same tag, and yet of two commits.
+fn differ_in_commit(a: &Version<'_>, b: &Version<'_>) -> bool {
+    let tag = |it: &Version<'_>| (it.major(), it.minor(), it.patch());
+    match (described(a.pre()), described(b.pre())) {
+        (Some((after, commit)), Some((other_after, other))) => {
+            // Git abbreviates a commit to as many digits as it needs.
+            let is_same = commit.starts_with(other) || other.starts_with(commit);
+            tag(a) == tag(b) && after == other_after && !is_same
+        }
+        _ => false,
     }
+}
+
+/// What `git describe` appended to a tag: all before the commit, and the commit.
+fn described(pre: &str) -> Option<(&str, &str)> {
+    let (after, commit) = pre
+        .strip_suffix("-dirty")
+        .unwrap_or(pre)
+        .rsplit_once("-g")?;
+    let count = after.rsplit('-').next()?;
+    let is_count = !count.is_empty() && count.bytes().all(|it| it.is_ascii_digit());
+    let is_commit = commit.len() >= 4 && commit.bytes().all(|it| it.is_ascii_hexdigit());
+    (is_count && is_commit).then_some((after, commit))
 }
 
 #[cfg(test)]
@@ -234,5 +331,26 @@ mod tests {
         }
         assert!(!odd("2026.11.28", "2025.1.0"));
         assert!(!odd("2026.11.28", ""), "the first of a channel");
+    }
+
+    #[test]
+    fn two_commits_as_far_from_a_tag_have_no_order() {
+        let differ =
+            |a, b| differ_in_commit(&Version::parse(a).unwrap(), &Version::parse(b).unwrap());
+        assert!(differ("1.2.3-9-g0a1b2c3", "1.2.3-9-g4d5e6f7"));
+        assert!(differ("1.2.3-rc.1-9-g4d5e6f7", "1.2.3-rc.1-9-g0a1b2c3"));
+        for other in [
+            "1.2.3-9-g0a1b2c3",
+            "1.2.3-9-g0a1b2c3-dirty",
+            "1.2.3-9-g0a1b2c3d4e",
+            "1.2.3-10-g4d5e6f7",
+            "1.2.4-9-g4d5e6f7",
+            "1.2.3-rc.1-9-g4d5e6f7",
+            "1.2.3-x-g4d5e6f7",
+            "1.2.3-9-green",
+            "1.2.3",
+        ] {
+            assert!(!differ("1.2.3-9-g0a1b2c3", other), "{other}");
+        }
     }
 }

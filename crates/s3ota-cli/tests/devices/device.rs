@@ -175,6 +175,27 @@ async fn a_firmware_left_on_trial_is_rolled_back_and_its_release_not_tried_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wake_from_deep_sleep_uses_up_no_boot_of_a_trial() {
+    let bench = Bench::new();
+    let server = Server::start(releasing("1.1.0")).await;
+    bench.run(&server, &["--no-confirm"]).await;
+    // The start after the installation was the first boot.
+    for _ in 0..5 {
+        let happened = events(&bench.run(&server, &["--no-confirm", "--wake"]).await);
+        assert_eq!(
+            (&happened[0]["state"], &happened[0]["boot"]),
+            (&"trial".into(), &1.into())
+        );
+    }
+    let happened = events(&bench.run(&server, &["--no-confirm"]).await);
+    assert_eq!(happened[0]["boot"], 2);
+    let happened = events(&bench.run(&server, &["--wake"]).await);
+    assert_eq!(happened[0]["version"], "1.1.0");
+    let happened = events(&bench.run(&server, &["--wake"]).await);
+    assert_eq!(happened[0]["state"], "confirmed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn releases_that_are_not_for_this_device_are_refused_and_flash_is_unchanged() {
     let bench = Bench::new();
     let good = firmware("1.1.0");

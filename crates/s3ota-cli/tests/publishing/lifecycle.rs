@@ -705,6 +705,70 @@ async fn a_channel_goes_back_to_a_release_that_is_good_and_allowed() {
     assert_eq!(bench.serves("stable").await, pair("1.5.0", "0"));
 }
 
+/// After a slip that --other-chip allowed, for example.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_does_not_go_back_to_a_release_that_its_devices_refuse() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let c6 = bench.firmware(Chip::Esp32C6, "1.3.0", b"");
+    let kettle = bench.path("kettle.bin");
+    let image = ImageBuilder::new(Chip::Esp32C3, "1.3.0").project_name("kettle");
+    std::fs::write(&kettle, image.build()).unwrap();
+    let lamp = bench.image("1.3.0");
+    bench.key("release");
+    let signed = ["--key", "release.key"];
+    for (prefix, key) in [("u", &[][..]), ("s", &signed)] {
+        for (nth, (other, switch)) in [
+            (c6.to_str().unwrap(), &["--other-chip"][..]),
+            (&*kettle, &["--other-project"]),
+            (&*lamp, &["--board", "v2", "--other-board"]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let place = format!("s3://firmware/{prefix}{nth}");
+            let publish = |image: &str, args: &[&str]| {
+                let run = bench.publish_to(image.as_ref(), &place, &[args, key].concat());
+                run.published();
+            };
+            let serves = async || {
+                let manifest = bench.manifest(&format!("{prefix}{nth}/stable.json")).await;
+                let paused = manifest.rollout.is_some_and(|it| it.to_string() == "0");
+                (manifest.version, paused)
+            };
+            let yank = |version: &str| {
+                let yank = ["yank", &place, version];
+                bench.s3ota(&[&yank[..], key].concat()).succeeded();
+            };
+            publish(&bench.image("1.1.0"), &[]);
+            publish(&bench.image("1.2.0"), &[]);
+            publish(other, switch);
+            yank("1.3.0");
+            assert_eq!(serves().await, ("1.3.0".to_owned(), true), "{switch:?}");
+            if nth == 0 {
+                // Further back there is one that fits.
+                let c6 = bench.firmware(Chip::Esp32C6, "1.5.0", b"");
+                publish(&bench.image("1.4.0"), switch);
+                publish(c6.to_str().unwrap(), switch);
+                publish(&bench.image("1.6.0"), switch);
+                yank("1.6.0");
+                assert_eq!(serves().await, ("1.4.0".to_owned(), false));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yank_says_that_a_channel_stays_paused_on_the_version() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.release("1.0.0", "stable");
+    bench.s3ota(&["rollout", PLACE, "pause"]).succeeded();
+    for _ in 0..2 {
+        let said = bench.said(&["yank", PLACE, "1.0.0"]);
+        assert!(said.contains("stable stays paused on 1.0.0"), "{said}");
+        assert!(!said.contains("no channel serves"), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_manifests_with_the_same_serial_are_both_kept() {
     let bench = Bench::new(Access::PublicRead).await;

@@ -226,7 +226,13 @@ async fn what_does_not_belong_on_a_channel_is_refused_by_its_real_reason_unless_
             "publish.project",
             "--other-project",
         ),
-        (arduino("sketch.bin"), &["--version", "1.13.0"], "", ""),
+        // The project of an Arduino build is not its own.
+        (
+            arduino("sketch.bin"),
+            &["--version", "1.13.0", "--other-chip"],
+            "publish.project",
+            "--other-project",
+        ),
         (
             arduino("again.bin"),
             &["--version", "1.14.0"],
@@ -235,12 +241,6 @@ async fn what_does_not_belong_on_a_channel_is_refused_by_its_real_reason_unless_
         ),
     ] {
         let before = bench.read("lamp/stable.json").await;
-        if reason.is_empty() {
-            // The project of an Arduino build is not its own.
-            let run = bench.publish(&firmware, &[more, &["--other-chip"]].concat());
-            run.published();
-            continue;
-        }
         let run = bench.publish(&firmware, more);
         assert_eq!(run.error(), reason, "{firmware:?}");
         let hint = run.events.last().unwrap()["hint"].as_str().unwrap();
@@ -251,6 +251,120 @@ async fn what_does_not_belong_on_a_channel_is_refused_by_its_real_reason_unless_
                 .publish(&firmware, &[more, &[switch]].concat())
                 .published();
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_is_not_followed_by_none_nor_none_by_a_project() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let nameless = |version: &str| {
+        let path = bench.path(&format!("nameless-{version}.bin"));
+        let image = ImageBuilder::new(Chip::Esp32C3, version).project_name("");
+        std::fs::write(&path, image.build()).unwrap();
+        path
+    };
+    bench.release("1.0.0", "stable");
+    let (lamp, none) = (bench.image("1.2.0"), nameless("1.1.0"));
+    let device = bench.path("lamp.bin");
+    bench.new_device("lamp.bin", bench.image("1.0.0").as_ref());
+    for (firmware, named) in [(&none, "names no project"), (&lamp, "project lamp")] {
+        let refused = bench.publish(firmware.as_ref(), &[]);
+        assert_eq!(refused.error(), "publish.project");
+        let error = refused.all("error")[0];
+        assert!(
+            error["message"].as_str().unwrap().contains(named),
+            "{error}"
+        );
+        bench
+            .publish(firmware.as_ref(), &["--other-project"])
+            .published();
+        // What the refusal says of devices is true.
+        let url = bench.server.endpoint_url().to_owned() + "/firmware/lamp/stable.json";
+        let run = ["device", "run", &device, "--once", "--attempts", "1"];
+        let run = bench.s3ota(&[&run[..], &["--manifest-url", &url, "--ca", bench.ca()]].concat());
+        assert_eq!(run.status == 0, *firmware == lamp, "{:?}", run.events);
+        if run.status != 0 {
+            assert_eq!(run.error(), "image.project");
+            let message = run.all("error")[0]["message"].as_str().unwrap();
+            assert!(message.contains("the image names no project"), "{message}");
+        }
+    }
+    // A manifest by hand says nothing about it.
+    let by_hand = r#"{"version":"0.9.0","url":"https://example.com/lamp.bin"}"#;
+    bench.write("lamp/stable.json", by_hand).await;
+    bench.publish(lamp.as_ref(), &[]).published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_board_is_not_followed_by_another_or_by_all_unless_told_to() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let publish = |version: &str, args: &[&str]| bench.publish(bench.image(version).as_ref(), args);
+    let (v1, v2) = (["--board", "v1"], ["--board", "v2"]);
+    publish("1.0.0", &v1).published();
+    let before = bench.read("lamp/stable.json").await;
+    for args in [&v2[..], &[]] {
+        for version in ["1.0.0", "1.1.0"] {
+            let refused = publish(version, args);
+            assert_eq!(refused.error(), "publish.board");
+            let error = refused.all("error")[0];
+            let hint = error["hint"].as_str().unwrap();
+            assert!(hint.contains("--other-board"), "{error}");
+        }
+        let beta = ["--channel", "beta", "--other-board"];
+        publish("1.1.0", &[args, &beta].concat()).published();
+        let promote = ["promote", "s3://firmware/lamp", "beta", "stable"];
+        assert_eq!(bench.s3ota(&promote).error(), "publish.board");
+        let told = [&promote[..], &["--other-board", "--dry-run"]].concat();
+        bench.s3ota(&told).succeeded();
+    }
+    assert_eq!(bench.read("lamp/stable.json").await, before);
+    let run = publish("1.1.0", &v1);
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    run.published();
+
+    publish("1.2.0", &["--other-board"]).published();
+    // Devices that know no board take it as before, and others do not.
+    let run = publish("1.3.0", &v2);
+    assert_eq!(run.warnings(), ["publish.board"]);
+    run.published();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leap_of_the_version_is_not_promoted_unless_it_is_named() {
+    let bench = Bench::new(Access::PublicRead).await;
+    bench.release("1.0.0", "stable");
+    bench.release("2026.11.28", "nightly");
+    let promote = |to: &str, args: &[&str]| {
+        let all = ["promote", "s3://firmware/lamp", "nightly", to];
+        bench.s3ota(&[&all[..], args].concat())
+    };
+    for args in [&[][..], &["--version", "2026.11.27"], &["--lower-version"]] {
+        let refused = promote("stable", args);
+        assert_eq!(refused.error(), "publish.version", "{args:?}");
+        let hint = refused.all("error")[0]["hint"].as_str().unwrap();
+        assert!(hint.contains("--version 2026.11.28"), "{hint}");
+    }
+    assert_eq!(bench.manifest("lamp/stable.json").await.version, "1.0.0");
+    promote("first", &[]).succeeded();
+    promote("stable", &["--version", "2026.11.28"]).succeeded();
+    // It is there now, and no leap any more.
+    promote("stable", &[]).succeeded();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_commits_as_far_from_a_tag_neither_follows_the_other_by_itself() {
+    for (first, then) in [("0a1b2c3", "4d5e6f7"), ("4d5e6f7", "0a1b2c3")] {
+        let bench = Bench::new(Access::PublicRead).await;
+        bench.release(&format!("v1.2.3-9-g{first}"), "stable");
+        let other = bench.image(&format!("v1.2.3-9-g{then}"));
+        let refused = bench.publish(other.as_ref(), &[]);
+        assert_eq!(refused.error(), "publish.downgrade");
+        let error = refused.all("error")[0];
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("on another branch"), "{error}");
+        bench
+            .publish(other.as_ref(), &["--lower-version"])
+            .published();
     }
 }
 

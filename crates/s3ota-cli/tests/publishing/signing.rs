@@ -239,9 +239,12 @@ async fn verify_judges_a_url_as_a_device_would() {
     assert_eq!(bench.s3ota(&["verify", &url]).usage_error(), "cli.usage");
 
     // Rolled out to nobody: valid, but no device would download it.
-    bench
-        .publish(&release, &["--key", &key, "--rollout", "0"])
-        .published();
+    let board = ["--key", &key, "--board", "lamp-2"];
+    let publish = |rollout: &str| {
+        let run = bench.publish(&release, &[&board[..], &["--rollout", rollout]].concat());
+        run.published();
+    };
+    publish("0");
     let run = verify(&bench, "release", &[]);
     assert_eq!(
         (&run.succeeded()["image"], run.warnings()),
@@ -249,8 +252,7 @@ async fn verify_judges_a_url_as_a_device_would() {
     );
 
     // An image that was exchanged behind the manifest's back.
-    let everyone = ["--key", &key, "--rollout", "100"];
-    bench.publish(&release, &everyone).published();
+    publish("100");
     let manifest = bench.manifest("lamp/stable.json").await;
     let image_key = manifest.url.split("/firmware/").nth(1).unwrap().to_owned();
     let mut image = std::fs::read(&release).unwrap();
@@ -284,6 +286,21 @@ async fn verify_judges_files_without_a_network() {
         verify(&["--image", other.to_str().unwrap()]).error(),
         "image.size"
     );
+
+    // As PowerShell and Notepad save it. Devices read neither.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let wide = text.encode_utf16().flat_map(u16::to_le_bytes);
+    for bytes in [
+        [b"\xEF\xBB\xBF", text.as_bytes()].concat(),
+        b"\xFF\xFE".iter().copied().chain(wide).collect(),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let refused = verify(&[]);
+        assert_eq!(refused.error(), "manifest.invalid");
+        let hint = refused.all("error")[0]["hint"].as_str().unwrap();
+        assert!(hint.contains("byte order mark"), "{hint}");
+    }
+    std::fs::write(&file, text).unwrap();
 
     let mut manifest = ManifestDocument::parse(&std::fs::read(&file).unwrap()).unwrap();
     manifest.url = "https://cdn.example.com/elsewhere.bin".to_owned();

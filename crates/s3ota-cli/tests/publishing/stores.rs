@@ -1,6 +1,8 @@
 //! Stores that are not quite S3, and S3 where it refuses: archives, checksum headers, addressing, denials.
 
 use s3ota_devserver::Access;
+use s3ota_image::Chip;
+use s3ota_image::app::ImageBuilder;
 
 use crate::bucket::{Bench, Run, s3ota};
 use crate::quirks::{Asked, Reply, Store, refuse, store};
@@ -113,6 +115,20 @@ async fn an_archived_image_counts_as_missing() {
         let odd = Odd::new(archives(head, class)).await;
         let image = odd.bench.release("1.0.0", "stable");
         let next = odd.bench.release("1.1.0", "beta");
+
+        // Whether it has a boot guard cannot be known now, but later.
+        let unguarded = odd.bench.path("unguarded.bin");
+        let bare = ImageBuilder::new(Chip::Esp32C3, "1.2.0").project_name("lamp");
+        std::fs::write(&unguarded, bare.without_guard().build()).unwrap();
+        let refused = odd.run(&["publish", &unguarded, PLACE]);
+        let (code, text) = said(&refused);
+        assert_eq!(code, "s3.archived");
+        assert!(text.contains("has no boot guard"), "{text}");
+        assert!(
+            text.contains("is archived") && text.contains("restore"),
+            "{text}"
+        );
+        assert!(!text.contains("missing"), "{text}");
 
         let promoted = odd.run(&["promote", PLACE, "beta", "stable"]);
         assert_eq!(promoted.error(), "s3.archived");

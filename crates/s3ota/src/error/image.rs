@@ -93,6 +93,10 @@ impl fmt::Display for FirmwareError {
                 f,
                 "the manifest says {expected}, but the image calls itself {found}: publish the image that belongs to this version"
             ),
+            Self::Project { expected, found } if found.is_empty() => write!(
+                f,
+                "the image names no project, and is not of {expected}: publish the right image, or build it with the project's name"
+            ),
             Self::Project { expected, found } => write!(
                 f,
                 "the image is of the project {found}, not of {expected}: publish the right image, or set renamed_to in a release before"

@@ -67,6 +67,10 @@ impl fmt::Display for ReleaseError {
                     "the release is for the board {found}, this device is a {expected}"
                 )
             }
+            Self::Project { expected, found } if expected.is_empty() => write!(
+                f,
+                "the release is of the project {found}, this device's firmware names none: give each product a prefix of its own, or set renamed_to in a release before"
+            ),
             Self::Project { expected, found } => write!(
                 f,
                 "the release is of the project {found}, this device runs {expected}: give each product a prefix of its own, or set renamed_to in a release before"

@@ -17,16 +17,34 @@ use crate::versions;
 
 /// The requirements for the release to go back to.
 pub struct Wanted<'a> {
-    /// The yanked version.
-    pub yanked: &'a str,
+    /// The release to go back from, which is yanked.
+    pub current: &'a ManifestDocument,
     /// The version below which devices do not go back.
     pub min_version: Option<&'a str>,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    /// The yanked version.
+    fn yanked(&self) -> &'a str {
+        &self.current.version
+    }
+
     fn is_allowed(&self, version: &str) -> bool {
         let is_below = |min_version| versions::by_precedence(version, min_version).is_lt();
-        version != self.yanked && !self.min_version.is_some_and(is_below)
+        version != self.yanked() && !self.min_version.is_some_and(is_below)
+    }
+
+    /// Whether a release is for the devices that the present one is for. The channel may have been given to another product.
+    fn is_for_the_same(&self, manifest: &ManifestDocument) -> bool {
+        let product = |of: &ManifestDocument| (of.project.clone(), of.chip.clone());
+        // A manifest that was written by hand may name neither.
+        let unknown = (None, None);
+        let (new, old) = (product(self.current), product(manifest));
+        (new == old || new == unknown || old == unknown) && manifest.board == self.current.board
+    }
+
+    fn fits(&self, manifest: &ManifestDocument) -> bool {
+        self.is_allowed(&manifest.version) && self.is_for_the_same(manifest)
     }
 }
 
@@ -43,9 +61,7 @@ pub async fn newest_good(
         .iter()
         .rev()
         .filter_map(|(_, held)| held.manifest.as_ref().ok())
-        .filter(|manifest| {
-            wanted.is_allowed(&manifest.version) && !yanked.contains(&manifest.version)
-        });
+        .filter(|manifest| wanted.fits(manifest) && !yanked.contains(&manifest.version));
     for manifest in good {
         if channel::has_image(store, prefix, manifest).await? {
             return Ok(Some(manifest.clone()));
@@ -70,11 +86,10 @@ impl SigningHost {
         let before = self.before(store, prefix, channel, current).await?;
         let yanked = catalogue::yanked(store, prefix).await?;
         let is_yanked = |version: &str| yanked.contains(version) || self.knows_yanked(version);
-        let expected = self.expected(channel, current, wanted)?;
+        let expected = self.expected(channel, current, wanted, &before)?;
         let name = &channel.name;
         // A channel that never served another release has nothing to go back to, whatever the others go back to.
-        let is_its_only_one =
-            expected.is_none() && !before.iter().any(|it| wanted.is_allowed(&it.version));
+        let is_its_only_one = expected.is_none() && !before.iter().any(|it| wanted.fits(it));
         if let Some(meant) = &self.intent().version
             && !is_its_only_one
         {
@@ -82,11 +97,15 @@ impl SigningHost {
             let problem = match named {
                 None => Some(format!("{name} has never served it under this key")),
                 Some(_) if !wanted.is_allowed(meant) => Some(match wanted.min_version {
-                    Some(min_version) if meant != wanted.yanked => {
+                    Some(min_version) if meant != wanted.yanked() => {
                         format!("devices of {name} do not go below {min_version}")
                     }
                     _ => "it is the one to yank".to_owned(),
                 }),
+                Some(named) if !wanted.is_for_the_same(named) => Some(format!(
+                    "it is of another project, or for another chip or board, than {}",
+                    wanted.yanked()
+                )),
                 Some(_) if is_yanked(meant) => Some("it was yanked".to_owned()),
                 Some(named) => {
                     let lack = channel::image_lack(store, prefix, named).await?;
@@ -110,7 +129,7 @@ impl SigningHost {
 
         let mut good = None;
         for manifest in &before {
-            if wanted.is_allowed(&manifest.version)
+            if wanted.fits(manifest)
                 && !is_yanked(&manifest.version)
                 && channel::has_image(store, prefix, manifest).await?
             {
@@ -145,7 +164,7 @@ impl SigningHost {
                     None => format!(
                         "find out who did that. To stop {}, run `s3ota rollout … pause --channel {name}`, or publish good code under a \
                          higher version",
-                        wanted.yanked
+                        wanted.yanked()
                     ),
                 })))
             }
@@ -228,6 +247,7 @@ impl SigningHost {
         channel: &Channel,
         current: &ManifestDocument,
         wanted: &Wanted<'_>,
+        before: &[ManifestDocument],
     ) -> Result<Option<Signed>, CliError> {
         let Some(known) = self.known(&channel.name) else {
             return Ok(None);
@@ -235,8 +255,13 @@ impl SigningHost {
         if known.newest() != Some(&Signed::of(current)?) {
             return Ok(None);
         }
+        // The state does not say what a release is for, but its manifest does, and that is signed.
+        let others = before.iter().filter(|it| !wanted.is_for_the_same(it));
+        let others = others.map(Signed::of).collect::<Result<Vec<_>, _>>()?;
         let is_good = |signed: &&Signed| {
-            wanted.is_allowed(&signed.version) && !self.knows_yanked(&signed.version)
+            wanted.is_allowed(&signed.version)
+                && !self.knows_yanked(&signed.version)
+                && !others.contains(signed)
         };
         Ok(known.releases().find(is_good).cloned())
     }
