@@ -5,7 +5,7 @@
 //! | [`server`] | the server, on the loopback address |
 //! | [`network`] | the same in memory, on lines that fail as lines do |
 //! | [`bucket`] | a script that answers as S3 does, but for what goes wrong |
-//! | [`bench`] | a device, and what an update must leave behind on it |
+//! | [`mod@bench`] | a device, and what an update must leave behind on it |
 //! | [`slots`] | devices with other slots than the usual two |
 
 pub mod bench;

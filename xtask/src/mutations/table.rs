@@ -519,7 +519,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "the size being held against the slot before anything is fetched",
         DECISION,
-        "        && size > facts.target.size",
+        "        && size > facts.room",
         "        && false",
         &["images::size_is_known_before_anything_is_fetched"],
     ),

@@ -553,10 +553,10 @@ mod tests {
         for line in [
             "simple {VERSION}, {board}",
             "the manifest offers {}, running is {}",
-            "{version} is on flash in slot {} and boots next",
+            "{} is on flash in slot {} and boots next",
             "restarting into {}",
             CONFIRMED,
-            "no update: {reason:?}",
+            "no update: {:?}",
             "the manifest is not signed",
         ] {
             assert!(text.contains(line), "nobody says `{line}` any more");
