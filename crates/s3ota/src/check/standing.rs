@@ -104,10 +104,7 @@ impl Standing {
             has_failed: tries.has_failed(),
             ..self.facts(manifest, config, now, key, &state)
         };
-        info!(
-            "the manifest offers {}, running is {}",
-            manifest.version, config.version
-        );
+        say(manifest, config);
         let decision = ok!(decide(manifest, release, config, &facts));
         if let Some(key) = key.filter(|_| remember) {
             let news = Claim::of(key, manifest);
@@ -126,6 +123,7 @@ impl Standing {
         now: Option<u64>,
     ) -> Result<(), Error> {
         let (key, state) = ok!(self.signer(flash, manifest, config));
+        say(manifest, config);
         ok!(self.check_own_chip(config));
         identify(
             manifest,
@@ -181,4 +179,13 @@ impl Standing {
             _ => Ok(()),
         }
     }
+}
+
+/// Logs what is offered to whom, once the signature is known to be good.
+#[inline(never)]
+fn say(manifest: &Manifest<'_>, config: &Config<'_>) {
+    info!(
+        "the manifest offers {}, running is {}",
+        manifest.version, config.version
+    );
 }
