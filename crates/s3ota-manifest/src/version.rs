@@ -155,6 +155,21 @@ impl fmt::Display for Version<'_> {
     }
 }
 
+impl Version<'_> {
+    /// Whether both are by `git describe`, equally far from the same tag, and yet of two commits. They have an order, by the letters of
+    /// the commits, but which is newer cannot be told.
+    pub fn differs_in_commit_only(&self, other: &Version<'_>) -> bool {
+        let numbers = |it: &Version<'_>| (it.major, it.minor, it.patch);
+        let (left, right) = (Described::read(self.pre), Described::read(other.pre));
+        // Git abbreviates a commit to as many digits as it needs.
+        let is_same =
+            left.commit.starts_with(right.commit) || right.commit.starts_with(left.commit);
+        numbers(self) == numbers(other)
+            && (left.tag, left.commits) == (right.tag, right.commits)
+            && !is_same
+    }
+}
+
 impl Ord for Version<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.major, self.minor, self.patch)
@@ -212,6 +227,8 @@ struct Described<'a> {
     tag: &'a str,
     /// How many commits came after it, as digits: `9`. Empty where git has not described anything.
     commits: &'a str,
+    /// The commit, as digits: `0a1b2c3`. Empty where git has not described anything.
+    commit: &'a str,
     /// The commit, and whether the work tree was dirty: `-g0a1b2c3-dirty`.
     rest: &'a str,
 }
@@ -221,6 +238,7 @@ impl<'a> Described<'a> {
         Self::suffix(pre).unwrap_or(Self {
             tag: pre,
             commits: "",
+            commit: "",
             rest: "",
         })
     }
@@ -235,6 +253,7 @@ impl<'a> Described<'a> {
         (is_commit && is_count).then_some(Self {
             tag,
             commits,
+            commit,
             rest: pre.get(before.len()..)?,
         })
     }
@@ -488,6 +507,26 @@ mod tests {
         }
         // Builds of two branches are as far from the tag, and not the same.
         assert_ne!(version("1.2.3-9-g0a1b2c3"), version("1.2.3-9-g4d5e6f7"));
+    }
+
+    #[test]
+    fn two_commits_as_far_from_a_tag_have_no_order() {
+        let differ = |a, b| version(a).differs_in_commit_only(&version(b));
+        assert!(differ("1.2.3-9-g0a1b2c3", "1.2.3-9-g4d5e6f7"));
+        assert!(differ("1.2.3-rc.1-9-g4d5e6f7", "1.2.3-rc.1-9-g0a1b2c3"));
+        for other in [
+            "1.2.3-9-g0a1b2c3",
+            "1.2.3-9-g0a1b2c3-dirty",
+            "1.2.3-9-g0a1b2c3d4e",
+            "1.2.3-10-g4d5e6f7",
+            "1.2.4-9-g4d5e6f7",
+            "1.2.3-rc.1-9-g4d5e6f7",
+            "1.2.3-x-g4d5e6f7",
+            "1.2.3-9-green",
+            "1.2.3",
+        ] {
+            assert!(!differ("1.2.3-9-g0a1b2c3", other), "{other}");
+        }
     }
 
     #[test]
