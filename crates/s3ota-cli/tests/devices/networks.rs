@@ -291,24 +291,29 @@ async fn a_store_and_its_devices_may_speak_ipv6() {
     let endpoint = listening["endpoint_url"].as_str().unwrap().to_owned();
     assert!(endpoint.starts_with("https://[::1]:"), "{endpoint}");
     let ca = listening["ca"].as_str().unwrap().to_owned();
-    let run = |args: &[&str]| {
+    let command = |args: &[&str]| {
         let mut command = bench.command();
-        command
-            .env("AWS_ENDPOINT_URL", &endpoint)
-            .env("AWS_CA_BUNDLE", &ca)
-            .env(
+        for (variable, value) in [
+            ("AWS_ENDPOINT_URL", endpoint.as_str()),
+            ("AWS_CA_BUNDLE", &ca),
+            (
                 "AWS_ACCESS_KEY_ID",
                 listening["access_key"].as_str().unwrap(),
-            )
-            .env(
+            ),
+            (
                 "AWS_SECRET_ACCESS_KEY",
                 listening["secret_key"].as_str().unwrap(),
-            )
+            ),
+        ] {
+            command.env(variable, value);
+        }
+        command
             .arg("--json")
             .args(args)
             .current_dir(bench.dir.path());
-        Run::of(command.output().unwrap())
+        command
     };
+    let run = |args: &[&str]| Run::of(command(args).output().unwrap());
     let (first, next) = (bench.image("1.0.0"), bench.image("1.1.0"));
     let published = run(&["publish", &next, PLACE]);
     let url = published.published()["manifest_url"]
@@ -336,20 +341,7 @@ async fn a_store_and_its_devices_may_speak_ipv6() {
     ]);
     assert_eq!(device.succeeded()["version"], "1.1.0");
 
-    let mut gateway = bench.command();
-    gateway
-        .env("AWS_ENDPOINT_URL", &endpoint)
-        .env("AWS_CA_BUNDLE", &ca)
-        .env(
-            "AWS_ACCESS_KEY_ID",
-            listening["access_key"].as_str().unwrap(),
-        )
-        .env(
-            "AWS_SECRET_ACCESS_KEY",
-            listening["secret_key"].as_str().unwrap(),
-        )
-        .args(["--json", "gateway", PLACE, "--listen", "[::1]:0"]);
-    let mut gateway = Server::start(gateway);
+    let mut gateway = Server::start(command(&["gateway", PLACE, "--listen", "[::1]:0"]));
     let url = gateway.listening()["url"].as_str().unwrap().to_owned();
     assert!(url.starts_with("http://[::1]:"), "{url}");
 }

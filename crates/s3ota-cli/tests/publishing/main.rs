@@ -8,6 +8,8 @@ mod keys_bench;
 mod proxy;
 #[path = "../support/quirks.rs"]
 mod quirks;
+#[path = "../support/upstream.rs"]
+mod upstream;
 
 mod advice;
 mod approval;

@@ -10,10 +10,8 @@ use std::sync::Arc;
 use s3ota_devserver::DevServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+
+use crate::upstream::{self, Upstream};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,28 +60,16 @@ where
 {
     let decide: Arc<Decide> = Arc::new(move |asked| Box::pin(decide(asked)));
     let done: Arc<Done> = Arc::new(done);
-    let mut roots = RootCertStore::empty();
-    let ca = std::fs::read(server.ca_path()).unwrap();
-    roots
-        .add(CertificateDer::from_pem_slice(&ca).unwrap())
-        .unwrap();
-    let provider = Arc::new(crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = TlsConnector::from(Arc::new(config));
-    let target = server.local_addr().port();
+    let upstream = Upstream::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let (decide, done) = (decide.clone(), done.clone());
-            let connector = connector.clone();
+            let upstream = upstream.clone();
             tokio::spawn(async move {
                 // A line that breaks is what the tests are about.
-                let _ = one_request(client, target, connector, &*decide, &*done).await;
+                let _ = one_request(client, upstream, &*decide, &*done).await;
             });
         }
     });
@@ -93,8 +79,7 @@ where
 /// Serves one request of a connection, and ends it.
 async fn one_request(
     mut client: TcpStream,
-    target: u16,
-    connector: TlsConnector,
+    upstream: Upstream,
     decide: &Decide,
     done: &Done,
 ) -> std::io::Result<()> {
@@ -103,23 +88,13 @@ async fn one_request(
         head.push(client.read_u8().await?);
     }
     let head = String::from_utf8(head).unwrap();
-    let header = |name: &str| {
-        head.lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim().to_owned())
-    };
     let mut words = head.split(' ');
     let method = words.next().unwrap().to_owned();
     let path = words.next().unwrap().split('?').next().unwrap().to_owned();
-    if header("expect").is_some() {
-        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-    }
-    let length = header("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    client.read_exact(&mut body).await?;
+    let body = upstream::body(&mut client, &head).await?;
 
-    let has_condition = header("if-match").is_some() || header("if-none-match").is_some();
+    let has = |name| upstream::header(&head, name).is_some();
+    let has_condition = has("if-match") || has("if-none-match");
     let fate = decide(Asked {
         method,
         path,
@@ -142,24 +117,7 @@ async fn one_request(
         }
         Fate::Pass | Fate::Unanswered => {}
     }
-    let server = TcpStream::connect(("127.0.0.1", target)).await?;
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut server = connector.connect(name, server).await?;
-    let (request_line, headers) = head.split_once("\r\n").unwrap();
-    let headers: String = headers
-        .split_inclusive("\r\n")
-        .filter(|line| {
-            let line = line.to_ascii_lowercase();
-            !line.starts_with("expect:") && !line.starts_with("connection:")
-        })
-        .collect();
-    let forwarded = format!("{request_line}\r\nconnection: close\r\n{headers}");
-    server.write_all(forwarded.as_bytes()).await?;
-    server.write_all(&body).await?;
-    server.flush().await?;
-    let mut answer = Vec::new();
-    // The server may close without a notice, which TLS calls an error.
-    let _ = server.read_to_end(&mut answer).await;
+    let answer = upstream.ask(&head, &body).await?;
     if fate == Fate::Unanswered {
         done();
         return Ok(());

@@ -8,10 +8,8 @@ use std::sync::{Arc, Mutex};
 use s3ota_devserver::DevServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+
+use crate::upstream::{self, Upstream};
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -84,19 +82,7 @@ pub async fn store(
     server: &DevServer,
     decide: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
 ) -> Store {
-    let mut roots = RootCertStore::empty();
-    let ca = std::fs::read(server.ca_path()).unwrap();
-    roots
-        .add(CertificateDer::from_pem_slice(&ca).unwrap())
-        .unwrap();
-    let provider = Arc::new(crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = TlsConnector::from(Arc::new(config));
-    let target = server.local_addr().port();
+    let upstream = Upstream::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -104,10 +90,10 @@ pub async fn store(
     let log = asked.clone();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let (decide, log, connector) = (decide.clone(), log.clone(), connector.clone());
+            let (decide, log, upstream) = (decide.clone(), log.clone(), upstream.clone());
             tokio::spawn(async move {
                 // A client may hang up.
-                let _ = one_request(client, target, connector, &*decide, &log).await;
+                let _ = one_request(client, upstream, &*decide, &log).await;
             });
         }
     });
@@ -121,8 +107,7 @@ pub async fn store(
 /// Serves one request of a connection, and ends it.
 async fn one_request(
     mut client: TcpStream,
-    target: u16,
-    connector: TlsConnector,
+    upstream: Upstream,
     decide: &(dyn Fn(&Asked) -> Reply + Send + Sync),
     log: &Mutex<Vec<Asked>>,
 ) -> std::io::Result<()> {
@@ -146,14 +131,7 @@ async fn one_request(
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect(),
     };
-    if asked.header("expect").is_some() {
-        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-    }
-    let length = asked
-        .header("content-length")
-        .map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    client.read_exact(&mut body).await?;
+    let body = upstream::body(&mut client, &head).await?;
     log.lock().unwrap().push(asked.clone());
     let more = match decide(&asked) {
         Reply::Pass => String::new(),
@@ -167,23 +145,7 @@ async fn one_request(
             return client.write_all(answer.as_bytes()).await;
         }
     };
-    let server = TcpStream::connect(("127.0.0.1", target)).await?;
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut server = connector.connect(name, server).await?;
-    let kept = rest.split_inclusive("\r\n").filter(|line| {
-        let line = line.to_ascii_lowercase();
-        !line.starts_with("expect:") && !line.starts_with("connection:")
-    });
-    let forwarded = format!(
-        "{line}\r\nconnection: close\r\n{}",
-        kept.collect::<String>()
-    );
-    server.write_all(forwarded.as_bytes()).await?;
-    server.write_all(&body).await?;
-    server.flush().await?;
-    let mut answer = Vec::new();
-    // The server may close without a notice, which TLS calls an error.
-    let _ = server.read_to_end(&mut answer).await;
+    let answer = upstream.ask(&head, &body).await?;
     let end = answer.windows(2).position(|it| it == b"\r\n").unwrap_or(0) + 2;
     client.write_all(&answer[..end]).await?;
     client.write_all(more.as_bytes()).await?;
