@@ -6,7 +6,7 @@ use super::{Label, OTADATA_SIZE, PartitionTable};
 
 /// Why a device with this valid table boots, but cannot update itself, or will not be able to later.
 ///
-/// The table cannot be changed over the air. So look before the first device leaves the desk.
+/// The table cannot be changed over the air. So look before the first device is shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hazard {

@@ -58,7 +58,7 @@ pub(crate) fn erase_sector<F: NorFlash>(flash: &mut F, at: u32) -> Result<(), Er
 }
 
 /// How often a driver is asked whether it is done: for some seconds at least, on the fastest chip.
-const PATIENCE: u32 = if cfg!(test) { 1 << 12 } else { 1 << 26 };
+const MOST_POLLS: u32 = if cfg!(test) { 1 << 12 } else { 1 << 26 };
 
 /// Waits for a driver without letting other tasks run. One that needs them fails: it would wait for ever.
 fn on_the_spot<T, E: NorFlashError>(
@@ -66,7 +66,7 @@ fn on_the_spot<T, E: NorFlashError>(
 ) -> Result<T, Error> {
     let mut operation = pin!(operation);
     let mut context = Context::from_waker(Waker::noop());
-    for _ in 0..PATIENCE {
+    for _ in 0..MOST_POLLS {
         if let Poll::Ready(result) = operation.as_mut().poll(&mut context) {
             return result.map_err(flash_error);
         }

@@ -65,20 +65,20 @@ pub async fn provision(
     info: &Info<'_>,
     otherwise: Option<Credentials>,
 ) {
-    let desk = Desk {
+    let shared = Shared {
         state: Cell::new(State::Ready),
         wanted: Signal::new(),
         tried: Signal::new(),
     };
     join(
-        desk.keep_joined(radio, store, otherwise),
-        desk.answer(line, info),
+        shared.keep_joined(radio, store, otherwise),
+        shared.answer(line, info),
     )
     .await;
 }
 
 /// What both sides know.
-struct Desk {
+struct Shared {
     state: Cell<State>,
     /// Credentials to try.
     wanted: Signal<NoopRawMutex, Credentials>,
@@ -86,7 +86,7 @@ struct Desk {
     tried: Signal<NoopRawMutex, Fault>,
 }
 
-impl Desk {
+impl Shared {
     async fn keep_joined(
         &self,
         radio: &mut impl Radio,

@@ -10,7 +10,7 @@ use crate::fmt::Debugged;
 use crate::wifi;
 
 /// How long joining a network may take, until there is an address. Clients wait 30 seconds for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long leaving one may take.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -48,7 +48,7 @@ impl Radio for Station {
             );
             return false;
         }
-        let joined = with_timeout(PATIENCE, async {
+        let joined = with_timeout(TIMEOUT, async {
             self.controller.connect_async().await?;
             self.stack.wait_config_up().await;
             Ok::<_, esp_radio::wifi::ConnectionError>(())
