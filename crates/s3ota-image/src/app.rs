@@ -13,7 +13,7 @@
 //!
 //! A [`Verifier`] checks all of it as the image streams by, and returns an [`Image`] as proof. [`Hardware`]
 //! then tells whether the image may run on this chip, and a [`GuardMarker`] in the data whether it has a
-//! boot guard.
+//! boot guard. A [`VersionMarker`] names the version of an Arduino sketch, which the descriptor does not.
 //!
 //! Sources: ESP-IDF `components/bootloader_support/include/esp_app_format.h` (header, segments),
 //! `components/esp_app_format/include/esp_app_desc.h` (descriptor),
@@ -29,6 +29,7 @@ mod header;
 mod marker;
 mod signature;
 mod verifier;
+mod version;
 
 #[cfg(feature = "alloc")]
 pub use builder::ImageBuilder;
@@ -39,6 +40,7 @@ pub use header::Header;
 pub use marker::GuardMarker;
 pub use signature::SignatureKind;
 pub use verifier::{Image, Verifier};
+pub use version::{TwoVersions, VersionMarker};
 
 /// How many bytes a [`Verifier`] needs to know header and descriptor: header, first segment's header,
 /// descriptor.

@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod app;
 mod bytes;
 mod chip;
+pub mod launch;
 pub mod otadata;
 pub mod partition;
 

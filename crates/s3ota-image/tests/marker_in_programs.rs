@@ -5,7 +5,7 @@
 
 use s3ota_image::{
     Chip,
-    app::{ImageBuilder, Verifier},
+    app::{ImageBuilder, Verifier, VersionMarker},
 };
 
 #[test]
@@ -27,4 +27,6 @@ fn a_program_with_the_scanner_in_it_has_no_marker() {
     let mut verifier = Verifier::new();
     verifier.update(&image).unwrap();
     assert_eq!(verifier.finish().unwrap().guard, None);
+    // A host's program looks for the version's marker, too.
+    assert_eq!(VersionMarker::find(&program), Ok(None));
 }

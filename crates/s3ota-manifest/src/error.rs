@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+#[cfg(feature = "alloc")]
+use crate::artefacts::MAX_DELTAS;
 use crate::json::MAX_DEPTH;
 use crate::manifest::MAX_DOCUMENT;
 use crate::{RolloutError, TimestampError, UrlError, VersionError};
@@ -77,6 +79,18 @@ pub enum ManifestError {
     Rollout(RolloutError),
     /// `expires` is not an RFC 3339 date and time.
     Expires(TimestampError),
+    /// There are more `deltas` than a device reads. Only a publisher is told: a device skips them.
+    #[cfg(feature = "alloc")]
+    TooManyDeltas,
+    /// An entry of `deltas`, or `compressed`, has a member that a device cannot read. Only a publisher is told: a device skips
+    /// the entry.
+    #[cfg(feature = "alloc")]
+    Artefact {
+        /// Which of the two.
+        field: &'static str,
+        /// The member.
+        member: &'static str,
+    },
 }
 
 /// What is wrong with a text field.
@@ -167,6 +181,16 @@ impl fmt::Display for ManifestError {
             }
             ManifestError::Rollout(error) => write!(f, "the manifest's `rollout`: {error}"),
             ManifestError::Expires(error) => write!(f, "the manifest's `expires`: {error}"),
+            #[cfg(feature = "alloc")]
+            ManifestError::TooManyDeltas => write!(
+                f,
+                "the manifest has more than {MAX_DELTAS} `deltas`; leave out those for the oldest versions"
+            ),
+            #[cfg(feature = "alloc")]
+            ManifestError::Artefact { field, member } => write!(
+                f,
+                "no device can read the `{member}` of the manifest's `{field}`; correct it, or leave that entry out"
+            ),
         }
     }
 }

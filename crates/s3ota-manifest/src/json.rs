@@ -125,6 +125,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads past what is left of the value that begins with this token.
+    #[cfg(feature = "delta")]
+    pub(crate) fn skip_rest(&mut self, first: Token<'a>) -> Result<(), ManifestError> {
+        if let Token::ObjectStart | Token::ArrayStart = first {
+            let depth = self.open.depth;
+            while self.open.depth >= depth {
+                self.next()?;
+            }
+        }
+        Ok(())
+    }
+
     fn value(&mut self) -> Result<Token<'a>, ManifestError> {
         let token = match self.peek() {
             Some(b'{') => return self.open(Container::Object),

@@ -6,13 +6,14 @@
 //! <prefix>/<channel>.json                       the manifest of a channel: small, mutable
 //! <prefix>/releases/<version>.json              the same record, immutable: which bytes a version is
 //! <prefix>/images/<version>-<12 hex>.bin        the images, immutable, named by their hash
+//! <prefix>/images/<version>-<12 hex>.delta      what makes one in fewer bytes, immutable, named by its own hash
 //! <prefix>/history/<channel>/<serial>.json      each manifest the channel held before, immutable
 //! <prefix>/yanked/<version>.json                a mark: this version is yanked, for good
 //! <prefix>/older/<channel>.<library>.json       what the channel serves, for legacy clients
 //! <prefix>/installer/<channel>/                 a page that installs the channel's release on a new board
 //! ```
 //!
-//! Devices read only the manifest and the image; the rest is for the host.
+//! Devices read only the manifest, and the image or what makes it; the rest is for the host.
 //!
 //! **The history is complete without a transaction.** Before a publisher replaces a channel's manifest, it files the
 //! current one under its serial; then it replaces it on the condition that it is unchanged. So `history/` has every
@@ -98,9 +99,32 @@ pub fn image_key(
     version: &Version<'_>,
     sha256: &Sha256Digest,
 ) -> Result<String, LayoutError> {
+    in_images(prefix, version, sha256, "bin")
+}
+
+/// The key of an artefact: a delta that makes the image of this version, or the compressed image. It lies beside the image,
+/// so that whoever may read the one may read the other; `sha256` is the artefact's own.
+///
+/// # Errors
+///
+/// [`LayoutError`] if the prefix is not valid.
+pub fn artefact_key(
+    prefix: &str,
+    version: &Version<'_>,
+    sha256: &Sha256Digest,
+) -> Result<String, LayoutError> {
+    in_images(prefix, version, sha256, "delta")
+}
+
+fn in_images(
+    prefix: &str,
+    version: &Version<'_>,
+    sha256: &Sha256Digest,
+    kind: &str,
+) -> Result<String, LayoutError> {
     let [a, b, c, d, e, f, ..] = sha256.0;
     let short = HexDisplay(&[a, b, c, d, e, f]);
-    key(prefix, format!("images/{version}-{short:x}.bin"))
+    key(prefix, format!("images/{version}-{short:x}.{kind}"))
 }
 
 /// The folder of the release records, with a `/` at its end.
@@ -275,6 +299,10 @@ mod tests {
         assert_eq!(
             image_key("p", &version, &SHA256).unwrap(),
             "p/images/1.2.0-rc.1+b7-abababababab.bin"
+        );
+        assert_eq!(
+            artefact_key("p", &version, &SHA256).unwrap(),
+            "p/images/1.2.0-rc.1+b7-abababababab.delta"
         );
     }
 

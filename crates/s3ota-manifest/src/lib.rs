@@ -6,6 +6,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "delta")]
+mod artefacts;
 mod digest;
 mod error;
 mod json;
@@ -19,9 +21,12 @@ mod version;
 
 #[cfg(feature = "alloc")]
 pub mod layout;
+pub mod user_agent;
 #[cfg(feature = "alloc")]
 mod write;
 
+#[cfg(feature = "delta")]
+pub use artefacts::{Artefact, Delta, MAX_DELTAS};
 pub use digest::{Sha256Digest, Sha256Error};
 pub use error::{ManifestError, TextProblem};
 pub use json::MAX_DEPTH;
@@ -36,4 +41,4 @@ pub use timestamp::{Timestamp, TimestampError};
 pub use url::{HttpsUrl, MAX_URL, UrlError};
 pub use version::{MAX_VERSION, Version, VersionError};
 #[cfg(feature = "alloc")]
-pub use write::{ManifestDocument, SignatureDocument};
+pub use write::{ArtefactDocument, DeltaDocument, ManifestDocument, SignatureDocument};

@@ -1,5 +1,7 @@
 //! The manifest's fields, and how they are read.
 
+#[cfg(feature = "delta")]
+use crate::artefacts::{Artefact, Artefacts, Delta};
 use crate::json::{Reader, Token};
 use crate::{HttpsUrl, ManifestError, Rollout, Sha256Digest, TextProblem, Timestamp, Version};
 
@@ -64,6 +66,9 @@ pub struct Manifest<'a> {
     pub expires: Option<Timestamp>,
     /// The release key's signature of the [release statement](Manifest::write_statement).
     pub signature: Option<Signature<'a>>,
+    /// What makes the image in fewer bytes.
+    #[cfg(feature = "delta")]
+    artefacts: Artefacts<'a>,
 }
 
 /// A signature of the [release statement](Manifest::write_statement). Reading it verifies nothing:
@@ -136,7 +141,22 @@ impl<'a> Manifest<'a> {
             serial: fields.serial,
             expires: fields.expires,
             signature: fields.signature,
+            #[cfg(feature = "delta")]
+            artefacts: fields.artefacts,
         })
+    }
+
+    /// What makes the image of one that a device may run: the `deltas` that can be read, at most
+    /// [`MAX_DELTAS`](crate::MAX_DELTAS).
+    #[cfg(feature = "delta")]
+    pub fn deltas(&self) -> impl Iterator<Item = Delta<'a>> + use<'a> {
+        self.artefacts.deltas()
+    }
+
+    /// What makes the image of nothing: `compressed`, if it can be read.
+    #[cfg(feature = "delta")]
+    pub fn compressed(&self) -> Option<Artefact<'a>> {
+        self.artefacts.compressed()
     }
 }
 
@@ -174,7 +194,7 @@ fn read_signature<'a>(reader: &mut Reader<'a>) -> Result<Signature<'a>, Manifest
 }
 
 /// The fields that are read.
-const FIELDS: [&str; 14] = [
+const FIELDS: &[&str] = &[
     "version",
     "url",
     "size",
@@ -189,6 +209,10 @@ const FIELDS: [&str; 14] = [
     "serial",
     "expires",
     "signature",
+    #[cfg(feature = "delta")]
+    "deltas",
+    #[cfg(feature = "delta")]
+    "compressed",
 ];
 
 /// What has been read so far. One function reads all fields: fourteen would take twice as much flash.
@@ -208,6 +232,8 @@ struct Fields<'a> {
     serial: Option<u64>,
     expires: Option<Timestamp>,
     signature: Option<Signature<'a>>,
+    #[cfg(feature = "delta")]
+    artefacts: Artefacts<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -243,6 +269,10 @@ impl<'a> Fields<'a> {
                 self.expires = Some(expires.map_err(ManifestError::Expires)?);
             }
             "signature" => self.signature = Some(read_signature(reader)?),
+            #[cfg(feature = "delta")]
+            "deltas" => self.artefacts.read_deltas(reader)?,
+            #[cfg(feature = "delta")]
+            "compressed" => self.artefacts.read_compressed(reader)?,
             _ => reader.skip_value()?,
         }
         Ok(())

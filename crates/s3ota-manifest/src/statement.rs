@@ -57,6 +57,7 @@ impl Manifest<'_> {
     /// | `serial` | yes | an older manifest must not be replayed |
     /// | `expires` | yes | otherwise an attacker could move the date that ends a freeze attack |
     /// | `url` | no | it only says where to fetch; the hash says what. A job without the key can renew pre-signed URLs |
+    /// | `deltas`, `compressed` | no | what they make must have the signed size and hash, or it is not installed |
     /// | `date`, `notes`, `uploader`, unknown fields | no | they are for people, nothing depends on them |
     ///
     /// A statement without `size` and `sha256` does not identify an image: [`Manifest::verify`] requires both.

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 use crate::{
-    HttpsUrl, Manifest, ManifestError, Rollout, Sha256Digest, Signature, Timestamp, Version,
+    Artefact, Delta, HttpsUrl, MAX_DELTAS, Manifest, ManifestError, Rollout, Sha256Digest,
+    Signature, Timestamp, Version,
 };
 
 /// The fields that devices read, in the order they are written.
-const DEVICE_FIELDS: [&str; 14] = [
+const DEVICE_FIELDS: [&str; 16] = [
     "version",
     "url",
     "size",
@@ -25,6 +26,8 @@ const DEVICE_FIELDS: [&str; 14] = [
     "serial",
     "expires",
     "signature",
+    "deltas",
+    "compressed",
 ];
 
 /// A manifest as its publisher sees it: everything in the document, including what devices skip.
@@ -81,6 +84,10 @@ pub struct ManifestDocument {
     pub expires: Option<Timestamp>,
     /// The release key's signature; see [`Manifest::signature`].
     pub signature: Option<SignatureDocument>,
+    /// What makes the image of those that devices may run, at most [`MAX_DELTAS`]; see [`Manifest::deltas`].
+    pub deltas: Vec<DeltaDocument>,
+    /// What makes it of nothing; see [`Manifest::compressed`].
+    pub compressed: Option<ArtefactDocument>,
     /// For people: when it was published, preferably in RFC 3339.
     pub date: Option<String>,
     /// For people: what is new.
@@ -101,6 +108,28 @@ pub struct SignatureDocument {
     pub sig: String,
 }
 
+/// A delta in a [`ManifestDocument`]; see [`Delta`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeltaDocument {
+    /// The version of the image that it is applied to.
+    pub from: String,
+    /// That image's SHA-256.
+    pub base_sha256: Sha256Digest,
+    /// That image's size in bytes.
+    pub base_size: u32,
+    /// The delta itself.
+    pub artefact: ArtefactDocument,
+}
+
+/// A delta or a compressed image in a [`ManifestDocument`]; see [`Artefact`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtefactDocument {
+    /// Where it lies.
+    pub url: String,
+    /// Its size in bytes.
+    pub size: u32,
+}
+
 impl ManifestDocument {
     /// The smallest manifest; the version is written in its canonical form. Fill in the other fields as needed.
     pub fn new(version: &Version<'_>, url: &HttpsUrl<'_>) -> Self {
@@ -119,6 +148,8 @@ impl ManifestDocument {
             serial: None,
             expires: None,
             signature: None,
+            deltas: Vec::new(),
+            compressed: None,
             date: None,
             notes: None,
             uploader: None,
@@ -128,7 +159,8 @@ impl ManifestDocument {
 
     /// Reads a manifest with everything in it, to change a field and write it again.
     ///
-    /// `date`, `notes` and `uploader` go to [`extra`](ManifestDocument::extra) where they are not strings.
+    /// `date`, `notes` and `uploader` go to [`extra`](ManifestDocument::extra) where they are not strings. Of `deltas` and
+    /// `compressed`, what no device can read is left out.
     ///
     /// # Errors
     ///
@@ -152,6 +184,8 @@ impl ManifestDocument {
             serial: manifest.serial,
             expires: manifest.expires,
             signature: manifest.signature.map(SignatureDocument::from),
+            deltas: manifest.deltas().map(DeltaDocument::from).collect(),
+            compressed: manifest.compressed().map(ArtefactDocument::from),
             date: None,
             notes: None,
             uploader: None,
@@ -185,8 +219,8 @@ impl ManifestDocument {
     ///
     /// # Errors
     ///
-    /// A [`ManifestError`] if a device could not read the result, or if an extra field has the name of another
-    /// field.
+    /// A [`ManifestError`] if a device could not read the result, a part of which are the deltas and the compressed image; or if
+    /// an extra field has the name of another field.
     pub fn to_json(&self) -> Result<String, ManifestError> {
         let mut members = Vec::new();
         let mut member = |name: &str, value: String| members.push((quoted(name), value));
@@ -233,6 +267,16 @@ impl ManifestDocument {
                 object(&[("\"keyid\"".into(), keyid), ("\"sig\"".into(), sig)]),
             );
         }
+        if self.deltas.len() > MAX_DELTAS {
+            return Err(ManifestError::TooManyDeltas);
+        }
+        if !self.deltas.is_empty() {
+            let deltas: Result<Vec<_>, _> = self.deltas.iter().map(DeltaDocument::json).collect();
+            member("deltas", array(&deltas?));
+        }
+        if let Some(compressed) = &self.compressed {
+            member("compressed", object(&compressed.members("compressed")?));
+        }
         for (name, text) in [
             ("date", &self.date),
             ("notes", &self.notes),
@@ -273,6 +317,63 @@ impl ManifestDocument {
     }
 }
 
+impl DeltaDocument {
+    fn json(&self) -> Result<String, ManifestError> {
+        check("deltas", "from", Version::parse(&self.from).is_ok())?;
+        check("deltas", "base_size", self.base_size > 0)?;
+        let mut members = Vec::from([
+            (quoted("from"), quoted(&self.from)),
+            (quoted("base_sha256"), quoted(&self.base_sha256.to_string())),
+            (quoted("base_size"), self.base_size.to_string()),
+        ]);
+        members.extend(self.artefact.members("deltas")?);
+        Ok(object(&members))
+    }
+}
+
+impl ArtefactDocument {
+    fn members(&self, field: &'static str) -> Result<[(String, String); 2], ManifestError> {
+        check(field, "url", HttpsUrl::parse(&self.url).is_ok())?;
+        check(field, "size", self.size > 0)?;
+        Ok([
+            (quoted("url"), quoted(&self.url)),
+            (quoted("size"), self.size.to_string()),
+        ])
+    }
+}
+
+impl From<Delta<'_>> for DeltaDocument {
+    fn from(delta: Delta<'_>) -> Self {
+        DeltaDocument {
+            from: delta.from.to_string(),
+            base_sha256: delta.base,
+            base_size: delta.base_size,
+            artefact: delta.artefact.into(),
+        }
+    }
+}
+
+impl From<Artefact<'_>> for ArtefactDocument {
+    fn from(artefact: Artefact<'_>) -> Self {
+        ArtefactDocument {
+            url: artefact.url.as_str().into(),
+            size: artefact.size,
+        }
+    }
+}
+
+/// A device skips what it cannot read, so a publisher must not write it.
+fn check(
+    field: &'static str,
+    member: &'static str,
+    is_readable: bool,
+) -> Result<(), ManifestError> {
+    match is_readable {
+        true => Ok(()),
+        false => Err(ManifestError::Artefact { field, member }),
+    }
+}
+
 impl From<Signature<'_>> for SignatureDocument {
     fn from(signature: Signature<'_>) -> Self {
         SignatureDocument {
@@ -288,14 +389,26 @@ fn quoted(text: &str) -> String {
 
 /// An object of members that are JSON already, indented.
 fn object(members: &[(String, String)]) -> String {
-    let mut json = String::from("{");
-    for (index, (name, value)) in members.iter().enumerate() {
-        json.push_str(if index == 0 { "\n  " } else { ",\n  " });
-        json.push_str(name);
-        json.push_str(": ");
-        // Line ends in JSON stand between its tokens only, strings have them escaped.
-        json.push_str(&value.replace('\n', "\n  "));
+    let mut lines = Vec::new();
+    for (name, value) in members {
+        lines.push(alloc::format!("{name}: {value}"));
     }
-    json.push_str("\n}");
+    indented('{', &lines, '}')
+}
+
+/// An array of elements that are JSON already, indented.
+fn array(elements: &[String]) -> String {
+    indented('[', elements, ']')
+}
+
+fn indented(open: char, parts: &[String], close: char) -> String {
+    let mut json = String::from(open);
+    for (index, part) in parts.iter().enumerate() {
+        json.push_str(if index == 0 { "\n  " } else { ",\n  " });
+        // Line ends in JSON stand between its tokens only, strings have them escaped.
+        json.push_str(&part.replace('\n', "\n  "));
+    }
+    json.push('\n');
+    json.push(close);
     json
 }

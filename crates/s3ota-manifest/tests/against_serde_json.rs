@@ -8,11 +8,13 @@ mod random;
 use std::fmt::Write;
 
 use random::Random;
-use s3ota_manifest::{HttpsUrl, Manifest, ManifestError, Sha256Digest, Timestamp, Version};
+use s3ota_manifest::{
+    Artefact, HttpsUrl, Manifest, ManifestError, Sha256Digest, Timestamp, Version,
+};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 16] = [
     "version",
     "url",
     "size",
@@ -27,6 +29,8 @@ const KNOWN: [&str; 14] = [
     "serial",
     "expires",
     "signature",
+    "deltas",
+    "compressed",
 ];
 
 /// All members of an object in their order, duplicates too.
@@ -141,6 +145,28 @@ fn compare(ours: &Manifest<'_>, oracle: &Members) {
         }
         (ours, oracle) => panic!("{ours:?} {oracle:?}"),
     }
+    // What is read has the oracle's values. What is skipped may have any: serde_json's `Value` does not tell a member that stands
+    // twice from one that does not.
+    let entries = oracle.get("deltas").and_then(Value::as_array);
+    let mut entries = entries.into_iter().flatten();
+    for delta in ours.deltas() {
+        let is_same = |entry: &&Value| {
+            let text = |name: &str| entry[name].as_str().unwrap_or_default();
+            is_artefact(&delta.artefact, entry)
+                && Version::parse(text("from")) == Ok(delta.from)
+                && text("base_sha256").parse() == Ok(delta.base)
+                && entry["base_size"].as_u64() == Some(delta.base_size.into())
+        };
+        assert!(entries.any(|entry| is_same(&entry)), "{delta:?}");
+    }
+    if let Some(compressed) = ours.compressed() {
+        assert!(is_artefact(&compressed, oracle.get("compressed").unwrap()));
+    }
+}
+
+fn is_artefact(ours: &Artefact<'_>, oracle: &Value) -> bool {
+    let url = oracle["url"].as_str().map(HttpsUrl::parse);
+    url == Some(Ok(ours.url)) && oracle["size"].as_u64() == Some(ours.size.into())
 }
 
 fn white_space(random: &mut Random) -> &'static str {
@@ -217,6 +243,15 @@ fn write_known_value(random: &mut Random, field: &str, out: &mut String) {
         "rollout" => {
             return out.push_str(random.pick(&["0", "100", "12.5", "1e-1", "33.333333333333336"]));
         }
+        "deltas" => {
+            out.push('[');
+            for index in 0..random.below(4) {
+                out.push_str(if index > 0 { "," } else { white_space(random) });
+                write_artefact(random, true, out);
+            }
+            return out.push(']');
+        }
+        "compressed" => return write_artefact(random, false, out),
         "signature" => {
             let space = white_space(random);
             out.push_str(random.pick(&["{", "{\"x\":[],"]));
@@ -227,6 +262,32 @@ fn write_known_value(random: &mut Random, field: &str, out: &mut String) {
     };
     let text = random.pick(texts);
     write_string(random, text, out);
+}
+
+fn write_artefact(random: &mut Random, is_delta: bool, out: &mut String) {
+    let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    out.push('{');
+    if is_delta {
+        let from = random.pick(&["1.2.0", "v1.1", "1.0.0-rc.1"]);
+        write!(
+            out,
+            r#""from":"{from}","base_sha256":"{hash}","base_size":{},"#,
+            1 + random.below(9)
+        )
+        .unwrap();
+    }
+    out.push_str(white_space(random));
+    let name = random.pick(&["url", "url", "u"]);
+    write_string(random, name, out);
+    out.push(':');
+    let url = random.pick(&["https://a/d", "https://[::1]:9443/?a=b", "x"]);
+    write_string(random, url, out);
+    write!(out, r#","size":{}"#, random.below(4)).unwrap();
+    if random.below(3) == 0 {
+        out.push_str(r#","more":"#);
+        write_any_value(random, 3, out);
+    }
+    out.push('}');
 }
 
 fn generate(random: &mut Random) -> String {

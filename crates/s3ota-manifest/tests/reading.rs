@@ -1,9 +1,9 @@
 //! What a device reads, and what it refuses to read.
 
 use s3ota_manifest::{
-    MAX_BOARD, MAX_CHANNEL, MAX_CHIP, MAX_DOCUMENT, MAX_KEYID, MAX_PROJECT, MAX_SIGNATURE, MAX_URL,
-    Manifest, ManifestError, Rollout, RolloutError, TextProblem, Timestamp, TimestampError,
-    UrlError, Version, VersionError,
+    MAX_BOARD, MAX_CHANNEL, MAX_CHIP, MAX_DELTAS, MAX_DOCUMENT, MAX_KEYID, MAX_PROJECT,
+    MAX_SIGNATURE, MAX_URL, Manifest, ManifestError, Rollout, RolloutError, TextProblem, Timestamp,
+    TimestampError, UrlError, Version, VersionError,
 };
 
 const MINIMAL: &str = r#"{"version":"1.2.0","url":"https://bucket.s3.amazonaws.com/app.bin"}"#;
@@ -545,4 +545,105 @@ fn a_least_version_is_a_version() {
             ManifestError::MinVersion(_)
         ));
     }
+}
+
+const DELTA: &str = r#"{"from":"1.1","base_sha256":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","base_size":9,"url":"https://a/d","size":3}"#;
+
+#[test]
+fn deltas_and_the_compressed_image_are_read() {
+    let document = with(&format!(
+        r#""deltas":[{DELTA}, {DELTA}],"compressed":{{"x":[{{}}],"size":7,"url":"https:\/\/a\/c"}}"#
+    ));
+    read(&document, |manifest| {
+        assert_eq!(manifest.deltas().count(), 2);
+        let delta = manifest.deltas().next().unwrap();
+        assert_eq!(delta.from, Version::new(1, 1, 0));
+        assert_eq!(delta.base.as_bytes()[..2], [0x9f, 0x86]);
+        assert_eq!((delta.base_size, delta.artefact.size), (9, 3));
+        assert_eq!(delta.artefact.url.as_str(), "https://a/d");
+        let compressed = manifest.compressed().unwrap();
+        assert_eq!(
+            (compressed.url.as_str(), compressed.size),
+            ("https://a/c", 7)
+        );
+    });
+    read(MINIMAL, |manifest| {
+        assert_eq!(manifest.deltas().count(), 0);
+        assert_eq!(manifest.compressed(), None);
+    });
+}
+
+/// They say how an image may be fetched, and not what it is: a mistake in one keeps no device from its update.
+#[test]
+fn what_cannot_be_read_of_a_delta_is_skipped_and_the_next_is_read() {
+    let entries = [
+        "null".into(),
+        "7".into(),
+        r#""text""#.into(),
+        "[]".into(),
+        format!("[[{DELTA}]]"),
+        "{}".into(),
+        DELTA.replace("1.1", "latest"),
+        DELTA.replace("9f86", "9g86"),
+        DELTA.replace("9f86", ""),
+        DELTA.replace(":9,", ":0,"),
+        DELTA.replace(":9,", ":-9,"),
+        DELTA.replace(":9,", ":9.5,"),
+        DELTA.replace(":9,", ":4294967296,"),
+        DELTA.replace(":9,", r#":"9","#),
+        DELTA.replace(":9,", ":null,"),
+        DELTA.replace("https", "http"),
+        DELTA.replace(r#""https://a/d""#, r#"["https://a/d"]"#),
+        DELTA.replace(r#""size":3"#, r#""length":3"#),
+        DELTA.replace(r#""size":3"#, r#""size":{"size":3}"#),
+        DELTA.replace(r#""size":3"#, r#""size":3,"size":3"#),
+        DELTA.replace(r#""from":"1.1""#, r#""from":"1.1","fr\u006fm":"1.1""#),
+    ];
+    for entry in entries {
+        let document = with(&format!(
+            r#""deltas":[{entry},{DELTA}],"compressed":{entry}"#
+        ));
+        read(&document, |manifest| {
+            assert_eq!(manifest.deltas().count(), 1, "{document}");
+        });
+        let document = with(&format!(r#""deltas":{entry}"#));
+        read(&document, |manifest| {
+            assert_eq!(manifest.deltas().count(), 0, "{document}");
+        });
+    }
+    for entry in [
+        "null",
+        "[{}]",
+        "7",
+        r#"{"size":3}"#,
+        r#"{"size":3,"url":"x"}"#,
+    ] {
+        read(&with(&format!(r#""compressed":{entry}"#)), |manifest| {
+            assert_eq!(manifest.compressed(), None, "{entry}");
+        });
+    }
+}
+
+#[test]
+fn more_deltas_than_a_device_keeps_are_skipped() {
+    let many = [DELTA; MAX_DELTAS + 3].join(",");
+    read(&with(&format!(r#""deltas":[{many}]"#)), |manifest| {
+        assert_eq!(manifest.deltas().count(), MAX_DELTAS);
+    });
+}
+
+#[test]
+fn broken_json_in_a_delta_is_an_error_all_the_same() {
+    for broken in [
+        r#""deltas":[{"from":}]"#,
+        r#""deltas":[{]"#,
+        r#""compressed":{"url" 1}"#,
+    ] {
+        assert!(
+            matches!(refusal(with(broken)), ManifestError::Syntax { .. }),
+            "{broken}"
+        );
+    }
+    let twice = with(&format!(r#""deltas":[],"deltas":[{DELTA}]"#));
+    assert_eq!(refusal(twice), ManifestError::DuplicateKey("deltas"));
 }

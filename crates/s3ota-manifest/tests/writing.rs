@@ -1,14 +1,27 @@
 //! What a publisher writes, a device reads.
 
 use s3ota_manifest::{
-    HttpsUrl, MAX_DOCUMENT, Manifest, ManifestDocument, ManifestError, Rollout, Sha256Digest,
-    SignatureDocument, TextProblem, Timestamp, UrlError, Version, VersionError,
+    ArtefactDocument, DeltaDocument, HttpsUrl, MAX_DELTAS, MAX_DOCUMENT, Manifest,
+    ManifestDocument, ManifestError, Rollout, Sha256Digest, SignatureDocument, TextProblem,
+    Timestamp, UrlError, Version, VersionError,
 };
 use serde_json::json;
 
 fn minimal() -> ManifestDocument {
     let url = HttpsUrl::parse("https://example.com/app.bin?a=1&b=2").unwrap();
     ManifestDocument::new(&Version::parse("v1.2").unwrap(), &url)
+}
+
+fn delta(from: &str) -> DeltaDocument {
+    DeltaDocument {
+        from: from.into(),
+        base_sha256: Sha256Digest([0xcd; 32]),
+        base_size: 902_144,
+        artefact: ArtefactDocument {
+            url: "https://example.com/d.s3od".into(),
+            size: 1183,
+        },
+    }
 }
 
 fn full() -> ManifestDocument {
@@ -27,6 +40,11 @@ fn full() -> ManifestDocument {
     document.signature = Some(SignatureDocument {
         keyid: "release".into(),
         sig: "MEUCIQ==".into(),
+    });
+    document.deltas = vec![delta("1.1.0"), delta("1.0.0-rc.1+b")];
+    document.compressed = Some(ArtefactDocument {
+        url: "https://example.com/c.s3od?a=1&b=2".into(),
+        size: 501_220,
     });
     document.date = Some("2026-12-01T08:00:00Z".into());
     document.notes = Some("One.\nTwo.\u{1}".into());
@@ -55,6 +73,26 @@ const FULL: &str = r#"{
   "signature": {
     "keyid": "release",
     "sig": "MEUCIQ=="
+  },
+  "deltas": [
+    {
+      "from": "1.1.0",
+      "base_sha256": "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+      "base_size": 902144,
+      "url": "https://example.com/d.s3od",
+      "size": 1183
+    },
+    {
+      "from": "1.0.0-rc.1+b",
+      "base_sha256": "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+      "base_size": 902144,
+      "url": "https://example.com/d.s3od",
+      "size": 1183
+    }
+  ],
+  "compressed": {
+    "url": "https://example.com/c.s3od?a=1&b=2",
+    "size": 501220
   },
   "date": "2026-12-01T08:00:00Z",
   "notes": "One.\nTwo.\u0001",
@@ -93,6 +131,29 @@ fn a_device_reads_every_field_as_it_was_written() {
         manifest.signature.map(SignatureDocument::from),
         document.signature
     );
+    let deltas: Vec<DeltaDocument> = manifest.deltas().map(DeltaDocument::from).collect();
+    assert_eq!(deltas, document.deltas);
+    let compressed = manifest.compressed().map(ArtefactDocument::from);
+    assert_eq!(compressed, document.compressed);
+}
+
+#[test]
+fn what_a_delta_is_fetched_from_is_not_signed() {
+    let mut without = full();
+    without.deltas.clear();
+    without.compressed = None;
+    assert_eq!(without.statement(), full().statement());
+}
+
+/// The eight of the most frequent case, with long URLs, leave room for the rest.
+#[test]
+fn as_many_deltas_as_a_device_reads_fit_into_a_manifest() {
+    let mut document = full();
+    document.deltas = vec![delta("10.20.30"); MAX_DELTAS];
+    for delta in &mut document.deltas {
+        delta.artefact.url = format!("https://example.com/{}", "x".repeat(480));
+    }
+    assert!(document.to_json().unwrap().len() <= MAX_DOCUMENT);
 }
 
 #[test]
@@ -128,7 +189,35 @@ fn fields_for_people_keep_their_shape() {
 #[test]
 fn what_a_device_could_not_read_cannot_be_written() {
     type Break = fn(&mut ManifestDocument);
-    let cases: [(Break, ManifestError); 9] = [
+    let artefact = |field, member| ManifestError::Artefact { field, member };
+    let cases: [(Break, ManifestError); 15] = [
+        (
+            |document| document.deltas = vec![delta("1.0.0"); MAX_DELTAS + 1],
+            ManifestError::TooManyDeltas,
+        ),
+        (
+            |document| document.deltas[1].from = "last week's".into(),
+            artefact("deltas", "from"),
+        ),
+        (
+            |document| document.deltas[0].base_size = 0,
+            artefact("deltas", "base_size"),
+        ),
+        (
+            |document| document.deltas[0].artefact.url = "ftp://example.com/".into(),
+            artefact("deltas", "url"),
+        ),
+        (
+            |document| document.compressed.as_mut().unwrap().size = 0,
+            artefact("compressed", "size"),
+        ),
+        (
+            |document| {
+                document.deltas.clear();
+                document.extra.insert("deltas".into(), json!([]));
+            },
+            ManifestError::DuplicateKey("deltas"),
+        ),
         (
             |document| document.version = "next".into(),
             ManifestError::Version(VersionError::NotANumber),

@@ -66,7 +66,10 @@ impl ImageBuilder {
             revisions: (0, u16::MAX),
             block_revisions: (0, u16::MAX),
             secure_version: 0,
-            guard: Some(GuardMarker::new(GuardMarker::VIRTUAL, 1)),
+            guard: Some(GuardMarker::new(
+                GuardMarker::VIRTUAL,
+                GuardMarker::LAUNCHED,
+            )),
             signature: None,
             payload: Payload::Bytes(Vec::new()),
             with_descriptor: true,
@@ -394,7 +397,7 @@ mod tests {
                 .length(50_000),
         ] {
             let guard = |builder: &ImageBuilder| verify(&builder.build()).unwrap().guard;
-            let virtual_one = GuardMarker::new(GuardMarker::VIRTUAL, 1);
+            let virtual_one = GuardMarker::new(GuardMarker::VIRTUAL, GuardMarker::LAUNCHED);
             assert_eq!(guard(&builder), Some(virtual_one));
             let other = GuardMarker::new(GuardMarker::ESP_HAL, 7);
             assert_eq!(guard(&builder.clone().guard(other)), Some(other));

@@ -140,7 +140,7 @@ impl Descriptor {
     ///
     /// Its libraries come prebuilt from the project `arduino-lib-builder`, and the descriptor with them. The
     /// version is that project's or the core's, never the sketch's, and must not be compared with a
-    /// release's.
+    /// release's. A [`VersionMarker`](super::VersionMarker) may name the sketch's.
     pub fn is_arduino(&self) -> bool {
         self.project_name() == "arduino-lib-builder"
     }

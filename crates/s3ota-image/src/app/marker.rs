@@ -26,6 +26,9 @@
 /// It must be in memory that the chip maps from flash. A segment that is copied to RAM may be split to fill
 /// a gap between mapped ones (`get_irom_segs` and `split_image` in esptool's `esptool/bin_image.py`), and
 /// the marker with it. A plain Rust `static` is mapped.
+///
+/// An image may hold several: the guard for ESP-IDF and Arduino is built on the library's own, whose marker says esp-hal.
+/// The highest kind counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GuardMarker {
     kind: u8,
@@ -35,6 +38,10 @@ pub struct GuardMarker {
 impl GuardMarker {
     /// Bytes of a marker: 17 fixed ones, kind, version, and a check byte.
     pub const LEN: usize = 20;
+
+    /// From this version on a guard, of whatever kind, knows of trials that the old firmware launches while otadata goes on
+    /// selecting the old one. An earlier one takes itself for the confirmed firmware then.
+    pub const LAUNCHED: u8 = 2;
 
     /// Kind of the guard of a virtual device.
     pub const VIRTUAL: u8 = 0;
@@ -152,14 +159,24 @@ impl Scanner {
             *place = byte;
             self.filled += 1;
             if self.filled == GuardMarker::LEN {
-                self.found = parse(&self.candidate).or(self.found);
+                self.found = higher(self.found, parse(&self.candidate));
             }
         }
     }
 
-    /// The marker found; of several, the last.
+    /// The marker found; of several, that of the highest kind.
     pub(super) fn found(&self) -> Option<GuardMarker> {
         self.found
+    }
+}
+
+/// The marker of the higher kind, and version.
+fn higher(one: Option<GuardMarker>, other: Option<GuardMarker>) -> Option<GuardMarker> {
+    let rank = |marker: &GuardMarker| (marker.kind, marker.version);
+    match (one, other) {
+        (Some(one), Some(other)) if rank(&one) > rank(&other) => Some(one),
+        (one, None) => one,
+        (_, other) => other,
     }
 }
 
@@ -274,10 +291,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_counts() {
-        let other = GuardMarker::new(GuardMarker::ARDUINO, 1);
-        let data = [other.bytes(), MARKER.bytes()].concat();
-        assert_eq!(scan([&data[..]]), Some(MARKER));
+    fn the_highest_kind_of_several_counts() {
+        let arduino = GuardMarker::new(GuardMarker::ARDUINO, 1);
+        for order in [[arduino, MARKER], [MARKER, arduino]] {
+            let data = order.map(GuardMarker::bytes).concat();
+            assert_eq!(scan([&data[..]]), Some(arduino));
+        }
+        let newer = GuardMarker::new(GuardMarker::ARDUINO, 2);
+        let data = [newer.bytes(), arduino.bytes()].concat();
+        assert_eq!(scan([&data[..]]), Some(newer));
     }
 
     #[test]

@@ -109,9 +109,15 @@ impl Default for Verifier {
 impl Verifier {
     /// A verifier that has seen nothing.
     pub fn new() -> Verifier {
+        Verifier::begin(false)
+    }
+
+    // In one place: it takes 150 bytes of a device's flash.
+    #[inline(never)]
+    fn begin(in_slot: bool) -> Verifier {
         Verifier {
             stage: Stage::Header,
-            in_slot: false,
+            in_slot,
             position: 0,
             hasher: Sha256::new(),
             checksum: CHECKSUM_SEED,
@@ -133,10 +139,7 @@ impl Verifier {
     /// It ignores what follows the image's digest: feed it the partition until
     /// [`is_complete`](Verifier::is_complete). [`Image::length`] is then the length up to there.
     pub fn in_slot() -> Verifier {
-        Verifier {
-            in_slot: true,
-            ..Verifier::new()
-        }
+        Verifier::begin(true)
     }
 
     /// Whether the image has been seen up to the end of its digest.
