@@ -12,7 +12,7 @@ use crate::der;
 /// An algorithm for rustls-webpki.
 pub(crate) type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
-const CERTIFICATE_ALGORITHM_COUNT: usize = 4 + if cfg!(feature = "rsa") { 6 } else { 0 };
+pub(crate) const CERTIFICATE_ALGORITHM_COUNT: usize = 4 + if cfg!(feature = "rsa") { 6 } else { 0 };
 
 /// The algorithms allowed on certificates. Those of P-384 verify nothing without the feature.
 pub(crate) static CERTIFICATE_ALGORITHMS: [Algorithm; CERTIFICATE_ALGORITHM_COUNT] = [
@@ -34,20 +34,21 @@ pub(crate) static CERTIFICATE_ALGORITHMS: [Algorithm; CERTIFICATE_ALGORITHM_COUN
     &rsa_algorithms::PssSha512,
 ];
 
-/// The algorithm of a CertificateVerify message (RFC 8446 section 4.4.3), if this client supports it.
+/// The algorithm of a CertificateVerify message (RFC 8446 section 4.4.3), if this client supports it: its place in
+/// [`CERTIFICATE_ALGORITHMS`].
 ///
 /// RSA PKCS #1 v1.5 is for certificates only and must not be used here.
-pub(crate) fn certificate_verify_algorithm(scheme: SignatureScheme) -> Option<Algorithm> {
+pub(crate) fn certificate_verify_algorithm(scheme: SignatureScheme) -> Option<u8> {
     Some(match scheme {
-        SignatureScheme::EcdsaSecp256r1Sha256 => &EcdsaP256Sha256,
+        SignatureScheme::EcdsaSecp256r1Sha256 => 0,
         #[cfg(feature = "p384")]
-        SignatureScheme::EcdsaSecp384r1Sha384 => &EcdsaP384Sha384,
+        SignatureScheme::EcdsaSecp384r1Sha384 => 3,
         #[cfg(feature = "rsa")]
-        SignatureScheme::RsaPssRsaeSha256 => &rsa_algorithms::PssSha256,
+        SignatureScheme::RsaPssRsaeSha256 => 7,
         #[cfg(feature = "rsa")]
-        SignatureScheme::RsaPssRsaeSha384 => &rsa_algorithms::PssSha384,
+        SignatureScheme::RsaPssRsaeSha384 => 8,
         #[cfg(feature = "rsa")]
-        SignatureScheme::RsaPssRsaeSha512 => &rsa_algorithms::PssSha512,
+        SignatureScheme::RsaPssRsaeSha512 => 9,
         _ => return None,
     })
 }
@@ -177,4 +178,47 @@ pub(crate) mod rsa_algorithms {
     rsa!(PssSha256, Padding::Pss, Sha256, RSA_PSS_SHA256);
     rsa!(PssSha384, Padding::Pss, Sha384, RSA_PSS_SHA384);
     rsa!(PssSha512, Padding::Pss, Sha512, RSA_PSS_SHA512);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_has_the_algorithm_of_its_name() {
+        let ids = |scheme| {
+            let place = certificate_verify_algorithm(scheme)?;
+            let algorithm = CERTIFICATE_ALGORITHMS.get(usize::from(place))?;
+            Some((algorithm.public_key_alg_id(), algorithm.signature_alg_id()))
+        };
+        let rsa = |id| cfg!(feature = "rsa").then_some((alg_id::RSA_ENCRYPTION, id));
+        let p384 = (alg_id::ECDSA_P384, alg_id::ECDSA_SHA384);
+        for (scheme, expected) in [
+            (
+                SignatureScheme::EcdsaSecp256r1Sha256,
+                Some((alg_id::ECDSA_P256, alg_id::ECDSA_SHA256)),
+            ),
+            (
+                SignatureScheme::EcdsaSecp384r1Sha384,
+                cfg!(feature = "p384").then_some(p384),
+            ),
+            (
+                SignatureScheme::RsaPssRsaeSha256,
+                rsa(alg_id::RSA_PSS_SHA256),
+            ),
+            (
+                SignatureScheme::RsaPssRsaeSha384,
+                rsa(alg_id::RSA_PSS_SHA384),
+            ),
+            (
+                SignatureScheme::RsaPssRsaeSha512,
+                rsa(alg_id::RSA_PSS_SHA512),
+            ),
+            (SignatureScheme::RsaPkcs1Sha256, None),
+            (SignatureScheme::EcdsaSecp521r1Sha512, None),
+            (SignatureScheme::Ed25519, None),
+        ] {
+            assert_eq!(ids(scheme), expected, "{scheme:?}");
+        }
+    }
 }

@@ -1,13 +1,18 @@
 //! Opening a connection, and reading and writing over it.
 
 use core::fmt;
+use core::future::poll_fn;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
 
 use embedded_io_async::{BufRead, ErrorType, Read, Write};
 use embedded_tls::{
     CryptoProvider, CryptoRngCore, TlsConfig, TlsConnection, TlsContext, TlsError as Inner,
     TlsVerifier,
 };
+use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
+use rustls_pki_types::{ServerName, TrustAnchor};
 
 use crate::built_with;
 use crate::error::{CertificateError, HandshakeError, RecordError, TlsError};
@@ -15,16 +20,21 @@ use crate::protection::Aes128GcmSha256;
 use crate::record_filter::{Link, MAX_CIPHERTEXT, Phase, RecordFilter};
 use crate::roots::Roots;
 use crate::server_name;
-use crate::verifier::{CertTime, Verifier};
+use crate::verifier::{CertTime, Claim, Verifier};
+
+/// Bytes to write from. A ClientHello fits with the longest host name, which has 253 (`a_name_of_253_bytes` in the tests of chains), and
+/// most requests fit in one record.
+const WRITE: usize = 512;
 
 /// The memory of one connection: 16,640 bytes to read into, which is the longest record that TLS 1.3 allows (S3 sends
-/// full records, whatever a client asks for), and 1,024 bytes to write from.
+/// full records, whatever a client asks for), 512 bytes to write from, and 700 for what the server claims in the handshake.
 ///
 /// It is too large for most stacks: keep it in a static.
 pub struct Buffers {
     read: [u8; MAX_CIPHERTEXT as usize],
-    write: [u8; 1024],
+    write: [u8; WRITE],
     link: Link,
+    claim: Claim,
 }
 
 impl Buffers {
@@ -32,8 +42,9 @@ impl Buffers {
     pub const fn new() -> Self {
         Self {
             read: [0; MAX_CIPHERTEXT as usize],
-            write: [0; 1024],
+            write: [0; WRITE],
             link: Link::new(),
+            claim: Claim::none(),
         }
     }
 }
@@ -102,22 +113,20 @@ where
 {
     built_with::label();
     let name = server_name::parse(host)?;
-    let stream = TlsStream::unopened(place, io, buffers);
+    let (stream, claim) = TlsStream::unopened(place, io, buffers);
 
-    let mut config = TlsConfig::new();
-    if cfg!(feature = "rsa") {
-        config = config.enable_rsa_signatures();
-    }
-    if let Some(name) = server_name::indication(&name) {
-        config = config.with_server_name(name);
-    }
-    let anchors: heapless::Vec<_, { Roots::MAX }> = roots.anchors().collect();
+    let mut anchors = Vec::new();
+    collect(roots, &mut anchors);
+    let config = config(&name);
     let mut provider = Provider {
         rng,
-        verifier: Verifier::new(&anchors, &name, time),
+        verifier: Verifier::new(&anchors, &name, time, claim),
     };
-    let context = TlsContext::new(&config, &mut provider);
-    let opened = stream.connection.open(context).await;
+    let opened = {
+        let context = TlsContext::new(&config, &mut provider);
+        let mut opening = pin!(stream.connection.open(context));
+        poll_fn(|context| poll(opening.as_mut(), context)).await
+    };
 
     let verifier = &provider.verifier;
     let refused = match opened {
@@ -136,6 +145,29 @@ where
     stream.link.enter(Phase::Application);
     stream.state = State::Open;
     Ok(())
+}
+
+/// In a function of its own, as what is below: what it needs of the stack is free again when the handshake begins.
+#[inline(never)]
+fn collect<'r>(roots: &'r Roots<'_>, anchors: &mut Vec<TrustAnchor<'r>, { Roots::MAX }>) {
+    anchors.extend(roots.anchors());
+}
+
+#[inline(never)]
+fn config<'n>(name: &'n ServerName<'_>) -> TlsConfig<'n> {
+    let mut config = TlsConfig::new();
+    if cfg!(feature = "rsa") {
+        config = config.enable_rsa_signatures();
+    }
+    if let Some(name) = server_name::indication(name) {
+        config = config.with_server_name(name);
+    }
+    config
+}
+
+#[inline(never)]
+fn poll<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+    future.poll(context)
 }
 
 /// An open connection to a server that has proven its identity.
@@ -169,15 +201,25 @@ where
     /// A connection before its handshake, in `place`. To anyone who finds it there, it is one that was interrupted.
     // In a function of its own: the connection is made on the stack before it moves to its place.
     #[inline(never)]
-    fn unopened<'p>(place: &'p mut Option<Self>, io: IO, buffers: &'b mut Buffers) -> &'p mut Self {
-        let Buffers { read, write, link } = buffers;
+    fn unopened<'p>(
+        place: &'p mut Option<Self>,
+        io: IO,
+        buffers: &'b mut Buffers,
+    ) -> (&'p mut Self, &'b mut Claim) {
+        let Buffers {
+            read,
+            write,
+            link,
+            claim,
+        } = buffers;
         *link = Link::new();
         let link: &'b Link = link;
-        place.insert(Self {
+        let stream = place.insert(Self {
             connection: TlsConnection::new(RecordFilter::new(io, link), read, write),
             link,
             state: State::Failed(TlsError::Interrupted),
-        })
+        });
+        (stream, claim)
     }
 
     /// Sends what is still buffered and a close_notify, and returns the transport.

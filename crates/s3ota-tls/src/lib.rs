@@ -14,6 +14,9 @@ mod built_with;
 mod connection;
 mod der;
 mod error;
+#[cfg(feature = "known-answers")]
+#[doc(hidden)]
+pub mod known_answers;
 #[cfg(feature = "rsa")]
 mod power;
 mod protection;
@@ -21,6 +24,7 @@ mod record_filter;
 mod roots;
 #[cfg(feature = "rsa")]
 mod rsa;
+mod search;
 mod server_hello;
 mod server_name;
 mod transcript;

@@ -3,23 +3,21 @@
 //! rustls-webpki builds the path and checks dates, key usage, path length and name constraints; `algorithms.rs` has the
 //! signatures. This file decides what is checked, and in which order.
 
-use core::sync::atomic::{AtomicU8, Ordering};
-use core::time::Duration;
-
 use embedded_tls::{
     CertificateEntryRef, CertificateRef, CertificateVerifyRef, TlsError as Refusal, TlsVerifier,
 };
 use rustls_pki_types::{
-    AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName,
-    SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime, alg_id,
+    CertificateDer, ServerName, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer,
+    TrustAnchor, alg_id,
 };
 use sha2::digest::FixedOutput;
-use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity};
+use webpki::{EndEntityCert, RawPublicKeyEntity};
 
-use crate::algorithms::{Algorithm, CERTIFICATE_ALGORITHMS, certificate_verify_algorithm};
+use crate::algorithms::certificate_verify_algorithm;
 use crate::der;
 use crate::error::CertificateError;
 use crate::protection::Aes128GcmSha256;
+use crate::search::{Recalled, Sources, Verdicts};
 use crate::transcript::Transcript;
 
 /// What the device knows about the time, for the dates of certificates.
@@ -37,28 +35,34 @@ pub enum CertTime {
 
 /// Certificates besides the server's own. S3 sends three; each more multiplies the paths to search.
 const MAX_INTERMEDIATES: usize = 5;
-/// Certificate signatures verified per connection. Two or three are usual. A hostile server decides how many there are to
-/// try, and nothing else runs meanwhile: webpki's own limit of 100 is for faster machines.
-const MAX_SIGNATURES: u8 = 16;
 /// SubjectPublicKeyInfo of a 4096-bit RSA key: 550 bytes.
 const MAX_PUBLIC_KEY: usize = 560;
 
 /// How far verification has come. embedded-tls completes a handshake without Certificate or CertificateVerify, so the
 /// caller must ask [`Verifier::outcome`] at the end.
 // UPSTREAM(embedded-tls): message-order.md.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of them, and no heap"
-)]
 enum Progress {
     AwaitingCertificate,
-    AwaitingProof {
-        /// The handshake up to and including the certificate: what the server signs.
-        transcript: Transcript,
-        public_key: heapless::Vec<u8, MAX_PUBLIC_KEY>,
-    },
+    AwaitingProof,
     Authenticated,
     Refused(CertificateError),
+}
+
+/// What the server claims by its certificate, and is to prove. It lies where there is room for it: 680 bytes.
+pub(crate) struct Claim {
+    /// The handshake up to and including the certificate: what the server signs. One at most: an empty list is all zeros, as
+    /// every static should be whose bytes are not to be in the image, and an `Option` is not.
+    transcript: heapless::Vec<Transcript, 1>,
+    public_key: heapless::Vec<u8, MAX_PUBLIC_KEY>,
+}
+
+impl Claim {
+    pub(crate) const fn none() -> Self {
+        Self {
+            transcript: heapless::Vec::new(),
+            public_key: heapless::Vec::new(),
+        }
+    }
 }
 
 pub(crate) struct Verifier<'a> {
@@ -66,19 +70,24 @@ pub(crate) struct Verifier<'a> {
     name: &'a ServerName<'a>,
     time: CertTime,
     progress: Progress,
+    claim: &'a mut Claim,
 }
 
 impl<'a> Verifier<'a> {
+    /// What lies in `claim` is another connection's.
     pub(crate) fn new(
         roots: &'a [TrustAnchor<'a>],
         name: &'a ServerName<'a>,
         time: CertTime,
+        claim: &'a mut Claim,
     ) -> Self {
+        claim.transcript.clear();
         Self {
             roots,
             name,
             time,
             progress: Progress::AwaitingCertificate,
+            claim,
         }
     }
 
@@ -86,7 +95,7 @@ impl<'a> Verifier<'a> {
     pub(crate) fn outcome(&self) -> Result<(), CertificateError> {
         match &self.progress {
             Progress::AwaitingCertificate => Err(CertificateError::NotPresented),
-            Progress::AwaitingProof { .. } => Err(CertificateError::NotProven),
+            Progress::AwaitingProof => Err(CertificateError::NotProven),
             Progress::Authenticated => Ok(()),
             Progress::Refused(error) => Err(*error),
         }
@@ -121,7 +130,7 @@ impl<'a> Verifier<'a> {
         }
 
         let certificate = EndEntityCert::try_from(&own).map_err(reason)?;
-        self.check_chain(&certificate, &intermediates)?;
+        self.check_chain(&own, &certificate, &intermediates)?;
         certificate
             .verify_is_valid_for_subject_name(self.name)
             .map_err(reason)?;
@@ -136,39 +145,33 @@ impl<'a> Verifier<'a> {
         transcript: &Transcript,
         public_key: &[u8],
     ) -> Result<(), CertificateError> {
-        self.progress = Progress::AwaitingProof {
-            transcript: transcript.clone(),
-            public_key: heapless::Vec::from_slice(public_key)
-                .map_err(|_| CertificateError::UnsupportedAlgorithm)?,
-        };
+        self.claim.public_key.clear();
+        self.claim
+            .public_key
+            .extend_from_slice(public_key)
+            .map_err(|_| CertificateError::UnsupportedAlgorithm)?;
+        self.claim.transcript.clear();
+        let _ = self.claim.transcript.push(transcript.clone());
+        self.progress = Progress::AwaitingProof;
         Ok(())
     }
 
+    /// Looks for a path from the server's `own` certificate, which is this one, to a root.
     fn check_chain(
         &self,
+        own: &[u8],
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), CertificateError> {
-        let budget = Budget::new();
-        let algorithms = CERTIFICATE_ALGORITHMS.map(|algorithm| Budgeted {
-            algorithm,
-            budget: &budget,
-        });
-        let algorithms = algorithms
-            .each_ref()
-            .map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm });
+        let verdicts = Verdicts::none();
+        let sources = Sources {
+            parts: [own, &[], &[]],
+            certificates: intermediates,
+            roots: self.roots,
+        };
         let check = |seconds| {
-            certificate
-                .verify_for_usage(
-                    &algorithms,
-                    self.roots,
-                    intermediates,
-                    UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-                    KeyUsage::server_auth(),
-                    None,
-                    None,
-                )
-                .map(drop)
+            let search = || search(certificate, intermediates, self.roots, seconds, &verdicts);
+            verdicts.complete(search, &sources)
         };
 
         let result = match self.time {
@@ -176,29 +179,46 @@ impl<'a> Verifier<'a> {
             CertTime::AtLeast(earliest) => check_from(earliest, check),
         };
         result.map_err(|error| match reason(error) {
-            CertificateError::BadSignature if budget.is_spent() => CertificateError::TooLarge,
-            CertificateError::BadSignature if budget.has_met_p384() => CertificateError::NeedsP384,
+            CertificateError::BadSignature if verdicts.are_too_many() => CertificateError::TooLarge,
+            CertificateError::BadSignature if verdicts.have_met_p384() => {
+                CertificateError::NeedsP384
+            }
             reason => reason,
         })
     }
 
     #[inline(never)]
     fn check_proof(&self, proof: &CertificateVerifyRef<'_>) -> Result<(), CertificateError> {
-        let (transcript, public_key) = match &self.progress {
-            Progress::AwaitingProof {
-                transcript,
-                public_key,
-            } => (transcript, public_key.as_slice()),
+        match &self.progress {
+            Progress::AwaitingProof => {}
             Progress::AwaitingCertificate => return Err(CertificateError::NotPresented),
             Progress::Authenticated => return Err(CertificateError::NotProven),
             Progress::Refused(error) => return Err(*error),
-        };
+        }
+        let public_key = self.claim.public_key.as_slice();
+        let transcript = self.claim.transcript.first();
+        let transcript = transcript.ok_or(CertificateError::NotProven)?;
         let algorithm = certificate_verify_algorithm(proof.signature_scheme)
             .ok_or_else(|| unsupported_key(public_key))?;
         let message = signed_content(transcript).ok_or(CertificateError::NotProven)?;
-        let public_key = SubjectPublicKeyInfoDer::from(public_key);
-        RawPublicKeyEntity::try_from(&public_key)
-            .and_then(|key| key.verify_signature(algorithm, &message, proof.signature))
+        let key = SubjectPublicKeyInfoDer::from(public_key);
+        // As for certificates: webpki finds the key, and its stack is free again when the signature is verified.
+        let verdicts = Verdicts::none();
+        let recalled = Recalled::at(algorithm, &verdicts);
+        let search = || {
+            RawPublicKeyEntity::try_from(&key)?.verify_signature(
+                &recalled,
+                &message,
+                proof.signature,
+            )
+        };
+        let sources = Sources {
+            parts: [public_key, &message, proof.signature],
+            certificates: &[],
+            roots: &[],
+        };
+        verdicts
+            .complete(search, &sources)
             .map_err(|error| match reason(error) {
                 CertificateError::UnsupportedAlgorithm => CertificateError::UnsupportedAlgorithm,
                 _ => CertificateError::NotProven,
@@ -236,6 +256,23 @@ impl TlsVerifier<Aes128GcmSha256> for Verifier<'_> {
         };
         checked.map_err(|_| Refusal::InvalidSignature)
     }
+}
+
+/// Looks for a path, valid at one instant, by the verdicts on its signatures that are known.
+// In a function of its own: no signature is verified above its stack.
+#[inline(never)]
+fn search(
+    certificate: &EndEntityCert<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &[TrustAnchor<'_>],
+    seconds: u64,
+    verdicts: &Verdicts,
+) -> Result<(), webpki::Error> {
+    let algorithms = Recalled::all(verdicts);
+    let algorithms = algorithms
+        .each_ref()
+        .map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm });
+    s3ota_tls_path::search(certificate, intermediates, roots, seconds, &algorithms)
 }
 
 /// Looks for an instant, not before `earliest`, at which `check` succeeds: the first that satisfies every notBefore.
@@ -286,73 +323,6 @@ fn unsupported_key(public_key: &[u8]) -> CertificateError {
     }
 }
 
-/// How many more signatures may be verified, and [`MET_P384`]. Loads and stores only: not every chip has more.
-#[derive(Debug)]
-struct Budget(AtomicU8);
-
-/// Set once a signature by a P-384 key was met that this firmware cannot verify.
-const MET_P384: u8 = 0x80;
-
-impl Budget {
-    fn new() -> Self {
-        Self(AtomicU8::new(MAX_SIGNATURES))
-    }
-
-    fn spend(&self) -> Result<(), InvalidSignature> {
-        if self.is_spent() {
-            return Err(InvalidSignature);
-        }
-        // Above zero, so nothing is borrowed from the mark.
-        self.0
-            .store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn meet_p384(&self) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed) | MET_P384, Ordering::Relaxed);
-    }
-
-    fn has_met_p384(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & MET_P384 != 0
-    }
-
-    fn is_spent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & !MET_P384 == 0
-    }
-}
-
-/// An algorithm that fails once the budget is spent.
-#[derive(Debug)]
-struct Budgeted<'a> {
-    algorithm: Algorithm,
-    budget: &'a Budget,
-}
-
-impl SignatureVerificationAlgorithm for Budgeted<'_> {
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.public_key_alg_id()
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.signature_alg_id()
-    }
-
-    fn verify_signature(
-        &self,
-        public_key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        self.budget.spend()?;
-        if cfg!(not(feature = "p384")) && self.public_key_alg_id() == alg_id::ECDSA_P384 {
-            self.budget.meet_p384();
-        }
-        self.algorithm
-            .verify_signature(public_key, message, signature)
-    }
-}
-
 /// rustls-webpki's reason in this crate's terms.
 fn reason(error: webpki::Error) -> CertificateError {
     use webpki::Error as E;
@@ -389,6 +359,9 @@ fn reason(error: webpki::Error) -> CertificateError {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::time::Duration;
+
+    use rustls_pki_types::UnixTime;
 
     use super::*;
 
@@ -430,38 +403,5 @@ mod tests {
         });
         assert!(result.is_err());
         assert_eq!(calls.get(), 1 + MAX_INTERMEDIATES + 1);
-    }
-
-    #[test]
-    fn a_spent_budget_verifies_no_more_signatures() {
-        #[derive(Debug)]
-        struct Anything;
-        impl SignatureVerificationAlgorithm for Anything {
-            fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-                rustls_pki_types::alg_id::ECDSA_P256
-            }
-            fn signature_alg_id(&self) -> AlgorithmIdentifier {
-                rustls_pki_types::alg_id::ECDSA_SHA256
-            }
-            fn verify_signature(
-                &self,
-                _: &[u8],
-                _: &[u8],
-                _: &[u8],
-            ) -> Result<(), InvalidSignature> {
-                Ok(())
-            }
-        }
-        let budget = Budget::new();
-        let budgeted = Budgeted {
-            algorithm: &Anything,
-            budget: &budget,
-        };
-        for _ in 0..MAX_SIGNATURES {
-            assert!(!budget.is_spent());
-            assert!(budgeted.verify_signature(b"", b"", b"").is_ok());
-        }
-        assert!(budget.is_spent());
-        assert!(budgeted.verify_signature(b"", b"", b"").is_err());
     }
 }
