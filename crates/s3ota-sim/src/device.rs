@@ -4,7 +4,7 @@ use std::fmt;
 
 use s3ota::{
     Boot, Booted, Bootloader as Kind, Chip, Config, Device, Reset, Updater, Workspace,
-    boot_guard_at,
+    boot_guard_at, launch_refused,
 };
 use s3ota_image::app::Hardware;
 use s3ota_image::partition::TABLE_OFFSET;
@@ -12,6 +12,7 @@ use s3ota_image::partition::TABLE_OFFSET;
 use crate::bootloader::{App, BootError, Bootloader, Silicon};
 use crate::flash::Flash;
 use crate::host::{Date, HostClock, HostNetwork, OsRng};
+use crate::launcher::Launcher;
 
 /// The updater of a virtual device's firmware.
 pub type VirtualUpdater<'a> = Updater<'a, &'a mut Flash, HostNetwork, HostClock, OsRng>;
@@ -25,6 +26,7 @@ pub struct VirtualDevice {
     flash: Flash,
     bootloader: Bootloader,
     silicon: Silicon,
+    launcher: Launcher,
     table_offset: u32,
     trial_boots: u8,
     clock: HostClock,
@@ -34,8 +36,10 @@ pub struct VirtualDevice {
 /// The firmware that a virtual device runs, and how it got there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningFirmware {
-    /// What the bootloader jumped to.
+    /// What the bootloader jumped to, or what that launched.
     pub app: App,
+    /// Whether the firmware that the bootloader jumped to launched this one.
+    pub launched: bool,
     /// What the boot guard found.
     pub boot: Boot,
     /// The kind of bootloader, if the guard found out.
@@ -90,6 +94,7 @@ impl VirtualDevice {
             flash,
             bootloader: Bootloader::default(),
             silicon: Silicon::default(),
+            launcher: Launcher::default(),
             table_offset: TABLE_OFFSET,
             trial_boots: s3ota::DEFAULT_TRIAL_BOOTS,
             clock: HostClock::new(),
@@ -100,6 +105,11 @@ impl VirtualDevice {
     /// The same device with another bootloader.
     pub fn with_bootloader(self, bootloader: Bootloader) -> Self {
         Self { bootloader, ..self }
+    }
+
+    /// The same device with a firmware that launches others in this way, if it is to.
+    pub fn with_launcher(self, launcher: Launcher) -> Self {
+        Self { launcher, ..self }
     }
 
     /// The same device with these eFuses. With a secure version the bootloader does anti-rollback.
@@ -158,7 +168,7 @@ impl VirtualDevice {
         &self.flash
     }
 
-    /// Starts the device: bootloader, boot guard, and the restarts that the guard requests.
+    /// Starts the device: bootloader, boot guard, and the launch and the restarts that the guard requests.
     ///
     /// The start counts as a trial boot, as after a crash, which is the strictest reason. See [`start_after`](VirtualDevice::start_after).
     ///
@@ -177,24 +187,38 @@ impl VirtualDevice {
     pub fn start_after(&mut self, reset: Reset) -> Result<RunningFirmware, PowerOnError> {
         let mut reset = reset;
         for restarts in 0..8 {
-            let app = self
+            let mut app = self
                 .bootloader
                 .boot_at(self.table_offset, &mut self.flash, &mut self.silicon)
                 .map_err(PowerOnError::Boot)?;
-            let running = app.partition.offset;
-            let guard = boot_guard_at(
-                self.table_offset,
-                reset,
-                &mut self.flash,
-                running,
-                self.trial_boots,
-            );
+            let mut booted = self.guard(reset, app.partition.offset)?;
+            let mut launched = false;
+            if let Boot::Launch { slot, .. } = booted.boot {
+                let old = app.partition.offset;
+                let (table, flash) = (self.table_offset, &mut self.flash);
+                match self
+                    .launcher
+                    .launch(table, flash, &self.silicon, slot.index)
+                {
+                    Ok(Ok(new)) => {
+                        (app, launched) = (new, true);
+                        booted = self.guard(reset, app.partition.offset)?;
+                    }
+                    Ok(Err(refusal)) => {
+                        let refused = launch_refused(table, flash, old, refusal);
+                        booted.boot =
+                            embassy_futures::block_on(refused).map_err(PowerOnError::Guard)?;
+                    }
+                    Err(error) => return Err(PowerOnError::Boot(error)),
+                }
+            }
             let Booted {
                 boot, bootloader, ..
-            } = embassy_futures::block_on(guard).map_err(PowerOnError::Guard)?;
+            } = booted;
             if boot != Boot::GivenUp {
                 return Ok(RunningFirmware {
                     app,
+                    launched,
                     boot,
                     bootloader,
                     restarts,
@@ -203,6 +227,18 @@ impl VirtualDevice {
             reset = Reset::Crash;
         }
         Err(PowerOnError::BootLoop)
+    }
+
+    /// The boot guard of the firmware at this offset.
+    fn guard(&mut self, reset: Reset, running: u32) -> Result<Booted, PowerOnError> {
+        let guard = boot_guard_at(
+            self.table_offset,
+            reset,
+            &mut self.flash,
+            running,
+            self.trial_boots,
+        );
+        embassy_futures::block_on(guard).map_err(PowerOnError::Guard)
     }
 
     /// The updater of the running firmware, on the host's network. It looks for the partition table where the bootloader does.

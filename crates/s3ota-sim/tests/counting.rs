@@ -11,149 +11,47 @@ use embedded_storage_async::nor_flash::{
 };
 use s3ota::{
     Agent, Boot, Bootloader as Kind, Error, MAX_SPARED_BOOTS, NoUpdate, Outcome, Reset, Restart,
-    Schedule, Timeouts, UNKNOWN_PARTITION, Updater, Wear, Workspace, boot_guard, boot_guard_after,
+    Schedule, Timeouts, UNKNOWN_PARTITION, Updater, Wear, Workspace, boot_guard,
 };
 use s3ota_image::otadata::{Record, State};
-use s3ota_sim::{Bootloader, Flash, FlashError, Setup, VirtualDevice};
-use scripted_server::bucket::Bucket;
-use scripted_server::network::{Fault, Network, PORT};
-use scripted_server::{IMPATIENT, Reply, Request, firmware, ok};
+use s3ota_sim::{Flash, FlashError, Setup, VirtualDevice};
+use scripted_server::network::Network;
+use scripted_server::starts::{
+    Device, FIRST, LAUNCH, PLAIN, ROLLBACK, Runs, Way, serving, unreachable,
+};
+use scripted_server::{Reply, Request, firmware, ok};
 use tokio::time::{Instant, sleep};
-
-const BOOTLOADERS: [Bootloader; 2] = [
-    Bootloader {
-        app_rollback: false,
-    },
-    Bootloader { app_rollback: true },
-];
-
-/// A device whose firmware is this library, on a network of its own.
-struct Device {
-    flash: Flash,
-    bootloader: Bootloader,
-}
-
-/// What runs.
-#[derive(Debug, Clone, PartialEq)]
-struct Runs {
-    version: String,
-    at: u32,
-    boot: Boot,
-    bootloader: Option<Kind>,
-}
-
-fn serving(version: &str) -> Network {
-    let bucket = Bucket::hashed(version, firmware(version), PORT);
-    Network::new(move |request, _| bucket.answer(request).into())
-}
-
-fn unreachable() -> Network {
-    serving("9.9.9").with_faults(|_| Some(Fault::Refused))
-}
-
-impl Device {
-    fn new(bootloader: Bootloader) -> Self {
-        let flash = Setup::default().flash(&firmware("1.0.0")).unwrap();
-        Self {
-            flash: Flash::in_memory(flash),
-            bootloader,
-        }
-    }
-
-    /// Starts for this reason, and again as often as the guard asks for it.
-    async fn starts(&mut self, reset: Reset) -> Runs {
-        let mut reset = reset;
-        for _ in 0..8 {
-            let app = self.bootloader.boot(&mut self.flash).unwrap();
-            let at = app.partition.offset;
-            let booted = boot_guard_after(reset, &mut self.flash, at, 3).await;
-            let booted = booted.unwrap();
-            if booted.boot != Boot::GivenUp {
-                return Runs {
-                    version: app.image.descriptor.unwrap().version().to_owned(),
-                    at,
-                    boot: booted.boot,
-                    bootloader: booted.bootloader,
-                };
-            }
-            reset = Reset::Crash;
-        }
-        panic!("it restarts again and again");
-    }
-
-    /// The running firmware does something with its updater.
-    async fn does<T>(
-        &mut self,
-        runs: &Runs,
-        network: &Network,
-        what: impl AsyncFnOnce(
-            &mut Updater<
-                '_,
-                &mut Flash,
-                &Network,
-                s3ota_sim::host::HostClock,
-                s3ota_sim::host::OsRng,
-            >,
-        ) -> T,
-    ) -> T {
-        let mut workspace = Box::new(Workspace::new());
-        let config = network.config(&runs.version, IMPATIENT);
-        let device = network.device(&mut self.flash, runs.at);
-        what(&mut Updater::new(config, device, &mut workspace)).await
-    }
-
-    async fn installs(&mut self, runs: &Runs, version: &str) -> Result<Outcome, Error> {
-        let network = serving(version);
-        self.does(runs, &network, async |updater| {
-            updater.install(&mut ()).await
-        })
-        .await
-    }
-
-    /// Installs 1.1.0 and starts it, for the first time and by a restart of the software.
-    async fn on_trial(bootloader: Bootloader) -> (Self, Runs) {
-        let mut device = Self::new(bootloader);
-        let runs = device.starts(Reset::PowerOn).await;
-        let outcome = device.installs(&runs, "1.1.0").await;
-        assert!(matches!(outcome, Ok(Outcome::Installed(_))), "{outcome:?}");
-        let runs = device.starts(Reset::Crash).await;
-        assert_eq!((runs.version.as_str(), runs.boot), ("1.1.0", FIRST));
-        (device, runs)
-    }
-
-    async fn confirms(&mut self, runs: &Runs) {
-        let network = serving(&runs.version);
-        let confirmed = self.does(runs, &network, async |updater| {
-            updater.prove().await?;
-            updater.confirm().await
-        });
-        assert_eq!(confirmed.await, Ok(true));
-    }
-}
-
-const FIRST: Boot = Boot::Trial { boot: 1, of: 3 };
 
 #[tokio::test(start_paused = true)]
 async fn a_lamp_that_is_switched_on_and_off_does_not_lose_a_good_release() {
-    let (mut device, _) = Device::on_trial(BOOTLOADERS[0]).await;
-    for _ in 0..20 {
+    for way in [PLAIN, LAUNCH] {
+        let (mut device, _) = Device::on_trial(way).await;
+        for _ in 0..20 {
+            let runs = device.starts(Reset::PowerOn).await;
+            assert_eq!((runs.version.as_str(), runs.boot), ("1.1.0", FIRST));
+        }
         let runs = device.starts(Reset::PowerOn).await;
-        assert_eq!((runs.version.as_str(), runs.boot), ("1.1.0", FIRST));
+        device.confirms(&runs).await;
+        assert_eq!(device.starts(Reset::PowerOn).await.boot, Boot::Confirmed);
     }
-    let runs = device.starts(Reset::PowerOn).await;
-    device.confirms(&runs).await;
-    assert_eq!(device.starts(Reset::PowerOn).await.boot, Boot::Confirmed);
 }
+
+const WAKES: [(Reset, Way); 4] = [
+    (Reset::PowerOn, PLAIN),
+    (Reset::Wake, PLAIN),
+    (Reset::PowerOn, LAUNCH),
+    (Reset::Wake, LAUNCH),
+];
 
 #[tokio::test(start_paused = true)]
 async fn starts_that_do_not_count_have_a_bound_of_their_own() {
-    for reset in [Reset::PowerOn, Reset::Wake] {
-        let (mut device, _) = Device::on_trial(BOOTLOADERS[0]).await;
+    for (reset, way) in WAKES {
+        let (mut device, _) = Device::on_trial(way).await;
         let mut starts = 0;
         while device.starts(reset).await.version == "1.1.0" {
             starts += 1;
         }
-        assert_eq!(starts, MAX_SPARED_BOOTS, "{reset:?}");
+        assert_eq!(starts, MAX_SPARED_BOOTS, "{reset:?} {way:?}");
         // It has not crashed: it rests, and is tried again.
         let runs = device.starts(Reset::PowerOn).await;
         let outcome = device.installs(&runs, "1.1.0").await;
@@ -163,21 +61,23 @@ async fn starts_that_do_not_count_have_a_bound_of_their_own() {
 
 #[tokio::test(start_paused = true)]
 async fn crashes_count_whatever_comes_between_them() {
-    let (mut device, _) = Device::on_trial(BOOTLOADERS[0]).await;
-    let boots = |boot| Boot::Trial { boot, of: 3 };
-    for (reset, boot) in [
-        (Reset::PowerOn, boots(1)),
-        (Reset::Crash, boots(2)),
-        (Reset::Wake, boots(2)),
-        (Reset::Crash, boots(3)),
-        (Reset::PowerOn, boots(3)),
-    ] {
-        assert_eq!(device.starts(reset).await.boot, boot, "{reset:?}");
+    for way in [PLAIN, LAUNCH] {
+        let (mut device, _) = Device::on_trial(way).await;
+        let boots = |boot| Boot::Trial { boot, of: 3 };
+        for (reset, boot) in [
+            (Reset::PowerOn, boots(1)),
+            (Reset::Crash, boots(2)),
+            (Reset::Wake, boots(2)),
+            (Reset::Crash, boots(3)),
+            (Reset::PowerOn, boots(3)),
+        ] {
+            assert_eq!(device.starts(reset).await.boot, boot, "{reset:?}");
+        }
+        let runs = device.starts(Reset::Crash).await;
+        assert_eq!(runs.version, "1.0.0");
+        let outcome = device.installs(&runs, "1.1.0").await;
+        assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::FailedBefore)));
     }
-    let runs = device.starts(Reset::Crash).await;
-    assert_eq!(runs.version, "1.0.0");
-    let outcome = device.installs(&runs, "1.1.0").await;
-    assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::FailedBefore)));
 }
 
 /// A boot of the trial in which the server cannot be reached; the agent ends it in its time.
@@ -200,20 +100,22 @@ async fn boots_in_vain(device: &mut Device, runs: &Runs, network: Network) {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_drips_makes_no_crash_of_a_trial() {
-    let (mut device, mut runs) = Device::on_trial(BOOTLOADERS[0]).await;
-    while runs.version == "1.1.0" {
-        let drips = |_: &Request, _| Reply::Drip(ok(&[b' '; 5000]), Duration::from_secs(5));
-        boots_in_vain(&mut device, &runs, Network::new(drips)).await;
-        runs = device.starts(Reset::Crash).await;
+    for way in [PLAIN, LAUNCH] {
+        let (mut device, mut runs) = Device::on_trial(way).await;
+        while runs.version == "1.1.0" {
+            let drips = |_: &Request, _| Reply::Drip(ok(&[b' '; 5000]), Duration::from_secs(5));
+            boots_in_vain(&mut device, &runs, Network::new(drips)).await;
+            runs = device.starts(Reset::Crash).await;
+        }
+        let outcome = device.installs(&runs, "1.1.0").await;
+        assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::Resting)));
     }
-    let outcome = device.installs(&runs, "1.1.0").await;
-    assert_eq!(outcome, Ok(Outcome::NoUpdate(NoUpdate::Resting)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_release_that_does_not_reach_its_server_is_tried_again_later_and_not_for_ever() {
-    for bootloader in BOOTLOADERS {
-        let mut device = Device::new(bootloader);
+    for way in [PLAIN, ROLLBACK, LAUNCH] {
+        let mut device = Device::new(way);
         let mut rests = Vec::new();
         let mut trials = 0;
         loop {
@@ -248,14 +150,14 @@ async fn a_release_that_does_not_reach_its_server_is_tried_again_later_and_not_f
                 boots_without_a_server(&mut device, &runs).await;
             }
         }
-        assert_eq!((trials, rests), (4, vec![0, 1, 4, 16, 0]), "{bootloader:?}");
+        assert_eq!((trials, rests), (4, vec![0, 1, 4, 16, 0]), "{way:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_release_that_crashed_is_not_tried_again_though_it_missed_its_server_before() {
-    for bootloader in BOOTLOADERS {
-        let (mut device, runs) = Device::on_trial(bootloader).await;
+    for way in [PLAIN, ROLLBACK, LAUNCH] {
+        let (mut device, runs) = Device::on_trial(way).await;
         boots_without_a_server(&mut device, &runs).await;
         loop {
             let runs = device.starts(Reset::Crash).await;
@@ -279,46 +181,38 @@ async fn a_release_that_crashed_is_not_tried_again_though_it_missed_its_server_b
         let old = device.starts(Reset::Crash).await;
         let outcome = device.installs(&old, "1.1.0").await;
         let failed = Ok(Outcome::NoUpdate(NoUpdate::FailedBefore));
-        assert_eq!(outcome, failed, "{bootloader:?}");
+        assert_eq!(outcome, failed, "{way:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_device_that_wakes_for_seconds_confirms_once_it_reaches_its_server() {
-    let (mut device, mut runs) = Device::on_trial(BOOTLOADERS[0]).await;
-    let mut wear = [0; Wear::WORDS];
-    for wake in 1..=30 {
-        let network = if wake < 30 {
-            unreachable()
-        } else {
-            serving("1.1.0")
-        };
-        let mut workspace = Box::new(Workspace::new());
-        let config = network.config(&runs.version, IMPATIENT);
-        let parts = network.device(&mut device.flash, runs.at);
-        let mut agent = Agent::new(
-            Updater::new(config, parts, &mut workspace),
-            Schedule::default(),
-        );
-        agent.updater().set_wear(Wear::from_words(wear));
-        assert_eq!(agent.once(&mut ()).await, None);
-        wear = agent.updater().wear().to_words();
-        drop(agent);
-        runs = device.starts(Reset::Wake).await;
-        assert_eq!(runs.version, "1.1.0", "wake {wake}");
+    for way in [PLAIN, LAUNCH] {
+        let (mut device, mut runs) = Device::on_trial(way).await;
+        let mut wear = [0; Wear::WORDS];
+        for wake in 1..=30 {
+            let network = if wake < 30 {
+                unreachable()
+            } else {
+                serving("1.1.0")
+            };
+            wear = device.checks_once(&runs, &network, wear).await;
+            runs = device.starts(Reset::Wake).await;
+            assert_eq!(runs.version, "1.1.0", "wake {wake}");
+        }
+        assert_eq!(runs.boot, Boot::Confirmed);
     }
-    assert_eq!(runs.boot, Boot::Confirmed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn which_bootloader_there_is_shows_in_a_trial_and_is_told() {
-    for (bootloader, kind, name) in [
-        (BOOTLOADERS[0], Kind::Plain, "boot=plain"),
-        (BOOTLOADERS[1], Kind::AppRollback, "boot=rollback"),
+    for (way, kind, name) in [
+        (PLAIN, Kind::Plain, "boot=plain"),
+        (ROLLBACK, Kind::AppRollback, "boot=rollback"),
     ] {
-        let mut new = Device::new(bootloader);
+        let mut new = Device::new(way);
         assert_eq!(new.starts(Reset::PowerOn).await.bootloader, None);
-        let (mut device, runs) = Device::on_trial(bootloader).await;
+        let (mut device, runs) = Device::on_trial(way).await;
         assert_eq!(runs.bootloader, Some(kind));
         device.confirms(&runs).await;
         for _ in 0..3 {
@@ -404,7 +298,7 @@ impl NorFlash for Failing<'_> {
 
 /// The guard of 1.1.0 on trial, on a flash that fails.
 async fn guarded(changes: usize, reads: (u32, usize)) -> (Result<Boot, Error>, Device) {
-    let (mut device, runs) = Device::on_trial(BOOTLOADERS[0]).await;
+    let (mut device, runs) = Device::on_trial(PLAIN).await;
     let mut flash = Failing {
         flash: &mut device.flash,
         changes,
@@ -439,26 +333,28 @@ async fn a_flash_that_takes_nothing_is_an_error_and_confirms_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_firmware_that_does_not_know_where_it_runs_ends_its_trial() {
-    let (mut device, _) = Device::on_trial(BOOTLOADERS[0]).await;
-    for at in [UNKNOWN_PARTITION, 0x12_3000] {
-        let mut flash = Flash::in_memory(device.flash.bytes().to_vec());
-        let boot = boot_guard(&mut flash, at, 3).await;
-        assert_eq!(boot, Ok(Boot::GivenUp), "{at:#x}");
-        device.flash = flash;
-        let runs = device.starts(Reset::Crash).await;
-        assert_eq!(runs.version, "1.0.0");
-        // Without a trial it is an error, and changes nothing.
-        let before = device.flash.bytes().to_vec();
-        let error = boot_guard(&mut device.flash, at, 3).await.unwrap_err();
-        assert_eq!(error.code(), "flash.layout");
-        assert!(device.flash.bytes() == before);
-        (device, _) = Device::on_trial(BOOTLOADERS[0]).await;
+    for way in [PLAIN, LAUNCH] {
+        let (mut device, _) = Device::on_trial(way).await;
+        for at in [UNKNOWN_PARTITION, 0x12_3000] {
+            let mut flash = Flash::in_memory(device.flash.bytes().to_vec());
+            let boot = boot_guard(&mut flash, at, 3).await;
+            assert_eq!(boot, Ok(Boot::GivenUp), "{at:#x}");
+            device.flash = flash;
+            let runs = device.starts(Reset::Crash).await;
+            assert_eq!(runs.version, "1.0.0");
+            // Without a trial it is an error, and changes nothing.
+            let before = device.flash.bytes().to_vec();
+            let error = boot_guard(&mut device.flash, at, 3).await.unwrap_err();
+            assert_eq!(error.code(), "flash.layout");
+            assert!(device.flash.bytes() == before);
+            (device, _) = Device::on_trial(way).await;
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_partition_table_that_the_new_firmware_does_not_take_ends_its_trial() {
-    let (device, runs) = Device::on_trial(BOOTLOADERS[0]).await;
+    let (device, runs) = Device::on_trial(PLAIN).await;
     let mut bytes = device.flash.bytes().to_vec();
     // A slot that is not on a sector's boundary; and no checksum any more.
     let table = 0x8000..0x8c00;

@@ -7,7 +7,7 @@ use embassy_futures::select::select;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
-use crate::config::{Confirm, Schedule};
+use crate::config::{Confirm, Schedule, Timeouts};
 use crate::device::{Clock, Flash};
 use crate::error::Error;
 use crate::hooks::Hooks;
@@ -23,6 +23,8 @@ pub struct Agent<'a, F, N, C, R> {
     half_done: u32,
     /// The uptime at which a boot of a trial is over.
     trial_ends: Duration,
+    /// The uptime of the next check, once the loop has begun.
+    due: Option<Duration>,
 }
 
 /// Why a device must restart.
@@ -62,6 +64,7 @@ where
             schedule,
             half_done: 0,
             trial_ends: Duration::MAX,
+            due: None,
         }
     }
 
@@ -90,38 +93,68 @@ where
     /// speak against the firmware.
     ///
     /// On trial the first check comes at once.
+    ///
+    /// Its future may be dropped. Called again, it goes on with the schedule: it waits for the same check, or, if it was dropped
+    /// in the middle of one, resumes that after [`Timeouts::longest_pause`](crate::Timeouts::longest_pause).
     pub async fn until_restart(
         &mut self,
         hooks: &mut dyn Hooks,
         now: &mut impl AsyncFnMut(),
     ) -> Restart {
-        let began = self.updater.device().clock.uptime();
-        self.trial_ends = began.saturating_add(self.schedule.trial_time);
-        // A power failure ends for all devices of a town at once. A trial has no time to lose.
-        let mut pause = match apart!(self.updater.is_on_trial()) {
-            Ok(true) => Duration::ZERO,
-            _ => self.spread(self.schedule.first, 100),
+        let due = match self.due {
+            Some(due) => due,
+            None => self.begin().await,
         };
+        let mut pause = due.saturating_sub(self.uptime());
         loop {
             select(self.updater.device().clock.sleep(pause), now()).await;
+            self.wait(self.updater.config().timeouts.longest_pause);
             pause = match apart!(self.turn(hooks)) {
-                Turn::Installed(installed) => return Restart::Installed(installed),
+                Turn::Installed(installed) => {
+                    self.due = None;
+                    return Restart::Installed(installed);
+                }
                 Turn::Checked => self.spread(self.schedule.every, self.schedule.jitter_percent),
                 Turn::HalfDone => self.soon(self.half_done),
                 Turn::Rests(rest) => self.spread(rest.min(self.schedule.every), 10),
                 Turn::OnTrial(may_pass) => {
                     let left = self.trial_left();
                     if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
-                        if may_pass && let Err(error) = apart!(self.updater.end_trial_boot()) {
+                        if may_pass && let Err(error) = self.updater.end_trial_boot().await {
                             error!("{}", error);
                         }
+                        self.due = None;
                         return Restart::TrialOver;
                     }
                     // Trials end after minutes, not hours: one failed connection must not be the only one tried.
                     self.soon(1).min(left.max(Duration::from_secs(1)))
                 }
             };
+            self.wait(pause);
         }
+    }
+
+    /// Begins the loop. The uptime of the first check.
+    async fn begin(&mut self) -> Duration {
+        let began = self.uptime();
+        self.trial_ends = began.saturating_add(self.schedule.trial_time);
+        // A power failure ends for all devices of a town at once. A trial has no time to lose.
+        let pause = match self.updater.is_on_trial().await {
+            Ok(true) => Duration::ZERO,
+            _ => self.spread(self.schedule.first, 100),
+        };
+        self.wait(pause)
+    }
+
+    /// Notes that the next check comes after `pause`. At what uptime that is.
+    fn wait(&mut self, pause: Duration) -> Duration {
+        let due = self.uptime().saturating_add(pause);
+        self.due = Some(due);
+        due
+    }
+
+    fn uptime(&mut self) -> Duration {
+        self.updater.device().clock.uptime()
     }
 
     /// Checks once, as the loop does each time: confirms a firmware on trial that has proven itself, and installs a new release.
@@ -164,7 +197,7 @@ where
     /// Confirms a firmware on trial if that is the agent's to do and it has shown what it must. `true` if it is still
     /// on trial.
     async fn settle_trial(&mut self, hooks: &mut dyn Hooks) -> Result<bool, Error> {
-        if !apart!(self.updater.is_on_trial())? {
+        if !self.updater.is_on_trial().await? {
             return Ok(false);
         }
         if self.schedule.confirm == Confirm::ByApplication {
@@ -173,8 +206,8 @@ where
         }
         // A server that stalls must not keep it until the watchdog calls that a crash.
         let left = self.trial_left();
-        apart!(self.updater.prove_within(left))?;
-        apart!(self.updater.confirm())?;
+        self.updater.prove_within(left).await?;
+        self.updater.confirm().await?;
         hooks.on_confirm();
         info!("confirmed: the next release can be fetched");
         Ok(false)
@@ -182,23 +215,39 @@ where
 
     /// How long this boot of a trial may last yet.
     fn trial_left(&mut self) -> Duration {
-        let now = self.updater.device().clock.uptime();
-        self.trial_ends.saturating_sub(now)
+        self.trial_ends.saturating_sub(self.uptime())
     }
 
-    /// The pause before something is tried again that failed `times` times: it doubles, up to the ordinary one.
     fn soon(&mut self, times: u32) -> Duration {
-        let doubled = 1u32
-            .checked_shl(times.saturating_sub(1))
-            .unwrap_or(u32::MAX);
-        let longest = self.updater.config().timeouts.longest_pause;
-        let pause = longest.saturating_mul(doubled).min(self.schedule.every);
-        self.spread(pause, 100).min(self.schedule.every)
+        let timeouts = self.updater.config().timeouts;
+        let rng = &mut self.updater.device().rng;
+        soon(&self.schedule, &timeouts, times, rng)
     }
 
-    /// A time, and up to so many percent of it at random.
     fn spread(&mut self, time: Duration, percent: u8) -> Duration {
-        let most = time.saturating_mul(u32::from(percent)) / 100;
-        time.saturating_add(share(most, &mut self.updater.device().rng))
+        spread(time, percent, &mut self.updater.device().rng)
     }
+}
+
+/// The pause before something is tried again that failed `times` times: it doubles, up to the ordinary one.
+pub(crate) fn soon(
+    schedule: &Schedule,
+    timeouts: &Timeouts,
+    times: u32,
+    rng: &mut impl RngCore,
+) -> Duration {
+    let doubled = 1u32
+        .checked_shl(times.saturating_sub(1))
+        .unwrap_or(u32::MAX);
+    let pause = timeouts
+        .longest_pause
+        .saturating_mul(doubled)
+        .min(schedule.every);
+    spread(pause, 100, rng).min(schedule.every)
+}
+
+/// A time, and up to so many percent of it at random.
+pub(crate) fn spread(time: Duration, percent: u8, rng: &mut impl RngCore) -> Duration {
+    let most = time.saturating_mul(u32::from(percent)) / 100;
+    time.saturating_add(share(most, rng))
 }

@@ -8,6 +8,7 @@ use s3ota_image::Chip;
 use s3ota_image::app::Hardware;
 use s3ota_image::partition::TABLE_OFFSET;
 use s3ota_manifest::ReleaseKey;
+use s3ota_manifest::user_agent::{HashedId, hashed_id};
 use s3ota_tls::Roots;
 
 pub use header::{Header, HeaderError};
@@ -42,8 +43,8 @@ pub struct Config<'a> {
     ///
     /// It decides the device's place in a staged rollout. An empty id gives all such devices the same place.
     pub device_id: &'a str,
-    /// Whether the id is sent in the User-Agent, where the bucket's access log shows it. On by default.
-    pub send_device_id: bool,
+    /// How the id is sent in the User-Agent, where the bucket's access log shows it. As it is by default.
+    pub send_id: SendId,
     /// The roots a server's certificate must lead to. By default [those built in](Roots::built_in): Amazon's, and those of the
     /// features `roots-isrg` and `roots-gts`.
     pub roots: Roots<'a>,
@@ -63,6 +64,8 @@ pub struct Config<'a> {
     /// What is known of the chip besides its kind. An image that the bootloader would refuse on it is refused before anything is
     /// erased. Nothing by default.
     pub hardware: Hardware,
+    /// Who boots a new firmware on trial: the bootloader, or this firmware. [`TrialMode::Switch`] by default.
+    pub trial_mode: TrialMode,
 }
 
 impl<'a> Config<'a> {
@@ -77,13 +80,14 @@ impl<'a> Config<'a> {
             channel: None,
             renamed_to: None,
             device_id,
-            send_device_id: true,
+            send_id: SendId::Plain,
             roots: Roots::built_in(),
             built_at: 0,
             headers: &[],
             timeouts: Timeouts::default(),
             partition_table: TABLE_OFFSET,
             hardware: Hardware::default(),
+            trial_mode: TrialMode::default(),
         }
     }
 
@@ -99,6 +103,55 @@ impl<'a> Config<'a> {
             path.rsplit('/').next()?.strip_suffix(".json")
         };
         self.channel.or_else(from_url)
+    }
+}
+
+/// How a device names itself in the User-Agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendId {
+    /// By its [id](Config::device_id).
+    #[default]
+    Plain,
+    /// By a keyed hash of its id: see [`SendId::hashed`].
+    Hashed(HashedId),
+    /// Not at all.
+    No,
+}
+
+impl SendId {
+    /// By a hash of this id with this key: whoever reads the log can tell devices apart, and only with the key which one it is.
+    ///
+    /// `s3ota device hash` computes the same on your computer.
+    pub fn hashed(key: &[u8], device_id: &str) -> Self {
+        Self::Hashed(hashed_id(key, device_id.as_bytes()))
+    }
+}
+
+/// Who boots a new firmware on trial.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum TrialMode {
+    /// The bootloader: otadata selects the new image, which counts its own boots. A bootloader with app rollback gives it up
+    /// whatever it does; without, an image that dies before it counts its boot stays.
+    #[default]
+    Switch,
+    /// The old firmware: otadata goes on selecting it, and at each boot it counts, and launches the new image itself. So the
+    /// device comes back from whatever restarts, or hangs while a watchdog runs. Only when the new firmware confirms itself
+    /// does otadata select it.
+    ///
+    /// The caller of [`boot_guard`](crate::boot_guard) must be able to do that: see [`Boot::Launch`](crate::Boot::Launch). It
+    /// is as with `Switch` where the bootloader has shown that it does app rollback, which protects as well, and for an image
+    /// whose guard does not know of such trials: one of an older version, or built without the feature `launch`.
+    #[cfg(feature = "launch")]
+    Launch,
+}
+
+impl TrialMode {
+    #[inline]
+    pub(crate) fn launches(self) -> bool {
+        cfg!(feature = "launch") && self != Self::Switch
     }
 }
 

@@ -109,6 +109,8 @@ impl Error {
             Self::Image(FirmwareError::NoGuard) => "image.guard",
             Self::Image(FirmwareError::SecureBoot) => "image.secure_boot",
             Self::Image(FirmwareError::Invalid(error)) => error.code(),
+            #[cfg(feature = "delta")]
+            Self::Image(FirmwareError::Artefact) => "image.artefact",
             Self::Image(FirmwareError::ReadBack) => "flash.readback",
             Self::Http(HttpError::Status { .. }) => "http.status",
             Self::Http(HttpError::TooManyRedirects | HttpError::NoLocation) => "http.redirect",

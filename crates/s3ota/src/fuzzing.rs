@@ -2,14 +2,14 @@
 
 use core::time::Duration;
 
-use embedded_io_async::Read;
+use embedded_io_async::{ErrorType, Read};
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::SECTOR_SIZE;
 use s3ota_image::partition::TABLE_OFFSET;
 
+use crate::boot::on_flash::OnFlash;
 use crate::boot::trial;
 use crate::error::Error;
-use crate::flash::partitions::Layout;
 use crate::flash::release::ReleaseId;
 use crate::install::wear::Wear;
 use crate::install::writer::{Budget, Known, SlotWriter};
@@ -65,7 +65,8 @@ impl<'b> Response<'b> {
         IO: Read,
         Error: From<IO::Error>,
     {
-        let mut body = Body::new(io, &self.head, self.early);
+        let mut io = self.behind(io);
+        let mut body = Body::new(&mut io, &self.head);
         loop {
             let n = body.read(buffer).await?;
             each(buffer.get(..n).unwrap_or_default());
@@ -87,7 +88,36 @@ impl<'b> Response<'b> {
         IO: Read,
         Error: From<IO::Error>,
     {
-        Body::new(io, &self.head, self.early).drain(most).await
+        Body::new(&mut self.behind(io), &self.head)
+            .drain(most)
+            .await
+    }
+
+    /// What is behind the head: first what came with it.
+    fn behind<'r, IO>(&self, io: &'r mut IO) -> Behind<'b, 'r, IO> {
+        Behind {
+            early: self.early,
+            io,
+        }
+    }
+}
+
+struct Behind<'b, 'r, IO> {
+    early: &'b [u8],
+    io: &'r mut IO,
+}
+
+impl<IO: ErrorType> ErrorType for Behind<'_, '_, IO> {
+    type Error = IO::Error;
+}
+
+impl<IO: Read> Read for Behind<'_, '_, IO> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, IO::Error> {
+        if self.early.is_empty() {
+            return self.io.read(buffer).await;
+        }
+        // From a slice nothing can fail.
+        Ok(self.early.read(buffer).await.unwrap_or(0))
     }
 }
 
@@ -100,6 +130,8 @@ pub struct Release<'a> {
     pub image: &'a [u8],
     /// Their SHA-256.
     pub sha256: [u8; 32],
+    /// Whether the running firmware launches it.
+    pub launches: bool,
 }
 
 impl Release<'_> {
@@ -115,8 +147,11 @@ impl Release<'_> {
         running: u32,
         block: &mut [u8; SECTOR_SIZE as usize],
     ) -> Result<u32, Error> {
-        let layout = Layout::read(flash, TABLE_OFFSET)?;
-        let slot = layout.target(layout.running(running)?)?;
+        let mut on_flash = OnFlash::read(flash, TABLE_OFFSET, running)?;
+        let slot = on_flash.layout.target(on_flash.running)?;
+        if self.launches {
+            trial::clear_way(flash, &mut on_flash)?;
+        }
         let release = ReleaseId::from_bytes(self.id);
         let size = u32::try_from(self.image.len()).unwrap_or(u32::MAX);
 
@@ -134,6 +169,7 @@ impl Release<'_> {
                 |from, total: Option<u32>| from < size && total.is_none_or(|total| total == size);
             if writer
                 .missing()
+                .0
                 .is_some_and(|part| !is_there(part.from, part.total))
             {
                 writer.begin_again();
@@ -153,7 +189,7 @@ impl Release<'_> {
             verified => verified?,
         };
         let image = verified.complete(flash, block, release)?;
-        trial::switch(flash, TABLE_OFFSET, running, image)?;
+        trial::switch(flash, TABLE_OFFSET, running, image, self.launches)?;
         Ok(resumed)
     }
 

@@ -106,10 +106,14 @@ impl<'h> Watched<'h> {
 
 impl Hooks for Watched<'_> {
     fn may_start(&mut self, release: &Manifest<'_>) -> bool {
-        self.hooks.may_start(release)
+        // An attempt may go another way, but it is one attempt.
+        (cfg!(feature = "delta") && self.started) || self.hooks.may_start(release)
     }
 
     fn on_start(&mut self, release: &Manifest<'_>) {
+        if cfg!(feature = "delta") && self.started {
+            return;
+        }
         self.started = true;
         self.hooks.on_start(release);
     }

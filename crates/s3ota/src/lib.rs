@@ -21,7 +21,7 @@
 //! // Once the network is up:
 //! let url = "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json";
 //! let config = Config::new(url, env!("CARGO_PKG_VERSION"), Chip::Esp32C3, mac);
-//! let mut workspace = Workspace::new(); // 36 KB: a static, on a chip
+//! let mut workspace = Workspace::new(); // 26 KB: a static, on a chip
 //! let updater = Updater::new(config, device, &mut workspace);
 //!
 //! Agent::new(updater, Schedule::default()).run(&mut (), core::future::pending).await;
@@ -93,6 +93,7 @@ mod fmt;
 mod agent;
 mod apart;
 mod boot;
+mod bytes;
 mod check;
 mod config;
 pub mod device;
@@ -106,6 +107,9 @@ mod install;
 mod net;
 mod outcome;
 pub mod poll;
+#[cfg(feature = "simulate")]
+#[doc(hidden)]
+pub mod simulate;
 mod updater;
 
 /// The device's HTTP client, for the command's doctor, which looks closer at what it saw, and for the fuzz targets. It is no part
@@ -120,13 +124,21 @@ pub mod http {
     pub use crate::net::session::is_the_part;
 }
 
+/// What lies in otadata's logs, for the command's `inspect`. It is no part of the API: semantic versioning does not cover it.
+#[doc(hidden)]
+pub mod otadata {
+    pub use crate::boot::trial::{LaunchedTrial, read_launched_trial};
+}
+
 pub use agent::{Agent, Restart};
+#[cfg(feature = "launch")]
+pub use boot::booted::Refusal;
+pub use boot::booted::{Boot, Booted, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS};
 pub use boot::reset::{Bootloader, Reset};
-pub use boot::trial::{
-    Boot, Booted, DEFAULT_TRIAL_BOOTS, MAX_SPARED_BOOTS, MAX_TRIAL_BOOTS, UNKNOWN_PARTITION,
-    boot_guard, boot_guard_after, boot_guard_at,
-};
-pub use config::{Config, Confirm, Header, HeaderError, Schedule, Timeouts};
+#[cfg(feature = "launch")]
+pub use boot::trial::launch_refused;
+pub use boot::trial::{UNKNOWN_PARTITION, boot_guard, boot_guard_after, boot_guard_at};
+pub use config::{Config, Confirm, Header, HeaderError, Schedule, SendId, Timeouts, TrialMode};
 pub use device::{Clock, Device};
 pub use error::{Error, FirmwareError, Host, HttpError, LayoutError, Name, ReleaseError, Text};
 pub use flash::partitions::Slot;

@@ -5,7 +5,10 @@
 
 mod attempt;
 pub(crate) mod retry;
+mod step;
 mod trial;
+#[cfg(feature = "delta")]
+mod ways;
 mod workspace;
 
 use core::time::Duration;
@@ -16,9 +19,10 @@ use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
 use crate::check::Settled;
+use crate::check::past::Past;
 use crate::config::Config;
 use crate::device::{Clock, Device, Flash};
-use crate::error::Error;
+use crate::error::{Error, Name};
 use crate::hooks::{Hooks, Watched};
 use crate::install::check::Own;
 use crate::install::wear::Wear;
@@ -34,11 +38,16 @@ pub struct Updater<'a, F, N, C, R> {
     workspace: &'a mut Workspace,
     settled: Settled,
     wear: Wear,
+    past: Past,
+    /// The release that the present attempt is about, once it is known.
+    offered: Name,
     known: Known,
     /// The last update broke off, and the next one resumes it.
     half_done: bool,
     /// What the running image has, once it was read.
     own: Option<Own>,
+    #[cfg(feature = "delta")]
+    ways: ways::Ways,
 }
 
 impl<'a, F, N, C, R> Updater<'a, F, N, C, R>
@@ -60,9 +69,13 @@ where
             workspace,
             settled: None,
             wear: Wear::default(),
+            past: Past::default(),
+            offered: Name::new(),
             known: Known::default(),
             half_done: false,
             own: None,
+            #[cfg(feature = "delta")]
+            ways: ways::Ways::default(),
         }
     }
 
@@ -76,13 +89,15 @@ where
         &mut self.device
     }
 
-    /// What the updates so far have cost the flash. A device that sleeps between two checks keeps it through that.
+    /// What the updates so far have cost the flash, and the error that they end in. A device that sleeps between two checks keeps
+    /// it through that.
     pub fn wear(&self) -> Wear {
-        self.wear
+        self.wear.with(self.past.trouble)
     }
 
     /// Goes on with the wear that was kept: see [`Updater::wear`].
     pub fn set_wear(&mut self, wear: Wear) {
+        self.past.trouble = wear.trouble();
         self.wear = wear;
     }
 
@@ -97,7 +112,14 @@ where
     ///
     /// Every [`Error`] up to the decision: the connection, the manifest, a release that is refused. One attempt only.
     pub async fn check(&mut self) -> Result<Checked, Error> {
-        apart!(self.check_once())
+        let result = apart!(self.check_once());
+        let how = match &result {
+            Ok(Checked::Available(_)) => return result,
+            Ok(Checked::NoUpdate(reason)) => Ok(Some(*reason)),
+            Err(error) => Err(error),
+        };
+        self.past.ended(&self.offered, how);
+        result
     }
 
     /// Shows that this firmware could be replaced by its successor: it reaches its manifest, the manifest is of its project,
@@ -117,7 +139,11 @@ where
 
     /// [`prove`](Self::prove), in this time at most.
     pub(crate) async fn prove_within(&mut self, time: Duration) -> Result<(), Error> {
-        apart!(self.prove_once(time))
+        let result = apart!(self.prove_once(time));
+        if let Err(error) = &result {
+            self.past.ended(&self.offered, Err(error));
+        }
+        result
     }
 
     /// Checks for a release and installs it.

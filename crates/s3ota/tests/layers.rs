@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// From the bottom to the top. What stands later may use what stands before.
-const LAYERS: [&str; 15] = [
-    "apart", "error", "device", "poll", "config", "flash", "outcome", "hooks", "net", "install",
-    "boot", "check", "updater", "agent", "fuzzing",
+const LAYERS: [&str; 17] = [
+    "apart", "bytes", "error", "device", "poll", "config", "flash", "outcome", "hooks", "net",
+    "install", "boot", "check", "updater", "agent", "simulate", "fuzzing",
 ];
 
 /// Every module and the modules of this crate that it names.

@@ -105,9 +105,9 @@ impl From<FlashError> for BootError {
 }
 
 /// What the bootloader reads from the partition table (`bootloader_state_t`).
-struct Apps {
+pub(crate) struct Apps {
     factory: Option<Partition>,
-    slots: Vec<Partition>,
+    pub(crate) slots: Vec<Partition>,
     otadata: Option<Partition>,
 }
 
@@ -151,7 +151,7 @@ impl Bootloader {
 }
 
 impl Apps {
-    fn read(flash: &mut Flash, offset: u32) -> Result<Self, BootError> {
+    pub(crate) fn read(flash: &mut Flash, offset: u32) -> Result<Self, BootError> {
         let mut bytes = [0; 0xc00];
         flash.read_now(offset, &mut bytes)?;
         let table = PartitionTable::parse_at(&bytes, offset)
@@ -202,7 +202,7 @@ fn load_boot_image(
 }
 
 /// The image in a partition, if it is complete and valid and may run on this chip.
-fn load(
+pub(crate) fn load(
     flash: &mut Flash,
     silicon: &Silicon,
     partition: &Partition,

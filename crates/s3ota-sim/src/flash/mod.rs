@@ -6,6 +6,8 @@
 
 mod encryption;
 mod power;
+mod reads;
+mod sparse;
 mod wear;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,8 @@ use embedded_storage_async::nor_flash::{
 use encryption::{BLOCK, Cipher};
 use power::Noise;
 pub use power::{Mix, Operation, PowerCut, Tear};
+use reads::Reads;
+pub use sparse::SparseFlash;
 pub use wear::Wear;
 
 /// The unit of reading and programming, as in `esp-storage`.
@@ -39,6 +43,7 @@ pub struct Flash {
     rewrites: bool,
     cipher: Option<Cipher>,
     record: Option<Vec<Operation>>,
+    reads: Option<Reads>,
     cut: Option<PowerCut>,
     has_power: bool,
     flaky: Flaky,
@@ -102,6 +107,7 @@ impl Flash {
             rewrites: false,
             cipher: None,
             record: None,
+            reads: None,
             cut: None,
             has_power: true,
             flaky: Flaky::default(),
@@ -172,6 +178,22 @@ impl Flash {
         &self.bytes
     }
 
+    /// The chip's contents, as [`bytes`](Flash::bytes), of a flash that is not needed any more.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// A part of the chip's contents, bit for bit. It counts as [read](Flash::watch_reads).
+    ///
+    /// # Panics
+    ///
+    /// If it reaches beyond this flash.
+    pub fn look(&mut self, range: Range<u32>) -> &[u8] {
+        let range = range.start as usize..range.end as usize;
+        self.note_read(range.clone());
+        &self.bytes[range]
+    }
+
     /// How much it has been used.
     pub fn wear(&self) -> Wear {
         self.wear
@@ -185,6 +207,43 @@ impl Flash {
     /// Ends the record, and returns it.
     pub fn take_record(&mut self) -> Vec<Operation> {
         self.record.take().unwrap_or_default()
+    }
+
+    /// Starts to watch what is read.
+    pub fn watch_reads(&mut self) {
+        self.reads = Some(Reads::new(self.bytes.len()));
+    }
+
+    /// Ends the watch, and returns the parts of the contents that all went by which happened since: what was read, before it
+    /// was written, with some bytes around it; no part twice, and none beyond a sector.
+    ///
+    /// That holds as long as [every bit of them is settled](Flash::is_settled_in).
+    pub fn take_reads(&mut self) -> Vec<Range<u32>> {
+        self.reads.take().map(Reads::first).unwrap_or_default()
+    }
+
+    fn note_read(&mut self, range: Range<usize>) {
+        if let Some(reads) = &mut self.reads {
+            reads.read(range);
+        }
+    }
+
+    /// Whether everything reads the same each time: a power cut has left no flaky bits, or they have been written since.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled_in(0..u32::MAX)
+    }
+
+    /// The same of a part.
+    pub fn is_settled_in(&self, range: Range<u32>) -> bool {
+        let mut bits = self.flaky.bits.range(range);
+        bits.all(|(_, &bits)| bits == 0)
+    }
+
+    /// Where bytes are with flaky bits.
+    pub fn unsettled(&self) -> Vec<u32> {
+        let bits = self.flaky.bits.iter();
+        let unsettled = bits.filter(|(_, bits)| **bits != 0);
+        unsettled.map(|(&at, _)| at).collect()
     }
 
     /// Repeats a [recorded](Flash::record) operation.
@@ -238,6 +297,7 @@ impl Flash {
 
     pub(crate) fn read_now(&mut self, offset: u32, into: &mut [u8]) -> Result<(), FlashError> {
         let range = self.range(offset, into.len(), WORD)?;
+        self.note_read(range.clone());
         let Some(cipher) = self.cipher else {
             into.copy_from_slice(&self.bytes[range]);
             self.flaky.disturb(offset, into);
@@ -260,6 +320,7 @@ impl Flash {
     pub(crate) fn program_now(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
         let unit = if self.cipher.is_some() { BLOCK } else { WORD };
         let range = self.range(offset, bytes.len(), unit)?;
+        self.note_read(range.clone());
         let dirty = (offset..)
             .zip(&self.bytes[range])
             .position(|(at, &byte)| byte | self.flaky.bits(at) != 0xff);
@@ -286,6 +347,13 @@ impl Flash {
     /// Performs an operation, or as much of it as power lasts for.
     fn change(&mut self, operation: Operation) -> Result<(), FlashError> {
         let range = operation.range();
+        let place = range.start as usize..range.end as usize;
+        match (&operation, &mut self.reads) {
+            (Operation::Erase { .. }, Some(reads)) => reads.erased(place),
+            // What is left of the old bits shows.
+            (Operation::Program { .. }, _) => self.note_read(place),
+            (Operation::Erase { .. }, None) => {}
+        }
         let power_fails = match &mut self.cut {
             Some(cut) if cut.operation == 0 => Some(*cut),
             Some(cut) => {

@@ -13,7 +13,7 @@ const PAGE: u32 = 256;
 const SECTOR: u32 = 4096;
 
 /// An operation that changes flash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Sets every bit of these sectors.
     Erase {

@@ -194,3 +194,19 @@ fn a_block_torn_under_encryption_reads_as_noise() {
     flash.restore_power();
     assert_ne!(read::<8>(&mut flash, 0), [7; 8]);
 }
+
+#[test]
+fn a_watch_tells_what_was_read_before_it_was_written() {
+    let mut flash = blank();
+    flash.watch_reads();
+    let _: [u8; 4] = read(&mut flash, 100);
+    let _: [u8; 8] = read(&mut flash, 96);
+    let _: [u8; 4] = read(&mut flash, 128);
+    flash.erase_now(SECTOR_1, 2 * SECTOR_1).unwrap();
+    let _: [u8; 4] = read(&mut flash, SECTOR_1);
+    flash.program_now(200, &[0; 4]).unwrap();
+    let _: [u8; 4] = read(&mut flash, 200);
+    flash.look(300..310);
+    assert_eq!(flash.take_reads(), [96..160, 192..224, 288..320]);
+    assert!(flash.take_reads().is_empty());
+}

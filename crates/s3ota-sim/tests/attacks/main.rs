@@ -6,6 +6,7 @@
 //!
 //! `cargo xtask mutations` shows that each test fails once the defence it attacks is gone.
 
+mod bricks;
 mod documents;
 mod field;
 mod images;

@@ -10,7 +10,7 @@ use crate::life::{Board, Place, Units};
 pub enum Effort {
     /// A sample spread over everything.
     Sample,
-    /// Every byte of every operation on otadata and of every program of the journal, a dense sample of the others.
+    /// Every byte of every operation on otadata, every word of every program of the journal, a dense sample of the others.
     Full,
 }
 
@@ -24,8 +24,14 @@ pub enum Cut {
     State(u32),
 }
 
+/// What flash is programmed in, at least.
+const WORD: u32 = 4;
+
 /// Where a record has its state.
-const STATE: usize = 24;
+const STATE: u32 = 24;
+
+/// What a record has for itself.
+const SECTOR: u32 = 0x1000;
 
 impl Cut {
     /// Does as much of an operation to a flash as is done before this moment.
@@ -36,7 +42,8 @@ impl Cut {
                 if let Operation::Program { .. } = operation {
                     operation.apply(flash);
                 }
-                let at = operation.range().start as usize + STATE;
+                let start = operation.range().start;
+                let at = (start - start % SECTOR + STATE) as usize;
                 flash[at..at + 4].copy_from_slice(&state.to_le_bytes());
             }
         }
@@ -54,7 +61,7 @@ pub fn moments(
     let length = operation.length();
     let (in_order, seeded) = match (effort, board.place(operation)) {
         (Effort::Full, Place::Otadata) => (length, 24),
-        (Effort::Full, Place::Journal) if length <= 256 => (length, 8),
+        (Effort::Full, Place::Journal) if length <= 256 => (length.div_ceil(WORD), 8),
         (Effort::Full, Place::Journal) => (8, 8),
         (Effort::Full, Place::Image) => (4, 4),
         (Effort::Sample, Place::Image) => (0, dice.below(2)),
@@ -65,9 +72,10 @@ pub fn moments(
         mix: Mix::InOrder,
     }];
     cuts.extend((0..in_order).map(|n| Tear {
-        reached: match in_order == length {
-            true => n,
-            false => dice.below(length),
+        reached: match effort {
+            Effort::Full if in_order == length => n,
+            Effort::Full if in_order == length.div_ceil(WORD) => n * WORD,
+            _ => dice.below(length),
         },
         mix: Mix::InOrder,
     }));
@@ -126,20 +134,24 @@ pub fn moments_again(
 /// What the state of an otadata record may come out as, the rest of it being whole. Only the numbers that mean something.
 fn states(operation: &Operation, flash: &[u8]) -> Vec<Cut> {
     let range = operation.range();
-    if !(0x9000..0xb000).contains(&range.start) || !range.start.is_multiple_of(0x1000) {
+    let record = range.start - range.start % SECTOR;
+    if !(0x9000..0xb000).contains(&record) {
         return Vec::new();
     }
     let states = 0..=4u32;
     match operation {
         // What is programmed can only have lost fewer bits than it should.
-        Operation::Program { bytes, .. } if bytes.len() == RECORD_LEN => {
-            let new = u32::from_le_bytes(*bytes[STATE..].first_chunk().unwrap());
+        Operation::Program { at, bytes } => {
+            let state = (record + STATE).checked_sub(*at);
+            let state = state.and_then(|state| bytes.get(state as usize..)?.first_chunk());
+            let Some(new) = state.map(|state| u32::from_le_bytes(*state)) else {
+                return Vec::new();
+            };
             states
                 .filter(|state| state & new == new)
                 .map(Cut::State)
                 .collect()
         }
-        Operation::Program { .. } => Vec::new(),
         Operation::Erase { .. } => {
             let held = &flash[range.start as usize..][..RECORD_LEN];
             match held.iter().all(|&byte| byte == 0xff) {

@@ -2,16 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use s3ota::{Error, NoUpdate, Outcome, ReleaseError};
-use s3ota_sim::{Flash, Operation, PowerCut, Tear};
-use sha2::{Digest, Sha256};
+use s3ota::{Error, NoUpdate, Outcome, ReleaseError, TrialMode};
+use s3ota_sim::{Launcher, Operation, PowerCut, Tear};
 
+use crate::contents::{Contents, Digest};
 use crate::life::{Harm, Life, Offer, Release, Running, Step, Stopped, TRIAL_BOOTS, broken};
+use crate::recall::{Device, Recall};
 use crate::{LATER, Scenario};
-
-/// What a state's flash holds, in short.
-pub type Key = [u8; 32];
 
 /// What is known of a device at the moment power fails.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,8 +26,9 @@ pub struct Known {
 /// The promises, and what is known of them.
 pub struct Promises<'l> {
     life: &'l Life,
+    recall: &'l Recall,
     next: Offer,
-    kept: RefCell<HashMap<(Key, Known), Verdict>>,
+    kept: RefCell<HashMap<(Digest, Known), Verdict>>,
 }
 
 pub type Verdict = Result<(), (Harm, String)>;
@@ -54,10 +54,6 @@ fn later_than(offer: Offer) -> Offer {
         Release::Later => LAST,
         _ => LATER,
     }
-}
-
-pub fn key(bytes: &[u8]) -> Key {
-    Sha256::digest(bytes).into()
 }
 
 impl Known {
@@ -104,9 +100,10 @@ fn in_words(stopped: Stopped, recovery: Recovery) -> (Harm, String) {
 }
 
 impl<'l> Promises<'l> {
-    pub fn new(life: &'l Life, next: Offer) -> Self {
+    pub fn new(life: &'l Life, recall: &'l Recall, next: Offer) -> Self {
         Self {
             life,
+            recall,
             next,
             kept: RefCell::default(),
         }
@@ -118,14 +115,14 @@ impl<'l> Promises<'l> {
     }
 
     /// Whether they are kept from this state on. `true` if it was not seen before.
-    pub fn keep(&self, bytes: &[u8], known: &Known) -> (Verdict, bool) {
-        let key = (key(bytes), known.clone());
+    pub fn keep(&self, contents: &Contents, known: &Known) -> (Verdict, bool) {
+        let key = (contents.digest(), known.clone());
         if let Some(verdict) = self.kept.borrow().get(&key) {
             return (verdict.clone(), false);
         }
         let verdict = [Recovery::Attended, Recovery::Unattended]
             .into_iter()
-            .try_for_each(|recovery| self.recover(bytes, known, recovery).map(drop));
+            .try_for_each(|recovery| self.recover(contents, known, recovery).map(drop));
         self.kept.borrow_mut().insert(key, verdict.clone());
         (verdict, true)
     }
@@ -134,21 +131,19 @@ impl<'l> Promises<'l> {
     /// other.
     pub fn keep_flaky(
         &self,
-        before: &[u8],
+        before: &Contents,
         operation: &Operation,
         tear: Tear,
         known: &Known,
     ) -> Verdict {
         for recovery in [Recovery::Attended, Recovery::Unattended] {
-            let mut flash = self.life.chip(before);
-            flash.cut_power(PowerCut {
+            let cut = PowerCut {
                 operation: 0,
                 tear,
                 flaky: true,
-            });
-            let _ = flash.repeat(operation);
-            flash.restore_power();
-            self.recover_on(&mut flash, known, recovery)
+            };
+            let mut device = Device::torn(self.life, self.recall, before, operation, cut);
+            self.recover_on(&mut device, known, recovery)
                 .map_err(|stopped| in_words(stopped, recovery))?;
         }
         Ok(())
@@ -157,40 +152,39 @@ impl<'l> Promises<'l> {
     /// Recovers from a state. What that did to flash.
     pub fn recover(
         &self,
-        bytes: &[u8],
+        contents: &Contents,
         known: &Known,
         recovery: Recovery,
-    ) -> Result<Vec<Operation>, (Harm, String)> {
-        let mut flash = self.life.chip(bytes);
-        flash.record();
-        self.recover_on(&mut flash, known, recovery)
+    ) -> Result<Vec<Rc<Operation>>, (Harm, String)> {
+        let mut device = Device::new(self.life, self.recall, contents.clone());
+        self.recover_on(&mut device, known, recovery)
             .map_err(|stopped| in_words(stopped, recovery))?;
-        Ok(flash.take_record())
+        Ok(device.operations())
     }
 
-    /// Recovers on this flash, whatever it does.
+    /// Recovers this device, whatever its flash does.
     fn recover_on(
         &self,
-        flash: &mut Flash,
+        device: &mut Device<'_>,
         known: &Known,
         recovery: Recovery,
     ) -> Result<(), Stopped> {
         match recovery {
-            Recovery::Attended => self.attended(flash, known),
-            Recovery::Unattended => self.unattended(flash, known),
+            Recovery::Attended => self.attended(device, known),
+            Recovery::Unattended => self.unattended(device, known),
         }
     }
 
     /// A firmware that is content with itself confirms, updates to what is offered, and confirms again.
-    fn attended(&self, flash: &mut Flash, known: &Known) -> Result<(), Stopped> {
+    fn attended(&self, device: &mut Device<'_>, known: &Known) -> Result<(), Stopped> {
         let mut known = known.clone();
         let mut offer = self.next;
-        let mut running = self.boot(flash, &known)?;
+        let mut running = self.boot(device, &known)?;
         for _ in 0..8 {
-            match self.life.update(flash, running, offer)? {
+            match device.update(running, offer) {
                 Ok(Outcome::Installed(_)) => {
                     known.may_boot.push(offer.release);
-                    running = self.boot(flash, &known)?;
+                    running = self.boot(device, &known)?;
                     if running.release != offer.release || !running.on_trial {
                         return broken(
                             Harm::Stuck,
@@ -199,9 +193,9 @@ impl<'l> Promises<'l> {
                     }
                 }
                 Err(Error::OnTrial) => {
-                    self.life.decide(flash, running, Step::Confirm)?;
+                    device.decide(running, Step::Confirm)?;
                     known.confirmed.push(running.release);
-                    let again = self.boot(flash, &known)?;
+                    let again = self.boot(device, &known)?;
                     if again.on_trial || again.release != running.release {
                         return broken(
                             Harm::Stuck,
@@ -212,7 +206,7 @@ impl<'l> Promises<'l> {
                 }
                 Ok(Outcome::NoUpdate(NoUpdate::UpToDate)) if running.release == offer.release => {
                     for _ in 0..TRIAL_BOOTS + 2 {
-                        let again = self.boot(flash, &known)?;
+                        let again = self.boot(device, &known)?;
                         if again != running {
                             return broken(
                                 Harm::Stuck,
@@ -241,11 +235,11 @@ impl<'l> Promises<'l> {
     }
 
     /// A firmware that is never confirmed gives way to the one before; and that one can be updated.
-    fn unattended(&self, flash: &mut Flash, known: &Known) -> Result<(), Stopped> {
-        let first = self.boot(flash, known)?;
+    fn unattended(&self, device: &mut Device<'_>, known: &Known) -> Result<(), Stopped> {
+        let first = self.boot(device, known)?;
         let mut last = first;
         for _ in 0..TRIAL_BOOTS + 2 {
-            last = self.boot(flash, known)?;
+            last = self.boot(device, known)?;
         }
         let right = !last.on_trial
             && match first.on_trial {
@@ -259,11 +253,11 @@ impl<'l> Promises<'l> {
             );
         }
         let mut offer = LAST;
-        let mut outcome = self.life.update(flash, last, offer)?;
+        let mut outcome = device.update(last, offer);
         // A recovery that was cut off may have tried that one already.
         if known.may_have_failed && outcome == Ok(Outcome::NoUpdate(NoUpdate::FailedBefore)) {
             offer = BEYOND;
-            outcome = self.life.update(flash, last, offer)?;
+            outcome = device.update(last, offer);
         }
         match outcome {
             Ok(Outcome::Installed(_)) => {}
@@ -277,7 +271,7 @@ impl<'l> Promises<'l> {
         }
         let mut known = known.clone();
         known.may_boot.push(offer.release);
-        let running = self.boot(flash, &known)?;
+        let running = self.boot(device, &known)?;
         if running.release != offer.release || !running.on_trial {
             return broken(
                 Harm::Stuck,
@@ -288,8 +282,8 @@ impl<'l> Promises<'l> {
     }
 
     /// Boots, and looks whether what boots is what may.
-    fn boot(&self, flash: &mut Flash, known: &Known) -> Result<Running, Stopped> {
-        let running = self.life.boot(flash)?;
+    fn boot(&self, device: &mut Device<'_>, known: &Known) -> Result<Running, Stopped> {
+        let running = device.boot()?;
         if running.release.age() < self.life.board.old().age() {
             return broken(
                 Harm::Older,
@@ -298,6 +292,16 @@ impl<'l> Promises<'l> {
         }
         if !known.may_boot.contains(&running.release) {
             return broken(Harm::Stuck, format!("neither old nor new: {running:?}"));
+        }
+        let board = &self.life.board;
+        if board.mode == TrialMode::Launch
+            && board.launcher == Launcher::Able
+            && !known.confirmed.contains(&running.booted)
+        {
+            return broken(
+                Harm::Bricked,
+                format!("otadata selects what is not confirmed: {running:?}"),
+            );
         }
         if !running.on_trial && !known.confirmed.contains(&running.release) {
             return broken(

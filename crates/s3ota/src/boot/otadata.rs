@@ -16,13 +16,18 @@
 
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::otadata::{RECORD_LEN, Record, SECTOR_SIZE, State, active, next_sequence};
+use s3ota_manifest::user_agent;
 
+use crate::apart::ok;
+use crate::boot::booted::MAX_SPARED_BOOTS;
+use crate::boot::launched::Trial;
 use crate::boot::reset::{Bootloader, Reset};
 use crate::boot::rollback_state::{Claim, RollbackState, Tries};
+use crate::bytes;
 use crate::error::{Error, FirmwareError, LayoutError};
 use crate::flash::access as flash;
-use crate::flash::log::{Entry, Kind, Log, value};
-use crate::flash::partitions::Layout;
+use crate::flash::log::{Entry, Kind, Log, kind, value};
+use crate::flash::partitions::{Layout, Slot};
 use crate::flash::release::ReleaseId;
 
 /// What begins the label of a record this library wrote, with the version of this format.
@@ -40,6 +45,8 @@ pub(crate) enum Purpose {
     Confirmed = b'C',
     /// The image has been confirmed, under a bootloader that does app rollback.
     ConfirmedUnderRollback = b'R',
+    /// The image has been confirmed after a trial that the old firmware launched, which shows nothing of the bootloader.
+    ConfirmedAfterLaunch = b'L',
 }
 
 /// No slot: the factory app.
@@ -49,7 +56,7 @@ const NO_SLOT: u8 = 0xff;
 pub(crate) const PLAIN: [u8; 20] = [0xff; 20];
 
 /// How many notes a trial may add to the log that stays.
-const NOTES: u32 = 8;
+pub(crate) const NOTES: u32 = 8;
 
 /// Where the log begins in a sector.
 const LOG_START: u32 = 64;
@@ -57,20 +64,17 @@ const LOG_START: u32 = 64;
 /// A record begins with its sequence.
 const SEQUENCE_LEN: usize = 4;
 
-/// A boot of the image on trial; its value begins with why the chip started.
-const BOOTED: Kind = *b"boot";
+/// A boot of the image on trial. The value: why the chip started, and how many boots a trial has.
+const BOOTED: Kind = kind(b"boot");
 /// The boot before this entry ended in order: its firmware ran well, but did not reach its server.
-const ENDED: Kind = *b"away";
+const ENDED: Kind = kind(b"away");
 
 /// The label of a record for `release`, and the slot that is left for it.
-pub(crate) fn label(purpose: Purpose, back: Option<u8>, release: ReleaseId) -> [u8; 20] {
+#[inline(never)]
+pub(crate) fn label(purpose: Purpose, back: Option<u8>, release: &ReleaseId) -> [u8; 20] {
     let mut label = PLAIN;
     let middle = [purpose as u8, back.unwrap_or(NO_SLOT)];
-    let parts = MARK.iter().chain(&middle).chain(release.as_bytes());
-    label
-        .iter_mut()
-        .zip(parts)
-        .for_each(|(to, from)| *to = *from);
+    bytes::copy(&[&MARK, &middle, release.as_bytes()], &mut label);
     label
 }
 
@@ -113,13 +117,18 @@ pub(crate) fn is_trial(record: &Record) -> bool {
 }
 
 fn is_confirmed(purpose: u8) -> bool {
-    purpose == Purpose::Confirmed as u8 || purpose == Purpose::ConfirmedUnderRollback as u8
+    purpose == Purpose::Confirmed as u8
+        || purpose == Purpose::ConfirmedUnderRollback as u8
+        || purpose == Purpose::ConfirmedAfterLaunch as u8
 }
 
 /// What a record that this library wrote, and the chip has booted by, says of the bootloader: one that does app
 /// rollback has made PendingVerify of a trial's New.
 pub(crate) fn bootloader_of(record: &Record) -> Option<Bootloader> {
     let (purpose, ..) = parts(record)?;
+    if purpose == Purpose::ConfirmedAfterLaunch as u8 {
+        return None;
+    }
     Some(
         if record.state == State::PendingVerify || purpose == Purpose::ConfirmedUnderRollback as u8
         {
@@ -135,6 +144,13 @@ const UNSTEADY: Record = Record {
     crc: 0,
     ..Record::new(0, State::Undefined, PLAIN)
 };
+
+/// Reads the record at an offset.
+#[inline(never)]
+fn read_record<F: NorFlash>(flash: &mut F, at: u32) -> Result<Record, Error> {
+    let bytes = ok!(flash::read_steady(flash, at));
+    Ok(bytes.map_or(UNSTEADY, |bytes| Record::parse(&bytes)))
+}
 
 /// Whether power failed while this was written or erased.
 fn is_torn(record: &Record) -> bool {
@@ -152,6 +168,8 @@ pub(crate) struct Boots {
     pub(crate) crashed: bool,
     /// The last boot did not end in order, as far as is known.
     runs: bool,
+    /// After how many it is given up, by the firmware that counted the last one.
+    pub(crate) of: u8,
 }
 
 impl Boots {
@@ -165,6 +183,37 @@ impl Boots {
         }
         self.runs = true;
     }
+
+    /// Takes in what the log says.
+    ///
+    /// An entry that was torn is one of a boot that lost its power while it was counted.
+    fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Whole(BOOTED, value) => {
+                let [reset, of, ..] = *value;
+                self.add(Reset::from_byte(Some(reset)));
+                self.of = of;
+            }
+            Entry::Whole(ENDED, _) => self.runs = false,
+            Entry::Torn => self.spared = self.spared.saturating_add(1),
+            Entry::Whole(..) | Entry::Blank => {}
+        }
+    }
+
+    /// The boots as the User-Agent tells them; `None` where nobody has counted them.
+    pub(crate) fn told(&self) -> Option<user_agent::Boots> {
+        let counted = u8::try_from(self.counted.max(1)).unwrap_or(u8::MAX);
+        let boots = user_agent::Boots {
+            boot: counted,
+            of: self.of,
+        };
+        Some(boots).filter(|boots| boots.of > 0)
+    }
+
+    /// Whether a trial of so many boots is over.
+    pub(crate) fn is_over(&self, of: u8) -> bool {
+        self.counted > u32::from(of) || self.spared > MAX_SPARED_BOOTS
+    }
 }
 
 /// Both records, as they were read.
@@ -173,21 +222,56 @@ pub(crate) struct Otadata {
     pub(crate) records: [Record; 2],
     start: u32,
     slot_count: u32,
+    #[cfg(feature = "launch")]
+    launched: Option<Trial>,
 }
 
 impl Otadata {
-    #[inline(never)]
+    /// Reads the records. [`launch::read_otadata`](super::launch::read_otadata) also looks for a trial that is launched.
     pub(crate) fn read<F: NorFlash>(flash: &mut F, layout: &Layout) -> Result<Self, Error> {
-        let mut records = [Record::ERASED; 2];
-        for (sector, record) in [0, SECTOR_SIZE].into_iter().zip(&mut records) {
-            let bytes = flash::read_steady(flash, layout.otadata + sector)?;
-            *record = bytes.map_or(UNSTEADY, |bytes| Record::parse(&bytes));
-        }
+        let second = layout.otadata + SECTOR_SIZE;
         Ok(Self {
-            records,
+            records: [
+                ok!(read_record(flash, layout.otadata)),
+                ok!(read_record(flash, second)),
+            ],
             start: layout.otadata,
             slot_count: layout.slot_count(),
+            #[cfg(feature = "launch")]
+            launched: None,
         })
+    }
+
+    /// Takes in the last trial that was launched.
+    pub(crate) fn launch(&mut self, trial: Trial) {
+        #[cfg(feature = "launch")]
+        {
+            self.launched = Some(trial);
+        }
+        #[cfg(not(feature = "launch"))]
+        let _ = trial;
+    }
+
+    /// The trial that the firmware which boots launches, as it was when this was read.
+    pub(crate) fn launched(&self) -> Option<&Trial> {
+        self.last_launched().filter(|trial| !trial.has_ended)
+    }
+
+    /// Where the image lies whose launches came to nothing.
+    pub(crate) fn given_up_launch(&self) -> Option<Slot> {
+        let trial = self.last_launched().filter(|trial| trial.has_ended);
+        trial.map(|trial| trial.slot)
+    }
+
+    #[cfg(feature = "launch")]
+    fn last_launched(&self) -> Option<&Trial> {
+        self.launched.as_ref()
+    }
+
+    /// There is none: this firmware knows of no such trials.
+    #[cfg(not(feature = "launch"))]
+    fn last_launched(&self) -> Option<&Trial> {
+        None
     }
 
     /// The record in force and its sector, 0 or 1.
@@ -208,13 +292,29 @@ impl Otadata {
         }
     }
 
+    /// The sector whose log stays when a new record is written: that of the record in force.
+    pub(crate) fn home(&self) -> usize {
+        1 - self.spare()
+    }
+
     /// Erases records that are torn. Whether there were any.
-    #[inline(never)]
     pub(crate) fn erase_torn<F: NorFlash>(&mut self, flash: &mut F) -> Result<bool, Error> {
+        self.erase(flash, |_, record| is_torn(record))
+    }
+
+    /// Erases these records. Whether there were any.
+    #[inline(never)]
+    fn erase<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        goes: fn(&Self, &Record) -> bool,
+    ) -> Result<bool, Error> {
         let mut any = false;
-        for (sector, record) in self.records.into_iter().enumerate() {
-            if is_torn(&record) {
-                self.write(flash, sector, Record::ERASED)?;
+        for sector in 0..self.records.len() {
+            if let Some(record) = self.records.get(sector)
+                && goes(self, record)
+            {
+                ok!(self.write(flash, sector, Record::ERASED));
                 any = true;
             }
         }
@@ -228,18 +328,26 @@ impl Otadata {
         state: State,
         label: [u8; 20],
     ) -> Result<Record, Error> {
-        let newest = self
-            .records
+        Ok(Record::new(self.next_sequence(slot)?, state, label))
+    }
+
+    /// The sequence of the next record for `slot`.
+    pub(crate) fn next_sequence(&self, slot: u8) -> Result<u32, LayoutError> {
+        // 2^32 updates are not made; a sequence that high was written by no one in their right mind.
+        next_sequence(self.newest_sequence(), slot.into(), self.slot_count)
+            .ok_or(LayoutError::NoOtadata)
+    }
+
+    /// The highest sequence of a record that is not torn, whatever became of it. 0 if there is none.
+    pub(crate) fn newest_sequence(&self) -> u32 {
+        self.records
             .iter()
             .filter(|record| record.crc_matches())
             .map(|record| record.sequence)
             // An erased one, should the CRC behind it be right for it.
             .filter(|&sequence| sequence != u32::MAX)
-            .max();
-        // 2^32 updates are not made; a sequence that high was written by no one in their right mind.
-        let sequence = next_sequence(newest.unwrap_or(0), slot.into(), self.slot_count)
-            .ok_or(LayoutError::NoOtadata)?;
-        Ok(Record::new(sequence, state, label))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Writes one whole record: erase, program, read back.
@@ -292,52 +400,46 @@ impl Otadata {
         self.write(flash, sector, aborted)
     }
 
-    /// What the log behind a record says of the trial's boots.
-    ///
-    /// An entry that was torn is one of a boot that lost its power while it was counted.
+    /// What the log behind the record in force says of a trial's boots, from this entry on.
     #[inline(never)]
-    pub(crate) fn boots<F: NorFlash>(&self, flash: &mut F, sector: usize) -> Result<Boots, Error> {
+    pub(crate) fn boots<F: NorFlash>(&self, flash: &mut F, from: u32) -> Result<Boots, Error> {
         let mut boots = Boots::default();
-        self.log(sector).for_each(flash, |entry| match entry {
-            Entry::Whole(BOOTED, value) => boots.add(Reset::from_byte(value.first().copied())),
-            Entry::Whole(ENDED, _) => boots.runs = false,
-            Entry::Torn => boots.spared = boots.spared.saturating_add(1),
-            Entry::Whole(..) | Entry::Blank => {}
-        })?;
+        self.log(self.home())
+            .for_each(flash, from, &mut |entry| boots.take(entry))?;
         Ok(boots)
     }
 
-    /// Counts a boot. `false` if there is no room for it, or the flash does not take it.
+    /// Counts a boot of a trial that has so many. `false` if there is no room for it, or the flash does not take it.
+    ///
+    /// What ends a launched trial needs room behind it.
     pub(crate) fn add_boot<F: NorFlash>(
         &self,
         flash: &mut F,
-        sector: usize,
         reset: Reset,
+        of: u8,
     ) -> Result<bool, Error> {
-        let value = value(&[reset.as_byte()]);
-        self.log(sector).append(flash, BOOTED, value)
+        let value = value(&[&[reset.as_byte(), of]]);
+        let kept = if self.launched().is_some() { NOTES } else { 0 };
+        let log = self.log(self.home()).without(kept);
+        log.append(flash, BOOTED, value)
     }
 
-    /// Notes behind the trial's record in `sector` that this boot of it ended in order.
+    /// Notes behind the record in force that this boot of the trial ended in order.
     ///
-    /// A bootloader with app rollback erases that note along with its record, so there the other sector gets one.
-    pub(crate) fn add_end<F: NorFlash>(
-        &self,
-        flash: &mut F,
-        sector: usize,
-        record: &Record,
-    ) -> Result<(), Error> {
-        if record.state == State::PendingVerify
-            && let Some(release) = release_of(record)
+    /// A bootloader with app rollback erases that note along with the trial's record, so there the other sector gets one.
+    pub(crate) fn add_end<F: NorFlash>(&self, flash: &mut F) -> Result<(), Error> {
+        if let Some((_, record)) = self.in_force()
+            && record.state == State::PendingVerify
+            && let Some(release) = release_of(&record)
         {
             let tries = self.rollback_state(flash)?.tries(release);
             self.note(flash, self.spare(), tries.and_away())?;
         }
-        self.log(sector).append(flash, ENDED, value(&[]))?;
+        self.log(self.home()).append(flash, ENDED, value(&[]))?;
         Ok(())
     }
 
-    /// Notes in the log of one sector what became of a release.
+    /// Notes in the log of one sector what became of a release. `false` if there is no room for it.
     ///
     /// A log that is full is no reason to stop: what it would have said only spares another try.
     pub(crate) fn note<F: NorFlash>(
@@ -345,9 +447,9 @@ impl Otadata {
         flash: &mut F,
         sector: usize,
         tries: Tries,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let (kind, value) = tries.entry();
-        self.log(sector).append(flash, kind, value).map(drop)
+        self.log(sector).append(flash, kind, value)
     }
 
     /// The release that a record says was given up.
@@ -384,12 +486,27 @@ impl Otadata {
         }
     }
 
-    /// Makes sure that there is room for the notes of a trial behind the record in force.
-    pub(crate) fn make_room<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
-        match self.in_force() {
-            Some((sector, _)) if self.log(sector).room(flash)? < NOTES => self.renew(flash, sector),
-            _ => Ok(()),
+    /// Makes sure that there is room for so many entries behind the record in force.
+    pub(crate) fn make_room<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        entries: u32,
+    ) -> Result<(), Error> {
+        if !self.has_room(flash, entries)? {
+            self.renew(flash, self.home())?;
         }
+        Ok(())
+    }
+
+    /// Whether there is room for so many entries behind the record in force.
+    fn has_room<F: NorFlash>(&self, flash: &mut F, entries: u32) -> Result<bool, Error> {
+        Ok(self.log(self.home()).room(flash)? >= entries)
+    }
+
+    /// Erases the records of releases that were given up. What became of those releases is remembered.
+    pub(crate) fn forget_given_up<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
+        let given_up = |otadata: &Self, record: &Record| otadata.given_up(record).is_some();
+        self.erase(flash, given_up).map(drop)
     }
 
     /// What this device remembers.
@@ -417,7 +534,7 @@ impl Otadata {
             _ => self.spare(),
         };
         for sector in [1 - newest, newest] {
-            self.log(sector).for_each(flash, |entry| {
+            self.log(sector).for_each(flash, 0, &mut |entry| {
                 if let Entry::Whole(kind, value) = entry {
                     state.take(*kind, value);
                 }
@@ -466,7 +583,8 @@ impl Otadata {
         }
     }
 
-    fn log(&self, sector: usize) -> Log {
+    /// The log behind a record.
+    pub(crate) fn log(&self, sector: usize) -> Log {
         Log::new(self.sector(sector) + LOG_START, SECTOR_SIZE - LOG_START)
     }
 

@@ -1,5 +1,7 @@
 //! Why the chip started, and by which kind of bootloader.
 
+use s3ota_manifest::user_agent;
+
 /// Why the chip started: what it says about the firmware that ran before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -44,12 +46,11 @@ pub enum Bootloader {
     AppRollback,
 }
 
-impl Bootloader {
-    /// Its name in the User-Agent.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::AppRollback => "rollback",
+impl From<Bootloader> for user_agent::Bootloader {
+    fn from(kind: Bootloader) -> Self {
+        match kind {
+            Bootloader::Plain => Self::Plain,
+            Bootloader::AppRollback => Self::Rollback,
         }
     }
 }

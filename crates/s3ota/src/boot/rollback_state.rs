@@ -16,16 +16,17 @@ use heapless::Vec;
 use s3ota_manifest::{KeyId, Manifest, ReleaseKey, Version};
 use sha2::{Digest, Sha256};
 
-use crate::flash::log::{Kind, Value, value};
+use crate::bytes;
+use crate::flash::log::{Kind, Value, kind, value};
 use crate::flash::release::ReleaseId;
 
 /// The newest serial of a key on a channel.
-const SEEN: Kind = *b"seen";
+const SEEN: Kind = kind(b"seen");
 /// The min_version of a key.
-const MIN_VERSION: Kind = *b"base";
+const MIN_VERSION: Kind = kind(b"base");
 
 /// What became of a release that was tried; its value is the release's id and a [`Tries::count`].
-const TRIED: Kind = *b"fail";
+pub(crate) const TRIED: Kind = kind(b"fail");
 
 /// Entries of each kind: a few keys, each with a min_version and the channels a device was switched between; and a few
 /// releases.
@@ -94,9 +95,7 @@ impl Claim {
     pub(crate) fn of(key: KeyId, manifest: &Manifest<'_>) -> [Self; 2] {
         let mut seen = [0; 18];
         let serial = manifest.serial.unwrap_or(0).to_be_bytes();
-        seen.iter_mut()
-            .zip(serial)
-            .for_each(|(to, from)| *to = from);
+        bytes::copy(&[&serial], &mut seen);
         // A release does not forbid itself.
         let min_version = manifest.min_version.map_or(MinVersion::NONE, |least| {
             MinVersion::of(&least).min(MinVersion::of(&manifest.version))
@@ -117,7 +116,7 @@ impl Claim {
 
     /// As an entry of a log.
     pub(crate) fn entry(&self) -> (Kind, Value) {
-        (self.kind, value(self.owner.iter().chain(&self.claimed)))
+        (self.kind, value(&[&self.owner, &self.claimed]))
     }
 }
 
@@ -188,8 +187,7 @@ impl Tries {
 
     /// As an entry of a log.
     pub(crate) fn entry(&self) -> (Kind, Value) {
-        let id = self.release.as_bytes().iter();
-        (TRIED, value(id.chain(&[self.count])))
+        (TRIED, value(&[self.release.as_bytes(), &[self.count]]))
     }
 
     fn parse(value: &Value) -> Option<Self> {
@@ -237,7 +235,7 @@ impl RollbackState {
     }
 
     /// Takes what became of a release. `false` if that, or more, is known.
-    fn take_tries(&mut self, tries: Tries) -> bool {
+    pub(crate) fn take_tries(&mut self, tries: Tries) -> bool {
         if tries.count <= self.tries(tries.release).count {
             return false;
         }

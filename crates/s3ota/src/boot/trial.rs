@@ -19,11 +19,18 @@ use s3ota_image::partition::TABLE_OFFSET;
 use s3ota_manifest::{ReleaseKey, Version};
 
 use crate::apart::ok;
+#[cfg(feature = "launch")]
+use crate::boot::booted::Refusal;
+use crate::boot::booted::{Boot, Booted, check_trial_boots};
+use crate::boot::launch;
+use crate::boot::launched::Trial;
+use crate::boot::on_flash::OnFlash;
 use crate::boot::otadata::{
-    Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
+    Boots, NOTES, Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
 };
 use crate::boot::reset::{Bootloader, Reset};
 use crate::boot::rollback_state::MinVersion;
+use crate::boot::selection::{due, left_for, selected, slot_of, way_back};
 use crate::device::Flash;
 use crate::error::Error;
 use crate::flash::partitions::{Layout, Running, Slot, find_otadata};
@@ -32,55 +39,8 @@ use crate::install::BLOCK;
 use crate::install::check::read_image;
 use crate::install::writer::Bootable;
 
-/// How many boots a firmware on trial has to be confirmed in, unless configured otherwise.
-pub const DEFAULT_TRIAL_BOOTS: u8 = 3;
-
-/// The most trial boots that can be counted: a sector of otadata has room for about as many.
-pub const MAX_TRIAL_BOOTS: u8 = 100;
-
-const _: () = assert!(MAX_TRIAL_BOOTS == 100, "the error says so");
-
-/// How often a firmware on trial may start after the power came on or the chip woke, before it is given up.
-///
-/// These starts do not count as trial boots: they say nothing against the firmware. They have a bound all the same, for a
-/// trial must end.
-pub const MAX_SPARED_BOOTS: u32 = 50;
-
 /// What [`boot_guard`] is given where it is not known which partition the firmware runs from. On trial, that ends the trial.
 pub const UNKNOWN_PARTITION: u32 = u32::MAX;
-
-/// How the running firmware stands, as [`boot_guard`] finds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Boot {
-    /// It is the confirmed one, or one that was never on trial (flashed by cable).
-    Confirmed,
-    /// It is on trial: [`confirm`](crate::Updater::confirm) it once it has shown that it works.
-    Trial {
-        /// Which boot this is, from 1. Starts that do not [count](Reset) have the number of the boot before.
-        boot: u32,
-        /// After how many boots without confirmation it is given up.
-        of: u8,
-    },
-    /// The bootloader refused the new image and booted this one, which the new one was to replace.
-    FellBack,
-    /// It was on trial, has used up its boots, and is given up; or it is not what should run: the bootloader refused the new
-    /// image and booted another one than that was to replace; or the record that led to it does not hold, because power
-    /// failed in it. **Restart now**: the right image will run.
-    GivenUp,
-}
-
-/// What [`boot_guard_after`] finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub struct Booted {
-    /// How the running firmware stands.
-    pub boot: Boot,
-    /// The kind of bootloader. `None` where no trial has shown it yet.
-    pub bootloader: Option<Bootloader>,
-}
 
 /// Looks after trials. Call it first in `main`, before anything that may hang or panic.
 ///
@@ -93,7 +53,7 @@ pub struct Booted {
 ///
 /// `running` is the flash offset of the running firmware's partition, see [`Device::running`](crate::Device::running), or
 /// [`UNKNOWN_PARTITION`]. `trial_boots` is how many boots a firmware on trial has to be confirmed in, 1 to
-/// [`MAX_TRIAL_BOOTS`]; any other number cannot be counted, so a firmware that asks for it gets no trial boot at all.
+/// [`MAX_TRIAL_BOOTS`](crate::MAX_TRIAL_BOOTS); any other number cannot be counted, so a firmware that asks for it gets no trial boot at all.
 ///
 /// Every boot counts here. [`boot_guard_after`] is told why the chip started, and counts only what speaks against the
 /// firmware.
@@ -116,7 +76,7 @@ pub async fn boot_guard<F: NorFlash>(
 /// [`boot_guard`], told why the chip started.
 ///
 /// Starts after [`Reset::PowerOn`] and [`Reset::Wake`] use up no trial boot. They have a bound of their own,
-/// [`MAX_SPARED_BOOTS`].
+/// [`MAX_SPARED_BOOTS`](crate::MAX_SPARED_BOOTS).
 ///
 /// # Errors
 ///
@@ -169,7 +129,8 @@ fn guard<F: NorFlash>(
 }
 
 /// What tells an image with this guard from one without: see [`FirmwareError::NoGuard`](crate::FirmwareError::NoGuard).
-static MARKER: [u8; GuardMarker::LEN] = GuardMarker::new(GuardMarker::ESP_HAL, 1).bytes();
+static MARKER: [u8; GuardMarker::LEN] =
+    GuardMarker::new(GuardMarker::ESP_HAL, launch::GUARD).bytes();
 
 /// Counts a boot, and gives up what has used up its boots.
 #[inline(never)]
@@ -180,54 +141,161 @@ fn count<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
-    let layout = ok!(Layout::read(flash, table));
-    let running = ok!(layout.running(running));
-    let mut otadata = ok!(Otadata::read(flash, &layout));
+    let OnFlash {
+        layout,
+        running,
+        otadata,
+    } = &mut ok!(OnFlash::read(flash, table, running));
+    let running = *running;
     let in_force = otadata.in_force();
     let bootloader = in_force.and_then(|(_, record)| bootloader_of(&record));
     let booted = |boot| Ok(Booted { boot, bootloader });
-    let Some((sector, record)) = in_force.filter(|(_, record)| is_trial(record)) else {
-        otadata.settle(flash, reset);
-        // A torn record decides nothing today, and may read as sound tomorrow: it does not stay.
-        let strayed = due(&layout, &otadata) != Some(running);
-        let torn = ok!(otadata.erase_torn(flash));
-        if strayed && torn {
-            warn!("an otadata record reads differently each time: it is erased");
-            return booted(Boot::GivenUp);
+    let mut launches = false;
+    match in_force.filter(|(_, record)| is_trial(record)) {
+        None => {
+            otadata.settle(flash, reset);
+            // A torn record decides nothing today, and may read as sound tomorrow: it does not stay.
+            let old = due(layout, otadata);
+            if ok!(otadata.erase_torn(flash)) {
+                if old != Some(running) {
+                    warn!("an otadata record reads differently each time: it is erased");
+                    return booted(Boot::GivenUp);
+                }
+                // Which log counts may be another one now.
+                if launch::ON {
+                    *otadata = ok!(launch::read_otadata(flash, layout));
+                }
+            }
+            launches = otadata
+                .launched()
+                .is_some_and(|trial| trial.is_of(running) || old == Some(running));
+            if !launches {
+                return booted(Boot::Confirmed);
+            }
         }
-        return booted(Boot::Confirmed);
-    };
-    if selected(&layout, &record) != Some(running) {
-        // What the bootloader booted instead may be older than what the new image was to replace.
-        let left = way_back(&layout, &otadata, &record).unwrap_or(running);
-        warn!("the bootloader refused the new image");
-        ok!(give_up(flash, &layout, &mut otadata, Some(left), true));
-        return booted(if left == running {
-            Boot::FellBack
-        } else {
-            Boot::GivenUp
+        Some((_, record)) if selected(layout, &record) != Some(running) => {
+            // What the bootloader booted instead may be older than what the new image was to replace.
+            let left = way_back(layout, otadata, &record).unwrap_or(running);
+            debug!("the bootloader refused the new image");
+            ok!(give_up(flash, layout, otadata, Some(left), true));
+            return booted(if left == running {
+                Boot::FellBack
+            } else {
+                Boot::GivenUp
+            });
+        }
+        Some(_) => {}
+    }
+    let of = ok!(check_trial_boots(trial_boots));
+    booted(ok!(count_boot(
+        flash,
+        layout,
+        running,
+        otadata,
+        launches,
+        (reset, of)
+    )))
+}
+
+/// Counts a boot of the firmware on trial: of the one that runs, or of the one that it launches.
+fn count_boot<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    running: Running,
+    otadata: &mut Otadata,
+    launches: bool,
+    (reset, of): (Reset, u8),
+) -> Result<Boot, Error> {
+    let launch = otadata.launched().filter(|_| launches);
+    let mut boots = ok!(otadata.boots(flash, launch.map_or(0, |trial| trial.since)));
+    if launch.is_some_and(|trial| trial.is_of(running)) {
+        // The old firmware has counted it.
+        return Ok(on_trial_by(&boots, boots.of));
+    }
+    boots.add(reset);
+    // A boot that there is no room to count is one too many, too.
+    let is_counted = !boots.is_over(of) && ok!(otadata.add_boot(flash, reset, of));
+    if is_counted {
+        return Ok(match launch {
+            None => on_trial_by(&boots, of),
+            Some(trial) => to_launch(trial, &boots, of),
         });
     }
-    let of = trial_boots;
-    if !(1..=MAX_TRIAL_BOOTS).contains(&of) {
-        return Err(Error::TrialBoots(of));
+    debug!(
+        "not confirmed in {} boots: going back to the old firmware",
+        of
+    );
+    let Some(trial) = launch else {
+        let record = otadata.in_force().map(|(_, record)| record);
+        let left = record.and_then(|record| way_back(layout, otadata, &record));
+        ok!(give_up(flash, layout, otadata, left, boots.crashed));
+        return Ok(Boot::GivenUp);
+    };
+    ok!(note_end(flash, otadata, trial, boots.crashed));
+    Ok(Boot::FellBack)
+}
+
+/// The running firmware is to launch the one on trial.
+#[cfg(feature = "launch")]
+fn to_launch(trial: &Trial, boots: &Boots, of: u8) -> Boot {
+    Boot::Launch {
+        slot: trial.slot,
+        boot: boots.counted.max(1),
+        of,
     }
-    let mut boots = ok!(otadata.boots(flash, sector));
-    boots.add(reset);
-    let is_over = boots.counted > u32::from(of) || boots.spared > MAX_SPARED_BOOTS;
-    // A boot that there is no room to count is one too many, too.
-    if is_over || !ok!(otadata.add_boot(flash, sector, reset)) {
-        error!(
-            "not confirmed in {} boots: going back to the old firmware",
-            of
-        );
-        let left = way_back(&layout, &otadata, &record);
-        ok!(give_up(flash, &layout, &mut otadata, left, boots.crashed));
-        return booted(Boot::GivenUp);
-    }
+}
+
+#[cfg(not(feature = "launch"))]
+fn to_launch(_: &Trial, _: &Boots, _: u8) -> Boot {
+    Boot::Confirmed
+}
+
+/// The running firmware is on trial.
+fn on_trial_by(boots: &Boots, of: u8) -> Boot {
     let boot = boots.counted.max(1);
-    info!("on trial, boot {} of {}", boot, of);
-    booted(Boot::Trial { boot, of })
+    debug!("on trial, boot {} of {}", boot, of);
+    Boot::Trial { boot, of }
+}
+
+/// Says that the running firmware does not launch the new image, though [`Boot::Launch`] asked for it, and what to do
+/// instead:
+///
+/// - [`Boot::FellBack`]: run on. The image is what is wrong, and the trial has failed.
+/// - [`Boot::GivenUp`]: restart now. The bootloader boots the new image, as with
+///   [`TrialMode::Switch`](crate::TrialMode::Switch): if that dies before it counts its boot, it stays.
+/// - [`Boot::Confirmed`]: run on. There is nothing to launch.
+///
+/// `table` is the offset of the partition table, 0x8000 as a rule; `running` as for [`boot_guard`].
+///
+/// # Errors
+///
+/// [`Error::Flash`] and [`Error::Layout`]: the trial goes on, and ends after its boots.
+#[cfg(feature = "launch")]
+pub async fn launch_refused<F: NorFlash>(
+    table: u32,
+    flash: &mut F,
+    running: u32,
+    refusal: Refusal,
+) -> Result<Boot, Error> {
+    let OnFlash {
+        running, otadata, ..
+    } = &mut ok!(OnFlash::read(flash, table, running));
+    let Some(trial) = otadata.launched() else {
+        return Ok(Boot::Confirmed);
+    };
+    match refusal {
+        Refusal::Image => {
+            ok!(note_end(flash, otadata, trial, true));
+            Ok(Boot::FellBack)
+        }
+        Refusal::Launcher => {
+            warn_of_switch();
+            let Trial { slot, release, .. } = trial;
+            let record = ok!(selecting(otadata, *running, slot.index, release));
+            ok!(otadata.write(flash, otadata.spare(), record));
+            Ok(Boot::GivenUp)
+        }
+    }
 }
 
 /// Ends the trial that is in force, if there is one, without counting. Whether there was one.
@@ -238,104 +306,183 @@ fn end_trial<F: NorFlash>(table: u32, flash: &mut F) -> Result<bool, Error> {
         // The record alone can be aborted wherever the bootloader finds it.
         Err(_) => ok!(find_otadata(flash, table)),
     };
-    let mut otadata = ok!(Otadata::read(flash, &layout));
+    let mut otadata = ok!(launch::read_otadata(flash, &layout));
     let Some((_, record)) = otadata.in_force().filter(|(_, record)| is_trial(record)) else {
-        return Ok(false);
+        let trial = otadata.launched();
+        if let Some(trial) = trial {
+            ok!(note_end(flash, &otadata, trial, true));
+        }
+        return Ok(trial.is_some());
     };
     let left = way_back(&layout, &otadata, &record);
     ok!(give_up(flash, &layout, &mut otadata, left, true));
     Ok(true)
 }
 
-/// What a record selects.
-fn selected(layout: &Layout, record: &Record) -> Option<Running> {
-    layout
-        .slot(record.slot(layout.slot_count())?)
-        .map(Running::Slot)
+/// The trial of the running firmware that the one before it launched, if there is one.
+fn launched(on_flash: &OnFlash) -> Option<&Trial> {
+    let trial = on_flash.otadata.launched();
+    trial.filter(|trial| trial.is_of(on_flash.running))
 }
 
-/// What the bootloader tries first.
-fn due(layout: &Layout, otadata: &Otadata) -> Option<Running> {
-    match otadata.in_force() {
-        Some((_, record)) => selected(layout, &record),
-        None if layout.factory.is_some() => Some(Running::Factory),
-        None => layout.slot(0).map(Running::Slot),
-    }
-}
-
-/// What ran before the image that a record selects, if the record says.
-fn left_for(layout: &Layout, record: &Record) -> Option<Running> {
-    let left = match back_from(record)? {
-        Some(slot) => layout.slot(slot.into()).map(Running::Slot),
-        None => layout.factory.map(|_| Running::Factory),
+/// The boots of the running firmware's trial; `None` if it is on none.
+pub(crate) fn boots<F: NorFlash>(
+    flash: &mut F,
+    on_flash: &OnFlash,
+) -> Result<Option<Boots>, Error> {
+    let since = match launched(on_flash) {
+        Some(trial) => trial.since,
+        None if on_selected_trial(on_flash) => 0,
+        None => return Ok(None),
     };
-    left.filter(|left| selected(layout, record) != Some(*left))
+    on_flash.otadata.boots(flash, since).map(Some)
 }
 
-/// Where to roll back to from the image that the record of a trial selects.
+/// Where the image lies that was rolled back, so that the running firmware runs again: as long as nothing else was installed.
+#[inline(never)]
+pub(crate) fn rolled_back<F: NorFlash>(
+    flash: &mut F,
+    on_flash: &OnFlash,
+) -> Result<Option<Slot>, Error> {
+    let OnFlash {
+        layout,
+        running,
+        otadata,
+    } = on_flash;
+    let mut slot = otadata.given_up_launch();
+    let state = ok!(otadata.rollback_state(flash));
+    for record in &otadata.records {
+        if release_of(record).is_some_and(|release| state.tries(release).is_settled()) {
+            slot = slot_of(selected(layout, record));
+        }
+    }
+    Ok(slot.filter(|slot| Running::Slot(*slot) != *running))
+}
+
+/// Whether the running firmware is on trial: the record in force says so, or the firmware before has launched it.
+pub(crate) fn on_trial(on_flash: &OnFlash) -> bool {
+    on_selected_trial(on_flash) || launched(on_flash).is_some()
+}
+
+/// Whether the record in force says that the running firmware is on trial.
+fn on_selected_trial(on_flash: &OnFlash) -> bool {
+    in_force_for(on_flash).is_some_and(|record| is_trial(&record))
+}
+
+/// The record in force, if it selects the running firmware.
+fn in_force_for(on_flash: &OnFlash) -> Option<Record> {
+    let (_, record) = on_flash.otadata.in_force()?;
+    Some(record).filter(|record| selected(&on_flash.layout, record) == Some(on_flash.running))
+}
+
+/// A trial that the firmware which boots launches, as the command shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaunchedTrial {
+    /// Where the new image lies.
+    pub slot: Slot,
+    /// How many boots were counted.
+    pub boots: u32,
+    /// After how many it is given up; `None` before the first.
+    pub of: Option<u8>,
+}
+
+/// Reads that trial from a flash, whose partition table is at `table`. `None` if there is none.
 ///
-/// The other record says so, unless a confirmation that was cut off has erased it: a switch makes sure of that. It comes first,
-/// because a CRC covers no label: where power failed while the trial's record was erased, its label may have changed.
-fn way_back(layout: &Layout, otadata: &Otadata, record: &Record) -> Option<Running> {
-    let other = otadata.records.get(otadata.spare());
-    let other = other.filter(|other| other.is_idf_valid() && !is_trial(other));
-    other
-        .and_then(|other| selected(layout, other))
-        .filter(|other| selected(layout, record) != Some(*other))
-        .or_else(|| left_for(layout, record))
-}
-
-/// Whether the running firmware is on trial.
-pub(crate) fn on_trial(layout: &Layout, running: Running, otadata: &Otadata) -> bool {
-    otadata
-        .in_force()
-        .is_some_and(|(_, record)| is_trial(&record) && selected(layout, &record) == Some(running))
+/// # Errors
+///
+/// [`Error::Flash`] and [`Error::Layout`].
+pub fn read_launched_trial<F: NorFlash>(
+    flash: &mut F,
+    table: u32,
+) -> Result<Option<LaunchedTrial>, Error> {
+    let layout = Layout::read(flash, table)?;
+    let otadata = launch::read_otadata(flash, &layout)?;
+    let Some(trial) = otadata.launched() else {
+        return Ok(None);
+    };
+    let boots = otadata.boots(flash, trial.since)?;
+    Ok(Some(LaunchedTrial {
+        slot: trial.slot,
+        boots: boots.counted,
+        of: (boots.of > 0).then_some(boots.of),
+    }))
 }
 
 /// The kind of bootloader, where the running firmware's record shows it.
-pub(crate) fn bootloader(
-    layout: &Layout,
-    running: Running,
-    otadata: &Otadata,
-) -> Option<Bootloader> {
-    let (_, record) = otadata.in_force()?;
-    bootloader_of(&record).filter(|_| selected(layout, &record) == Some(running))
+pub(crate) fn bootloader(on_flash: &OnFlash) -> Option<Bootloader> {
+    bootloader_of(&in_force_for(on_flash)?)
 }
 
 /// The release that is running, if this library installed it.
-pub(crate) fn running_release(
-    layout: &Layout,
-    running: Running,
-    otadata: &Otadata,
-) -> Option<ReleaseId> {
-    let (_, record) = otadata.in_force()?;
-    release_of(&record).filter(|_| selected(layout, &record) == Some(running))
+pub(crate) fn running_release(on_flash: &OnFlash) -> Option<ReleaseId> {
+    release_of(&in_force_for(on_flash)?)
 }
 
-/// Makes `image` the one the next restart boots, on trial. `running` is the flash offset of the running one.
+/// Makes sure that no record leads to the slot that an image is about to be written to. Called before it is written, where it will
+/// be launched.
+///
+/// Otherwise a record might: one that selects the slot because the bootloader passed over what was there before; or one that was
+/// given up, and of which a power cut in its erasure makes another. The image would run before it was launched.
+pub(crate) fn clear_way<F: NorFlash>(flash: &mut F, on_flash: &mut OnFlash) -> Result<(), Error> {
+    ok!(ensure_way_back(flash, on_flash));
+    on_flash.otadata.forget_given_up(flash)
+}
+
+/// Makes `image` the one that the next restart runs, on trial. `running` is the flash offset of the running one, which `launches`
+/// it where that protects better than the bootloader.
 #[inline(never)]
 pub(crate) fn switch<F: NorFlash>(
     flash: &mut F,
     table: u32,
     running: u32,
     image: Bootable,
+    launches: bool,
 ) -> Result<Slot, Error> {
-    let layout = ok!(Layout::read(flash, table));
-    let running = ok!(layout.running(running));
-    let mut otadata = ok!(Otadata::read(flash, &layout));
-    ok!(ensure_way_back(flash, &layout, running, &mut otadata));
-    ok!(otadata.make_room(flash));
+    let mut on_flash = ok!(OnFlash::read(flash, table, running));
+    let launches = launches && bootloader(&on_flash) != Some(Bootloader::AppRollback);
+    ok!(ensure_way_back(flash, &mut on_flash));
+    let OnFlash {
+        layout,
+        running,
+        otadata,
+    } = &mut on_flash;
+    let running = *running;
+    ok!(otadata.make_room(flash, if launches { launch::ROOM } else { NOTES }));
     let tries = ok!(otadata.rollback_state(flash)).tries(image.release);
-    let back = slot_of(Some(running)).map(|slot| slot.index);
-    let label = label(Purpose::Trial, back, image.release);
-    let record = ok!(otadata.successor(image.slot.index, State::New, label));
-    ok!(otadata.write(flash, otadata.spare(), record));
+    let stays = otadata.home();
+    let begun = launches
+        && launch::may_launch(&image)
+        && ok!(launch::begin(flash, layout, running, otadata, &image));
+    if !begun {
+        if launches {
+            warn_of_switch();
+        }
+        let Bootable { slot, release, .. } = &image;
+        let record = ok!(selecting(otadata, running, slot.index, release));
+        ok!(otadata.write(flash, otadata.spare(), record));
+    }
     // Should it not come to its own end this time, it has failed. Not before the switch: the record of the trial before would
     // say so at once. The switch is made, whatever becomes of the note.
     if tries.away() > 0 {
-        let _ = otadata.note(flash, otadata.spare(), tries.and_again());
+        let _ = otadata.note(flash, stays, tries.and_again());
     }
     Ok(image.slot)
+}
+
+#[inline(never)]
+fn warn_of_switch() {
+    warn!("the bootloader boots the new image: should it hang early, only a cable helps");
+}
+
+/// The record that makes the bootloader boot a new image, on trial.
+fn selecting(
+    otadata: &Otadata,
+    running: Running,
+    slot: u8,
+    release: &ReleaseId,
+) -> Result<Record, Error> {
+    let back = slot_of(Some(running)).map(|slot| slot.index);
+    otadata.successor(slot, State::New, label(Purpose::Trial, back, release))
 }
 
 /// Makes sure that the running image boots again if the record about to be written is given up.
@@ -343,17 +490,11 @@ pub(crate) fn switch<F: NorFlash>(
 /// It nearly always does. The exceptions: the bootloader passed over a broken image, and the record in force still
 /// selects that image's slot, which now holds the new one; or otadata is blank, and the bootloader's choice among the
 /// slots would fall on the new image.
-fn ensure_way_back<F: NorFlash>(
-    flash: &mut F,
-    layout: &Layout,
-    running: Running,
-    otadata: &mut Otadata,
-) -> Result<(), Error> {
-    let in_force = otadata.in_force();
-    match running {
+fn ensure_way_back<F: NorFlash>(flash: &mut F, on_flash: &mut OnFlash) -> Result<(), Error> {
+    let leads_back = in_force_for(on_flash).is_some();
+    let otadata = &mut on_flash.otadata;
+    match on_flash.running {
         Running::Slot(slot) => {
-            let leads_back =
-                in_force.is_some_and(|(_, record)| selected(layout, &record) == Some(running));
             if !leads_back {
                 let record = ok!(otadata.successor(slot.index, State::Valid, PLAIN));
                 ok!(otadata.write(flash, otadata.spare(), record));
@@ -422,7 +563,8 @@ fn give_up<F: NorFlash>(
     }
 }
 
-/// Notes in the log of a sector that a release failed, or only did not reach its server, unless that is noted already.
+/// Notes in the log of a sector that a release failed, or only did not reach its server. Also if that is known: the note ends a
+/// trial that the old firmware launches.
 fn note_failure<F: NorFlash>(
     flash: &mut F,
     otadata: &Otadata,
@@ -436,41 +578,43 @@ fn note_failure<F: NorFlash>(
     } else {
         known.and_away()
     };
-    if tries == known {
-        return Ok(());
-    }
-    otadata.note(flash, sector, tries)
+    otadata.note(flash, sector, tries).map(drop)
 }
 
-fn slot_of(running: Option<Running>) -> Option<Slot> {
-    match running {
-        Some(Running::Slot(slot)) => Some(slot),
-        Some(Running::Factory) | None => None,
-    }
+/// Notes how a trial ended that the old firmware launches.
+fn note_end<F: NorFlash>(
+    flash: &mut F,
+    otadata: &Otadata,
+    trial: &Trial,
+    crashed: bool,
+) -> Result<(), Error> {
+    note_failure(flash, otadata, otadata.home(), trial.release, crashed)
 }
 
 /// Ends the running firmware's trial: from now on it is the one to go back to. `false` if it was not on trial.
-pub(crate) fn confirm<F: NorFlash>(
-    flash: &mut F,
-    layout: &Layout,
-    running: Running,
-) -> Result<bool, Error> {
-    let mut otadata = ok!(Otadata::read(flash, layout));
-    if !on_trial(layout, running, &otadata) {
+pub(crate) fn confirm<F: NorFlash>(flash: &mut F, table: u32, running: u32) -> Result<bool, Error> {
+    let mut on_flash = ok!(OnFlash::read(flash, table, running));
+    let launched = launched(&on_flash);
+    if launched.is_none() && !on_selected_trial(&on_flash) {
         return Ok(false);
     }
-    let (Some((sector, trial)), Running::Slot(slot)) = (otadata.in_force(), running) else {
+    let Running::Slot(slot) = on_flash.running else {
         return Ok(false);
     };
-    let purpose = match bootloader_of(&trial) {
-        Some(Bootloader::AppRollback) => Purpose::ConfirmedUnderRollback,
-        _ => Purpose::Confirmed,
+    let otadata = &on_flash.otadata;
+    let in_force = otadata.in_force();
+    let label = match (launched, in_force) {
+        (Some(trial), _) => {
+            let back = slot_of(due(&on_flash.layout, otadata)).map(|slot| slot.index);
+            label(Purpose::ConfirmedAfterLaunch, back, &trial.release)
+        }
+        (None, Some((_, trial))) => label_of_confirmed(&trial),
+        (None, None) => PLAIN,
     };
-    let label = match (release_of(&trial), back_from(&trial)) {
-        (Some(release), Some(back)) => label(purpose, back, release),
-        _ => PLAIN,
-    };
-    if trial.state == State::PendingVerify {
+    let otadata = &mut on_flash.otadata;
+    if let Some((sector, trial)) = in_force
+        && trial.state == State::PendingVerify
+    {
         // This bootloader aborts what is pending at the next boot: the other record must stay, for it decides if
         // power fails now.
         let record = Record {
@@ -487,19 +631,25 @@ pub(crate) fn confirm<F: NorFlash>(
     Ok(true)
 }
 
-/// Notes that this boot of the trial ended in order: the firmware runs well, and did not reach its server.
-pub(crate) fn end_boot<F: NorFlash>(
-    flash: &mut F,
-    layout: &Layout,
-    running: Running,
-) -> Result<(), Error> {
-    let otadata = ok!(Otadata::read(flash, layout));
-    match otadata.in_force() {
-        Some((sector, record)) if on_trial(layout, running, &otadata) => {
-            otadata.add_end(flash, sector, &record)
-        }
-        _ => Ok(()),
+/// The label of the record that confirms the image which this one has on trial.
+fn label_of_confirmed(trial: &Record) -> [u8; 20] {
+    let purpose = match bootloader_of(trial) {
+        Some(Bootloader::AppRollback) => Purpose::ConfirmedUnderRollback,
+        _ => Purpose::Confirmed,
+    };
+    match (release_of(trial), back_from(trial)) {
+        (Some(release), Some(back)) => label(purpose, back, &release),
+        _ => PLAIN,
     }
+}
+
+/// Notes that this boot of the trial ended in order: the firmware runs well, and did not reach its server.
+pub(crate) fn end_boot<F: NorFlash>(flash: &mut F, table: u32, running: u32) -> Result<(), Error> {
+    let on_flash = ok!(OnFlash::read(flash, table, running));
+    if !on_trial(&on_flash) {
+        return Ok(());
+    }
+    on_flash.otadata.add_end(flash)
 }
 
 /// Gives up the running firmware, on trial or not, and selects the one before. The caller restarts.
@@ -508,22 +658,31 @@ pub(crate) fn end_boot<F: NorFlash>(
 /// failed. On trial nothing stands in the way: a device that does not work is no safer.
 pub(crate) async fn roll_back<F: Flash>(
     flash: &mut F,
-    layout: &Layout,
-    running: Running,
+    (table, running): (u32, u32),
     keys: &[ReleaseKey],
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
     let mut chip = flash.lock().await;
-    let mut otadata = ok!(Otadata::read(&mut *chip, layout));
+    let mut on_flash = ok!(OnFlash::read(&mut *chip, table, running));
+    if let Some(trial) = launched(&on_flash) {
+        return note_end(&mut *chip, &on_flash.otadata, trial, true);
+    }
+    let on_selected_trial = on_selected_trial(&on_flash);
+    let running_release = running_release(&on_flash);
+    let OnFlash {
+        layout,
+        running,
+        otadata,
+    } = &mut on_flash;
     let in_force = otadata.in_force();
     let left = in_force.and_then(|(_, record)| left_for(layout, &record));
-    if on_trial(layout, running, &otadata) {
-        let left = in_force.and_then(|(_, record)| way_back(layout, &otadata, &record));
-        if left.is_some() || leads_somewhere(layout, &otadata) {
-            return give_up(&mut *chip, layout, &mut otadata, left, true);
+    if on_selected_trial {
+        let left = in_force.and_then(|(_, record)| way_back(layout, otadata, &record));
+        if left.is_some() || leads_somewhere(layout, otadata) {
+            return give_up(&mut *chip, layout, otadata, left, true);
         }
     }
-    let Running::Slot(current) = running else {
+    let Running::Slot(current) = *running else {
         return Err(Error::NothingToGoBackTo);
     };
     let state = ok!(otadata.rollback_state(&mut *chip));
@@ -533,12 +692,14 @@ pub(crate) async fn roll_back<F: Flash>(
     let factory = layout.factory.is_some() && min_version == MinVersion::NONE;
     // The slot that installed it, if its record names one that still exists; otherwise any other.
     let is_left = |slot: &&Slot| left == Some(Running::Slot(**slot));
+    // Nor is the new image, while a trial is open that this firmware launches: it has never been confirmed.
+    let launched = otadata.launched().map(|trial| trial.slot);
     let others = || {
         layout
             .slots
             .iter()
             .rev()
-            .filter(|slot| slot.index != current.index)
+            .filter(|slot| slot.index != current.index && launched != Some(**slot))
     };
     if !(factory && left == Some(Running::Factory)) {
         for slot in others()
@@ -559,27 +720,20 @@ pub(crate) async fn roll_back<F: Flash>(
         return Err(Error::NothingToGoBackTo);
     }
     let flash = &mut *flash.lock().await;
-    if let (Some(release), Some((sector, _))) =
-        (running_release(layout, running, &otadata), in_force)
-    {
-        ok!(note_failure(flash, &otadata, sector, release, true));
+    if let (Some(release), Some((sector, _))) = (running_release, in_force) {
+        ok!(note_failure(flash, otadata, sector, release, true));
     }
-    match before {
-        Some((slot, release)) => {
-            // What is not known to be the one that was replaced may never have run: it is on trial.
-            let (state, label) = if left == Some(Running::Slot(slot)) {
-                (State::Valid, PLAIN)
-            } else {
-                (
-                    State::New,
-                    label(Purpose::Trial, Some(current.index), release),
-                )
-            };
-            let record = ok!(otadata.successor(slot.index, state, label));
-            otadata.write(flash, otadata.spare(), record)
-        }
-        None => select_factory(flash, &mut otadata),
-    }
+    let Some((slot, release)) = before else {
+        return select_factory(flash, otadata);
+    };
+    // What is not known to be the one that was replaced may never have run: it is on trial.
+    let record = if left == Some(Running::Slot(slot)) {
+        otadata.successor(slot.index, State::Valid, PLAIN)
+    } else {
+        let label = label(Purpose::Trial, Some(current.index), &release);
+        otadata.successor(slot.index, State::New, label)
+    };
+    otadata.write(flash, otadata.spare(), ok!(record))
 }
 
 /// Whether anything says what boots without the record in force: the other one, or a factory app.

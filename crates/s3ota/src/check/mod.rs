@@ -5,6 +5,7 @@
 //! ```
 
 pub(crate) mod decision;
+pub(crate) mod past;
 pub(crate) mod standing;
 
 use core::time::Duration;
@@ -14,18 +15,19 @@ use embedded_io_async::{Read, Write};
 use heapless::String;
 use rand_core::{CryptoRng, RngCore};
 use s3ota_image::app::Hardware;
-use s3ota_manifest::{HttpsUrl, MAX_DOCUMENT, Manifest, Timestamp};
+use s3ota_manifest::{MAX_DOCUMENT, Manifest, Timestamp};
 use s3ota_tls::CertTime;
 
 use crate::apart::ok;
 use crate::boot::rollback_state::Tries;
 use crate::check::decision::has_expired;
+use crate::check::past::Past;
 use crate::check::standing::Standing;
 use crate::config::Config;
 use crate::device::{Clock, Device, Flash};
-use crate::error::{Error, HttpError, Name};
+use crate::error::{Error, HttpError, Name, show};
 use crate::flash::partitions::Slot;
-use crate::install::BLOCK;
+use crate::install::Pages;
 use crate::install::wear::Wear;
 use crate::net::http::{Framing, Head, Identity, MAX_ETAG, Want};
 use crate::net::link::Deadline;
@@ -40,14 +42,15 @@ pub(crate) struct Look<'l, 'c, F, N, C, R> {
     pub(crate) config: &'l Config<'c>,
     pub(crate) flash: &'l mut F,
     pub(crate) clock: &'l C,
-    pub(crate) target: &'l mut Target,
+    pub(crate) target: Target<'l>,
     pub(crate) opener: Opener<'l, N, C, R>,
-    pub(crate) identity: Identity<'l>,
     /// Where the running firmware lies.
     pub(crate) running: u32,
     /// Whether the running firmware is on trial.
     pub(crate) on_trial: bool,
     pub(crate) settled: &'l mut Settled,
+    /// The release that the manifest offers, once it was read.
+    offered: &'l mut Name,
     now: Option<u64>,
 }
 
@@ -72,21 +75,23 @@ where
     C: Clock,
     R: CryptoRng + RngCore,
 {
-    /// Reads where the device stands, and points at the manifest. The attempt must be over in `time`.
-    pub(crate) async fn begin(
+    /// Reads where the device stands, and points at the manifest. The attempt must be over in `time`. What it works with is made in
+    /// `place`: it is too large to be passed around.
+    pub(crate) async fn begin<'p>(
+        place: &'p mut Option<Self>,
         config: &'l Config<'c>,
         device: &'l mut Device<F, N, C, R>,
-        target: &'l mut Target,
-        block: &mut [u8; BLOCK],
         settled: &'l mut Settled,
+        (past, offered): (&'l mut Past, &'l mut Name),
         time: Duration,
-    ) -> Result<Self, Error> {
-        let standing = ok!(Standing::read(
-            &mut *device.flash.lock().await,
-            config,
-            device.running,
-            block
-        ));
+    ) -> Result<&'p mut Self, Error> {
+        let standing = {
+            let flash = &mut *device.flash.lock().await;
+            let standing = ok!(Standing::read(flash, config, device.running));
+            past.back = ok!(standing.rolled_back(flash));
+            standing
+        };
+        *offered = Name::new();
         let now = date(&device.clock, config);
         // A manifest that has not changed is judged again once it has expired.
         if settled
@@ -95,18 +100,12 @@ where
         {
             *settled = None;
         }
-        let url = HttpsUrl::parse(config.manifest_url).map_err(Error::ManifestUrl);
-        ok!(target.aim(&ok!(url)));
-        Ok(Self {
-            identity: Identity {
-                device: Some(config.device_id).filter(|id| config.send_device_id && !id.is_empty()),
-                firmware: config.version,
-                chip: config.chip.name(),
-                state: if standing.on_trial { "trial" } else { "valid" },
-                bootloader: standing.bootloader,
-                headers: config.headers,
-                manifest_url: config.manifest_url,
-            },
+        let target = ok!(Target::new(Identity {
+            agent: past.tell(config, &standing),
+            headers: config.headers,
+            manifest_url: config.manifest_url,
+        }));
+        Ok(place.insert(Self {
             opener: Opener {
                 network: &device.network,
                 rng: &mut device.rng,
@@ -115,27 +114,38 @@ where
                 deadline: Deadline::new(&device.clock, time, config.timeouts.idle),
             },
             running: device.running,
-            on_trial: standing.on_trial,
+            on_trial: standing.trial.is_some(),
             flash: &mut device.flash,
             clock: &device.clock,
             config,
             target,
             settled,
+            offered,
             now,
-        })
+        }))
     }
 
-    /// Judges the manifest with this entity tag. With `remember` what its key has signed is remembered from now on.
-    pub(crate) async fn judge(
+    /// A firmware on trial installs nothing: it is confirmed first.
+    pub(crate) fn may_install(&self) -> Result<(), Error> {
+        if self.on_trial {
+            return Err(Error::OnTrial);
+        }
+        Ok(())
+    }
+
+    /// Judges the manifest with this entity tag. With `remember` what its key has signed is remembered from now on. The offer is made
+    /// in `place`.
+    pub(crate) async fn judge<'p>(
         &mut self,
+        place: &'p mut Option<Offer>,
         manifest: &Manifest<'_>,
         etag: Option<String<MAX_ETAG>>,
-        block: &mut [u8; BLOCK],
         remember: bool,
-    ) -> Result<Result<Offer, NoUpdate>, Error> {
+    ) -> Result<Result<&'p Offer, NoUpdate>, Error> {
+        *self.offered = show(&manifest.version);
         let Self { config, flash, .. } = self;
         let flash = &mut *flash.lock().await;
-        let mut standing = ok!(Standing::read(flash, config, self.running, block));
+        let mut standing = ok!(Standing::read(flash, config, self.running));
         let judged = standing.judge(flash, manifest, config, self.now, remember);
         let (tries, decision) = judged?;
         *self.settled = None;
@@ -144,24 +154,21 @@ where
                 *self.settled = etag.map(|etag| (etag, manifest.expires));
                 Err(reason)
             }
-            None => Ok(Offer {
+            None => Ok(place.insert(Offer {
                 tries,
                 slot: standing.target,
                 room: standing.room(),
                 hardware: standing.hardware(config),
                 project: standing.project,
-            }),
+            })),
         })
     }
 
     /// Shows that the manifest is one by which this firmware would be replaced.
-    pub(crate) async fn prove(
-        &mut self,
-        manifest: &Manifest<'_>,
-        block: &mut [u8; BLOCK],
-    ) -> Result<(), Error> {
+    pub(crate) async fn prove(&mut self, manifest: &Manifest<'_>) -> Result<(), Error> {
+        *self.offered = show(&manifest.version);
         let flash = &mut *self.flash.lock().await;
-        let standing = ok!(Standing::read(flash, self.config, self.running, block));
+        let standing = ok!(Standing::read(flash, self.config, self.running));
         standing.prove(flash, manifest, self.config, self.now)
     }
 }
@@ -184,11 +191,11 @@ pub(crate) fn changed(settled: &Settled) -> Want<'_> {
     etag.map_or(Want::All, |etag| Want::Changed(etag))
 }
 
-/// Reads the manifest that is the body of this answer into `buffer`.
+/// Reads the manifest that is the body of this answer into the pages.
 pub(crate) async fn read_manifest<'m, S>(
     session: &mut Session<'_, '_, S>,
     head: &Head,
-    buffer: &'m mut [u8; MAX_DOCUMENT],
+    pages: &'m mut Pages,
 ) -> Result<&'m mut [u8], Error>
 where
     S: Read + Write,
@@ -201,6 +208,7 @@ where
     if matches!(head.framing, Framing::Length(length) if length > MAX_DOCUMENT as u64) {
         return Err(too_long());
     }
+    let buffer = pages.as_flattened_mut();
     let mut body = session.body(head);
     let mut filled = 0;
     loop {

@@ -3,29 +3,27 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::Chip;
 use s3ota_image::app::{Descriptor, Hardware, Header, PREFIX_LEN};
+use s3ota_manifest::user_agent::Bootloader;
 use s3ota_manifest::{KeyId, Manifest};
 
 use crate::apart::ok;
-use crate::boot::otadata::Otadata;
-use crate::boot::reset::Bootloader;
+use crate::boot::on_flash::OnFlash;
+use crate::boot::otadata::Boots;
 use crate::boot::rollback_state::{Claim, RollbackState, Tries};
 use crate::boot::trial;
 use crate::check::decision::{Facts, decide, identify};
 use crate::config::Config;
-use crate::error::{Error, FirmwareError, LayoutError, Name, ReleaseError, cut};
+use crate::error::{Error, FirmwareError, Name, ReleaseError, cut};
 use crate::flash::access as flash;
-use crate::flash::partitions::{Layout, Running, Slot};
+use crate::flash::partitions::Slot;
 use crate::flash::release::ReleaseId;
-use crate::install::BLOCK;
 use crate::outcome::NoUpdate;
 
 /// Where a device stands before an attempt.
 pub(crate) struct Standing {
-    layout: Layout,
-    running: Running,
-    otadata: Otadata,
-    /// Whether the running firmware is on trial.
-    pub(crate) on_trial: bool,
+    on_flash: OnFlash,
+    /// The boots of the running firmware's trial, if it is on one.
+    pub(crate) trial: Option<Boots>,
     /// The slot an image would go to.
     pub(crate) target: Slot,
     /// The name of the running firmware's project, as its app descriptor has it.
@@ -35,7 +33,7 @@ pub(crate) struct Standing {
     /// Its secure version. The chip's eFuse follows it, where the bootloader does anti-rollback.
     secure_version: u32,
     /// The kind of bootloader, as the User-Agent names it.
-    pub(crate) bootloader: Option<&'static str>,
+    pub(crate) bootloader: Option<Bootloader>,
 }
 
 impl Standing {
@@ -45,14 +43,10 @@ impl Standing {
         flash: &mut F,
         config: &Config<'_>,
         running: u32,
-        block: &mut [u8; BLOCK],
     ) -> Result<Self, Error> {
-        let prefix = block.first_chunk_mut::<PREFIX_LEN>();
-        let prefix = ok!(prefix.ok_or(LayoutError::RunningUnknown { offset: running }));
-        let layout = ok!(Layout::read(flash, config.partition_table));
-        ok!(flash::read(flash, running, prefix));
-        let running = ok!(layout.running(running));
-        let otadata = ok!(Otadata::read(flash, &layout));
+        let on_flash = ok!(OnFlash::read(flash, config.partition_table, running));
+        let mut prefix = [0; PREFIX_LEN];
+        ok!(flash::read(flash, running, &mut prefix));
         let descriptor = prefix.last_chunk().and_then(Descriptor::parse);
         let descriptor = descriptor.as_ref();
         let header = prefix
@@ -61,19 +55,35 @@ impl Standing {
         Ok(Self {
             chip: header.and_then(|header| header.chip()),
             secure_version: descriptor.map_or(0, |descriptor| descriptor.secure_version),
-            bootloader: trial::bootloader(&layout, running, &otadata).map(Bootloader::name),
-            on_trial: trial::on_trial(&layout, running, &otadata),
-            target: ok!(layout.target(running)),
+            bootloader: trial::bootloader(&on_flash).map(Bootloader::from),
+            trial: ok!(trial::boots(flash, &on_flash)),
+            target: ok!(on_flash.layout.target(on_flash.running)),
             project: descriptor.map(|descriptor| cut(descriptor.project_name())),
-            layout,
-            running,
-            otadata,
+            on_flash,
         })
+    }
+
+    /// The version of the release that was rolled back, so that the running firmware runs again. Empty if there is none.
+    #[inline(never)]
+    pub(crate) fn rolled_back<F: NorFlash>(&self, flash: &mut F) -> Result<Name, Error> {
+        let mut version = Name::new();
+        if let Some(slot) = ok!(trial::rolled_back(flash, &self.on_flash)) {
+            let mut prefix = [0; PREFIX_LEN];
+            ok!(flash::read(flash, slot.offset, &mut prefix));
+            // An image that is being written there now has no header before it is whole.
+            let header = prefix.first_chunk().map(Header::parse);
+            if let (Some(Ok(_)), Some(bytes)) = (header, prefix.last_chunk())
+                && let Some(descriptor) = Descriptor::parse(bytes)
+            {
+                version = cut(descriptor.version());
+            }
+        }
+        Ok(version)
     }
 
     /// Bytes that an image may have.
     pub(crate) fn room(&self) -> u32 {
-        self.layout.room()
+        self.on_flash.layout.room()
     }
 
     /// What an image must fit.
@@ -87,7 +97,8 @@ impl Standing {
 
     /// Judges a manifest: which release it offers, and why that is not to be installed, if it is not.
     ///
-    /// With `remember` what its key has signed is remembered from now on.
+    /// With `remember` what its key has signed is remembered from now on; and where the running firmware launches a new one, nothing
+    /// else leads to that.
     #[inline(never)]
     pub(crate) fn judge<F: NorFlash>(
         &mut self,
@@ -108,7 +119,10 @@ impl Standing {
         let decision = ok!(decide(manifest, release, config, &facts));
         if let Some(key) = key.filter(|_| remember) {
             let news = Claim::of(key, manifest);
-            ok!(self.otadata.remember(flash, state, news));
+            ok!(self.on_flash.otadata.remember(flash, state, news));
+        }
+        if remember && decision.is_none() && config.trial_mode.launches() {
+            ok!(trial::clear_way(flash, &mut self.on_flash));
         }
         Ok((tries, decision))
     }
@@ -147,7 +161,7 @@ impl Standing {
             let key = manifest.verify(config.release_keys);
             Some(ok!(key.map_err(ReleaseError::Signature)))
         };
-        Ok((key, ok!(self.otadata.rollback_state(flash))))
+        Ok((key, ok!(self.on_flash.otadata.rollback_state(flash))))
     }
 
     /// What the device knows.
@@ -161,7 +175,7 @@ impl Standing {
     ) -> Facts<'f> {
         Facts {
             project: self.project.as_deref(),
-            running: trial::running_release(&self.layout, self.running, &self.otadata),
+            running: trial::running_release(&self.on_flash),
             has_failed: false,
             now,
             room: self.room(),

@@ -59,6 +59,9 @@ pub enum FirmwareError {
     SecureBoot,
     /// The image is broken.
     Invalid(ImageError),
+    /// A delta or a compressed image is refused. It ends no update: the image itself is fetched then.
+    #[cfg(feature = "delta")]
+    Artefact,
     /// What lies on flash after writing is not what was written: the flash is worn or failing.
     ReadBack,
 }
@@ -119,6 +122,11 @@ impl fmt::Display for FirmwareError {
                 "the image is not signed for Secure Boot as the running one is: sign it with espsecure"
             ),
             Self::Invalid(error) => write!(f, "{error}"),
+            #[cfg(feature = "delta")]
+            Self::Artefact => write!(
+                f,
+                "the delta or compressed image is refused: the image itself is fetched"
+            ),
             Self::ReadBack => write!(
                 f,
                 "the image reads back differently from flash: the flash chip may be worn out"

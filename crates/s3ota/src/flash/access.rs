@@ -26,6 +26,34 @@ pub(crate) fn read<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) -> Res
     on_the_spot(flash.read(at, bytes))
 }
 
+/// Reads from any offset, and as many bytes as there are: the driver wants neither in whole units.
+#[cfg(feature = "delta")]
+#[inline(never)]
+pub(crate) fn read_any<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
+    let unit = F::READ_SIZE.max(1);
+    let mut whole = [0; 64];
+    let mut done = 0;
+    while done < bytes.len() {
+        let from = at.saturating_add(done as u32);
+        let ahead = from as usize % unit;
+        let rest = bytes.get_mut(done..).unwrap_or_default();
+        if ahead == 0 && rest.len() >= unit {
+            let length = rest.len() - rest.len() % unit;
+            read(flash, from, rest.get_mut(..length).unwrap_or_default())?;
+            done += length;
+            continue;
+        }
+        let Some(whole) = whole.get_mut(..unit) else {
+            return Err(Error::Flash(NorFlashErrorKind::NotAligned));
+        };
+        read(flash, from - ahead as u32, whole)?;
+        let found = whole.get(ahead..).unwrap_or_default();
+        crate::bytes::copy(&[found], rest);
+        done += found.len();
+    }
+    Ok(())
+}
+
 /// Reads bytes that decide what boots. `None` if they read differently: bits that were changing when power failed may lie
 /// between 0 and 1, and read as either.
 #[inline(never)]
@@ -82,6 +110,76 @@ mod tests {
     use super::*;
 
     type Result = core::result::Result<u8, NorFlashErrorKind>;
+
+    /// A flash that reads 16 bytes at once, each byte its own offset.
+    #[cfg(feature = "delta")]
+    struct Coarse;
+
+    #[cfg(feature = "delta")]
+    mod coarse {
+        use embedded_storage_async::nor_flash::{ErrorType, ReadNorFlash};
+
+        use super::*;
+
+        impl ErrorType for Coarse {
+            type Error = NorFlashErrorKind;
+        }
+
+        impl ReadNorFlash for Coarse {
+            const READ_SIZE: usize = 16;
+
+            async fn read(
+                &mut self,
+                at: u32,
+                bytes: &mut [u8],
+            ) -> core::result::Result<(), NorFlashErrorKind> {
+                if !at.is_multiple_of(16) || !bytes.len().is_multiple_of(16) {
+                    return Err(NorFlashErrorKind::NotAligned);
+                }
+                for (byte, place) in bytes.iter_mut().zip(at..) {
+                    *byte = place as u8;
+                }
+                Ok(())
+            }
+
+            fn capacity(&self) -> usize {
+                256
+            }
+        }
+
+        impl NorFlash for Coarse {
+            const WRITE_SIZE: usize = 16;
+            const ERASE_SIZE: usize = 16;
+
+            async fn erase(
+                &mut self,
+                _: u32,
+                _: u32,
+            ) -> core::result::Result<(), NorFlashErrorKind> {
+                Err(NorFlashErrorKind::Other)
+            }
+
+            async fn write(
+                &mut self,
+                _: u32,
+                _: &[u8],
+            ) -> core::result::Result<(), NorFlashErrorKind> {
+                Err(NorFlashErrorKind::Other)
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_in_whole_units() {
+            for start in 0..20_u32 {
+                for length in 0..50 {
+                    let mut bytes = std::vec![0; length];
+                    assert_eq!(read_any(&mut Coarse, start, &mut bytes), Ok(()));
+                    let expected: std::vec::Vec<u8> = (start as u8..).take(length).collect();
+                    assert_eq!(bytes, expected, "{start} {length}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_driver_may_let_go_between_its_steps() {

@@ -12,6 +12,7 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 
+use crate::bytes;
 use crate::error::Error;
 use crate::flash::access as flash;
 
@@ -24,10 +25,15 @@ const CHECK_LEN: usize = 4;
 pub(crate) const VALUE_LEN: usize = ENTRY_LEN - KIND_LEN - CHECK_LEN;
 
 /// What an entry is.
-pub(crate) type Kind = [u8; KIND_LEN];
+pub(crate) type Kind = u32;
 
 /// What an entry says.
 pub(crate) type Value = [u8; VALUE_LEN];
+
+/// The kind with these letters: a number, because those are compared at once.
+pub(crate) const fn kind(letters: &[u8; KIND_LEN]) -> Kind {
+    Kind::from_le_bytes(*letters)
+}
 
 /// What lies in the place of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +67,10 @@ pub(crate) fn is_blank<F: NorFlash>(bytes: &[u8]) -> bool {
 }
 
 /// A value that begins with these bytes.
-pub(crate) fn value<'b>(bytes: impl IntoIterator<Item = &'b u8>) -> Value {
+#[inline(never)]
+pub(crate) fn value(parts: &[&[u8]]) -> Value {
     let mut value = [0xff; VALUE_LEN];
-    value
-        .iter_mut()
-        .zip(bytes)
-        .for_each(|(to, from)| *to = *from);
+    bytes::copy(parts, &mut value);
     value
 }
 
@@ -91,7 +95,7 @@ impl Log {
         })
     }
 
-    /// Writes the entry with this index, if its place is blank. Whether it reads back as written.
+    /// Writes the entry with this index, if its place is blank. Whether it reads back as written, each time.
     pub(crate) fn put<F: NorFlash>(
         self,
         flash: &mut F,
@@ -104,17 +108,28 @@ impl Log {
         }
         let bytes = emit(kind, value);
         flash::write(flash, self.at(index), &bytes)?;
-        Ok(self.get(flash, index)? == Entry::Whole(kind, value))
+        // A place that was torn so that it read as blank may read as this entry now, and otherwise later.
+        Ok(self.get(flash, index)? == Entry::Whole(kind, value) && self.is_steady(flash, index)?)
+    }
+
+    /// This log without its last places, which are kept free.
+    pub(crate) const fn without(self, places: u32) -> Self {
+        let entries = self.entries.saturating_sub(places);
+        Self { entries, ..self }
     }
 
     /// The index behind the last entry. Torn ones count where they can be told from erased flash.
+    ///
+    /// All places are read: one among the entries may be torn so that it reads as blank now and then, and what is written there
+    /// would come before what is older.
+    #[inline(never)]
     pub(crate) fn end<F: NorFlash>(self, flash: &mut F) -> Result<u32, Error> {
         let mut end = 0;
         for index in 0..self.entries {
             match self.get(flash, index)? {
-                Entry::Blank => break,
-                Entry::Torn if !shows_blank::<F>() => {}
-                Entry::Torn | Entry::Whole(..) => end = index + 1,
+                Entry::Torn if shows_blank::<F>() => end = index + 1,
+                Entry::Whole(..) => end = index + 1,
+                Entry::Blank | Entry::Torn => {}
             }
         }
         Ok(end)
@@ -142,14 +157,16 @@ impl Log {
         Ok(false)
     }
 
-    /// Calls `each` with what lies in every place that is not blank, also behind a blank one: that may be torn so that it
-    /// reads as blank now and then. Torn ones are told where they can be told from erased flash.
+    /// Calls `each` with what lies in every place from this one on that is not blank, also behind a blank one: that may be torn so
+    /// that it reads as blank now and then. Torn ones are told where they can be told from erased flash.
+    #[inline(never)]
     pub(crate) fn for_each<F: NorFlash>(
         self,
         flash: &mut F,
-        mut each: impl FnMut(&Entry),
+        from: u32,
+        each: &mut dyn FnMut(&Entry),
     ) -> Result<(), Error> {
-        for index in 0..self.entries {
+        for index in from..self.entries {
             let entry = self.get(flash, index)?;
             if matches!(entry, Entry::Whole(..)) || entry == Entry::Torn && shows_blank::<F>() {
                 each(&entry);
@@ -158,12 +175,22 @@ impl Log {
         Ok(())
     }
 
+    /// Whether the place of an entry reads the same each time.
+    pub(crate) fn is_steady<F: NorFlash>(self, flash: &mut F, index: u32) -> Result<bool, Error> {
+        Ok(flash::read_steady(flash, self.at(index))?.is_some())
+    }
+
+    /// How many entries it may have.
+    pub(crate) const fn len(self) -> u32 {
+        self.entries
+    }
+
     fn at(self, index: u32) -> u32 {
         self.start + index * ENTRY_LEN as u32
     }
 }
 
-fn check(kind: &Kind, value: &Value) -> [u8; CHECK_LEN] {
+fn check(kind: &[u8; KIND_LEN], value: &Value) -> [u8; CHECK_LEN] {
     let mut hash = Sha256::new();
     hash.update(kind);
     hash.update(value);
@@ -173,18 +200,15 @@ fn check(kind: &Kind, value: &Value) -> [u8; CHECK_LEN] {
 }
 
 fn emit(kind: Kind, value: Value) -> [u8; ENTRY_LEN] {
+    let kind = kind.to_le_bytes();
     let check = check(&kind, &value);
-    let mut bytes = [0; ENTRY_LEN];
-    let parts = kind.iter().chain(&value).chain(&check);
-    bytes
-        .iter_mut()
-        .zip(parts)
-        .for_each(|(to, from)| *to = *from);
-    bytes
+    let mut entry = [0; ENTRY_LEN];
+    bytes::copy(&[&kind, &value, &check], &mut entry);
+    entry
 }
 
 fn parse(bytes: &[u8; ENTRY_LEN]) -> Option<Entry> {
     let (kind, rest) = bytes.split_first_chunk::<KIND_LEN>()?;
     let (value, stored) = rest.split_first_chunk::<VALUE_LEN>()?;
-    (stored == check(kind, value)).then_some(Entry::Whole(*kind, *value))
+    (stored == check(kind, value)).then_some(Entry::Whole(Kind::from_le_bytes(*kind), *value))
 }

@@ -3,6 +3,8 @@
 use s3ota_manifest::Manifest;
 use sha2::{Digest, Sha256};
 
+use crate::bytes;
+
 /// What tells one release from another on a device's own flash: 12 bytes of a SHA-256.
 ///
 /// With a hash in the manifest it is made from that: the same bytes are the same release. Without, from the version and
@@ -38,7 +40,7 @@ impl ReleaseId {
     fn cut(hash: Sha256) -> Self {
         let digest: [u8; 32] = hash.finalize().into();
         let mut id = [0; 12];
-        id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        bytes::copy(&[&digest], &mut id);
         Self(id)
     }
 

@@ -1,8 +1,9 @@
 //! What an image must be, and what the running one has that its successor must not lose.
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
+use heapless::String;
 use s3ota_image::app::{Hardware, Image, SignatureKind, Verifier};
-use s3ota_manifest::{Manifest, Version};
+use s3ota_manifest::{MAX_PROJECT, MAX_VERSION, Manifest, Version};
 
 use crate::apart::apart;
 use crate::config::Config;
@@ -11,9 +12,45 @@ use crate::error::{Error, FirmwareError, Name, cut, flash as flash_error, show};
 use crate::flash::access as flash;
 use crate::install::BLOCK;
 
+/// What a manifest says of its image. When the image comes the manifest is gone: its memory is used again.
+pub(crate) struct Announced {
+    version: String<MAX_VERSION>,
+    project: Option<String<MAX_PROJECT>>,
+    pub(crate) size: Option<u32>,
+    pub(crate) sha256: Option<[u8; 32]>,
+}
+
+impl Announced {
+    /// By this manifest.
+    #[inline(never)]
+    pub(crate) fn by(manifest: &Manifest<'_>) -> Self {
+        let mut version = String::new();
+        // It has room: a version's text is no longer than that, and neither is a project's.
+        let _ = core::fmt::write(&mut version, format_args!("{}", manifest.version));
+        Self {
+            version,
+            project: manifest
+                .project
+                .and_then(|name| String::try_from(name).ok()),
+            size: manifest.size,
+            sha256: manifest.sha256.map(Into::into),
+        }
+    }
+
+    /// The version of the release.
+    pub(crate) fn version(&self) -> Name {
+        cut(&self.version)
+    }
+
+    /// Whether the image calls itself by this version.
+    fn is_called(&self, version: &Version<'_>) -> bool {
+        Version::parse(&self.version).is_ok_and(|announced| announced == *version)
+    }
+}
+
 /// What an image must be.
 pub(crate) struct Expected<'e> {
-    pub(crate) manifest: &'e Manifest<'e>,
+    pub(crate) announced: &'e Announced,
     pub(crate) config: &'e Config<'e>,
     /// The running firmware's project.
     pub(crate) project: Option<&'e str>,
@@ -48,7 +85,7 @@ impl Expected<'_> {
         }
         let descriptor = descriptor.ok_or(FirmwareError::NoDescriptor)?;
         let found = descriptor.project_name();
-        let other = match (self.manifest.project, self.project) {
+        let other = match (self.announced.project.as_deref(), self.project) {
             (Some(named), _) => Some(named).filter(|&named| named != found),
             (None, own) => own.filter(|own| !self.config.takes_project(own, found)),
         };
@@ -61,10 +98,10 @@ impl Expected<'_> {
         // Arduino builds carry the version of the core, and some builds a git hash: neither can be compared.
         if !descriptor.is_arduino()
             && let Ok(found) = Version::parse(descriptor.version())
-            && found != self.manifest.version
+            && !self.announced.is_called(&found)
         {
             return Err(FirmwareError::Version {
-                expected: show(&self.manifest.version),
+                expected: self.announced.version(),
                 found: show(&found),
             });
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0x000  "goal"     the release's id (12 bytes), the image's size in bytes or 0xFFFFFFFF (4)
-//! 0x020  "etag" 3×  the entity tag the server gave the image, 72 bytes in all, filled up with 0xFF
+//! 0x020  "etag" 3×  the entity tag the server gave the image, or what makes it, 72 bytes in all, filled up with 0xFF
 //! 0x080  "head" 2×  the first 32 bytes of the image, which are written to their place last
 //! 0x0c0  marks      of 4 bytes (as many as flash writes at once, if more): mark n says that the first n + 1 steps are
 //!                   on flash, by the first bytes of their SHA-256
@@ -20,18 +20,19 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::String;
 use s3ota_image::otadata::SECTOR_SIZE;
 
+use crate::bytes;
 use crate::error::Error;
 use crate::flash::access as flash;
-use crate::flash::log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, value};
+use crate::flash::log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, kind, value};
 use crate::flash::partitions::Slot;
 use crate::flash::release::ReleaseId;
 use crate::install::{BLOCK, WITHHELD};
 use crate::net::http::MAX_ETAG;
 
-const GOAL: Kind = *b"goal";
-const ETAG: Kind = *b"etag";
-const HEAD: Kind = *b"head";
-const DONE: Kind = *b"done";
+const GOAL: Kind = kind(b"goal");
+const ETAG: Kind = kind(b"etag");
+const HEAD: Kind = kind(b"head");
+const DONE: Kind = kind(b"done");
 
 const ETAG_AT: u32 = 1;
 const ETAG_PARTS: usize = MAX_ETAG / VALUE_LEN;
@@ -228,7 +229,7 @@ impl Journal {
     ) -> Result<(), Error> {
         if self.is_open(flash, goal, head)? {
             let length = done.length.to_le_bytes();
-            let value = value(length.iter().chain(&done.digest));
+            let value = value(&[&length, &done.digest]);
             let log = self.log();
             log.put(flash, DONE_AT, DONE, value)?;
         }
@@ -295,7 +296,7 @@ impl Journal {
     ) -> Result<bool, Error> {
         let log = self.log();
         let total = goal.total.unwrap_or(UNKNOWN).to_le_bytes();
-        let first = value(goal.release.as_bytes().iter().chain(&total));
+        let first = value(&[goal.release.as_bytes(), &total]);
         let etag = goal.etag.as_deref().unwrap_or_default().as_bytes();
         Ok(log.put(flash, 0, GOAL, first)?
             && spread(log, flash, ETAG, ETAG_AT, ETAG_PARTS, etag)?
@@ -350,7 +351,7 @@ fn spread<F: NorFlash>(
 ) -> Result<bool, Error> {
     let mut parts = bytes.chunks(VALUE_LEN);
     for index in (first..).take(entries) {
-        let part = value(parts.next().unwrap_or_default());
+        let part = value(&[parts.next().unwrap_or_default()]);
         if !log.put(flash, index, kind, part)? {
             return Ok(false);
         }
@@ -369,7 +370,7 @@ fn collect<F: NorFlash>(
     for (index, part) in (first..).zip(into.chunks_mut(VALUE_LEN)) {
         match log.get(flash, index)? {
             Entry::Whole(found, value) if found == kind => {
-                part.iter_mut().zip(value).for_each(|(to, from)| *to = from);
+                bytes::copy(&[&value], part);
             }
             _ => return Ok(false),
         }

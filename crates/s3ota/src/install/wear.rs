@@ -11,6 +11,7 @@
 use core::time::Duration;
 
 use crate::flash::release::ReleaseId;
+use crate::install::trouble::Trouble;
 
 const HOUR: u32 = 60 * 60;
 const DAY: u32 = 24 * HOUR;
@@ -34,6 +35,11 @@ pub struct Wear {
     away: u8,
     /// Until when it rests: seconds since power came on.
     until: u32,
+    /// What makes its image in fewer bytes made a wrong one, and cost an erasure: once is enough.
+    #[cfg(feature = "delta")]
+    only_whole: bool,
+    /// What it carries besides, for those that keep it: the error that checks end in.
+    trouble: Trouble,
 }
 
 impl Wear {
@@ -42,18 +48,20 @@ impl Wear {
     /// How often the slot is erased in a day, at most.
     pub const A_DAY: usize = 8;
     /// How many words [`to_words`](Self::to_words) makes.
-    pub const WORDS: usize = Self::A_DAY + 5;
+    pub const WORDS: usize = Self::A_DAY + 5 + Trouble::LONGEST / 4;
 
     /// As words to keep where deep sleep leaves them alone.
     pub fn to_words(&self) -> [u32; Self::WORDS] {
         let mut words = [0; Self::WORDS];
         let (id, _) = self.release.as_chunks::<4>();
         let id = id.iter().map(|bytes| u32::from_le_bytes(*bytes));
-        let rest = [
-            u32::from(self.refused) << 8 | u32::from(self.away),
-            self.until,
-        ];
-        let all = self.erased.into_iter().chain(id).chain(rest);
+        let counts = u32::from_le_bytes([self.away, self.refused, 0, self.trouble.times]);
+        #[cfg(feature = "delta")]
+        let counts = u32::from(self.only_whole) << 16 | counts;
+        let rest = [counts, self.until];
+        let (code, _) = self.trouble.code.as_chunks::<4>();
+        let code = code.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        let all = self.erased.into_iter().chain(id).chain(rest).chain(code);
         words.iter_mut().zip(all).for_each(|(to, from)| *to = from);
         words
     }
@@ -61,18 +69,35 @@ impl Wear {
     /// What [`to_words`](Self::to_words) made. Any words will do: nonsense makes a device rest, for a day at most.
     pub fn from_words(words: [u32; Self::WORDS]) -> Self {
         let mut wear = Self::default();
-        let [erased @ .., a, b, c, counts, until] = words;
+        let [erased @ .., a, b, c, counts, until, d, e, f, g, h] = words;
         wear.erased = erased;
-        for (to, word) in wear.release.chunks_exact_mut(4).zip([a, b, c]) {
+        let release = wear.release.chunks_exact_mut(4).zip([a, b, c]);
+        let code = wear.trouble.code.chunks_exact_mut(4);
+        for (to, word) in release.chain(code.zip([d, e, f, g, h])) {
             to.copy_from_slice(&word.to_le_bytes());
         }
-        let [away, refused, ..] = counts.to_le_bytes();
+        let [away, refused, _, times] = counts.to_le_bytes();
+        wear.trouble.times = times;
+        #[cfg(feature = "delta")]
+        {
+            wear.only_whole = counts & 1 << 16 != 0;
+        }
         Self {
             refused,
             away,
             until,
             ..wear
         }
+    }
+
+    /// With the error that checks end in, to be kept.
+    pub(crate) fn with(self, trouble: Trouble) -> Self {
+        Self { trouble, ..self }
+    }
+
+    /// The error that it was kept with.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.trouble
     }
 
     /// How long the slot rests before it may be erased once more.
@@ -108,6 +133,19 @@ impl Wear {
         if let Some(times @ 1..) = self.refused.checked_sub(1) {
             self.until = seconds(now).saturating_add(pause(times));
         }
+    }
+
+    /// Notes that nothing but the image itself is to be fetched of a release.
+    #[cfg(feature = "delta")]
+    pub(crate) fn only_whole(&mut self, release: ReleaseId) {
+        self.turn_to(release);
+        self.only_whole = true;
+    }
+
+    /// Whether nothing but the image itself is to be fetched of a release.
+    #[cfg(feature = "delta")]
+    pub(crate) fn is_only_whole(&self, release: ReleaseId) -> bool {
+        self.only_whole && self.release == *release.as_bytes()
     }
 
     /// Whether a release rests, of which so many trials did not reach their server.
@@ -203,6 +241,14 @@ mod tests {
         wear.refuse(release, minutes(7));
         assert!(wear.rests(release, 3, minutes(8)));
         assert_eq!(Wear::from_words(wear.to_words()), wear);
+        #[cfg(feature = "delta")]
+        {
+            wear.only_whole(release);
+            let kept = Wear::from_words(wear.to_words());
+            assert_eq!(kept, wear);
+            assert!(kept.is_only_whole(release));
+            assert!(!kept.is_only_whole(ReleaseId::from_bytes([2; 12])));
+        }
     }
 
     #[test]

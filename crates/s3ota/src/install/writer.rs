@@ -16,6 +16,7 @@ use s3ota_image::otadata::SECTOR_SIZE;
 use sha2::{Digest, Sha256};
 
 use crate::apart::ok;
+use crate::bytes;
 use crate::device::Flash;
 use crate::error::{Error, FirmwareError, flash as flash_error};
 use crate::flash::access as flash;
@@ -244,13 +245,19 @@ impl<'f> SlotWriter<'f> {
         self.complete
     }
 
-    /// The part that is missing, `None` if it is all of it.
-    pub(crate) fn missing(&self) -> Option<Part<'_>> {
-        (self.written > 0).then_some(Part {
+    /// The part that is missing, `None` if it is all of it. What was gathered and not written is missing, too, so the block is
+    /// for anything meanwhile.
+    pub(crate) fn missing(&mut self) -> (Option<Part<'_>>, &mut [u8; BLOCK]) {
+        debug_assert_eq!(
+            self.gathered, 0,
+            "a connection is made before it is read from"
+        );
+        let part = (self.written > 0).then_some(Part {
             from: self.written,
             total: self.goal.total,
             etag: self.goal.etag.as_deref(),
-        })
+        });
+        (part, &mut *self.block)
     }
 
     /// What the server says of the image as a whole: its size, and a tag to know it by.
@@ -263,8 +270,8 @@ impl<'f> SlotWriter<'f> {
         }
     }
 
-    /// Nothing in the manifest tells this image's bytes from another's: without a tag of the server's it cannot be
-    /// resumed after a cut.
+    /// Nothing in the manifest tells these bytes from others': without a tag of the server's they cannot be resumed after a
+    /// cut.
     pub(crate) fn rely_on_etag(&mut self) {
         if self.goal.etag.is_none() {
             self.journal.close();
@@ -300,6 +307,47 @@ impl<'f> SlotWriter<'f> {
         Ok(())
     }
 
+    /// Whether what is on flash was made of what has this entity tag.
+    #[cfg(feature = "delta")]
+    pub(crate) fn is_of(&self, etag: Option<&str>) -> bool {
+        self.goal.etag.as_deref() == etag
+    }
+
+    /// Reads bytes of the image that were received: from flash, but for those held back, or from the block.
+    #[cfg(feature = "delta")]
+    #[inline(never)]
+    pub(crate) fn read_back<F: NorFlash>(
+        &self,
+        flash: &mut F,
+        at: u32,
+        bytes: &mut [u8],
+    ) -> Result<(), Error> {
+        let on_flash = (self.written.saturating_sub(at) as usize).min(bytes.len());
+        let (before, behind) = bytes.split_at_mut(on_flash);
+        flash::read_any(flash, self.slot.offset.saturating_add(at), before)?;
+        let held_back = self.withheld.get(at as usize..).unwrap_or_default();
+        bytes::copy(&[held_back], before);
+        let from = at.saturating_sub(self.written) as usize;
+        let gathered = self.block.get(from..).unwrap_or_default();
+        bytes::copy(&[gathered], behind);
+        Ok(())
+    }
+
+    /// Leaves an image that an artefact has made wrong: nothing of it is resumed. What is right of it costs no erasure when the
+    /// image itself comes.
+    #[cfg(feature = "delta")]
+    pub(crate) async fn leave<F: Flash>(
+        &mut self,
+        flash: &mut F,
+        release: ReleaseId,
+    ) -> Result<(), Error> {
+        if self.begun {
+            self.budget.wear.only_whole(release);
+            ok!(self.journal.clear(&mut *flash.lock().await));
+        }
+        Ok(())
+    }
+
     /// Whether a block is full and waits to be written.
     pub(crate) fn is_block_full(&self) -> bool {
         self.gathered == BLOCK
@@ -320,10 +368,7 @@ impl<'f> SlotWriter<'f> {
         let mut from = 0;
         if self.written == 0 {
             let first = self.block.get_mut(..WITHHELD).unwrap_or_default();
-            self.withheld
-                .iter_mut()
-                .zip(first)
-                .for_each(|(to, from)| *to = *from);
+            bytes::copy(&[first], &mut self.withheld);
             from = WITHHELD;
         }
         if self.is_there(flash, from, end)? {
@@ -526,10 +571,7 @@ impl<'f> SlotWriter<'f> {
                 .await
                 .map_err(flash_error)?;
             if at == 0 {
-                block
-                    .iter_mut()
-                    .zip(self.withheld)
-                    .for_each(|(to, from)| *to = from);
+                bytes::copy(&[&self.withheld], block);
             }
             let bytes = block.get(..length as usize).unwrap_or_default();
             ok!(each(flash, &mut self.verifier, bytes, at + length));

@@ -6,30 +6,67 @@
 //!  fetch ──► Manifest ──judge──► Offer ──start──► Installation ──run──► Bootable ──switch──► Installed
 //! ```
 
+use core::ops::Range;
 use core::time::Duration;
 
 use edge_nal::{Dns, TcpConnect};
 use embedded_io_async::{Read, Seek};
 use rand_core::{CryptoRng, RngCore};
-use s3ota_manifest::Manifest;
+use s3ota_manifest::{HttpsUrl, Manifest, UrlError};
 
 use crate::apart::{apart, ok};
 use crate::boot;
 use crate::check::{Look, Offer, changed, read_manifest};
 use crate::config::Config;
 use crate::device::{Clock, Flash};
-use crate::error::{Error, HttpError, show};
+use crate::error::{Error, HttpError, Name, show};
 use crate::hooks::{Hooks as _, Watched};
-use crate::install::check::{Expected, Own};
-use crate::install::decode::Identity;
+use crate::install::check::{Announced, Expected, Own};
+use crate::install::decode::{Decode, image};
 use crate::install::source::{Opened, Source, open};
 use crate::install::wear::Wear;
 use crate::install::writer::{Bootable, Budget};
-use crate::install::{BLOCK, Installation};
-use crate::net::http::{Part, Want};
-use crate::net::session::Answer;
+use crate::install::{BLOCK, Installation, Pages};
+use crate::net::http::{Head, Part, Want};
+use crate::net::session::{Answer, Target};
 use crate::outcome::{Available, Checked, Installed, NoUpdate, Outcome};
+use crate::updater::step::step;
 use crate::updater::{Updater, Workspace};
+
+/// Asks for the manifest over a new connection, which lies in `line` then; and over another one, if it is elsewhere. A macro, since
+/// the session borrows what it lies in.
+macro_rules! ask {
+    ($failure:ident, $look:ident, $pages:ident, $tls:ident, $line:ident, $head:ident) => {
+        loop {
+            let [buffer, page] = &mut *$pages;
+            let open = $look.opener.open(&$look.target, page, $tls, &mut $line);
+            let mut session = step!($failure, open);
+            let want = changed($look.settled);
+            let get = session.get(&mut $look.target, want, (buffer, page), &mut $head);
+            if let Answer::Here = step!($failure, get) {
+                break session;
+            }
+            $line = None;
+        }
+    };
+}
+
+/// What an image is fetched by, and made with.
+#[cfg(not(feature = "delta"))]
+macro_rules! choose {
+    ($updater:ident, $failure:ident, $look:ident, $manifest:ident, $offer:ident; $url:ident, $decoder:ident) => {
+        let ($url, $decoder) = (&$manifest.url, image());
+    };
+}
+#[cfg(feature = "delta")]
+macro_rules! choose {
+    ($updater:ident, $failure:ident, $look:ident, $manifest:ident, $offer:ident; $url:ident, $decoder:ident) => {
+        let (memory, mut place) = (&mut $updater.workspace.codec, None);
+        let ways = &mut $updater.ways;
+        let choose = ways.choose($look, $manifest, $offer, &$updater.wear, &mut place, memory);
+        let (ref $url, $decoder) = step!($failure, choose);
+    };
+}
 
 impl<F, N, C, R> Updater<'_, F, N, C, R>
 where
@@ -41,32 +78,25 @@ where
     /// The manifest, and what the device makes of it.
     pub(super) async fn check_once(&mut self) -> Result<Checked, Error> {
         let time = self.config.timeouts.deadline;
-        let Workspace {
-            session: buffers,
-            target,
-            document,
-            block,
-        } = &mut *self.workspace;
+        let Workspace { pages, tls, .. } = &mut *self.workspace;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(apart!(Look::begin(
-            config, device, target, block, settled, time
-        )));
+        let mut failure = None;
         let mut place = None;
-        let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
-            let answer = session.get(look.target, look.identity, changed(look.settled));
-            if let Answer::Here(head) = ok!(apart!(answer)) {
-                break (session, head);
-            }
-            place = None;
-        };
+        let told = (&mut self.past, &mut self.offered);
+        let begin = Look::begin(&mut place, config, device, settled, told, time);
+        let look = step!(failure, begin);
+        let mut line = None;
+        let mut head = Head::none();
+        let mut session = ask!(failure, look, pages, tls, line, head);
         if head.status == 304 {
             return Ok(Checked::NoUpdate(NoUpdate::NotModified));
         }
-        let document = ok!(apart!(read_manifest(&mut session, &head, document)));
-        let manifest = Manifest::parse(document)?;
+        let document = step!(failure, read_manifest(&mut session, &head, pages));
+        let mut place = None;
+        let manifest = ok!(parse(&mut place, document));
+        let mut offer = None;
         Ok(
-            match ok!(apart!(look.judge(&manifest, head.etag, block, false))) {
+            match step!(failure, look.judge(&mut offer, manifest, head.etag, false)) {
                 Ok(offer) if offer.rests(&mut self.wear, look.clock.since_power_on()) => {
                     Checked::NoUpdate(NoUpdate::Resting)
                 }
@@ -82,43 +112,41 @@ where
     /// The manifest, and the end of the image that it names.
     pub(super) async fn prove_once(&mut self, time: Duration) -> Result<(), Error> {
         let time = self.config.timeouts.deadline.min(time);
-        let Workspace {
-            session: buffers,
-            target,
-            document,
-            block,
-        } = &mut *self.workspace;
+        let Workspace { pages, tls, .. } = &mut *self.workspace;
         // A manifest that was judged before is fetched again.
         self.settled = None;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(apart!(Look::begin(
-            config, device, target, block, settled, time
-        )));
+        let mut failure = None;
         let mut place = None;
-        let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
-            let answer = session.get(look.target, look.identity, Want::All);
-            if let Answer::Here(head) = ok!(apart!(answer)) {
-                break (session, head);
-            }
-            place = None;
-        };
-        let document = ok!(apart!(read_manifest(&mut session, &head, document)));
-        let manifest = Manifest::parse(document)?;
-        ok!(apart!(look.prove(&manifest, block)));
-        let want = end_of(&manifest).map_or(Want::All, Want::Rest);
-        let mut goes_on = ok!(look.target.aim(&manifest.url)) && session.is_usable();
-        let head = loop {
+        let told = (&mut self.past, &mut self.offered);
+        let begin = Look::begin(&mut place, config, device, settled, told, time);
+        let look = step!(failure, begin);
+        let mut line = None;
+        let mut head = Head::none();
+        let mut session = ask!(failure, look, pages, tls, line, head);
+        let pages_at = address(pages);
+        let document = step!(failure, read_manifest(&mut session, &head, pages));
+        let mut place = None;
+        let manifest = ok!(parse(&mut place, document));
+        step!(failure, look.prove(manifest));
+        let want = end_of(manifest).map_or(Want::All, Want::Rest);
+        let mut goes_on = look.target.is_on_server_of(&manifest.url) && session.is_usable();
+        let url = place_of(&manifest.url, pages_at);
+        ok!(keep(url, pages, &mut look.target));
+        loop {
+            let [buffer, page] = &mut *pages;
             if !goes_on {
-                place = None;
-                session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
+                line = None;
+                let open = look.opener.open(&look.target, page, tls, &mut line);
+                session = step!(failure, open);
             }
-            match ok!(apart!(session.get(look.target, look.identity, want))) {
-                Answer::Here(head) => break head,
+            let get = session.get(&mut look.target, want, (buffer, page), &mut head);
+            match step!(failure, get) {
+                Answer::Here => break,
                 Answer::Elsewhere => goes_on = false,
                 Answer::NoSuchPart => return Err(HttpError::NoSuchPart.into()),
             }
-        };
+        }
         let mut body = session.body(&head);
         apart!(some_of(&mut body))
     }
@@ -129,81 +157,80 @@ where
         hooks: &mut Watched<'_>,
         time: Duration,
     ) -> Result<Outcome, Error> {
-        let Workspace {
-            session: buffers,
-            target,
-            document,
-            block,
-        } = &mut *self.workspace;
+        let (pages, tls) = (&mut self.workspace.pages, &mut self.workspace.tls);
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(apart!(Look::begin(
-            config, device, target, block, settled, time
-        )));
-        if look.on_trial {
-            return Err(Error::OnTrial);
-        }
+        let (mut failure, mut place) = (None, None);
+        let told = (&mut self.past, &mut self.offered);
+        let begin = Look::begin(&mut place, config, device, settled, told, time);
+        let look = step!(failure, begin);
+        ok!(look.may_install());
         // The manifest.
-        let mut place = None;
-        let (mut session, head) = loop {
-            let mut session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
-            let answer = session.get(look.target, look.identity, changed(look.settled));
-            if let Answer::Here(head) = ok!(apart!(answer)) {
-                break (session, head);
-            }
-            place = None;
-        };
+        let mut line = None;
+        let mut head = Head::none();
+        let mut session = ask!(failure, look, pages, tls, line, head);
         if head.status == 304 {
             return Ok(Outcome::NoUpdate(NoUpdate::NotModified));
         }
-        let document = ok!(apart!(read_manifest(&mut session, &head, document)));
-        let manifest = Manifest::parse(document)?;
+        let pages_at = address(pages);
+        let document = step!(failure, read_manifest(&mut session, &head, pages));
+        let mut place = None;
+        let manifest = ok!(parse(&mut place, document));
 
         // The decision.
-        let offer = match ok!(apart!(look.judge(&manifest, head.etag, block, true))) {
+        let mut place = None;
+        let judge = look.judge(&mut place, manifest, head.etag.take(), true);
+        let verdict = step!(failure, judge);
+        let clock = look.clock;
+        let now = || clock.since_power_on();
+        let start = |offer| Offer::start(offer, manifest, &mut self.wear, now(), hooks);
+        let offer = match verdict.and_then(start) {
             Ok(offer) => offer,
             Err(reason) => return Ok(Outcome::NoUpdate(reason)),
         };
 
-        // The installation begins, or resumes.
-        let clock = look.clock;
-        let now = || clock.since_power_on();
-        if let Some(reason) = offer.is_left(&manifest, &mut self.wear, now(), hooks) {
-            return Ok(Outcome::NoUpdate(reason));
-        }
-        let own = ok!(apart!(own(&mut look, &mut self.own, block)));
-        let budget = Budget {
-            wear: &mut self.wear,
-            now: &now,
-            known: &mut self.known,
-        };
-        let mut installation = offer.installation(&manifest, config, own, block, budget);
-        ok!(apart!(installation.resume(look.flash, hooks)));
+        // All that is needed of the manifest from now on. Its memory is free.
+        choose!(self, failure, look, manifest, offer; url, decoder);
+        let mut goes_on = look.target.is_on_server_of(url) && session.is_usable();
+        let announced = Announced::by(manifest);
+        let url = place_of(url, pages_at);
+        ok!(keep(url, pages, &mut look.target));
 
-        // The image: the part that is missing.
-        let mut head = None;
-        if !installation.is_complete() {
-            let mut goes_on = ok!(look.target.aim(&manifest.url)) && session.is_usable();
-            while head.is_none() {
+        // The installation begins, or resumes.
+        let [block, page] = pages;
+        let own = step!(failure, own(look, &mut self.own, block));
+        let (now, wear, known) = (&now, &mut self.wear, &mut self.known);
+        let budget = Budget { wear, now, known };
+        let mut place = None;
+        let expected = offer.expected(&announced, config, own);
+        let installation = offer.installation(&mut place, expected, decoder, block, budget);
+        step!(failure, installation.resume(look.flash, hooks));
+
+        // The image: the part that is missing. Source, decoder, check, writer.
+        let image = loop {
+            let mut is_open = false;
+            while !installation.is_complete() && !is_open {
                 if !goes_on {
-                    place = None;
-                    session = ok!(apart!(look.opener.open(look.target, buffers, &mut place)));
+                    line = None;
+                    let open = look.opener.open(&look.target, page, tls, &mut line);
+                    session = step!(failure, open);
                 }
-                let want = installation.missing().map_or(Want::All, Want::Rest);
-                match ok!(apart!(session.get(look.target, look.identity, want))) {
-                    Answer::Here(answer) => head = Some(answer),
+                let (part, block) = installation.missing();
+                let want = part.map_or(Want::All, Want::Rest);
+                let pages = (block, &mut *page);
+                let get = session.get(&mut look.target, want, pages, &mut head);
+                match step!(failure, get) {
+                    Answer::Here => is_open = true,
                     Answer::Elsewhere => {}
-                    Answer::NoSuchPart => installation.begin_again(),
+                    Answer::NoSuchPart => ok!(installation.begin_again()),
                 }
                 goes_on = false;
             }
-        }
-
-        // Source, decoder, check, writer; and the switch.
-        let source = head
-            .as_ref()
-            .map(|head| (Opened::of(head), session.body(head)));
-        let image = ok!(apart!(installation.run(look.flash, source, hooks)));
-        apart!(switch(&mut look, image, &manifest))
+            let source = is_open.then(|| (Opened::of(&head), session.body(&head)));
+            if let Some(image) = step!(failure, installation.run(look.flash, source, hooks)) {
+                break image;
+            }
+        };
+        apart!(switch(look, image, announced.version()))
     }
 
     /// A manifest and an image that the application has, the switch.
@@ -214,51 +241,87 @@ where
         hooks: &mut Watched<'_>,
     ) -> Result<Outcome, Error> {
         let time = self.config.timeouts.deadline;
-        let Workspace {
-            target,
-            document,
-            block,
-            ..
-        } = &mut *self.workspace;
+        let Workspace { pages, .. } = &mut *self.workspace;
         let (config, device, settled) = (&self.config, &mut self.device, &mut self.settled);
-        let mut look = ok!(apart!(Look::begin(
-            config, device, target, block, settled, time
-        )));
-        if look.on_trial {
-            return Err(Error::OnTrial);
-        }
+        let mut failure = None;
+        let mut place = None;
+        let told = (&mut self.past, &mut self.offered);
+        let begin = Look::begin(&mut place, config, device, settled, told, time);
+        let look = step!(failure, begin);
+        ok!(look.may_install());
+        let document = pages.as_flattened_mut();
         let limit = document.len() as u32;
         let document = document.get_mut(..manifest.len());
         let document = document.ok_or(HttpError::TooLong { limit })?;
         document.copy_from_slice(manifest);
-        let manifest = Manifest::parse(document)?;
-        let offer = match ok!(apart!(look.judge(&manifest, None, block, true))) {
+        let mut place = None;
+        let manifest = ok!(parse(&mut place, document));
+        let mut place = None;
+        let judge = look.judge(&mut place, manifest, None, true);
+        let verdict = step!(failure, judge);
+        let clock = look.clock;
+        let now = || clock.since_power_on();
+        let start = |offer| Offer::start(offer, manifest, &mut self.wear, now(), hooks);
+        let offer = match verdict.and_then(start) {
             Ok(offer) => offer,
             Err(reason) => return Ok(Outcome::NoUpdate(reason)),
         };
-        let clock = look.clock;
-        let now = || clock.since_power_on();
-        if let Some(reason) = offer.is_left(&manifest, &mut self.wear, now(), hooks) {
-            return Ok(Outcome::NoUpdate(reason));
-        }
-        let own = ok!(apart!(own(&mut look, &mut self.own, block)));
-        let budget = Budget {
-            wear: &mut self.wear,
-            now: &now,
-            known: &mut self.known,
-        };
-        let mut installation = offer.installation(&manifest, config, own, block, budget);
-        ok!(apart!(installation.resume(look.flash, hooks)));
+        let announced = Announced::by(manifest);
+        let [block, ..] = pages;
+        let own = step!(failure, own(look, &mut self.own, block));
+        let (now, wear, known) = (&now, &mut self.wear, &mut self.known);
+        let budget = Budget { wear, now, known };
+        let mut place = None;
+        let expected = offer.expected(&announced, config, own);
+        let installation = offer.installation(&mut place, expected, image(), block, budget);
+        step!(failure, installation.resume(look.flash, hooks));
         let source = match installation.is_complete() {
             true => None,
             false => {
-                let from = installation.missing().map_or(0, |part| part.from);
-                Some(ok!(apart!(open(source, from, look.opener.deadline))))
+                let from = installation.missing().0.map_or(0, |part| part.from);
+                Some(step!(failure, open(source, from, look.opener.deadline)))
             }
         };
-        let image = ok!(apart!(installation.run(look.flash, source, hooks)));
-        apart!(switch(&mut look, image, &manifest))
+        match step!(failure, installation.run(look.flash, source, hooks)) {
+            Some(image) => apart!(switch(look, image, announced.version())),
+            // Only a delta is fetched in parts.
+            None => Err(HttpError::NoSuchPart.into()),
+        }
     }
+}
+
+/// Where the pages begin.
+fn address(pages: &Pages) -> usize {
+    pages.as_ptr().addr()
+}
+
+/// Where in the pages, which begin at this address, the URL lies that a manifest there names.
+fn place_of(url: &HttpsUrl<'_>, pages: usize) -> Range<usize> {
+    let url = url.as_str();
+    let start = url.as_ptr().addr().wrapping_sub(pages);
+    start..start.saturating_add(url.len())
+}
+
+/// Keeps the URL that lies there in the second page, as the target.
+#[inline(never)]
+fn keep(url: Range<usize>, pages: &mut Pages, target: &mut Target<'_>) -> Result<(), Error> {
+    let kept = url.len();
+    let pages = pages.as_flattened_mut();
+    if url.end > pages.len() || kept > BLOCK {
+        return Err(Error::ManifestUrl(UrlError::TooLong));
+    }
+    pages.copy_within(url, BLOCK);
+    target.aim(kept);
+    Ok(())
+}
+
+/// Parses a manifest into `place`: it is too large to be passed around.
+#[inline(never)]
+fn parse<'p, 'm>(
+    place: &'p mut Option<Manifest<'m>>,
+    document: &'m mut [u8],
+) -> Result<&'p Manifest<'m>, Error> {
+    Ok(place.insert(Manifest::parse(document)?))
 }
 
 /// What the running image has, read once.
@@ -276,43 +339,55 @@ async fn own<F: Flash, N, C, R>(
 }
 
 impl Offer {
-    /// Why the offer is left for later, if it is: its release rests, or the application does not agree. Else it starts.
-    fn is_left(
-        &self,
+    /// Starts what is offered, or says why it is left for later: its release rests, or the application does not agree.
+    fn start<'o>(
+        offer: &'o Self,
         manifest: &Manifest<'_>,
         wear: &mut Wear,
         now: Duration,
         hooks: &mut Watched<'_>,
-    ) -> Option<NoUpdate> {
-        if self.rests(wear, now) {
-            return Some(NoUpdate::Resting);
+    ) -> Result<&'o Self, NoUpdate> {
+        if offer.rests(wear, now) {
+            return Err(NoUpdate::Resting);
         }
         if !hooks.may_start(manifest) {
-            return Some(NoUpdate::Vetoed);
+            return Err(NoUpdate::Vetoed);
         }
         hooks.on_start(manifest);
-        None
+        Ok(offer)
     }
 
-    /// The installation of this offer.
-    fn installation<'i>(
+    /// What its image must be.
+    fn expected<'i>(
         &'i self,
-        manifest: &'i Manifest<'i>,
+        announced: &'i Announced,
         config: &'i Config<'i>,
         own: Own,
-        block: &'i mut [u8; BLOCK],
-        budget: Budget<'i>,
-    ) -> Installation<'i, Identity> {
-        let expected = Expected {
-            manifest,
+    ) -> Expected<'i> {
+        Expected {
+            announced,
             config,
             project: self.project.as_deref(),
             hardware: self.hardware,
             room: self.room,
             own,
-        };
+        }
+    }
+
+    /// The installation of this offer, made in `place`: it is too large to be passed around.
+    #[inline(never)]
+    fn installation<'p, 'i, D: Decode>(
+        &self,
+        place: &'p mut Option<Installation<'i, D>>,
+        expected: Expected<'i>,
+        decoder: D,
+        block: &'i mut [u8; BLOCK],
+        budget: Budget<'i>,
+    ) -> &'p mut Installation<'i, D> {
         let release = self.tries.release();
-        Installation::new(expected, release, self.slot, Identity, block, budget)
+        place.insert(Installation::new(
+            expected, release, self.slot, decoder, block, budget,
+        ))
     }
 }
 
@@ -320,16 +395,16 @@ impl Offer {
 async fn switch<F: Flash, N, C, R>(
     look: &mut Look<'_, '_, F, N, C, R>,
     image: Bootable,
-    manifest: &Manifest<'_>,
+    version: Name,
 ) -> Result<Outcome, Error> {
     let size = image.image.length;
     let slot = ok!(boot::trial::switch(
         &mut *look.flash.lock().await,
         look.config.partition_table,
         look.running,
-        image
+        image,
+        look.config.trial_mode.launches(),
     ));
-    let version = show(&manifest.version);
     info!(
         "{} is on flash in slot {} and boots next",
         version, slot.index

@@ -6,6 +6,7 @@ use edge_nal::{Dns, TcpConnect};
 use rand_core::{CryptoRng, RngCore};
 
 use crate::apart::apart;
+use crate::config::Timeouts;
 use crate::device::{Clock, Flash};
 use crate::error::{Error, HttpError};
 use crate::hooks::{Hooks, Watched};
@@ -26,9 +27,14 @@ where
         let mut attempt = 1;
         let mut reached = 0;
         loop {
-            let left = self.left_since(began);
             let mut watched = Watched::new(&mut *hooks);
-            let result = apart!(self.attempt(&mut watched, left));
+            let result = loop {
+                let left = self.left_since(began);
+                let result = apart!(self.attempt(&mut watched, left));
+                if !self.has_another_way(&result, &watched) {
+                    break result;
+                }
+            };
             let Watched {
                 started, resumed, ..
             } = watched;
@@ -40,7 +46,7 @@ where
             }
             let error = match result {
                 Ok(outcome) => {
-                    tell(&outcome, hooks);
+                    self.tell(&outcome, hooks);
                     return Ok(outcome);
                 }
                 Err(error) => error,
@@ -63,6 +69,7 @@ where
                 hooks.on_stop();
             }
             if !again {
+                self.past.ended(&self.offered, Err(&error));
                 error!("update failed: {}", error);
                 return Err(error);
             }
@@ -88,20 +95,9 @@ where
         self.known.is_blank() || self.wear.rest(self.device.clock.since_power_on()).is_zero()
     }
 
-    /// The pause after attempt number `attempt`: random, up to a bound that doubles, so that devices which lost the same
-    /// server do not come back together. What the server asked for comes before it, because it asks all of them for the
-    /// same.
     fn pause(&mut self, attempt: u8, retry_after: Option<Duration>) -> Duration {
-        let timeouts = self.config.timeouts;
-        let doubled = 1u32
-            .checked_shl(u32::from(attempt.saturating_sub(1)))
-            .unwrap_or(u32::MAX);
-        let bound = timeouts
-            .first_pause
-            .saturating_mul(doubled)
-            .min(timeouts.longest_pause);
-        let asked = retry_after.unwrap_or_default().min(timeouts.longest_pause);
-        asked.saturating_add(share(bound, &mut self.device.rng))
+        let timeouts = &self.config.timeouts;
+        pause(timeouts, attempt, retry_after, &mut self.device.rng)
     }
 }
 
@@ -115,8 +111,9 @@ impl<F, N, C, R> Updater<'_, F, N, C, R> {
         self.half_done = self.is_left_half_done(&result, &watched);
         let Watched { hooks, started, .. } = watched;
         match &result {
-            Ok(outcome) => tell(outcome, hooks),
+            Ok(outcome) => self.tell(outcome, hooks),
             Err(error) => {
+                self.past.ended(&self.offered, Err(error));
                 error!("update failed: {}", error);
                 hooks.on_error(error, None);
                 if started {
@@ -125,6 +122,37 @@ impl<F, N, C, R> Updater<'_, F, N, C, R> {
             }
         }
         result
+    }
+
+    /// Tells the application of what an update came to, and notes it.
+    fn tell(&mut self, outcome: &Outcome, hooks: &mut dyn Hooks) {
+        let reason = match outcome {
+            Outcome::Installed(installed) => {
+                hooks.on_complete(installed);
+                None
+            }
+            Outcome::NoUpdate(reason) => {
+                info!("no update: {:?}", reason);
+                hooks.on_no_update(*reason);
+                Some(*reason)
+            }
+        };
+        self.past.ended(&self.offered, Ok(reason));
+    }
+
+    /// Whether there is another way to the image after this result, to be tried at once.
+    fn has_another_way(&mut self, result: &Result<Outcome, Error>, watched: &Watched<'_>) -> bool {
+        #[cfg(feature = "delta")]
+        if let Err(error) = result {
+            let progress = watched.written > watched.resumed;
+            let other = self.ways.has_another(error, progress);
+            if other {
+                warn!("another way to the image, at once: {}", error);
+            }
+            return other;
+        }
+        let _ = (result, watched);
+        false
     }
 
     /// Whether an attempt has left a part of an image on flash that the next one goes on with.
@@ -136,19 +164,28 @@ impl<F, N, C, R> Updater<'_, F, N, C, R> {
     }
 }
 
-/// Tells the application of what an update came to.
-fn tell(outcome: &Outcome, hooks: &mut dyn Hooks) {
-    match outcome {
-        Outcome::Installed(installed) => hooks.on_complete(installed),
-        Outcome::NoUpdate(reason) => {
-            info!("no update: {:?}", reason);
-            hooks.on_no_update(*reason);
-        }
-    }
+/// The pause after attempt number `attempt`: random, up to a bound that doubles, so that devices which lost the same
+/// server do not come back together. What the server asked for comes before it, because it asks all of them for the
+/// same.
+pub(crate) fn pause(
+    timeouts: &Timeouts,
+    attempt: u8,
+    retry_after: Option<Duration>,
+    rng: &mut impl RngCore,
+) -> Duration {
+    let doubled = 1u32
+        .checked_shl(u32::from(attempt.saturating_sub(1)))
+        .unwrap_or(u32::MAX);
+    let bound = timeouts
+        .first_pause
+        .saturating_mul(doubled)
+        .min(timeouts.longest_pause);
+    let asked = retry_after.unwrap_or_default().min(timeouts.longest_pause);
+    asked.saturating_add(share(bound, rng))
 }
 
 /// Whether an update that failed so may do better from the manifest on.
-fn is_worth_another_attempt(error: &Error, started: bool, resumed: u32) -> bool {
+pub(crate) fn is_worth_another_attempt(error: &Error, started: bool, resumed: u32) -> bool {
     match error {
         // The manifest was good, so the image's URL may have been signed for a time that is over.
         Error::Http(HttpError::Status { status: 403, .. }) => started,

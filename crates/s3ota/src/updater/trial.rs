@@ -1,13 +1,12 @@
 //! What the running firmware does about its own trial.
+//!
+//! Each in functions of its own: whoever awaits one does not get its stack.
 
-use embedded_storage_async::nor_flash::NorFlash;
-
-use crate::boot::otadata::Otadata;
+use crate::apart::{apart, ok};
+use crate::boot::on_flash::OnFlash;
 use crate::boot::trial;
-use crate::config::Config;
 use crate::device::Flash;
-use crate::error::Error;
-use crate::flash::partitions::{Layout, Running};
+use crate::error::{Error, cut};
 use crate::install::wear::Wear;
 use crate::updater::Updater;
 
@@ -18,10 +17,17 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     ///
     /// [`Error::Flash`] and [`Error::Layout`].
     pub async fn is_on_trial(&mut self) -> Result<bool, Error> {
+        apart!(self.state())
+    }
+
+    async fn state(&mut self) -> Result<bool, Error> {
         let flash = &mut *self.device.flash.lock().await;
-        let (layout, running) = layout(flash, &self.config, self.device.running)?;
-        let otadata = Otadata::read(flash, &layout)?;
-        Ok(trial::on_trial(&layout, running, &otadata))
+        let on_flash = ok!(OnFlash::read(
+            flash,
+            self.config.partition_table,
+            self.device.running
+        ));
+        Ok(trial::on_trial(&on_flash))
     }
 
     /// Notes that this boot of the running firmware's trial ends in order: the firmware runs well, and only did not reach its
@@ -34,9 +40,12 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     ///
     /// [`Error::Flash`] and [`Error::Layout`]; the boot then counts as one that crashed.
     pub async fn end_trial_boot(&mut self) -> Result<(), Error> {
+        apart!(self.end_boot())
+    }
+
+    async fn end_boot(&mut self) -> Result<(), Error> {
         let flash = &mut *self.device.flash.lock().await;
-        let (layout, running) = layout(flash, &self.config, self.device.running)?;
-        trial::end_boot(flash, &layout, running)
+        trial::end_boot(flash, self.config.partition_table, self.device.running)
     }
 
     /// Ends the running firmware's trial: it is now the one to go back to. `false` if it was not on trial.
@@ -45,12 +54,20 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     ///
     /// [`Error::Flash`] and [`Error::Layout`]; the trial then goes on.
     pub async fn confirm(&mut self) -> Result<bool, Error> {
+        apart!(self.make_confirmed())
+    }
+
+    async fn make_confirmed(&mut self) -> Result<bool, Error> {
         let flash = &mut *self.device.flash.lock().await;
-        let (layout, running) = layout(flash, &self.config, self.device.running)?;
-        let confirmed = trial::confirm(flash, &layout, running)?;
+        let confirmed = ok!(trial::confirm(
+            flash,
+            self.config.partition_table,
+            self.device.running
+        ));
         if confirmed {
             // What it cost to get here was worth it.
             self.wear = Wear::default();
+            self.past.ended(&cut(self.config.version), Ok(None));
         }
         Ok(confirmed)
     }
@@ -64,27 +81,17 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     ///
     /// [`Error::NothingToGoBackTo`] where no other slot holds such an image.
     pub async fn roll_back(&mut self) -> Result<(), Error> {
-        let (layout, running) = {
-            let flash = &mut *self.device.flash.lock().await;
-            layout(flash, &self.config, self.device.running)?
-        };
+        apart!(self.go_back())
+    }
+
+    async fn go_back(&mut self) -> Result<(), Error> {
+        let [block, ..] = &mut self.workspace.pages;
         trial::roll_back(
             &mut self.device.flash,
-            &layout,
-            running,
+            (self.config.partition_table, self.device.running),
             self.config.release_keys,
-            &mut self.workspace.block,
+            block,
         )
         .await
     }
-}
-
-fn layout<C: NorFlash>(
-    flash: &mut C,
-    config: &Config<'_>,
-    running: u32,
-) -> Result<(Layout, Running), Error> {
-    let layout = Layout::read(flash, config.partition_table)?;
-    let running = layout.running(running)?;
-    Ok((layout, running))
 }

@@ -1,31 +1,33 @@
 //! The memory an update works in.
 
-use s3ota_manifest::MAX_DOCUMENT;
+use s3ota_tls::Buffers;
 
-use crate::install::BLOCK;
-use crate::net::session::{SessionBuffers, Target};
+use crate::install::{BLOCK, PAGES, Pages};
 
-/// The memory that an [`Updater`](crate::Updater) works in, about 36 KB: TLS records, HTTP heads, URL and manifest, one flash
-/// sector.
+/// The memory that an [`Updater`](crate::Updater) works in, about 26 KB: TLS records, and two pages.
+/// With the feature `delta` 32 KB more: what a decoder learns.
+///
+/// The pages are for one thing after the other: heads of HTTP messages and a URL that a redirect has led to, the manifest, and, when
+/// all else that is needed of it is kept elsewhere, a sector of the image and its URL.
 ///
 /// The program places it, usually in a `static`: the library allocates nothing.
-// The block comes first and aligned: flash drivers copy what is not in whole words.
+// The pages come first and aligned: flash drivers copy what is not in whole words.
 #[repr(C, align(4))]
 pub struct Workspace {
-    pub(super) block: [u8; BLOCK],
-    pub(super) session: SessionBuffers,
-    pub(super) target: Target,
-    pub(super) document: [u8; MAX_DOCUMENT],
+    pub(super) pages: Pages,
+    pub(super) tls: Buffers,
+    #[cfg(feature = "delta")]
+    pub(super) codec: s3ota_codec::Memory,
 }
 
 impl Workspace {
     /// An empty workspace.
     pub const fn new() -> Self {
         Self {
-            session: SessionBuffers::new(),
-            target: Target::new(),
-            document: [0; MAX_DOCUMENT],
-            block: [0; BLOCK],
+            pages: [[0; BLOCK]; PAGES],
+            tls: Buffers::new(),
+            #[cfg(feature = "delta")]
+            codec: s3ota_codec::Memory::new(),
         }
     }
 }

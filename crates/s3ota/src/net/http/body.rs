@@ -13,8 +13,6 @@ const MAX_CHUNK_LINE: usize = 64;
 /// `read` returns 0 only at the body's true end: everything else that stops it is an error.
 pub struct Body<'s, IO> {
     io: &'s mut IO,
-    /// Bytes of the body that arrived together with the head.
-    early: &'s [u8],
     state: State,
     received: u64,
 }
@@ -36,8 +34,8 @@ where
     IO: Read,
     Error: From<IO::Error>,
 {
-    /// The body that follows `head`, whose buffer holds `early`, the body's first bytes.
-    pub fn new(io: &'s mut IO, head: &Head, early: &'s [u8]) -> Self {
+    /// The body that follows `head`: `io` gives it from its first byte on.
+    pub fn new(io: &'s mut IO, head: &Head) -> Self {
         let state = match head.framing {
             Framing::Length(0) => State::End,
             Framing::Length(left) => State::Data {
@@ -49,7 +47,6 @@ where
         };
         Self {
             io,
-            early,
             state,
             received: 0,
         }
@@ -66,7 +63,7 @@ where
                 State::End => return Ok(0),
                 State::ChunkSize { first } => self.next_chunk(first).await?,
                 State::UntilClose => {
-                    let n = self.raw(buffer).await?;
+                    let n = self.io.read(buffer).await?;
                     self.received = self.received.saturating_add(n as u64);
                     if n == 0 {
                         self.state = State::End;
@@ -77,7 +74,8 @@ where
                     let most = usize::try_from(left)
                         .unwrap_or(usize::MAX)
                         .min(buffer.len());
-                    let n = self.raw(buffer.get_mut(..most).unwrap_or_default()).await?;
+                    let room = buffer.get_mut(..most).unwrap_or_default();
+                    let n = self.io.read(room).await?;
                     if n == 0 {
                         return Err(self.incomplete());
                     }
@@ -152,7 +150,7 @@ where
         let mut length = 0;
         loop {
             let mut byte = [0];
-            if self.raw(&mut byte).await? == 0 {
+            if self.io.read(&mut byte).await? == 0 {
                 return Err(self.incomplete());
             }
             let [byte] = byte;
@@ -163,21 +161,6 @@ where
             *buffer.get_mut(length).ok_or(HttpError::Framing)? = byte;
             length += 1;
         }
-    }
-
-    /// Reads what comes next on the connection, the bytes that came with the head first.
-    async fn raw(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        if self.early.is_empty() {
-            return Ok(self.io.read(buffer).await?);
-        }
-        let n = buffer.len().min(self.early.len());
-        if let (Some((now, later)), Some(into)) =
-            (self.early.split_at_checked(n), buffer.get_mut(..n))
-        {
-            into.copy_from_slice(now);
-            self.early = later;
-        }
-        Ok(n)
     }
 
     fn incomplete(&self) -> Error {
@@ -219,7 +202,11 @@ mod tests {
             let mut wire = Wire(response.as_bytes(), pieces);
             let mut buffer = [0; MAX_HEAD];
             let head = Head::read(&mut wire, &mut buffer).await?;
-            let mut body = Body::new(&mut wire, &head, &buffer[head.body.0..head.body.1]);
+            // What came with the head comes again.
+            let (start, end) = head.body;
+            let read = response.len() - wire.0.len() - (end - start);
+            wire.0 = &response.as_bytes()[read..];
+            let mut body = Body::new(&mut wire, &head);
             let mut out = Vec::new();
             let mut part = [0; 7];
             loop {

@@ -76,6 +76,20 @@ fn decimal(text: &str) -> Option<u64> {
 }
 
 impl Head {
+    /// Of no response.
+    pub(crate) const fn none() -> Self {
+        Self {
+            status: 0,
+            framing: Framing::Length(0),
+            keep_alive: false,
+            etag: None,
+            content_range: None,
+            retry_after: None,
+            location: None,
+            body: (0, 0),
+        }
+    }
+
     /// Reads one response head from `io` into `buffer`. Interim 1xx responses are passed over.
     ///
     /// When it refuses a whole head, `buffer` begins with that head.

@@ -2,26 +2,18 @@
 
 use core::fmt::{self, Write as _};
 
-use heapless::String;
 use s3ota_manifest::HttpsUrl;
+use s3ota_manifest::user_agent::UserAgent;
 
 use super::MAX_HEAD;
 use crate::config::Header;
 use crate::error::HttpError;
 
-/// Who asks: the User-Agent, which S3 keeps in its access log and so gives a view of a fleet without a server.
+/// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Identity<'a> {
-    /// The device's id, unless its owner prefers not to send it.
-    pub device: Option<&'a str>,
-    /// The version of the running firmware.
-    pub firmware: &'a str,
-    /// The chip's name.
-    pub chip: &'a str,
-    /// `trial` while the firmware is not confirmed, else `valid`.
-    pub state: &'a str,
-    /// The kind of bootloader, once it is known: `rollback` where it does app rollback, else `plain`.
-    pub bootloader: Option<&'a str>,
+    /// What S3 keeps in its access log, and so gives a view of a fleet without a server.
+    pub agent: UserAgent<'a>,
     /// What the application sends besides.
     pub headers: &'a [Header<'a>],
     /// Whose server may have that.
@@ -75,28 +67,27 @@ impl Request<'_> {
     }
 
     fn write(&self, head: &mut Text<'_>) -> fmt::Result {
-        let mut push = |parts: &[&str]| parts.iter().try_for_each(|part| head.write_str(part));
-        push(&["GET ", self.url.path_and_query(), " HTTP/1.1\r\nHost: "])?;
-        push(&[self.url.authority(), "\r\nAccept-Encoding: identity"])?;
-        push(&["\r\nUser-Agent: ", &self.identity.user_agent()])?;
         let Identity {
+            ref agent,
             headers,
             manifest_url,
-            ..
         } = self.identity;
+        head.push(&["GET ", self.url.path_and_query(), " HTTP/1.1\r\nHost: "])?;
+        head.push(&[self.url.authority(), "\r\nAccept-Encoding: identity"])?;
+        head.push(&["\r\nUser-Agent: "])?;
+        agent.write(head)?;
         for header in headers {
             if header.goes_to(&self.url, manifest_url) {
-                push(&["\r\n", header.name(), ": ", header.value()])?;
+                head.push(&["\r\n", header.name(), ": ", header.value()])?;
             }
         }
         match self.want {
             Want::All => {}
-            Want::Changed(tag) => push(&["\r\nIf-None-Match: ", tag])?,
+            Want::Changed(tag) => head.push(&["\r\nIf-None-Match: ", tag])?,
             Want::Rest(part) => {
                 write!(head, "\r\nRange: bytes={}-", part.from)?;
                 if let Some(tag) = part.etag {
-                    head.write_str("\r\nIf-Range: ")?;
-                    head.write_str(tag)?;
+                    head.push(&["\r\nIf-Range: ", tag])?;
                 }
             }
         }
@@ -110,6 +101,12 @@ struct Text<'b> {
     length: usize,
 }
 
+impl Text<'_> {
+    fn push(&mut self, parts: &[&str]) -> fmt::Result {
+        parts.iter().try_for_each(|part| self.write_str(part))
+    }
+}
+
 impl fmt::Write for Text<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.length.checked_add(text.len()).ok_or(fmt::Error)?;
@@ -120,93 +117,34 @@ impl fmt::Write for Text<'_> {
     }
 }
 
-impl Identity<'_> {
-    /// `s3ota/0.1.0 dev=… fw=… chip=… state=… boot=…`
-    fn user_agent(&self) -> String<224> {
-        let mut agent = String::new();
-        // A field too long for the buffer is cut: a short log line is better than none.
-        let mut out = Field(&mut agent);
-        let _ = out.write_str(concat!("s3ota/", env!("CARGO_PKG_VERSION")));
-        let named = [
-            ("dev", self.device),
-            ("fw", Some(self.firmware)),
-            ("chip", Some(self.chip)),
-            ("state", Some(self.state)),
-            ("boot", self.bootloader),
-        ];
-        for (name, value) in named {
-            if let Some(value) = value {
-                let _ = write!(out.0, " {name}=");
-                let _ = out.write_str(value);
-            }
-        }
-        agent
-    }
-}
-
-/// Writes what is fit for a header field, at most 64 bytes a value, and `_` for everything else: an id with a line
-/// break in it must not become a header of its own.
-struct Field<'a>(&'a mut String<224>);
-
-impl fmt::Write for Field<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars().take(64) {
-            self.0
-                .push(if c.is_ascii_graphic() { c } else { '_' })
-                .map_err(|_| fmt::Error)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::prelude::rust_2024::*;
-
     use super::*;
 
     #[test]
-    fn the_user_agent_tells_what_a_fleet_view_needs() {
+    fn a_request_tells_who_asks() {
         let identity = Identity {
-            device: Some("a0b1c2"),
-            firmware: "1.2.0",
-            chip: "esp32c3",
-            state: "valid",
-            bootloader: Some("rollback"),
+            agent: UserAgent {
+                library: "0.1.0",
+                device: Some("x\r\nHost: evil"),
+                firmware: Some("1.2.0"),
+                ..UserAgent::default()
+            },
             headers: &[],
             manifest_url: "",
         };
-        let expected = concat!(
-            "s3ota/",
-            env!("CARGO_PKG_VERSION"),
-            " dev=a0b1c2 fw=1.2.0 chip=esp32c3 state=valid boot=rollback"
-        );
-        assert_eq!(identity.user_agent(), expected);
-        let anonymous = Identity {
-            device: None,
-            bootloader: None,
-            ..identity
+        let request = Request {
+            url: HttpsUrl::parse("https://bucket.example/stable.json").unwrap(),
+            identity,
+            want: Want::Changed("\"abc\""),
         };
-        assert!(!anonymous.user_agent().contains("dev="));
-        assert!(anonymous.user_agent().ends_with(" state=valid"));
-    }
-
-    #[test]
-    fn no_value_can_become_a_header_of_its_own() {
-        let identity = Identity {
-            device: Some("x\r\nHost: evil"),
-            firmware: "1\u{e4}",
-            chip: "esp32",
-            state: &"s".repeat(500),
-            bootloader: None,
-            headers: &[],
-            manifest_url: "",
-        };
-        let agent = identity.user_agent();
-        assert!(
-            agent.bytes().all(|b| b == b' ' || b.is_ascii_graphic()),
-            "{agent}"
+        let mut buffer = [0; MAX_HEAD];
+        assert_eq!(
+            request.encode(&mut buffer).map(core::str::from_utf8),
+            Ok(Ok(
+                "GET /stable.json HTTP/1.1\r\nHost: bucket.example\r\nAccept-Encoding: identity\r\n\
+                   User-Agent: s3ota/0.1.0 dev=x__Host:_evil fw=1.2.0\r\nIf-None-Match: \"abc\"\r\n\r\n"
+            ))
         );
-        assert!(agent.contains("dev=x__Host:_evil fw=1_ "));
     }
 }
