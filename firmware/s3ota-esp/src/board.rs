@@ -90,10 +90,15 @@ impl<F> Board<F> {
 
 impl<F> fmt::Display for Board<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.boot {
-            Ok(boot) => write!(f, "{boot:?}"),
-            Err(_) => f.write_str("not updatable"),
-        }
+        // By hand: the names of all variants and their fields would cost flash.
+        f.write_str(match &self.boot {
+            Ok(Boot::Trial { boot, of }) => {
+                return write!(f, "Trial {{ boot: {boot}, of: {of} }}");
+            }
+            Ok(Boot::FellBack) => "FellBack",
+            Ok(_) => "Confirmed",
+            Err(_) => "not updatable",
+        })
     }
 }
 

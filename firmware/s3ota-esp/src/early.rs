@@ -1,4 +1,5 @@
-//! The chip before `esp_hal::init`: all that the boot guard needs then, and all unsafe code of this crate.
+//! The chip before `esp_hal::init`: all that the boot guard needs then, and all unsafe code of this crate but the launcher's
+//! (`stub.rs`).
 //!
 //! esp-hal hands out the peripherals in `init`, but the guard must run before: `init` has assertions that a release may fail,
 //! and their panics would not be counted. This code works on the chip as the bootloader left it. The mask ROM reads and writes
@@ -31,10 +32,16 @@ const KEY: u32 = 0x50D8_3AA1;
 ///
 /// Call it before `esp_hal::init`, or in the panic handler.
 pub(crate) fn count(reset: Reset, trial_boots: u8) -> Found {
+    guard(reset, &mut flash(), trial_boots)
+}
+
+/// The flash chip, which nothing owns yet.
+///
+/// Call it before `esp_hal::init`, or in the panic handler, and drop it before it is called again.
+pub(crate) fn flash() -> Flash {
     // SAFETY: nothing else uses the chip's `FLASH` meanwhile. `esp_hal::init` hands it out, and one core runs before that. The
-    // two callers run before it, or after the program that had it has ended.
-    let flash = unsafe { FLASH::steal() };
-    guard(reset, &mut Flash::new(flash), trial_boots)
+    // callers run before it, or after the program that had it has ended, one after the other.
+    Flash::new(unsafe { FLASH::steal() })
 }
 
 /// Resets the chip in ten seconds, unless `esp_hal::init` returns before: it switches this watchdog off in its last lines.

@@ -25,6 +25,9 @@ pub(crate) struct Found {
     pub(crate) running: Result<u32, RunningError>,
     /// Its state.
     pub(crate) booted: Result<Booted, Error>,
+    /// Why it runs on, though it was asked to launch the new firmware.
+    #[cfg(feature = "launch")]
+    pub(crate) not_launched: Option<&'static str>,
 }
 
 impl Found {
@@ -45,7 +48,12 @@ pub(crate) fn guard(reset: Reset, flash: &mut Flash, trial_boots: u8) -> Found {
     let running = running_partition(flash);
     let at = running.unwrap_or(UNKNOWN_PARTITION);
     let booted = block_on(boot_guard_at(TABLE_OFFSET, reset, flash, at, trial_boots));
-    Found { running, booted }
+    Found {
+        running,
+        booted,
+        #[cfg(feature = "launch")]
+        not_launched: None,
+    }
 }
 
 /// Whether this boot has not been counted yet.
@@ -56,8 +64,13 @@ pub(crate) fn is_due() -> bool {
 
 /// Restarts the chip.
 pub fn restart() -> ! {
-    STATE.store(0, Ordering::Relaxed);
+    end();
     esp_hal::system::software_reset()
+}
+
+/// Nothing of this firmware runs any more: the next one must not find its [`STATE`].
+pub(crate) fn end() {
+    STATE.store(0, Ordering::Relaxed);
 }
 
 /// Why the chip started.

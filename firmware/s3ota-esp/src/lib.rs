@@ -38,9 +38,25 @@
 //! - With the feature `panic-handler`: a panic prints and restarts, so a broken firmware uses up its trial. It counts the boot
 //!   if `start` has not done so yet.
 //!
+//! # Launching the trial
+//!
+//! With the feature `launch`, [`start`] boots a firmware on trial itself, as long as otadata selects the old one:
+//!
+//! 1. The boot guard counts a boot of the new firmware, and asks for its launch ([`Boot::Launch`](s3ota::Boot::Launch)).
+//! 2. The image in its slot is checked: SHA-256, chip, revisions, secure version, descriptor, segments
+//!    (`s3ota_image::launch`).
+//! 3. The RTC watchdog is set to ten seconds, which the new firmware has to reach its own [`start`].
+//! 4. A stub of 240 bytes copies and maps the segments, and jumps. It lies where ESP-IDF's bootloader does while it loads an
+//!    image, so it and the new firmware have room next to each other. It takes no static RAM.
+//!
+//! What cannot be launched is booted by the bootloader, as without the feature, or fails its trial: the log says which.
+//!
+//! It is for the RISC-V chips, and **has run on the ESP32-C3 in the emulator only**. The other chips' constants come from
+//! ESP-IDF's sources. Until it has run on real boards it is off unless you ask for it.
+//!
 //! # Features
 //!
-//! The chip: one of `esp32`, `esp32s2`, `esp32s3`, `esp32c2`, `esp32c3`, `esp32c5`, `esp32c6`, `esp32h2`. `rsa`, on by
+//! `launch`: see above. The chip: one of `esp32`, `esp32s2`, `esp32s3`, `esp32c2`, `esp32c3`, `esp32c5`, `esp32c6`, `esp32h2`. `rsa`, on by
 //! default: RSA certificates, which S3 uses. `log`, on by default, and `defmt`: what says what happens. `p384`, `roots-isrg` and `roots-gts`: what [stores other than
 //! S3](https://github.com/s3ota/s3ota/blob/main/docs/stores.md) need.
 
@@ -63,6 +79,8 @@ mod guard;
 mod identity;
 #[cfg(feature = "improv")]
 pub mod improv;
+#[cfg(feature = "launch")]
+mod launch;
 mod network;
 #[cfg(feature = "panic-handler")]
 mod panic;
@@ -72,6 +90,8 @@ mod reset;
 mod running;
 pub mod sntp;
 mod start;
+#[cfg(feature = "launch")]
+mod stub;
 mod watchdog;
 mod wear;
 #[cfg(feature = "wifi")]

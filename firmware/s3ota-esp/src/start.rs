@@ -67,11 +67,13 @@ pub fn start(config: esp_hal::Config) -> (Peripherals, Started) {
 #[inline]
 pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Started) {
     early::watch();
-    let found = early::count(reset(), trial.boots);
-    if matches!(&found.booted, Ok(booted) if booted.boot == Boot::GivenUp) {
-        // The logger, if any, is set up later.
-        #[cfg(feature = "panic-handler")]
-        esp_println::println!("ERROR - given up: going back to the old firmware");
+    let reset = reset();
+    #[cfg_attr(not(feature = "launch"), expect(unused_mut))]
+    let mut found = early::count(reset, trial.boots);
+    #[cfg(feature = "launch")]
+    crate::launch::launch(&mut found, reset);
+    if matches!(&found.booted, Ok(booted) if matches!(booted.boot, Boot::GivenUp)) {
+        say!("ERROR - given up: going back to the old firmware");
         crate::restart();
     }
     let mut chip = esp_hal::init(config);
@@ -104,7 +106,13 @@ impl Started {
         static CLOCK: StaticCell<Clock> = StaticCell::new();
 
         let clock: &Clock = CLOCK.init(Clock::new(Rtc::new(rtc_timer), self.watched));
-        let Found { running, booted } = self.found;
+        #[cfg(feature = "launch")]
+        if let Some(why) = self.found.not_launched {
+            error!("the new firmware was not launched: {}", why);
+        }
+        let Found {
+            running, booted, ..
+        } = self.found;
         match &booted {
             Ok(booted) => {
                 info!(

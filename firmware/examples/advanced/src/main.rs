@@ -108,7 +108,8 @@ async fn main(spawner: Spawner) -> ! {
         Ok(stack) => {
             spawner.spawn(keep_time(board.clock, stack).expect("one such task"));
             spawner.spawn(status(board.clock, stack).expect("one such task"));
-            keep_up_to_date(board, stack, led).await;
+            let updates = keep_up_to_date(board, stack, led);
+            spawner.spawn(updates.expect("one such task"));
         }
         Err(error) => log::error!("no network: {error:?}"),
     }
@@ -116,6 +117,9 @@ async fn main(spawner: Spawner) -> ! {
 }
 
 /// Looks for updates for good. Returns where there can be none.
+///
+/// In a task of its own: an update needs most of the stack, and `main`, which sets up everything, some of it.
+#[embassy_executor::task]
 async fn keep_up_to_date(board: Board<SharedFlash>, stack: Stack<'static>, led: Output<'static>) {
     // Without a network it goes on as well: a firmware on trial is not to blame for that, and says so.
     let _ = with_timeout(
@@ -160,7 +164,7 @@ async fn keep_up_to_date(board: Board<SharedFlash>, stack: Stack<'static>, led: 
             }
         },
     )
-    .await
+    .await;
 }
 
 /// A press checks for an update now.

@@ -1,0 +1,106 @@
+//! Launching a firmware on trial from the one before it.
+//!
+//! The boot guard of the old, confirmed firmware counts a trial boot and asks for the launch ([`Boot::Launch`]). Everything here
+//! happens before `esp_hal::init`: the image is read and checked as the bootloader would, the launch is planned, the watchdog is
+//! set, and the stub (`stub.rs`) does the rest. If the new firmware hangs anywhere before its own guard, the watchdog resets the
+//! chip, and the bootloader boots the old firmware, which counts again.
+
+use embassy_futures::block_on;
+use esp_hal::efuse;
+use s3ota::{Boot, Refusal as Because, Reset, Slot, launch_refused};
+use s3ota_image::Chip;
+use s3ota_image::app::Verifier;
+use s3ota_image::launch::{Conditions, Memory, Plan, Refusal, plan};
+
+use crate::guard::{self, Found};
+use crate::identity::hardware_and_secure_boot;
+use crate::{CHIP, Flash, TABLE_OFFSET, early, stub};
+
+/// What is known about this chip.
+pub(crate) const MEMORY: Memory = match CHIP {
+    Chip::Esp32C2 => Memory::ESP32C2,
+    Chip::Esp32C3 => Memory::ESP32C3,
+    Chip::Esp32C5 => Memory::ESP32C5,
+    Chip::Esp32C6 => Memory::ESP32C6,
+    Chip::Esp32H2 => Memory::ESP32H2,
+    _ => panic!(
+        "the feature `launch` is for the RISC-V chips: without it, the bootloader boots a firmware on trial"
+    ),
+};
+
+/// How much of an image is read at once.
+const BLOCK: usize = 256;
+
+/// Launches the new firmware if the boot guard asks for it. If that cannot be, this firmware stays, as `found` then says; or the
+/// chip restarts, and the bootloader boots the new one, as without launches.
+#[inline(never)]
+pub(crate) fn launch(found: &mut Found, reset: Reset) {
+    let Ok(booted) = &mut found.booted else {
+        return;
+    };
+    let Boot::Launch { slot, boot, of } = booted.boot else {
+        return;
+    };
+    let mut flash = early::flash();
+    let why = start(&mut flash, (slot, boot, of), reset);
+    found.not_launched = Some(why.reason());
+    // Without a word to the guard, this boot is lost, and the next one is for the new firmware again.
+    booted.boot = Boot::Confirmed;
+    let because = match why {
+        // The next one may succeed, and they are counted.
+        Refusal::Unreadable => return,
+        why if why.is_of_image() => Because::Image,
+        _ => Because::Launcher,
+    };
+    let running = found.running.unwrap_or(s3ota::UNKNOWN_PARTITION);
+    let refused = launch_refused(TABLE_OFFSET, &mut flash, running, because);
+    if let Ok(Boot::GivenUp) = block_on(refused) {
+        say!(
+            "WARN - not launched: {}. Should it hang early, only a cable helps",
+            why.reason()
+        );
+        crate::restart();
+    }
+}
+
+/// Checks the image in a slot as the bootloader does, plans its launch, and launches it. It returns why not.
+fn start(flash: &mut Flash, (slot, boot, of): (Slot, u32, u8), reset: Reset) -> Refusal {
+    let mut verifier = Verifier::in_slot();
+    let mut block = [0; BLOCK];
+    let mut at = slot.offset;
+    while at < slot.offset.saturating_add(slot.size) {
+        // A large image takes seconds at the bootloader's clock. Flash that does not answer stops here.
+        early::watch();
+        if flash.read_now(at, &mut block).is_err() {
+            return Refusal::Unreadable;
+        }
+        if verifier.update(&block).is_err() || verifier.is_complete() {
+            break;
+        }
+        at = at.saturating_add(BLOCK as u32);
+    }
+    let Ok(image) = &verifier.finish() else {
+        return Refusal::Image;
+    };
+    let (hardware, secure_boot) = hardware_and_secure_boot();
+    let conditions = Conditions {
+        hardware,
+        secure_boot,
+        flash_encryption: efuse::flash_encryption(),
+        woke: reset == Reset::Wake,
+    };
+    let read = |at, bytes: &mut [u8; 8]| flash.read_now(at, bytes);
+    let steps = &mut Plan::new();
+    if let Err(why) = plan(&MEMORY, &conditions, image, slot.offset, read, steps) {
+        return why;
+    }
+    say!(
+        "INFO - launching the firmware in slot {}, boot {} of {}",
+        slot.index,
+        boot,
+        of
+    );
+    guard::end();
+    early::watch();
+    stub::run(steps)
+}
