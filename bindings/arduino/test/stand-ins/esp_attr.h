@@ -1,0 +1,3 @@
+#pragma once
+#define RTC_NOINIT_ATTR
+#define IRAM_ATTR

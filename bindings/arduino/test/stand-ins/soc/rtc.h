@@ -1,0 +1,6 @@
+#pragma once
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C"
+#endif
+uint32_t rtc_clk_slow_freq_get_hz(void);

@@ -1,0 +1,2 @@
+#pragma once
+#define SOC_RTC_MEM_SUPPORTED 1

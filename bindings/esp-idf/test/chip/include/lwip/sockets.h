@@ -1,0 +1,3 @@
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <netinet/in.h>
