@@ -93,9 +93,9 @@ fn run(settings: &Settings) -> u8 {
 }
 
 /// Reports a failure, and returns the exit status.
-fn end(result: Result<(), CliError>, out: &Output) -> u8 {
+fn end(result: Result<u8, CliError>, out: &Output) -> u8 {
     match result {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(error) => {
             out.error(&error);
             if error.is_usage { 2 } else { 1 }

@@ -48,32 +48,39 @@ impl Bucket {
 
     /// Answers a request.
     pub fn answer(&self, request: &Request) -> Response {
-        let object = match Object::of(request) {
-            Object::Manifest => &self.manifest,
-            Object::Image => &self.image,
-        };
-        let etag = etag(object);
-        if request.field("If-None-Match") == Some(&etag) {
-            return Response::new("304 Not Modified", b"").with("ETag", &etag);
-        }
-        let fresh = request.field("If-Range").is_none_or(|tag| tag == etag);
-        let range = request.field("Range").filter(|_| fresh);
-        let Some(from) = range.map(first_byte) else {
-            return Response::new("200 OK", object)
-                .with("ETag", &etag)
-                .with("Accept-Ranges", "bytes");
-        };
-        let length = object.len();
-        match object.get(from..) {
-            Some(rest) if !rest.is_empty() => Response::new("206 Partial Content", rest)
-                .with("ETag", &etag)
-                .with(
-                    "Content-Range",
-                    &format!("bytes {from}-{}/{length}", length - 1),
-                ),
-            _ => Response::new("416 Range Not Satisfiable", b"")
-                .with("Content-Range", &format!("bytes */{length}")),
-        }
+        serve(
+            match Object::of(request) {
+                Object::Manifest => &self.manifest,
+                Object::Image => &self.image,
+            },
+            request,
+        )
+    }
+}
+
+/// Answers a request for this object.
+pub fn serve(object: &[u8], request: &Request) -> Response {
+    let etag = etag(object);
+    if request.field("If-None-Match") == Some(&etag) {
+        return Response::new("304 Not Modified", b"").with("ETag", &etag);
+    }
+    let fresh = request.field("If-Range").is_none_or(|tag| tag == etag);
+    let range = request.field("Range").filter(|_| fresh);
+    let Some(from) = range.map(first_byte) else {
+        return Response::new("200 OK", object)
+            .with("ETag", &etag)
+            .with("Accept-Ranges", "bytes");
+    };
+    let length = object.len();
+    match object.get(from..) {
+        Some(rest) if !rest.is_empty() => Response::new("206 Partial Content", rest)
+            .with("ETag", &etag)
+            .with(
+                "Content-Range",
+                &format!("bytes {from}-{}/{length}", length - 1),
+            ),
+        _ => Response::new("416 Range Not Satisfiable", b"")
+            .with("Content-Range", &format!("bytes */{length}")),
     }
 }
 

@@ -5,14 +5,17 @@
 //! | [`server`] | the server, on the loopback address |
 //! | [`network`] | the same in memory, on lines that fail as lines do |
 //! | [`bucket`] | a script that answers as S3 does, but for what goes wrong |
+//! | [`deltas`] | a bucket that has deltas and compressed images, too |
 //! | [`mod@bench`] | a device, and what an update must leave behind on it |
 //! | [`slots`] | devices with other slots than the usual two |
 
 pub mod bench;
 pub mod bucket;
+pub mod deltas;
 pub mod network;
 pub mod server;
 pub mod slots;
+pub mod starts;
 
 use std::time::Duration;
 

@@ -195,10 +195,22 @@ impl Network {
         hooks: &mut dyn Hooks,
     ) -> Result<Outcome, Error> {
         let mut workspace = Box::new(Workspace::new());
-        let config = self.config(version, timeouts);
-        Updater::new(config, self.device(flash, running), &mut workspace)
+        self.updater(flash, running, version, timeouts, &mut workspace)
             .install(hooks)
             .await
+    }
+
+    /// The updater of such a device.
+    pub fn updater<'a, F: NorFlash>(
+        &'a self,
+        flash: F,
+        running: u32,
+        version: &'a str,
+        timeouts: Timeouts,
+        workspace: &'a mut Workspace,
+    ) -> Updater<'a, F, &'a Self, HostClock, OsRng> {
+        let config = self.config(version, timeouts);
+        Updater::new(config, self.device(flash, running), workspace)
     }
 }
 

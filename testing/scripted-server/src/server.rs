@@ -169,7 +169,12 @@ impl Server {
         change: impl FnOnce(&mut CertificateParams),
         script: impl Script,
     ) -> Self {
-        let identity = Arc::new(Identity::new(change));
+        Self::start_with(Identity::new(change), script).await
+    }
+
+    /// Starts a server with this certificate.
+    pub async fn start_with(identity: Identity, script: impl Script) -> Self {
+        let identity = Arc::new(identity);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));

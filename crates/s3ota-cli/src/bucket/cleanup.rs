@@ -1,6 +1,6 @@
-//! Which images nobody needs any more.
+//! Which images and artefacts nobody needs any more.
 //!
-//! An image is needed if a channel serves it, if it is one of the releases that a channel would go back to, or if it is so new,
+//! An artefact is needed if a manifest that a channel serves, or would go back to, names it. An image is needed if a channel serves it, if it is one of the releases that a channel would go back to, or if it is so new,
 //! or left its channel so recently, that someone may be about to use it. Records and history stay: a version is never given to
 //! other bytes, and publishing the same bytes again restores the image.
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use s3ota_manifest::{ManifestDocument, layout};
 
+use super::artefacts;
 use super::catalogue;
 use super::channel::{self, Channel, Held};
 use crate::clock;
@@ -19,7 +20,7 @@ use crate::s3::{Found, Listed, Store};
 /// again, so that it does not vanish before it is used.
 pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The images under a prefix that nobody needs and that are older than `grace`.
+/// The images and artefacts under a prefix that nobody needs and that are older than `grace`.
 pub async fn unneeded<'a>(
     store: &Store,
     prefix: &str,
@@ -35,7 +36,7 @@ pub async fn unneeded<'a>(
         .collect())
 }
 
-/// Removes an image, after a last check that it has not become needed in the meantime. `false` if it has.
+/// Removes an image or an artefact, after a last check that it has not become needed in the meantime. `false` if it has.
 pub async fn remove(
     store: &Store,
     prefix: &str,
@@ -78,11 +79,12 @@ pub async fn abandoned(store: &Store, prefix: &str, grace: Duration, delete: boo
     count
 }
 
-/// Whether a key is one of ours: `<version>-<12 hex>.bin`. Other objects there belong to someone else.
+/// Whether a key is one of ours: `<version>-<12 hex>.bin`, or `.delta`. Other objects there belong to someone else.
 fn is_image(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key);
-    let stem = name
-        .strip_suffix(".bin")
+    let stem = name.strip_suffix(".bin");
+    let stem = stem
+        .or_else(|| name.strip_suffix(".delta"))
         .and_then(|stem| stem.rsplit_once('-'));
     stem.is_some_and(|(version, hash)| {
         s3ota_manifest::Version::parse(version).is_ok()
@@ -96,7 +98,7 @@ fn is_old(modified: Option<u64>, grace: Duration) -> bool {
     modified.is_some_and(|modified| modified.saturating_add(grace.as_secs()) < clock::now())
 }
 
-/// The images to keep.
+/// The images and artefacts to keep.
 #[derive(Debug, Default)]
 struct Needed {
     keys: BTreeSet<String>,
@@ -131,6 +133,9 @@ impl Needed {
         let key = channel::image_key(prefix, &manifest.version, manifest.sha256);
         self.keys.extend(key);
         self.urls.push(manifest.url.clone());
+        let ours = artefacts::all(manifest)
+            .filter_map(|(_, artefact)| artefacts::key(prefix, &manifest.version, artefact));
+        self.keys.extend(ours);
     }
 
     fn names(&self, key: &str) -> bool {
@@ -230,6 +235,7 @@ mod tests {
     #[test]
     fn only_images_that_are_named_as_ours_are_removed() {
         assert!(is_image("p/images/1.2.0-rc.1-0123456789ab.bin"));
+        assert!(is_image("p/images/1.2.0-rc.1-0123456789ab.delta"));
         for theirs in [
             "p/images/lamp.bin",
             "p/images/1.2.0.bin",

@@ -6,6 +6,7 @@
 use s3ota_manifest::{ManifestDocument, Rollout, Version, layout};
 use serde_json::json;
 
+use super::artefacts;
 use super::catalogue::{self, Yank};
 use super::channel::{self, ATTEMPTS, Act, ChangeArgs, Channel};
 use super::resign::{self, Doubt, Origin, SigningHost, Wanted};
@@ -313,6 +314,7 @@ impl Withdrawal<'_> {
                 back, mut manifest, ..
             } = change;
             manifest.downgrade = back.is_some() && self.allow_downgrade;
+            artefacts::leave_out_missing(self.store, self.prefix(), &mut manifest).await;
             channel.stamp(&mut manifest, &act).await?;
             if !self.dry_run() {
                 let public_read = self.change.public_read;

@@ -6,7 +6,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::bucket::setup::{Plan, Wish};
+use crate::bucket::setup::{LogReader, Plan, Wish};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::output::terminal;
@@ -37,9 +37,13 @@ pub struct BucketInitArgs {
     #[arg(long)]
     pub private: bool,
 
-    /// Log every access to this bucket, which must exist; its lines show the devices' versions
+    /// Log every access to this bucket, in a folder for each day; `s3ota fleet` reads there who runs what. Created if needed
     #[arg(long, value_name = "NAME")]
     pub log_bucket: Option<String>,
+
+    /// Remove a log after so many days [default: 90, or what is set already]
+    #[arg(long, value_name = "N", requires = "log_bucket", value_parser = clap::value_parser!(i32).range(1..))]
+    pub log_days: Option<i32>,
 
     /// Show the plan, and change nothing
     #[arg(long, conflicts_with = "yes")]
@@ -62,6 +66,7 @@ pub async fn run(command: BucketCommand, out: &Output) -> Result<(), CliError> {
         prefix: location.prefix.clone(),
         private: args.private,
         log_bucket: args.log_bucket.clone(),
+        log_days: args.log_days,
     };
     let plan = Plan::make(&store, &wish).await?;
     plan.tell(out);
@@ -74,6 +79,15 @@ pub async fn run(command: BucketCommand, out: &Output) -> Result<(), CliError> {
         "bucket",
         json!({ "bucket": location.bucket, "prefix": location.prefix, "private": args.private, "changed": done }),
     );
+    if let Some(LogReader { location, policy }) = plan.log_reader() {
+        out.say(format_args!(
+            "\nwhoever reads the log with `s3ota fleet status {location}` needs this policy, and no other:\n{policy}"
+        ));
+        out.event(
+            "log-reader",
+            json!({ "location": location, "policy": policy }),
+        );
+    }
     if plan.is_empty() || done {
         out.say(format_args!(
             "\n{location} is ready: publish with `s3ota publish FIRMWARE {location}{}`, then check with `s3ota doctor {location}`",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use s3ota::manifest::Timestamp;
+use s3ota::manifest::user_agent::hashed_id;
 use s3ota::{Chip, Timeouts};
 use s3ota_image::app::{Descriptor, Misfit, Revision};
 use s3ota_image::partition::TABLE_OFFSET;
@@ -33,6 +34,7 @@ use crate::text;
 pub enum DeviceCommand {
     New(DeviceNewArgs),
     Run(DeviceRunArgs),
+    Hash(DeviceHashArgs),
 }
 
 /// Create a flash file with a partition table and a first firmware
@@ -118,6 +120,11 @@ pub struct DeviceRunArgs {
     #[arg(long)]
     pub wake: bool,
 
+    /// The running firmware launches a new one for its trial, and the flash goes on booting the old one until the new one is confirmed:
+    /// `TrialMode::Launch`. By default the bootloader boots it
+    #[arg(long)]
+    pub launch: bool,
+
     /// The device's id, which decides its place in a rollout
     #[arg(long, value_name = "ID")]
     pub device_id: Option<String>,
@@ -146,6 +153,48 @@ pub struct DeviceRunArgs {
     /// The deadline for an update
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = parse_duration)]
     pub deadline: Duration,
+}
+
+/// Print the names that devices have in the access log which send a hash of their ids
+///
+/// One line for each id: `~` and 32 hex digits, as the firmware sends it with `SendId::hashed` and the same key.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  s3ota device hash a0b1c2d3e4f5 --key-file id.key
+  s3ota fleet device \"$(s3ota device hash a0b1c2d3e4f5 --key-file id.key)\" s3://my-logs/my-bucket/")]
+pub struct DeviceHashArgs {
+    /// The devices' ids
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+
+    /// The file with the key that the firmware has: all its bytes but for a line break at the end
+    #[arg(long, value_name = "FILE")]
+    pub key_file: PathBuf,
+}
+
+/// Prints the hashes of ids.
+pub fn hash(args: &DeviceHashArgs, out: &Output) -> Result<(), CliError> {
+    let file = fs::read(&args.key_file);
+    let mut key = &file.map_err(|error| CliError::file(&args.key_file, &error))?[..];
+    for end in [b"\n", b"\r"] {
+        key = key.strip_suffix(end).unwrap_or(key);
+    }
+    if key.is_empty() {
+        let message = format!(
+            "{} is empty, and a hash without a key hides nothing",
+            args.key_file.display()
+        );
+        return Err(CliError::new("cli.usage", message)
+            .hint("make one with `openssl rand -hex 16`, and build it into the firmware")
+            .usage());
+    }
+    for id in &args.ids {
+        let hash = hashed_id(key, id.as_bytes());
+        out.say(hash.as_str());
+        out.event("hash", json!({ "device": id, "hash": hash.as_str() }));
+    }
+    Ok(())
 }
 
 /// Creates a flash file.
@@ -294,7 +343,8 @@ pub async fn run(args: DeviceRunArgs, out: &Output) -> Result<(), CliError> {
     let mut station = Station::new(flash, settings, *out)
         .with_chip(known, &args.flash)
         .with_table_offset(dump.table_offset)
-        .that_wakes(args.wake);
+        .that_wakes(args.wake)
+        .that_launches(args.launch);
     if args.once {
         let ended = station.once(!args.no_confirm).await;
         ended.map_err(|error| roots.explain(error))

@@ -40,8 +40,10 @@ pub struct DiffArgs {
 /// Compares two releases.
 pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
     let (location, store) = args.place.open(&args.s3).await?;
-    let (a, _) = find(&store, &location, &args.a).await?;
+    let (a, both) = find(&store, &location, &args.a).await?;
     let (b, is_channel) = find(&store, &location, &args.b).await?;
+    // A release's record names no artefacts: channels do, each its own.
+    let both = both && is_channel;
     let prefix = &location.prefix;
     let yanked = catalogue::yanked(&store, prefix).await?;
     let is_yanked = |release: &ManifestDocument| yanked.contains(&release.version);
@@ -55,7 +57,7 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
     ]);
     let mut differences = serde_json::Map::new();
     for ((name, left), (_, right)) in left.iter().zip(&right) {
-        if left == right {
+        if left == right || (!both && matches!(*name, "deltas" | "compressed")) {
             continue;
         }
         let shown = |value: &Option<String>| match value {
@@ -69,6 +71,7 @@ pub async fn run(args: DiffArgs, out: &Output) -> Result<(), CliError> {
             "key" => "names key",
             "expires" => "expires (UTC)",
             "date" => "date (UTC)",
+            "deltas" => "deltas from",
             name => name,
         };
         table.row([shown_name.to_owned(), shown(left), shown(right)]);
@@ -213,6 +216,14 @@ fn facts(
         ),
         ("sha256", manifest.sha256.map(|sha256| sha256.to_string())),
         ("size", manifest.size.map(|size| output::bytes(size.into()))),
+        ("deltas", deltas(manifest)),
+        (
+            "compressed",
+            manifest
+                .compressed
+                .as_ref()
+                .map(|it| output::bytes(it.size.into())),
+        ),
         ("chip", manifest.chip.clone()),
         ("board", manifest.board.clone()),
         ("project", image(|it| it.project_name().to_owned())),
@@ -232,4 +243,14 @@ fn facts(
         ("by", manifest.uploader.clone()),
         ("notes", manifest.notes.clone()),
     ]
+}
+
+/// What each delta is made from, and its size.
+fn deltas(manifest: &ManifestDocument) -> Option<String> {
+    let each = manifest.deltas.iter().map(|delta| {
+        let size = output::bytes(delta.artefact.size.into());
+        format!("{} ({size})", delta.from)
+    });
+    let all: Vec<_> = each.collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }

@@ -18,7 +18,7 @@ use crate::s3::S3Args;
 /// Remove images that no channel needs
 ///
 /// Shows what it would remove; --delete removes it. It keeps the images that channels serve, the last releases of each channel,
-/// and images newer than a day, which someone may be about to publish.
+/// their deltas and compressed images, and what is newer than a day, which someone may be about to publish.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,11 +1,11 @@
 //! `s3ota history`: who changed the channels, when and how.
 
 use clap::Args;
-use s3ota_manifest::Rollout;
+use s3ota_manifest::{ManifestDocument, Rollout};
 use serde_json::json;
 
-use crate::bucket::catalogue;
 use crate::bucket::channel::{Channel, Held, PlaceArgs};
+use crate::bucket::{artefacts, catalogue};
 use crate::clock;
 use crate::error::CliError;
 use crate::output::Output;
@@ -46,6 +46,7 @@ struct Entry {
     action: String,
     version: String,
     rollout: String,
+    artefacts: String,
     by: String,
     notes: String,
     event: serde_json::Value,
@@ -95,6 +96,7 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
                 }),
                 version,
                 rollout: String::new(),
+                artefacts: String::new(),
                 by: yank.by.unwrap_or_default(),
                 notes: yank.reason.unwrap_or_default(),
             });
@@ -108,9 +110,10 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
         Column::new("channel"),
         Column::new("action"),
         Column::new("version"),
-        Column::new("rollout").rank(1),
-        Column::new("by").rank(3),
-        Column::new("notes").text().rank(2),
+        Column::new("rollout").rank(2),
+        Column::new("artefacts").rank(1),
+        Column::new("by").rank(4),
+        Column::new("notes").text().rank(3),
     ]);
     for entry in entries {
         out.event("change", entry.event);
@@ -120,6 +123,7 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
             entry.action,
             entry.version,
             entry.rollout,
+            entry.artefacts,
             entry.by,
             entry.notes,
         ]);
@@ -135,6 +139,21 @@ pub async fn run(args: HistoryArgs, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
+/// `2 deltas, compressed`, as far as there are any.
+fn artefacts(manifest: &ManifestDocument) -> String {
+    let deltas = match manifest.deltas.len() {
+        0 => None,
+        1 => Some("1 delta".to_owned()),
+        n => Some(format!("{n} deltas")),
+    };
+    let compressed = manifest
+        .compressed
+        .as_ref()
+        .map(|_| "compressed".to_owned());
+    let named: Vec<_> = deltas.into_iter().chain(compressed).collect();
+    named.join(", ")
+}
+
 fn entry(channel: &str, held: &Held) -> Entry {
     let date = held.date();
     let when = date.map_or(0, |date| date.unix_seconds());
@@ -147,6 +166,7 @@ fn entry(channel: &str, held: &Held) -> Entry {
         action: "by hand".to_owned(),
         version: String::new(),
         rollout: String::new(),
+        artefacts: String::new(),
         by: String::new(),
         notes: String::new(),
         event: json!({ "channel": channel, "serial": serial, "date": date }),
@@ -176,7 +196,9 @@ fn entry(channel: &str, held: &Held) -> Entry {
             "version": manifest.version, "rollout": rollout, "by": manifest.uploader, "notes": manifest.notes,
             "downgrade": manifest.downgrade, "sha256": manifest.sha256.map(|it| it.to_string()), "size": manifest.size,
             "keyid": manifest.signature.as_ref().map(|signature| signature.keyid.clone()),
+            "deltas": artefacts::deltas(manifest), "compressed": manifest.compressed.as_ref().map(|it| it.size),
         }),
+        artefacts: artefacts(manifest),
         rollout: match rollout.as_str() {
             "0" => "paused".to_owned(),
             percent => format!("{percent}%"),

@@ -9,7 +9,7 @@ use s3ota_image::partition::{LAST_TABLE_OFFSET, TABLE_OFFSET};
 use crate::error::CliError;
 use crate::firmware::contents::{self, Contents};
 use crate::firmware::dump::Dump;
-use crate::firmware::report::{FlashReport, ImageReport, TableReport};
+use crate::firmware::report::{ArtefactReport, FlashReport, ImageReport, TableReport};
 use crate::firmware::{self, Firmware, in_file};
 use crate::output::Output;
 
@@ -17,7 +17,7 @@ use crate::output::Output;
 ///
 /// For an app image: chip, version, size, digest, and whether it is intact. For a flash dump or a merged image: partition table,
 /// slots, versions, otadata, which firmware would boot, and what will stop updates. For a partition table, binary or CSV: the same
-/// of it. Any other file is named.
+/// of it. For a delta or a compressed image: what it is made from, and what it makes. Any other file is named.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,7 +25,7 @@ Examples:
   s3ota inspect flash.bin --json
   s3ota inspect partitions.csv")]
 pub struct InspectArgs {
-    /// An app image, an ELF file, a flash dump or merged image, or a partition table
+    /// An app image, an ELF file, a flash dump or merged image, a partition table, or a delta
     pub file: PathBuf,
 
     /// Where the partition table is on this flash. By default it is looked for
@@ -82,6 +82,12 @@ fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), Cli
             if table_offset.is_none() {
                 warn(report.gap().as_slice(), out);
             }
+            Ok(())
+        }
+        Contents::Artefact => {
+            let report = ArtefactReport::of(bytes)?;
+            out.prose(&report);
+            out.event("artefact", report.to_json());
             Ok(())
         }
         Contents::Bootloader => {

@@ -3,10 +3,12 @@
 //! No other folder uses this one.
 
 mod bucket;
+mod delta;
 mod demo;
 mod device;
 mod diff;
 mod doctor;
+mod fleet;
 mod gateway;
 mod gc;
 mod history;
@@ -22,6 +24,7 @@ mod rollout;
 mod serve;
 mod shell;
 mod sign;
+mod simulate;
 mod state;
 mod status;
 mod trust;
@@ -33,10 +36,12 @@ use std::net::SocketAddr;
 use clap::{Parser, Subcommand};
 
 use self::bucket::BucketCommand;
+use self::delta::DeltaArgs;
 use self::demo::DemoArgs;
 use self::device::DeviceCommand;
 use self::diff::DiffArgs;
 use self::doctor::DoctorArgs;
+use self::fleet::FleetArgs;
 use self::gateway::GatewayArgs;
 use self::gc::GcArgs;
 use self::history::HistoryArgs;
@@ -51,6 +56,7 @@ use self::rollout::RolloutArgs;
 use self::serve::ServeArgs;
 use self::shell::{CompletionsArgs, ManArgs};
 use self::sign::SignArgs;
+use self::simulate::SimulateArgs;
 use self::state::StateCommand;
 use self::status::StatusArgs;
 use self::trust::TrustArgs;
@@ -109,25 +115,30 @@ pub enum Command {
     #[command(subcommand)]
     Bucket(BucketCommand),
     Doctor(DoctorArgs),
+    Fleet(FleetArgs),
     Inspect(InspectArgs),
+    Delta(DeltaArgs),
     Serve(ServeArgs),
     /// Create and run a virtual ESP32: a flash file, booted and updated by the code that runs on the chip
     #[command(subcommand)]
     Device(DeviceCommand),
     Demo(DemoArgs),
+    Simulate(Box<SimulateArgs>),
     New(NewArgs),
     Trust(TrustArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
 
-/// Runs a command on one thread: none is bound by the processor for long.
+/// Runs a command on one thread: none is bound by the processor for long. Returns the exit status.
 #[tokio::main(flavor = "current_thread")]
-pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliError> {
+pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<u8, CliError> {
     let Some(command) = cli.command else {
-        return home::run(settings, out).await;
+        return home::run(settings, out).await.map(|()| 0);
     };
-    match command {
+    let done = match command {
+        // Another program, with a status of its own.
+        Command::Fleet(args) => return fleet::run(args, out),
         Command::Publish(args) => publish::run(args, out).await,
         Command::Sign(args) => sign::run(*args, out).await,
         Command::Verify(args) => verify::run(*args, settings, out).await,
@@ -147,16 +158,20 @@ pub async fn run(cli: Cli, settings: &Settings, out: &Output) -> Result<(), CliE
         Command::Bucket(command) => bucket::run(command, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Inspect(args) => inspect::run(&args, out),
+        Command::Delta(args) => delta::run(&args, out),
         Command::Serve(args) => watched(serve::run(args, out)).await,
         Command::Device(DeviceCommand::New(args)) => device::new(&args, out),
+        Command::Device(DeviceCommand::Hash(args)) => device::hash(&args, out),
         Command::Device(DeviceCommand::Run(args)) if args.once => device::run(args, out).await,
         Command::Device(DeviceCommand::Run(args)) => watched(device::run(args, out)).await,
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Demo(args) => demo::run(args, out).await,
+        Command::Simulate(args) => simulate::run(*args, out).await,
         Command::New(args) => new::run(args, out),
         Command::Trust(args) => trust::run(&args, settings, out),
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// A command that has no end of its own: it ends when nobody can see any more what it does.

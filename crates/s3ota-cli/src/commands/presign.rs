@@ -6,17 +6,20 @@ use clap::Args;
 use s3ota_manifest::ManifestDocument;
 use serde_json::json;
 
+use crate::bucket::artefacts;
 use crate::bucket::channel::{self, Channel};
 use crate::bucket::resign;
 use crate::clock::parse_duration;
 use crate::error::CliError;
 use crate::output::Output;
-use crate::publishing::{ends_early, image_to_renew, presigned_url, valid_until};
+use crate::publishing::{
+    ends_early, image_to_renew, presign_artefacts, presigned_url, valid_until,
+};
 use crate::s3::{self, Location, S3Args, Store};
 
 /// Renew the pre-signed URLs of a release in a private bucket
 ///
-/// Writes a fresh URL of the image into the channel's manifest, and prints a fresh URL of the manifest. Run it from cron or CI
+/// Writes fresh URLs of the image, its deltas and the compressed image into the channel's manifest, and prints a fresh URL of the manifest. Run it from cron or CI
 /// before the old URLs expire. It needs no release key: a signature covers what is installed, not where it is downloaded from,
 /// and stays valid. It refuses a signed manifest of another channel, an expired one, and one that this host knows to be
 /// outdated.
@@ -86,6 +89,8 @@ pub async fn run(args: PresignArgs, out: &Output) -> Result<(), CliError> {
         out.warning(&warning);
     }
     manifest.url = presigned_url(&store, &image_key, args.presign).await?;
+    artefacts::leave_out_missing(&store, &location.prefix, &mut manifest).await;
+    presign_artefacts(&store, &location.prefix, &mut manifest, args.presign).await;
     // Someone who publishes in the meantime has the last word.
     channel.refresh(&store, &manifest, false).await?;
     let manifest_url = presigned_url(&store, &channel.key, args.presign).await?;

@@ -1,4 +1,5 @@
-//! `s3ota promote`: releases on one channel what another serves. Only a manifest is uploaded.
+//! `s3ota promote`: releases on one channel what another serves. What is uploaded is the manifest, and deltas from what the devices of
+//! the second channel run.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use clap::Args;
 use s3ota_manifest::{ManifestDocument, Rollout};
 use serde_json::json;
 
+use crate::bucket::artefacts;
 use crate::bucket::channel::{
     self, Act, ChangeArgs, Changing, Channel, Opened, PlaceArgs, parse_rollout,
 };
@@ -15,18 +17,19 @@ use crate::clock::parse_duration;
 use crate::error::CliError;
 use crate::legacy;
 use crate::output::Output;
-use crate::publishing::{self, MISTAKES, SuccessionArgs, Successor};
+use crate::publishing::{self, DeltaFrom, MISTAKES, Maker, SuccessionArgs, Successor, Urls};
 use crate::s3::{S3Args, Store};
 
 /// Release on one channel what another serves
 ///
 /// The same bytes under the same version: devices of the second channel get exactly what those of the first have proved. Only
-/// the channel's manifest is uploaded.
+/// the channel's manifest is uploaded, and deltas from the releases that it has served, where they are missing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   s3ota promote s3://my-bucket/lamp beta stable
   s3ota promote s3://my-bucket/lamp beta stable --rollout 5%
+  s3ota promote s3://my-bucket/lamp beta stable --delta-from 1.0.0,1.1.0
   s3ota promote s3://my-bucket/lamp beta stable --key kms:alias/lamp-release --version 1.3.0 --min-version 1.1.0")]
 pub struct PromoteArgs {
     #[command(flatten)]
@@ -45,6 +48,11 @@ pub struct PromoteArgs {
     /// Pre-sign the image's URL again, for a private bucket; valid for this long, at most 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub presign: Option<Duration>,
+
+    /// The releases to make deltas from, besides those that the first channel names: auto, which is the newest 5 that the second channel
+    /// has served; another number of them; versions like 1.0.0,1.1.0; or none
+    #[arg(long, value_name = "FROM", default_value = "auto")]
+    pub delta_from: DeltaFrom,
 
     #[command(flatten)]
     pub change: ChangeArgs,
@@ -182,6 +190,10 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
         }
         None => offered.url.clone(),
     };
+    artefacts::leave_out_missing(&store, prefix, &mut manifest).await;
+    if let Some(good_for) = args.presign {
+        publishing::presign_artefacts(&store, prefix, &mut manifest, good_for).await;
+    }
     let act = Act {
         action: "promote",
         from: Some(args.from.clone()),
@@ -196,7 +208,19 @@ pub async fn run(args: PromoteArgs, out: &Output) -> Result<(), CliError> {
     }
     channel::must_have_image(&store, prefix, &manifest).await?;
     let (version, rollout) = (manifest.version.clone(), rollout.to_string());
-    if !args.change.dry_run {
+    let image = channel::image_key(prefix, &version, manifest.sha256).unwrap_or_default();
+    let maker = Maker {
+        store: &store,
+        prefix,
+        channel: &target,
+        urls: Urls::like(&store, args.presign, &manifest.url, &image),
+        delta_from: &args.delta_from,
+        public_read: args.change.public_read,
+    };
+    if args.change.dry_run {
+        maker.tell(&manifest, out).await;
+    } else {
+        maker.add_to_release(&mut manifest, out).await?;
         target
             .replace(&store, &manifest, host, args.change.public_read)
             .await?;

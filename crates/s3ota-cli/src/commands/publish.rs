@@ -17,7 +17,7 @@ use crate::firmware::{self, Firmware};
 use crate::legacy::LegacyClient;
 use crate::output::Output;
 use crate::publishing::{
-    Installer, MISTAKES, Release, ReleaseOptions, SuccessionArgs, Urls, publish,
+    DeltaFrom, Installer, MISTAKES, Release, ReleaseOptions, SuccessionArgs, Urls, publish,
 };
 use crate::s3::{Location, S3Args};
 
@@ -38,6 +38,7 @@ Examples:
   s3ota publish lamp.bin s3://my-bucket/lamp
   s3ota publish lamp.elf s3://my-bucket/lamp --channel beta
   s3ota publish lamp.bin s3://my-bucket/lamp --presign 7d
+  s3ota publish lamp.bin s3://my-bucket/lamp --delta-from 1.0.0,1.1.0
   s3ota publish lamp.bin s3://my-bucket/lamp --key release.key --expires 90d
   s3ota publish lamp.bin s3://my-bucket/lamp --key kms:alias/lamp-release
   s3ota publish lamp.bin s3://firmware/lamp --endpoint-url https://localhost:9443 --ca s3ota-data/ca.pem")]
@@ -61,7 +62,7 @@ pub struct PublishArgs {
     #[arg(long, default_value = "stable")]
     pub channel: String,
 
-    /// The version of the release; needed only where the image does not name it (Arduino builds)
+    /// The version of the release; needed only where the image does not name it (Arduino builds without S3OTA_VERSION)
     #[arg(long)]
     pub version: Option<String>,
 
@@ -81,6 +82,11 @@ pub struct PublishArgs {
     /// Where devices reach the bucket, if not at the endpoint: the https URL of s3://BUCKET, for example that of a CDN
     #[arg(long, value_name = "URL", conflicts_with = "presign")]
     pub public_url: Option<String>,
+
+    /// The releases to make deltas from, for devices with the feature `delta`: auto, which is the newest 5 that the channel has served;
+    /// another number of them; versions like 1.0.0,1.1.0; or none, which does not compress the image either
+    #[arg(long, value_name = "FROM", default_value = "auto")]
+    pub delta_from: DeltaFrom,
 
     /// A note for people, kept in the manifest
     #[arg(long)]
@@ -147,6 +153,7 @@ fn options(args: &PublishArgs) -> Result<ReleaseOptions, CliError> {
         rollout,
         presign: args.presign,
         public_url: args.public_url.clone(),
+        delta_from: args.delta_from.clone(),
         notes: args.notes.clone(),
         expires: args.seal.expires,
         min_version: args.min_version.clone(),
@@ -231,10 +238,7 @@ pub async fn run(args: Box<PublishArgs>, out: &Output) -> Result<(), CliError> {
     publish(&firmware, &options, host.as_ref(), &store, &location, out).await?;
     if let Some(installer) = installer.filter(|_| !options.change.dry_run) {
         installer.upload(&store, options.change.public_read).await?;
-        let urls = Urls {
-            store: &store,
-            options: &options,
-        };
+        let urls = Urls::of(&store, &options);
         let url = urls.lasting(&installer.page_key()).await?;
         out.say(format_args!("install new boards from this page:\n{url}"));
         out.event("installer", json!({ "url": url }));

@@ -10,6 +10,7 @@ use crate::bucket::channel::{
 use crate::bucket::channel::{must_have_image, see_that_it_stands};
 use crate::bucket::resign::{self, MeantArgs, Origin};
 use crate::bucket::seal::SealArgs;
+use crate::commands::fleet::HealthArgs;
 use crate::error::CliError;
 use crate::legacy;
 use crate::output::Output;
@@ -25,6 +26,7 @@ Examples:
   s3ota rollout s3://my-bucket/lamp 5%
   s3ota rollout s3://my-bucket/lamp 100%
   s3ota rollout s3://my-bucket/lamp pause --channel beta
+  s3ota rollout s3://my-bucket/lamp 25% --if-healthy --logs s3://my-logs/my-bucket/
   s3ota rollout s3://my-bucket/lamp 25% --key kms:alias/lamp-release --version 1.3.0")]
 pub struct RolloutArgs {
     #[command(flatten)]
@@ -51,6 +53,9 @@ pub struct RolloutArgs {
     /// it is given again
     #[arg(long, requires = "expires")]
     pub allow_downgrade: bool,
+
+    #[command(flatten)]
+    pub health: HealthArgs,
 
     #[command(flatten)]
     pub s3: S3Args,
@@ -117,6 +122,9 @@ pub async fn run(args: RolloutArgs, out: &Output) -> Result<(), CliError> {
             false => out.prose(format_args!("{rollout}% of {name} take {version} already")),
         }
         return Ok(());
+    }
+    if rollout > before {
+        args.health.check(&version, &args.s3, out)?;
     }
     let mut manifest = current.clone();
     manifest.rollout = (rollout != Rollout::EVERYONE).then_some(rollout);

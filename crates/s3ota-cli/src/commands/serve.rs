@@ -111,7 +111,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
                         time_of_day(), request.status, request.bytes, request.method, request.path
                     ));
                     out.event("request", json!({
-                        "method": request.method, "path": request.path, "host": request.host,
+                        "time": clock::timestamp().to_string(), "method": request.method, "path": request.path, "host": request.host,
                         "status": request.status, "bytes": request.bytes, "user_agent": request.user_agent,
                     }));
                 }

@@ -5,6 +5,7 @@ use console::Style;
 use s3ota_manifest::{ReleaseKey, Rollout, Timestamp};
 use serde_json::json;
 
+use crate::bucket::artefacts;
 use crate::bucket::catalogue;
 use crate::bucket::channel::{self, Held, PlaceArgs};
 use crate::clock;
@@ -104,6 +105,7 @@ async fn show(
         let is_yanked = yanked.contains(&manifest.version);
         let lack = channel::image_lack(store, prefix, manifest).await?;
         let lack_code = lack.as_ref().map(|lack| lack.code);
+        let deltas = artefacts::deltas(manifest);
         let legacy: Vec<_> = channel
             .legacy()
             .into_iter()
@@ -148,6 +150,7 @@ async fn show(
                 "expires": manifest.expires.map(|end| end.to_string()),
                 "url_until": presigned_until.map(|end| end.to_string()),
                 "yanked": is_yanked, "has_image": lack_code.is_none(), "is_archived": lack_code == Some("s3.archived"), "notes": manifest.notes, "also": legacy,
+                "deltas": deltas, "compressed": manifest.compressed.as_ref().map(|it| it.size),
             }),
         );
         let mut warn = |code, problem: String, hint: &str| {
@@ -176,6 +179,16 @@ async fn show(
         if let Some(lack) = lack {
             let hint = lack.hint.as_deref().unwrap_or_default();
             warn(lack.code, lack.message, hint);
+        }
+        for (from, artefact) in artefacts::all(manifest) {
+            if !artefacts::is_there(store, prefix, &manifest.version, artefact).await? {
+                let problem = format!(
+                    "{} is not in the bucket: devices ask for it in vain, and fetch more",
+                    artefacts::name(from)
+                );
+                let hint = "publish the same firmware again, which makes it anew";
+                warn("release.artefact", problem, hint);
+            }
         }
         for library in channel.legacy_out_of_step(store).await? {
             let problem = format!(

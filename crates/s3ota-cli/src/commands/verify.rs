@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 
 use crate::error::CliError;
+use crate::judge::artefacts::Bases;
 use crate::judge::rehearsal::MoreRoots;
 use crate::judge::release::{Case, Terms, manifest_url};
 use crate::keys;
@@ -17,7 +18,8 @@ use crate::settings::Settings;
 /// A virtual device in memory decides. It takes the same path as a real one, from the server's certificate to the last byte of
 /// the image, and installs the release or refuses it for the same reasons. Nothing is changed anywhere.
 ///
-/// With a URL, the image is downloaded and checked too. With s3://BUCKET/PREFIX, the URL is the one that devices have there; looking it
+/// With a URL, the image is downloaded and checked too, and so are the deltas and the compressed image: each is decoded as on the
+/// device. With s3://BUCKET/PREFIX, the URL is the one that devices have there; looking it
 /// up needs credentials. With a manifest in a file, the image is checked if --image names it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -87,10 +89,11 @@ pub async fn run(args: VerifyArgs, settings: &Settings, out: &Output) -> Result<
     let case = if is_file {
         Case::of_files(Path::new(&args.target), args.image.as_deref()).await?
     } else {
-        let url = url(&args, settings).await?;
+        let (url, bases) = url(&args, settings).await?;
         let ca = args.s3.aws.ca.as_deref();
         roots = MoreRoots::read(ca)?;
-        Case::at_url(&url, ca, roots.der.clone(), !args.manifest_only).await?
+        let case = Case::at_url(&url, ca, roots.der.clone(), !args.manifest_only).await?;
+        case.with_bases(bases)
     };
     let terms = Terms {
         release_keys: &release_keys,
@@ -102,16 +105,18 @@ pub async fn run(args: VerifyArgs, settings: &Settings, out: &Output) -> Result<
     judged.map_err(|error| roots.explain(error))
 }
 
-/// The URL of the manifest for devices.
-async fn url(args: &VerifyArgs, settings: &Settings) -> Result<String, CliError> {
+/// The URL of the manifest for devices, and the bucket where that is named.
+async fn url(args: &VerifyArgs, settings: &Settings) -> Result<(String, Option<Bases>), CliError> {
     let target = &args.target;
     match target.split_once("://") {
-        Some(("https", _)) => Ok(target.clone()),
+        Some(("https", _)) => Ok((target.clone(), None)),
         Some(("s3", _)) => {
             let location: Location = target.parse().map_err(CliError::usage)?;
             let channel = args.channel.as_deref().or(settings.value("channel"));
             let store = Store::connect(&args.s3, &location, None).await?;
-            manifest_url(&store, &location, channel.unwrap_or("stable")).await
+            let url = manifest_url(&store, &location, channel.unwrap_or("stable")).await?;
+            let prefix = location.prefix;
+            Ok((url, Some(Bases { store, prefix })))
         }
         scheme => {
             let scheme = scheme.map_or("", |(scheme, _)| scheme);

@@ -18,6 +18,8 @@ pub enum Contents {
     Followed(Trailer),
     /// A bootloader.
     Bootloader,
+    /// A delta or a compressed image.
+    Artefact,
     /// An ELF file.
     Elf,
     /// A flash, with its partition table.
@@ -66,6 +68,9 @@ const BUILD_DIR: &str = "use the app image beside it: build/PROJECT.bin of `idf.
 pub fn recognise(bytes: &[u8], table_offset: Option<u32>) -> Contents {
     if bytes.starts_with(b"\x7fELF") {
         return Contents::Elf;
+    }
+    if bytes.starts_with(&s3ota_codec::MAGIC) {
+        return Contents::Artefact;
     }
     if let Some(format) = esp8266(bytes) {
         return Contents::Other(format);

@@ -110,10 +110,13 @@ pub fn remarks(image: &Image) -> Vec<CliError> {
             );
         }
     }
-    // There is no guard for Arduino yet.
-    let is_arduino = |image: &Image| image.descriptor.as_ref().is_some_and(|it| it.is_arduino());
-    if image.guard.is_none() && !is_arduino(image) {
-        let hint = "call the boot guard first thing in the firmware, as the examples do";
+    if image.guard.is_none() {
+        let is_arduino = image.descriptor.as_ref().is_some_and(|it| it.is_arduino());
+        let hint = if is_arduino {
+            "use the library s3ota in the sketch, which brings the boot guard; for devices with other libraries nothing is to be done"
+        } else {
+            "call the boot guard first thing in the firmware, as the examples do"
+        };
         remark(
             "image.guard",
             "it has no boot guard: if it fails, a device cannot roll back from it, unless its bootloader does".to_owned(),
@@ -313,7 +316,10 @@ mod tests {
         let arduino = builder()
             .project_name("arduino-lib-builder")
             .without_guard();
-        assert_eq!(codes(remarks(&image(arduino))), &[] as &[&str]);
+        let remarks = remarks(&image(arduino));
+        let hint = remarks[0].hint.as_deref().unwrap();
+        assert!(hint.contains("in the sketch"), "{hint}");
+        assert_eq!(codes(remarks), ["image.guard"]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Firmware files: app images, and ELF files, which are converted to one.
 
+mod artefact;
 pub mod contents;
 pub mod dump;
 mod fit;
+mod own_version;
 pub mod report;
 
 use std::fs;
@@ -19,7 +21,9 @@ use self::contents::{Contents, Format, Trailer};
 use self::dump::image_in;
 use self::report::FlashReport;
 
+pub use self::artefact::make_artefact;
 pub use self::fit::{NEWEST_BLOCK, limits, newest_revision, remarks, remarks_on_change, revisions};
+pub use self::own_version::OwnVersion;
 use crate::error::CliError;
 
 /// A firmware that was checked to be complete and intact.
@@ -332,6 +336,10 @@ fn refuse(error: Option<ImageError>, contents: &Contents, bytes: &[u8]) -> CliEr
                 format!("the app image is followed by {more} bytes of {what}"),
             )
             .hint("publish the app image alone; --from-merged takes it out of this file")
+        }
+        Contents::Artefact => {
+            invalid("this is a delta or a compressed image, not an app image".to_owned())
+                .hint("publish the app image itself; `s3ota delta apply` makes it again of a delta and its base")
         }
         Contents::Bootloader => invalid("this is a bootloader, not an app image".to_owned())
             .hint("publish the app image of the same build: build/PROJECT.bin of `idf.py build`, or the output of `espflash save-image`"),

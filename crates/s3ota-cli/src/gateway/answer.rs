@@ -11,9 +11,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
+use crate::clock;
 use crate::error::CliError;
 use crate::output::{Output, hex};
-use crate::publishing::{image_to_renew, presigned_url};
+use crate::publishing::{image_to_renew, presign_artefacts, presigned_url};
 use crate::s3::{Location, S3Args, Store};
 
 /// Temporary credentials are renewed when they expire sooner than this.
@@ -82,7 +83,10 @@ impl Gateway {
         ));
         self.out.event(
             "request",
-            json!({ "method": request.method().as_str(), "path": path, "status": status, "user_agent": agent }),
+            json!({
+                "time": clock::timestamp().to_string(), "method": request.method().as_str(), "path": path,
+                "status": status, "user_agent": agent,
+            }),
         );
         answer
     }
@@ -132,6 +136,7 @@ impl Gateway {
         let mut manifest = ManifestDocument::parse(&stored.bytes).map_err(CliError::from)?;
         let image = image_to_renew(&manifest, &self.location)?;
         manifest.url = presigned_url(&store, &image, self.good_for).await?;
+        presign_artefacts(&store, &self.location.prefix, &mut manifest, self.good_for).await;
         let json = manifest.to_json().map_err(CliError::from)?;
         finish(
             answer.header(CONTENT_TYPE, layout::MANIFEST_CONTENT_TYPE),

@@ -4,12 +4,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use s3ota::manifest::{Manifest, Version};
+use s3ota::manifest::Manifest;
 use s3ota::{
     Agent, Boot, Checked, Config, Confirm, Error, Hooks, Installed, NoUpdate, Outcome, ReleaseKey,
-    Reset, Schedule, Timeouts, Workspace,
+    Reset, Schedule, Timeouts, TrialMode, Workspace,
 };
-use s3ota_image::app::Descriptor;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, PowerOnError, RunningFirmware, SetupError, VirtualDevice, VirtualUpdater};
 use serde_json::json;
@@ -17,6 +16,7 @@ use serde_json::json;
 use super::chip::KnownChip;
 use super::rehearsal::trusting;
 use crate::error::CliError;
+use crate::firmware::OwnVersion;
 use crate::output::{self, Output, Progress};
 use crate::s3::tunnel;
 
@@ -55,16 +55,16 @@ impl Settings {
         })
     }
 
-    /// The version that the firmware would tell the library: its descriptor's, if that is a valid one.
-    fn version_of(&self, running: &RunningFirmware) -> String {
+    /// The version that the firmware on this flash would tell the library: the one that its image names, if that can be compared.
+    fn version_of(&self, running: &RunningFirmware, flash: &[u8]) -> String {
         if let Some(version) = &self.firmware_version {
             return version.clone();
         }
-        let comparable = |descriptor: &&Descriptor| {
-            !descriptor.is_arduino() && Version::parse(descriptor.version()).is_ok()
-        };
-        let descriptor = running.app.image.descriptor.as_ref().filter(comparable);
-        descriptor.map_or("0.0.0", Descriptor::version).to_owned()
+        let image = &running.app.image;
+        let begin = running.app.partition.offset as usize;
+        let bytes = flash.get(begin..).unwrap_or_default();
+        let bytes = bytes.get(..image.length as usize).unwrap_or_default();
+        OwnVersion::of(image, bytes).map_or_else(|_| "0.0.0".to_owned(), |own| own.text)
     }
 }
 
@@ -93,6 +93,8 @@ pub struct Station {
     chip: Option<(KnownChip, PathBuf)>,
     /// The reason of its next start.
     reset: Reset,
+    /// Who boots a new firmware on trial.
+    trial_mode: TrialMode,
     out: Output,
 }
 
@@ -108,6 +110,7 @@ impl Station {
             workspace,
             chip: None,
             reset: Reset::Crash,
+            trial_mode: TrialMode::default(),
             out,
         }
     }
@@ -147,6 +150,15 @@ impl Station {
     pub fn that_wakes(self, wakes: bool) -> Self {
         let reset = if wakes { Reset::Wake } else { Reset::Crash };
         Self { reset, ..self }
+    }
+
+    /// The same device, whose firmware launches a new one for its trial. By default the bootloader boots it.
+    pub fn that_launches(self, launches: bool) -> Self {
+        let trial_mode = match launches {
+            true => TrialMode::Launch,
+            false => TrialMode::Switch,
+        };
+        Self { trial_mode, ..self }
     }
 
     /// The contents of its flash.
@@ -205,14 +217,24 @@ impl Station {
         let reset = std::mem::replace(&mut self.reset, Reset::Crash);
         let firmware = self.device.start_after(reset)?;
         self.keep_efuses()?;
-        let version = self.settings.version_of(&firmware);
+        let flash = self.device.flash().bytes();
+        let version = self.settings.version_of(&firmware, flash);
         let running = Running { firmware, version };
         let (state, human) = match running.firmware.boot {
-            Boot::Trial { boot, of } => ("trial", format!(", on trial: boot {boot} of {of}")),
-            Boot::FellBack => (
-                "fell_back",
-                ": the bootloader refused the new image".to_owned(),
-            ),
+            Boot::Trial { boot, of } => {
+                let how = match running.firmware.launched {
+                    true => ", launched by the firmware before it",
+                    false => "",
+                };
+                ("trial", format!(", on trial: boot {boot} of {of}{how}"))
+            }
+            Boot::FellBack => {
+                let why = match self.trial_mode {
+                    TrialMode::Launch => ": the firmware on trial was given up",
+                    _ => ": the bootloader refused the new image",
+                };
+                ("fell_back", why.to_owned())
+            }
             _ if running.firmware.restarts > 0 => (
                 "rolled_back",
                 ": the firmware on trial was rolled back".to_owned(),
@@ -228,6 +250,7 @@ impl Station {
         if let Boot::Trial { boot, of } = running.firmware.boot {
             event["boot"] = json!(boot);
             event["of"] = json!(of);
+            event["launched"] = json!(running.firmware.launched);
         }
         self.out.event("boot", event);
         Ok(running)
@@ -283,6 +306,7 @@ impl Station {
         let config = Config {
             // As a firmware reads them from the eFuses: it does not download what its bootloader would refuse.
             hardware: *self.device.hardware(),
+            trial_mode: self.trial_mode,
             ..self.settings.config(running)?
         };
         Ok(self
@@ -388,7 +412,7 @@ impl Hooks for Teller<'_> {
         tell(
             self.out,
             format_args!(
-                "has {version} in ota_{}: {} downloaded, checked and read back",
+                "has {version} in ota_{}: {} written, checked and read back",
                 slot.index,
                 output::bytes((*size).into())
             ),

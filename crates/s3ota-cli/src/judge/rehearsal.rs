@@ -5,7 +5,9 @@ use std::path::Path;
 
 use s3ota::manifest::{Manifest, Place};
 use s3ota::tls::{RootError, Roots};
-use s3ota::{Checked, Chip, Config, Error, NoUpdate, Outcome, ReleaseKey, Timeouts, Workspace};
+use s3ota::{
+    Checked, Chip, Config, Error, NoUpdate, Outcome, ReleaseKey, SendId, Timeouts, Workspace,
+};
 use s3ota_image::app::ImageBuilder;
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup, VirtualDevice};
@@ -59,6 +61,8 @@ impl Rehearsal<'_> {
                 ..Timeouts::default()
             },
             hardware: KnownChip::of(self.chip).hardware(),
+            // It is no device that anybody has.
+            send_id: SendId::No,
             ..Config::new(self.manifest_url, OLDEST, self.chip, self.device_id)
         };
         let mut workspace = Box::new(Workspace::new());

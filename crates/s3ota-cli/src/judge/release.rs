@@ -9,6 +9,7 @@ use s3ota::{Chip, Error, HttpError, NoUpdate, ReleaseKey};
 use s3ota_devserver::DevServer;
 use serde_json::json;
 
+use super::artefacts::{self, Bases};
 use super::doctor::warn_of_features;
 use super::rehearsal::{self, Rehearsal};
 use crate::error::CliError;
@@ -47,6 +48,8 @@ pub struct Case {
     server: Option<DevServer>,
     /// Asks for reasons that a device does not read.
     probe: Option<Probe>,
+    /// The bucket, if the user has named that.
+    bases: Option<Bases>,
 }
 
 impl Case {
@@ -66,7 +69,13 @@ impl Case {
             has_image,
             server: None,
             probe: Some(probe),
+            bases: None,
         })
+    }
+
+    /// The same with the bucket that the URL leads to.
+    pub fn with_bases(self, bases: Option<Bases>) -> Self {
+        Self { bases, ..self }
     }
 
     /// Files, on a server for them alone. The manifest's URL is not signed: it is set to where the image is now.
@@ -86,6 +95,9 @@ impl Case {
         let store = bucket_on(&server, &credentials, &"s3://files".parse()?).await?;
         let url = format!("{}/files", server.endpoint_url());
         document.url = format!("{url}/image.bin");
+        // They are not in the files.
+        document.deltas.clear();
+        document.compressed = None;
         store
             .put(
                 &Upload::manifest("manifest.json", &document.to_json()?),
@@ -109,6 +121,7 @@ impl Case {
             has_image: image.is_some(),
             server: Some(server),
             probe: None,
+            bases: None,
         })
     }
 
@@ -170,6 +183,9 @@ impl Case {
             .filter(|_| !terms.release_keys.is_empty())
             .map(|signature| signature.keyid);
         let image = self.has_image && is_rolled_out;
+        if let (Some(probe), true) = (&self.probe, image) {
+            artefacts::check(&manifest, probe, self.bases.as_ref(), out).await?;
+        }
         let checked = match (keyid, image) {
             (Some(key), true) => {
                 format!("the signature of the key {key}, the manifest and the whole image")

@@ -129,6 +129,15 @@ impl Output {
     /// Reports the progress of `label` towards `total` bytes: a bar on a terminal, a line for each quarter elsewhere, events for
     /// programs.
     pub fn progress(&self, label: &'static str, total: u64) -> Progress {
+        self.progress_towards(label, total, true)
+    }
+
+    /// The same of something that has no bytes: see [`Progress::set_share`].
+    pub fn progress_in_percent(&self, label: &'static str) -> Progress {
+        self.progress_towards(label, SHARES, false)
+    }
+
+    fn progress_towards(&self, label: &'static str, total: u64, is_bytes: bool) -> Progress {
         let teller = if self.json {
             Teller::Events {
                 told: Instant::now(),
@@ -138,6 +147,7 @@ impl Output {
             let bar = ProgressBar::new(total);
             let template = match terminal::width() {
                 Some(..100) => "  {prefix:<10} {wide_bar} {percent:>3}%",
+                _ if !is_bytes => "  {prefix:<10} {bar:32} {percent:>3}%  {eta} left",
                 _ => {
                     "  {prefix:<10} {bar:32} {percent:>3}%  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
                 }
@@ -153,16 +163,21 @@ impl Output {
             out: *self,
             label,
             total,
+            is_bytes,
             teller,
         }
     }
 }
+
+/// The parts of something that has no bytes.
+const SHARES: u64 = 1000;
 
 /// The progress of something.
 pub struct Progress {
     out: Output,
     label: &'static str,
     total: u64,
+    is_bytes: bool,
     teller: Teller,
 }
 
@@ -179,6 +194,7 @@ impl Progress {
             out,
             label,
             total,
+            is_bytes,
             teller,
         } = self;
         match teller {
@@ -188,6 +204,10 @@ impl Progress {
                 if reached > *quarters {
                     *quarters = reached;
                     let percent = reached * 25;
+                    if !*is_bytes {
+                        out.say(format_args!("  {label:<10} {percent:>3}%"));
+                        return;
+                    }
                     let of = match terminal::width() {
                         Some(..60) => String::new(),
                         _ => format!(" of {}", bytes(*total)),
@@ -213,6 +233,11 @@ impl Progress {
                 }
             }
         }
+    }
+
+    /// Sets the share that is done, from 0 to 1.
+    pub fn set_share(&mut self, share: f64) {
+        self.set((share * SHARES as f64) as u64);
     }
 
     /// Ends it, and removes the bar.

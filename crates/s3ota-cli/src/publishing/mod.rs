@@ -1,8 +1,10 @@
 //! Publishing: a firmware becomes a release in a bucket.
 //!
 //! A release is planned as a whole before anything is uploaded ([`Plan`]), and then becomes visible in one step: the image is
-//! uploaded first, its record second, and the channel's manifest, which devices ask for, last.
+//! uploaded first, then the deltas and the compressed image, its record, and the channel's manifest, which devices ask for, last.
 
+mod artefacts;
+mod delta_from;
 mod esp_web_tools;
 mod guard;
 mod installer;
@@ -17,13 +19,15 @@ use std::time::Duration;
 use s3ota_manifest::{HttpsUrl, Rollout, layout};
 use serde_json::json;
 
+pub use self::artefacts::Maker;
+pub use self::delta_from::DeltaFrom;
 pub use self::guard::may_be_promoted;
 pub use self::installer::Installer;
 use self::plan::Plan;
 pub use self::reach::ends_early;
 pub use self::release::Release;
 pub use self::succession::{MISTAKES, SuccessionArgs, Successor};
-pub use self::urls::{Urls, image_to_renew, presigned_url, valid_until};
+pub use self::urls::{Urls, image_to_renew, presign_artefacts, presigned_url, valid_until};
 use crate::bucket::channel::{self, ChangeArgs};
 use crate::bucket::resign::{MinVersionArgs, SigningHost};
 use crate::bucket::seal::{self, Lifetime};
@@ -48,6 +52,8 @@ pub struct ReleaseOptions {
     pub presign: Option<Duration>,
     /// The URL at which devices reach the bucket, if it is not the S3 service's own.
     pub public_url: Option<String>,
+    /// The releases to make deltas from.
+    pub delta_from: DeltaFrom,
     /// A note for people.
     pub notes: Option<String>,
     /// The lifetime of the manifest; `None` for the default.
@@ -78,6 +84,7 @@ impl ReleaseOptions {
             rollout: None,
             presign: None,
             public_url: None,
+            delta_from: DeltaFrom::default(),
             notes: None,
             expires: None,
             min_version: MinVersionArgs::default(),
@@ -149,7 +156,7 @@ pub async fn publish(
 ) -> Result<Published, CliError> {
     options.check(host.is_some())?;
     let release = Release::of(firmware, options.version.as_deref())?;
-    let plan = Plan::new(firmware, &release, options, host, store, location, out).await?;
+    let mut plan = Plan::new(firmware, &release, options, host, store, location, out).await?;
 
     let project = release.project.as_deref().unwrap_or("firmware");
     let size = output::bytes(release.size.into());
@@ -175,12 +182,17 @@ pub async fn publish(
     }
     if options.change.dry_run {
         plan.tell(out);
+        let maker = Maker::of(store, &location.prefix, &plan.channel, options);
+        maker.tell(&plan.manifest, out).await;
         let kept = plan.channel.legacy();
         for library in options.not_also.iter().filter(|it| kept.contains(it)) {
             plan.tell_of_stopped(*library, "would_stop_older", "would name", out)?;
         }
     } else {
         plan.upload_image(firmware, out).await?;
+        let maker = Maker::of(store, &location.prefix, &plan.channel, options);
+        maker.keep(&mut plan.manifest, out).await?;
+        maker.add(&mut plan.manifest, &firmware.bytes, out).await?;
         plan.upload_record(&release, out).await?;
         plan.upload_manifest(&release, out).await?;
         plan.stop_legacy(&options.not_also, out).await?;

@@ -24,7 +24,7 @@ pub(super) struct Plan<'a> {
     pub store: &'a Store,
     /// What signs it.
     host: Option<&'a SigningHost>,
-    prefix: &'a str,
+    pub prefix: &'a str,
     public_read: bool,
     image_key: String,
     /// Whether the image exists, and no `gc` is about to remove it.
@@ -98,7 +98,7 @@ impl<'a> Plan<'a> {
         let public_read = options.change.public_read;
         let image_existed = !public_read && is_there(store, &image_key, release, &channel).await?;
 
-        let urls = Urls { store, options };
+        let urls = Urls::of(store, options);
         let lasting = urls.lasting(&image_key).await?;
         let mut manifest = release.manifest(&lasting, options)?;
         // To publish again what is there changes nothing about who takes it.

@@ -6,7 +6,7 @@ use s3ota_manifest::{HttpsUrl, ManifestDocument, Sha256Digest, Version};
 use super::ReleaseOptions;
 use super::succession::{Successor, oddity};
 use crate::error::CliError;
-use crate::firmware::Firmware;
+use crate::firmware::{Firmware, OwnVersion};
 use crate::output::{Output, terminal};
 
 /// The identity of a release: which bytes, for which chip, under which version.
@@ -15,7 +15,7 @@ pub struct Release {
     /// The version in its canonical form.
     pub version: String,
     /// How the image spells it, if nobody has said it besides.
-    own_version: Option<String>,
+    own_version: Option<OwnVersion>,
     pub chip: Chip,
     pub project: Option<String>,
     pub size: u32,
@@ -42,9 +42,9 @@ impl Release {
             .map(|descriptor| descriptor.project_name().to_owned());
         Ok(Self {
             version: choose_version(firmware, version)?,
-            own_version: match (&image.descriptor, version) {
-                (Some(descriptor), None) => Some(descriptor.version().to_owned()),
-                _ => None,
+            own_version: match version {
+                None => OwnVersion::of(image, &firmware.bytes).ok(),
+                Some(_) => None,
             },
             chip,
             project: project.filter(|name| !name.is_empty() && name != "arduino-lib-builder"),
@@ -102,10 +102,10 @@ impl Release {
         current: Option<&Version<'_>>,
         out: &Output,
     ) -> Result<(), CliError> {
-        let Some(text) = &self.own_version else {
+        let Some(own) = &self.own_version else {
             return Ok(());
         };
-        let Some(oddity) = oddity(text, &self.version(), current) else {
+        let Some(oddity) = oddity(own, &self.version(), current) else {
             return Ok(());
         };
         let version = &self.version;
@@ -129,21 +129,17 @@ fn choose_version(firmware: &Firmware, given: Option<&str>) -> Result<String, Cl
         Some(Ok(version)) => Some(version),
         None => None,
     };
-    let descriptor = firmware.image.descriptor.as_ref().ok_or_else(|| {
-        CliError::new(
+    if firmware.image.descriptor.is_none() {
+        return Err(CliError::new(
             "image.invalid",
             "the image has no app descriptor, and no device would install it",
         )
-        .hint("in Rust, add `esp_bootloader_esp_idf::esp_app_desc!()` to the firmware")
-    })?;
-    let own = match descriptor.version() {
-        _ if descriptor.is_arduino() => {
-            Err("the image was built with Arduino, so it contains the version of the Arduino core and not the sketch's".to_owned())
-        }
-        "" => Err("the image does not name its version".to_owned()),
-        text => Version::parse(text)
-            .map_err(|problem| format!("the image's version is `{text}`, which cannot be compared: {problem}")),
-    };
+        .hint("in Rust, add `esp_bootloader_esp_idf::esp_app_desc!()` to the firmware"));
+    }
+    let named = OwnVersion::of(&firmware.image, &firmware.bytes);
+    let own = named
+        .as_ref()
+        .map(|own| Version::parse(&own.text).unwrap_or(Version::new(0, 0, 0)));
     match (own, given) {
         (Ok(own), Some(given)) if own != given => Err(error(format!(
             "--version {given} contradicts the image, which calls itself {own}: devices compare with the image's version, \
@@ -151,8 +147,8 @@ fn choose_version(firmware: &Firmware, given: Option<&str>) -> Result<String, Cl
         ))
         .hint(format!("leave --version out to publish {own}, or build the firmware as {given}"))),
         (Ok(own), _) => Ok(own.to_string()),
-        (Err(_), Some(given)) => Ok(given.to_string()),
-        (Err(problem), None) => Err(error(problem).hint("set the version with --version, and make the sketch report the same one")),
+        (Err(unnamed), Some(given)) if unnamed.may_be(&given) => Ok(given.to_string()),
+        (Err(unnamed), _) => Err(error(unnamed.problem.clone()).hint(unnamed.hint)),
     }
 }
 
@@ -160,7 +156,7 @@ fn choose_version(firmware: &Firmware, given: Option<&str>) -> Result<String, Cl
 mod tests {
     use super::*;
     use crate::publishing::SuccessionArgs;
-    use s3ota_image::app::ImageBuilder;
+    use s3ota_image::app::{ImageBuilder, VersionMarker};
 
     fn firmware(version: &str) -> Firmware {
         Firmware::from_image(ImageBuilder::new(Chip::Esp32C3, version).build()).unwrap()
@@ -204,6 +200,27 @@ mod tests {
                 "1.3.0"
             );
         }
+    }
+
+    #[test]
+    fn the_version_of_a_sketch_is_in_its_marker() {
+        let sketch = |markers: &[&str]| {
+            let markers = markers.iter().map(|it| VersionMarker::new(it).unwrap());
+            let payload: Vec<u8> = markers.flat_map(|it| it.bytes()).collect();
+            let builder = ImageBuilder::new(Chip::Esp32, "v5.5.1").payload(&payload);
+            Firmware::from_image(builder.project_name("arduino-lib-builder").build()).unwrap()
+        };
+        let version = |markers: &[&str], given| {
+            Release::of(&sketch(markers), given).map(|release| release.version)
+        };
+        assert_eq!(version(&["1.2"], None).unwrap(), "1.2.0");
+        assert_eq!(version(&["1.2"], Some("1.2.0")).unwrap(), "1.2.0");
+        assert_eq!(code(version(&["1.2.0"], Some("1.3.0"))), "publish.version");
+        let two = version(&["1.2.0", "1.3.0"], None).unwrap_err();
+        assert!(two.message.contains("both 1.2.0 and 1.3.0"), "{two}");
+        let both = &["1.2.0", "1.3.0"];
+        assert_eq!(version(both, Some("1.3.0")).unwrap(), "1.3.0");
+        assert_eq!(code(version(both, Some("1.4.0"))), "publish.version");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use clap::Args;
 use s3ota_manifest::{ManifestDocument, Sha256Digest, Version};
 
 use crate::error::CliError;
+use crate::firmware::OwnVersion;
 
 /// The heading of options that allow what looks like a mistake.
 pub const MISTAKES: &str = "What looks like a mistake";
@@ -246,11 +247,14 @@ fn already_there(version: &str) -> CliError {
 /// The largest step of a major version that is taken for one. Beyond it the new version is a date, a commit or a slip.
 const LEAP: u64 = 10;
 
-/// Why a version looks like a mistake where the last one was `current`, as part of a sentence. `text` is how the image spells it.
-pub fn oddity(text: &str, version: &Version<'_>, current: Option<&Version<'_>>) -> Option<String> {
-    // The descriptor has room for 32 bytes, and a zero ends them.
-    const ROOM: usize = 31;
-    if text.len() >= ROOM {
+/// Why a version looks like a mistake where the last one was `current`, as part of a sentence. `own` is how the image spells it.
+pub fn oddity(
+    own: &OwnVersion,
+    version: &Version<'_>,
+    current: Option<&Version<'_>>,
+) -> Option<String> {
+    let text = &own.text;
+    if text.len() >= own.room {
         return Some(format!(
             "`{text}` fills the field for the version, so the build may have cut it off"
         ));
@@ -280,7 +284,11 @@ mod tests {
 
     fn odd(text: &str, current: &str) -> bool {
         let version = Version::parse(text).unwrap();
-        oddity(text, &version, Version::parse(current).ok().as_ref()).is_some()
+        let own = OwnVersion {
+            text: text.to_owned(),
+            room: 31,
+        };
+        oddity(&own, &version, Version::parse(current).ok().as_ref()).is_some()
     }
 
     #[test]

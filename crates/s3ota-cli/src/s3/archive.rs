@@ -133,15 +133,22 @@ fn moves_to(rule: &LifecycleRule, class: &str) -> bool {
     archives_of_rule(rule).any(|archive| archive.eq_ignore_ascii_case(class))
 }
 
-/// Whether a rule applies to objects of ours below a prefix, or above it: to one of this size, if it is known. A rule for a tag does
-/// not: s3ota sets none.
-pub fn covers(rule: &LifecycleRule, under: &str, size: Option<u64>) -> bool {
+/// What the keys begin with that a rule is for.
+pub fn prefix_of(rule: &LifecycleRule) -> &str {
     #[expect(deprecated, reason = "older rules have their prefix there")]
     let old = rule.prefix();
     let filter = rule.filter();
     let and = filter.and_then(|filter| filter.and());
     let prefix = filter.and_then(|filter| filter.prefix().or_else(|| and?.prefix()));
-    let prefix = prefix.or(old).unwrap_or_default();
+    prefix.or(old).unwrap_or_default()
+}
+
+/// Whether a rule applies to objects of ours below a prefix, or above it: to one of this size, if it is known. A rule for a tag does
+/// not: s3ota sets none.
+pub fn covers(rule: &LifecycleRule, under: &str, size: Option<u64>) -> bool {
+    let prefix = prefix_of(rule);
+    let filter = rule.filter();
+    let and = filter.and_then(|filter| filter.and());
     let is_for_tags = filter.is_some_and(|filter| filter.tag().is_some())
         || and.is_some_and(|and| !and.tags().is_empty());
     let above = filter.and_then(|filter| {

@@ -52,6 +52,20 @@ impl Store {
         Ok(objects)
     }
 
+    /// The folders right below `prefix`, with their slash.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, CliError> {
+        let list = self.client.list_objects_v2().bucket(&self.bucket);
+        let request = list.prefix(prefix).delimiter("/");
+        let mut pages = request.into_paginator().send();
+        let mut folders = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.explain(error, "s3:ListBucket", ""))?;
+            let found = page.common_prefixes().iter();
+            folders.extend(found.filter_map(|folder| folder.prefix().map(str::to_owned)));
+        }
+        Ok(folders)
+    }
+
     /// Multipart uploads under a prefix that began longer ago than `age` and were never completed. Their parts cost money, and no
     /// list shows them.
     pub async fn abandoned_uploads(

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aws_config::Region;
+use aws_config::{Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials as AwsCredentials, StalledStreamProtectionConfig};
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -37,7 +37,7 @@ use s3ota_manifest::Timestamp;
 
 use self::access::DEFAULT_REGION;
 pub use self::access::{Access, Credentials};
-pub use self::archive::{Archived, class_of_rule, covers};
+pub use self::archive::{Archived, class_of_rule, covers, prefix_of};
 pub use self::args::{AddressingStyle, AwsArgs, S3Args};
 use self::checksums::Checksums;
 pub use self::denial::Denial;
@@ -48,7 +48,7 @@ pub use self::location::Location;
 pub use self::probe::Probe;
 pub use self::read::{Found, Object};
 pub use self::reason::Reason;
-pub use self::settings::{PublicAccessBlock, Setting};
+pub use self::settings::{LogTarget, PublicAccessBlock, Setting};
 pub use self::sse::Sse;
 pub use self::upload::{Condition, Put, Upload};
 use crate::error::CliError;
@@ -77,6 +77,8 @@ pub struct Store {
     prefix: String,
     region: String,
     credentials: AwsCredentials,
+    /// The configuration for other services of AWS.
+    aws: SdkConfig,
     is_aws: bool,
     is_https: bool,
     sse: Option<Sse>,
@@ -119,6 +121,7 @@ impl Store {
             prefix: location.prefix.clone(),
             region: access.region,
             credentials: access.credentials,
+            aws: access.config,
             is_aws: false,
             is_https: true,
             sse: args.sse.clone(),
@@ -260,6 +263,16 @@ impl Store {
         Ok((!is_aws).then(|| authority(&url).to_ascii_lowercase()))
     }
 
+    /// The number of the AWS account; `None` elsewhere, and where it cannot be found out.
+    pub async fn account(&self) -> Option<String> {
+        if !self.is_aws {
+            return None;
+        }
+        let sts = aws_sdk_sts::Client::new(&self.aws);
+        let identity = sts.get_caller_identity().send().await;
+        identity.ok()?.account
+    }
+
     /// Whether the service was found to have no conditional writes.
     pub fn ignores_conditions(&self) -> bool {
         self.ignores_conditions.load(Ordering::Relaxed)
@@ -394,6 +407,7 @@ mod tests {
             prefix: "lamp".to_owned(),
             region: region.to_owned(),
             credentials,
+            aws: SdkConfig::builder().build(),
             is_aws: true,
             is_https: true,
             sse: None,

@@ -33,10 +33,20 @@ impl Probe {
 
     /// The document at a URL, at most `limit` bytes. Redirects are followed as a device does: a few, and to https only.
     pub async fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, CliError> {
+        self.get_within(url, limit, TIMEOUT).await
+    }
+
+    /// The same for what may take longer: the whole download must end within `time`.
+    pub async fn get_within(
+        &self,
+        url: &str,
+        limit: usize,
+        time: Duration,
+    ) -> Result<Vec<u8>, CliError> {
         let late = |_| {
             unreadable(
                 url,
-                &format!("no answer within {} seconds", TIMEOUT.as_secs()),
+                &format!("not downloaded within {} seconds", time.as_secs()),
             )
         };
         let fetch = async {
@@ -52,7 +62,7 @@ impl Probe {
                 format!("{url} redirects too often"),
             ))
         };
-        tokio::time::timeout(TIMEOUT, fetch).await.map_err(late)?
+        tokio::time::timeout(time, fetch).await.map_err(late)?
     }
 
     /// The document at a URL, or the URL that it redirects to.

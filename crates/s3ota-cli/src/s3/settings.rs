@@ -9,7 +9,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, BucketLoggingStatus, BucketVersioningStatus, LifecycleRule,
-    LoggingEnabled, PublicAccessBlockConfiguration,
+    LoggingEnabled, PartitionDateSource, PartitionedPrefix, PublicAccessBlockConfiguration,
+    TargetObjectKeyFormat,
 };
 
 use super::Store;
@@ -44,6 +45,17 @@ pub struct PublicAccessBlock {
     pub acls: bool,
     /// Public policies cannot be set, and existing ones have no effect.
     pub policy: bool,
+}
+
+/// Where an access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogTarget {
+    /// The bucket.
+    pub bucket: String,
+    /// The beginning of the keys.
+    pub prefix: String,
+    /// Whether a folder for each day follows it.
+    pub by_day: bool,
 }
 
 impl Store {
@@ -154,18 +166,33 @@ impl Store {
         Ok(setting.map(|answer| Some(answer.status? == BucketVersioningStatus::Enabled)))
     }
 
-    /// The bucket that the access log goes to.
-    pub async fn logging(&self) -> Result<Setting<String>, CliError> {
+    /// Where the access log goes.
+    pub async fn logging(&self) -> Result<Setting<LogTarget>, CliError> {
         let get = self.client.get_bucket_logging().bucket(&self.bucket);
         let setting = self.setting(get.send().await, "s3:GetBucketLogging")?;
-        Ok(setting.map(|answer| Some(answer.logging_enabled?.target_bucket)))
+        Ok(setting.map(|answer| {
+            let target = answer.logging_enabled?;
+            let format = target.target_object_key_format.as_ref();
+            Some(LogTarget {
+                by_day: format.is_some_and(|format| format.partitioned_prefix().is_some()),
+                bucket: target.target_bucket,
+                prefix: target.target_prefix,
+            })
+        }))
     }
 
-    /// Logs every access to another bucket. `false` if the service has no access log.
+    /// Logs every access to another bucket, in a folder for each day. `false` if the service has no access log.
+    ///
+    /// The day is the one of the delivery. So whoever reads the logs finds all that is new in the last folders.
     pub async fn set_logging(&self, bucket: &str, prefix: &str) -> Result<bool, CliError> {
+        let by_day = PartitionedPrefix::builder()
+            .partition_date_source(PartitionDateSource::DeliveryTime)
+            .build();
+        let format = TargetObjectKeyFormat::builder().partitioned_prefix(by_day);
         let target = LoggingEnabled::builder()
             .target_bucket(bucket)
             .target_prefix(prefix)
+            .target_object_key_format(format.build())
             .build()
             .map_err(|error| CliError::new("s3.error", error.to_string()))?;
         let status = BucketLoggingStatus::builder().logging_enabled(target);

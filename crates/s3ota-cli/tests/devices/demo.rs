@@ -41,8 +41,18 @@ fn a_signed_release_is_installed_an_attackers_refused_and_a_broken_one_rolled_ba
         panic!("{events:?}")
     };
     let published = all(&events, "published");
-    assert_eq!(published.len(), 2);
+    assert_eq!(published.len(), 3);
     assert!(published.iter().all(|event| event["keyid"] == key["keyid"]));
+    let [fetched] = all(&events, "fetched")[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(fetched["is_artefact"], true);
+    assert_eq!(fetched["instead_of"], published[1]["size"]);
+    let bytes = fetched["bytes"].as_u64().unwrap();
+    assert!(
+        (1..2000).contains(&bytes),
+        "{bytes} bytes for a new version number"
+    );
     assert_eq!(all(&events, "refused")[0]["code"], "release.signature");
     assert_eq!(all(&events, "warning"), Vec::<&Value>::new());
     let boot = *all(&events, "boot").last().unwrap();

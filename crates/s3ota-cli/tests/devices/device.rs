@@ -9,7 +9,7 @@ use rogue_server::{Misbehaviour, RogueServer};
 use s3ota_image::Chip;
 use s3ota_image::app::ImageBuilder;
 use scripted_server::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn s3ota(args: &[&str]) -> Output {
@@ -172,6 +172,43 @@ async fn a_firmware_left_on_trial_is_rolled_back_and_its_release_not_tried_again
         (&"1.0.0".into(), &"rolled_back".into())
     );
     assert_eq!(happened[1]["reason"], "failed_before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firmware_that_launches_the_new_one_stays_the_one_that_boots_until_that_is_confirmed() {
+    let bench = Bench::new();
+    let server = Server::start(releasing("1.1.0")).await;
+    let boots = |happened: &[Value]| {
+        let boot = happened.iter().rfind(|event| event["event"] == "boot");
+        boot.unwrap().clone()
+    };
+    let trial = || {
+        let flash = bench.path("flash.bin");
+        let report = events(&s3ota(&["inspect", flash.to_str().unwrap(), "--json"]));
+        (
+            report[0]["launched_trial"].clone(),
+            report[0]["boots"]["version"].clone(),
+        )
+    };
+    for boot in 1..=3 {
+        let happened = events(&bench.run(&server, &["--launch", "--no-confirm"]).await);
+        let last = boots(&happened);
+        assert_eq!(
+            (&last["version"], &last["boot"]),
+            (&"1.1.0".into(), &boot.into())
+        );
+        assert_eq!(last["launched"], true);
+        let told = json!({ "slot": 1, "boots": boot, "of": 3 });
+        assert_eq!(trial(), (told, "1.0.0".into()));
+    }
+    let happened = events(&bench.run(&server, &["--launch"]).await);
+    assert_eq!(boots(&happened)["state"], "fell_back");
+    assert_eq!(happened[1]["reason"], "failed_before");
+
+    let server = Server::start(releasing("1.2.0")).await;
+    let happened = events(&bench.run(&server, &["--launch"]).await);
+    assert!(names(&happened).contains(&"confirmed"), "{happened:?}");
+    assert_eq!(trial(), (Value::Null, "1.2.0".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -715,4 +752,29 @@ fn efuse_block_and_secure_version_of_a_chip_can_be_described() {
     }
     let known = fs::read_to_string(path("flash.bin.chip")).unwrap();
     assert!(known.contains("\"secure_version\":3"), "{known}");
+}
+
+#[test]
+fn the_hash_of_an_id_is_the_one_that_the_device_sends() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("id.key");
+    let key = key.to_str().unwrap();
+    fs::write(key, "a key of at least 16 bytes\r\n").unwrap();
+    let output = s3ota(&["device", "hash", "a0b1c2d3e4f5", "x", "--key-file", key]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (first, second) = text.trim_end().split_once('\n').unwrap();
+    assert_eq!(first, "~d1aa8e1ca14530bf2ccb6ea48d334f44");
+    assert!(second.starts_with('~') && second != first, "{text}");
+    let output = s3ota(&[
+        "--json",
+        "device",
+        "hash",
+        "a0b1c2d3e4f5",
+        "--key-file",
+        key,
+    ]);
+    assert_eq!(events(&output)[0]["hash"], first);
+    fs::write(key, "\n").unwrap();
+    let output = s3ota(&["device", "hash", "a0b1c2d3e4f5", "--key-file", key]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }

@@ -845,3 +845,129 @@ async fn verify_warns_of_certificates_that_need_p384() {
         assert_eq!(text.contains("\"Root\" has a P-384 key"), warned, "{text}");
     }
 }
+
+/// What S3 answers to a request for a list, where these keys are, each with its time.
+fn list(request: &Request, keys: &[(String, String)]) -> String {
+    let query = request.path.split_once('?').unwrap().1;
+    let value = |name: &str| {
+        let mut fields = query.split('&');
+        let value = fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))?;
+        Some(value.replace("%2F", "/"))
+    };
+    let prefix = value("prefix").unwrap_or_default();
+    let mut answer = String::from("<ListBucketResult><IsTruncated>false</IsTruncated>");
+    let mut folders = Vec::new();
+    for (key, time) in keys.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+        match key[prefix.len()..]
+            .find('/')
+            .filter(|_| value("delimiter").is_some())
+        {
+            Some(end) => folders.push(&key[..=prefix.len() + end]),
+            None => {
+                answer += &format!(
+                    "<Contents><Key>{key}</Key><Size>1</Size><LastModified>{time}</LastModified></Contents>"
+                )
+            }
+        }
+    }
+    folders.dedup();
+    for folder in folders {
+        answer += &format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>");
+    }
+    answer + "</ListBucketResult>"
+}
+
+/// The doctor looks at a bucket whose log goes there, and has arrived at these times. What it finds of the log.
+async fn log_of(target: &'static str, delivered: &[(&str, &str)]) -> Value {
+    let keys: Vec<_> = delivered
+        .iter()
+        .map(|(key, time)| ((*key).to_owned(), (*time).to_owned()))
+        .collect();
+    let server = Server::start(all_but(move |request, manifest, _| {
+        let path = request.path.as_str();
+        let answer = match path.split('?').next().unwrap() {
+            "/firmware/lamp/stable.json" => return Some(served("", manifest)),
+            "/firmware" | "/firmware/" if path.contains("?logging") && target == "denied" => {
+                let error = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+                let mut answer = status(
+                    "403 Forbidden",
+                    &format!("Content-Length: {}\r\n", error.len()),
+                );
+                answer.extend(error.bytes());
+                return Some(Reply::Send(answer));
+            }
+            "/firmware" | "/firmware/" if path.contains("?logging") => {
+                format!("<BucketLoggingStatus>{target}</BucketLoggingStatus>")
+            }
+            "/logs" | "/logs/" => list(request, &keys),
+            _ => return None,
+        };
+        Some(served("", answer.as_bytes()))
+    }))
+    .await;
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), &server.ca).unwrap();
+    let mut command = s3ota();
+    command
+        .env("AWS_ACCESS_KEY_ID", "a")
+        .env("AWS_SECRET_ACCESS_KEY", "b");
+    let endpoint = server.url("");
+    let args = [
+        "s3://firmware/lamp",
+        "--endpoint-url",
+        &endpoint,
+        "--ca",
+        ca.path().to_str().unwrap(),
+    ];
+    let diagnosis = doctor(command, args.map(str::to_owned).to_vec()).await;
+    assert_eq!(diagnosis.status, Some(0), "{:#?}", diagnosis.findings);
+    let mut findings = diagnosis.findings.into_iter();
+    findings
+        .find(|finding| finding["subject"] == "log")
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_log_that_is_off_or_late_is_told() {
+    const BY_DAY: &str = "<LoggingEnabled><TargetBucket>logs</TargetBucket><TargetPrefix>firmware/</TargetPrefix><TargetObjectKeyFormat>\
+        <PartitionedPrefix><PartitionDateSource>DeliveryTime</PartitionDateSource></PartitionedPrefix></TargetObjectKeyFormat></LoggingEnabled>";
+    const BY_NAME: &str = "<LoggingEnabled><TargetBucket>logs</TargetBucket><TargetPrefix>firmware/</TargetPrefix></LoggingEnabled>";
+    let now = s3ota_manifest::Timestamp::from_unix_seconds(
+        std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() - 3600,
+    );
+    let now = now.unwrap().to_string();
+    let old = "2026-01-31T12:00:00Z";
+    let folder = "firmware/111122223333/us-east-1/firmware";
+    let late = format!("{folder}/2026/01/31/2026-01-31-12-00-00-0123456789ABCDEF");
+    let new = format!("{folder}/2026/11/29/2026-11-29-12-00-00-0123456789ABCDEF");
+    let old_name = "firmware/2026-01-31-12-00-00-0123456789ABCDEF";
+    let new_name = format!("firmware/{}-12-00-00-0123456789ABCDEF", &now[..10]);
+    for (target, delivered, severity, says) in [
+        ("", vec![], "note", "not logged"),
+        ("denied", vec![], "note", "is not known"),
+        (BY_DAY, vec![], "note", "nothing has arrived yet"),
+        (
+            BY_DAY,
+            vec![(&*late, old), (&*new, &*now)],
+            "good",
+            "logged to s3://logs/firmware/",
+        ),
+        (BY_DAY, vec![(&*late, old)], "warning", "days old"),
+        (BY_NAME, vec![], "note", "nothing has arrived yet"),
+        (
+            BY_NAME,
+            vec![(old_name, old), (&*new_name, &*now)],
+            "good",
+            "logged to",
+        ),
+        (BY_NAME, vec![(old_name, old)], "warning", "days old"),
+    ] {
+        let finding = log_of(target, &delivered).await;
+        assert_eq!(
+            finding["severity"], severity,
+            "{target} {delivered:?}: {finding}"
+        );
+        let message = finding["message"].as_str().unwrap();
+        assert!(message.contains(says), "{message}");
+    }
+}

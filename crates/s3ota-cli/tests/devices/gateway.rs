@@ -135,6 +135,24 @@ async fn a_device_with_a_token_updates_itself_from_a_private_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delta_gets_a_fresh_url_as_well() {
+    let bench = Bench::new(Access::Policy).await;
+    for version in ["1.0.0", "1.1.0"] {
+        let firmware = bench.program(version);
+        bench.publish(&firmware, &[]).published();
+    }
+    let gateway = Gateway::start(&bench, &[]);
+    let (status, _, body) = gateway.ask("GET", "/stable.json", "");
+    assert_eq!(status, 200, "{body}");
+    let manifest = s3ota_manifest::ManifestDocument::parse(body.as_bytes()).unwrap();
+    let delta = &manifest.deltas[0];
+    assert_eq!(delta.from, "1.0.0");
+    for artefact in [&delta.artefact, manifest.compressed.as_ref().unwrap()] {
+        assert!(artefact.url.contains("X-Amz-Signature="), "{artefact:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_request_gets_the_right_answer() {
     let bench = bench().await;
     let gateway = Gateway::start(&bench, &["--token-file", "tokens", "--presign", "10m"]);

@@ -5,6 +5,7 @@ mod bucket;
 #[path = "../support/http_proxy.rs"]
 mod http_proxy;
 
+mod delta;
 mod demo;
 mod device;
 mod doctor;
@@ -13,4 +14,5 @@ mod inspect;
 mod networks;
 mod new;
 mod serve;
+mod simulate;
 mod verify;

@@ -286,6 +286,20 @@ fn accesses_are_logged_on_request(server: &Server, lacks: &Lacks) {
     let set: Value = serde_json::from_str(&set).unwrap();
     assert_eq!(set["LoggingEnabled"]["TargetBucket"], "logs");
     assert_eq!(set["LoggingEnabled"]["TargetPrefix"], "logged/");
+    let rules = [
+        "s3api",
+        "get-bucket-lifecycle-configuration",
+        "--bucket",
+        "logs",
+    ];
+    let rules: Value = serde_json::from_str(&server.aws(&rules)).unwrap();
+    assert_eq!(rules["Rules"][0]["Expiration"]["Days"], 90, "{rules}");
     let again = server.events(&init[..6]);
     assert_eq!(named(&again, "bucket")[0]["changed"], false, "{again:?}");
+    // Nobody has made this bucket before.
+    let other = [&init[..4], &["new-logs", "--yes", "--json"]].concat();
+    let output = server.try_s3ota(&other);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("InvalidTargetBucketForLogging"), "{text}");
+    assert!(is_there(server, "new-logs"), "{text}");
 }

@@ -99,6 +99,15 @@ impl Stage {
             let sha256: [u8; 32] = Sha256::digest(&bytes).into();
             assert_eq!(manifest.sha256.unwrap().0, sha256, "{channel}: {image}");
             assert_eq!(manifest.size.unwrap() as usize, bytes.len());
+            let deltas = manifest.deltas.iter().map(|it| &it.artefact);
+            for artefact in deltas.chain(&manifest.compressed) {
+                let (_, key) = artefact.url.split_once("/firmware/").unwrap();
+                assert!(
+                    keys.contains(&key.to_owned()),
+                    "{channel} names {key}, which is not there"
+                );
+                assert_eq!(self.bench.read(key).await.2.len(), artefact.size as usize);
+            }
             let rollout = manifest
                 .rollout
                 .map_or("100".to_owned(), |it| it.to_string());
@@ -290,6 +299,18 @@ async fn the_other_commands_killed_at_every_write_leave_whole_releases_and_can_b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publish_killed_between_its_deltas_names_none_that_is_missing() {
+    let stage = Stage::new().await;
+    let bench = &stage.bench;
+    bench.publish(&bench.program("1.0.0"), &[]).published();
+    let next = bench.program("1.1.0");
+    let publish = ["publish", next.to_str().unwrap(), "PLACE"];
+    let kills = stage.kill_at_every(At::EveryWrite, &publish).await;
+    // The image, the compressed one, the delta; the record, the condition tried, the old manifest filed, the new one.
+    assert_eq!(kills, 2 * 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publish_killed_in_a_multipart_upload_leaves_a_whole_release_and_parts_that_gc_removes() {
     let stage = Stage::new().await;
     let bench = &stage.bench;
@@ -299,7 +320,10 @@ async fn publish_killed_in_a_multipart_upload_leaves_a_whole_release_and_parts_t
     let large = bench.large_firmware("1.1.0");
     let mut requests = bench.server.requests();
     let kills = stage
-        .kill_at_every(At::EveryWrite, &["publish", &large, "PLACE"])
+        .kill_at_every(
+            At::EveryWrite,
+            &["publish", &large, "PLACE", "--delta-from", "none"],
+        )
         .await;
     // The upload begun, two parts, the upload completed; the record, the condition tried, the old manifest filed, the new one.
     assert_eq!(kills, 2 * 8);

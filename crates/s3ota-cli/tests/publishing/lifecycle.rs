@@ -648,7 +648,7 @@ async fn a_large_image_is_uploaded_in_parts_and_arrives_whole() {
     let large = bench.large_firmware("1.0.0");
     let image = std::fs::read(&large).unwrap();
     let mut requests = bench.server.requests();
-    let run = bench.s3ota(&["publish", &large, PLACE]);
+    let run = bench.s3ota(&["publish", &large, PLACE, "--delta-from", "none"]);
     let sha256 = run.published()["sha256"].as_str().unwrap().to_owned();
     let key = format!("lamp/images/1.0.0-{}.bin", &sha256[..12]);
     assert!(bench.read(&key).await.2 == image);
@@ -671,7 +671,15 @@ async fn a_failed_multipart_upload_is_aborted() {
         }
     };
     let url = crate::proxy::proxy(&bench.server, decide, || {}).await;
-    let run = bench.s3ota(&["publish", &large, PLACE, "--endpoint-url", &url]);
+    let run = bench.s3ota(&[
+        "publish",
+        &large,
+        PLACE,
+        "--delta-from",
+        "none",
+        "--endpoint-url",
+        &url,
+    ]);
     assert_eq!(run.error(), "s3.error");
     let left = bench.client.list_multipart_uploads().bucket("firmware");
     assert!(left.send().await.unwrap().uploads().is_empty());

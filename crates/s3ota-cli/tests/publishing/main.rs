@@ -2,6 +2,8 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
+#[path = "../support/http_proxy.rs"]
+mod http_proxy;
 #[path = "../support/keys.rs"]
 mod keys_bench;
 #[path = "../support/proxy.rs"]
@@ -14,7 +16,9 @@ mod upstream;
 mod advice;
 mod approval;
 mod between;
+mod bucket_logs;
 mod cuts;
+mod deltas;
 mod hostile_bucket;
 mod installer;
 mod keys;

@@ -7,7 +7,7 @@ use crate::bucket::*;
 use aws_sdk_s3::types::ChecksumMode;
 use s3ota_devserver::Access;
 use s3ota_image::Chip;
-use s3ota_image::app::{Header, ImageBuilder, SignatureKind};
+use s3ota_image::app::{GuardMarker, Header, ImageBuilder, SignatureKind, VersionMarker};
 use s3ota_manifest::{MAX_URL, ManifestDocument, Rollout};
 
 const ELF: &str = concat!(
@@ -457,6 +457,36 @@ async fn an_arduino_build_is_published_under_the_given_version() {
         bench.publish(&path, &["--version", "1.4"]).published()["version"],
         "1.4.0"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sketch_is_published_under_the_version_of_its_marker() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let sketch = |name: &str, versions: &[&str]| {
+        let path = bench.dir.path().join(name);
+        let markers = versions.iter().map(|it| VersionMarker::new(it).unwrap());
+        let payload: Vec<u8> = markers.flat_map(|marker| marker.bytes()).collect();
+        let builder = ImageBuilder::new(Chip::Esp32, "v5.5.1")
+            .project_name("arduino-lib-builder")
+            .payload(&payload)
+            .guard(GuardMarker::new(GuardMarker::ARDUINO, 1));
+        std::fs::write(&path, builder.build()).unwrap();
+        path
+    };
+    let run = bench.publish(&sketch("one.bin", &["1.2.0"]), &[]);
+    assert_eq!(run.published()["version"], "1.2.0");
+    assert_eq!(run.warnings(), Vec::<&str>::new());
+    let higher = bench.publish(&sketch("higher.bin", &["1.3.0"]), &["--version", "1.4.0"]);
+    assert_eq!(higher.error(), "publish.version");
+
+    let two = sketch("two.bin", &["1.3.0", "1.4.0"]);
+    let run = bench.publish(&two, &[]);
+    assert_eq!(run.error(), "publish.version");
+    let message = run.events.last().unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("both 1.3.0 and 1.4.0"), "{message}");
+    assert_eq!(bench.manifest("lamp/stable.json").await.version, "1.2.0");
+    let run = bench.publish(&two, &["--version", "1.4.0"]);
+    assert_eq!(run.published()["version"], "1.4.0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -279,7 +279,8 @@ async fn a_store_that_refuses_checksum_headers_is_asked_without() {
             "{:?}",
             run.events
         );
-        odd.run(&["publish", &large, PLACE]).published();
+        odd.run(&["publish", &large, PLACE, "--delta-from", "none"])
+            .published();
         assert_eq!(odd.run(&["promote", PLACE, "stable", "beta"]).status, 0);
         // What cannot be verified by the store is read back.
         let whole = odd.store.asked().into_iter().filter(|asked| {
@@ -292,6 +293,30 @@ async fn a_store_that_refuses_checksum_headers_is_asked_without() {
             assert!(put.header("if-match").is_some() || put.header("if-none-match").is_some());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_list_the_bucket_publishes_without_deltas() {
+    let odd = Odd::new(|asked| match asked.target.contains("list-type=2") {
+        true => refuse(403, "AccessDenied", "Access Denied", ""),
+        false => Reply::Pass,
+    })
+    .await;
+    let publish = |version: &str| {
+        let firmware = odd.bench.program(version);
+        odd.run(&["publish", firmware.to_str().unwrap(), PLACE])
+    };
+    let first = publish("1.0.0");
+    first.published();
+    let run = publish("1.1.0");
+    run.published();
+    assert!(
+        run.warnings().contains(&"publish.delta"),
+        "{:?}",
+        run.events
+    );
+    let made = run.all("artefact");
+    assert_eq!((made.len(), &made[0]["object"]), (1, &"compressed".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,7 +381,8 @@ async fn a_store_without_uploads_in_parts_gets_the_image_whole() {
     })
     .await;
     let large = odd.bench.large_firmware("1.1.0");
-    odd.run(&["publish", &large, PLACE]).published();
+    odd.run(&["publish", &large, PLACE, "--delta-from", "none"])
+        .published();
 }
 
 #[tokio::test(flavor = "multi_thread")]

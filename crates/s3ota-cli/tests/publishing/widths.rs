@@ -184,7 +184,9 @@ fn commands() -> Vec<Vec<String>> {
     let pages = std::fs::read_dir(&dir).unwrap();
     let name =
         |page: std::io::Result<std::fs::DirEntry>| page.unwrap().file_name().into_string().unwrap();
-    let names = pages.map(name).filter(|name| !name.contains("help"));
+    // That of `fleet` is another program's.
+    let ours = |name: &String| !name.contains("help") && name != "s3ota-fleet.1";
+    let names = pages.map(name).filter(ours);
     let words = |name: String| {
         let words = name.trim_end_matches(".1").split('-').skip(1);
         words.map(str::to_owned).collect()

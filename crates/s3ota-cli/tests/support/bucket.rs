@@ -95,6 +95,20 @@ impl Bench {
         path
     }
 
+    /// Writes a firmware file that is worth a delta: of a version's own it has a few hundred bytes. Gives its path.
+    pub fn program(&self, version: &str) -> PathBuf {
+        let mut state = 1_u32;
+        let mut payload: Vec<u8> = (0..120_000)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 28) as u8
+            })
+            .collect();
+        let own = version.as_bytes().repeat(60);
+        payload[50_000..50_000 + own.len()].copy_from_slice(&own);
+        self.firmware(Chip::Esp32C3, version, &payload)
+    }
+
     /// Writes a firmware file of a version. Gives its path.
     pub fn image(&self, version: &str) -> String {
         let path = self.firmware(Chip::Esp32C3, version, version.as_bytes());

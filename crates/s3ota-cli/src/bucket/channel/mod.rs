@@ -14,6 +14,7 @@
 mod args;
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::time::Duration;
 
 use s3ota_manifest::{ManifestDocument, ManifestError, Sha256Digest, Timestamp, Version, layout};
@@ -21,6 +22,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 pub use self::args::{ChangeArgs, Changing, Opened, PlaceArgs, parse_rollout};
+use crate::bucket::artefacts;
 use crate::bucket::resign::{Origin, SigningHost};
 use crate::bucket::seal::{self, Lifetime};
 use crate::clock;
@@ -168,12 +170,17 @@ impl Channel {
         let kept = self.kept_legacy(act.signing.map(|(host, _)| host))?;
         LegacyClient::write_down(act.legacy.unwrap_or(&kept), manifest);
         self.describe(manifest, act.action, act.from.as_deref(), act.by.as_deref());
+        // They are not signed, and get the room that is left.
+        let deltas = mem::take(&mut manifest.deltas);
+        let compressed = manifest.compressed.take();
         if let Some((host, _)) = act.signing {
             let last = host.last(self)?;
             seal::seal(manifest, &self.name, act.lifetime, &last, &host.signer).await?;
         } else if let Some(lifetime) = act.lifetime {
             manifest.expires = lifetime.end()?;
         }
+        (manifest.deltas, manifest.compressed) = (deltas, compressed);
+        artefacts::fit(manifest);
         Ok(warning)
     }
 

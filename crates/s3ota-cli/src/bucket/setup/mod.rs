@@ -1,5 +1,6 @@
 //! The settings of a bucket: a plan from what they are to what they should be.
 
+mod logs;
 mod policy;
 
 use aws_sdk_s3::types::{
@@ -8,7 +9,8 @@ use aws_sdk_s3::types::{
 };
 use serde_json::json;
 
-use self::policy::{Policy, log_delivery, public_read};
+pub use self::logs::LogReader;
+use self::policy::{Policy, public_read};
 use crate::error::CliError;
 use crate::output::{self, Output};
 use crate::s3::{PublicAccessBlock, Setting, Store, class_of_rule, covers};
@@ -27,6 +29,8 @@ pub struct Wish {
     pub private: bool,
     /// The bucket for the access log.
     pub log_bucket: Option<String>,
+    /// The days after which a log is removed; `None` leaves it as it is, or [`LOG_DAYS`].
+    pub log_days: Option<i32>,
 }
 
 /// The changes to make, and what is worth knowing.
@@ -39,6 +43,8 @@ pub struct Plan {
     advice: Vec<CliError>,
     /// The key of an object to test conditional writes with.
     probe: String,
+    /// What whoever reads the access log needs, if there is one.
+    log_reader: Option<LogReader>,
 }
 
 /// One change.
@@ -57,7 +63,9 @@ enum Change {
     PublicAccess(PublicAccessBlock),
     Policy(Option<Policy>),
     Lifecycle(Vec<LifecycleRule>),
-    LogPolicy { bucket: String, policy: Policy },
+    CreateLogs(Box<Store>),
+    LogPolicy(Box<Store>, Policy),
+    LogLifecycle(Box<Store>, Vec<LifecycleRule>),
     Logging { bucket: String, prefix: String },
 }
 
@@ -91,7 +99,7 @@ impl Plan {
             plan.cors(store).await?;
         }
         if let Some(logs) = &wish.log_bucket {
-            plan.logging(store, logs, exists).await?;
+            plan.logging(store, logs, wish.log_days, exists).await?;
         }
         Ok(plan)
     }
@@ -305,48 +313,9 @@ impl Plan {
         Ok(())
     }
 
-    async fn logging(&mut self, store: &Store, logs: &str, exists: bool) -> Result<(), CliError> {
-        let prefix = format!("{}/", store.bucket());
-        if exists && store.logging().await? == Setting::Is(logs.to_owned()) {
-            self.fine.push(format!("accesses are logged to {logs}"));
-            return Ok(());
-        }
-        let target = store.of_bucket(logs);
-        if !target.exists().await? {
-            let message = format!("there is no bucket {logs} for the access log");
-            return Err(CliError::new("s3.bucket", message).hint(format!(
-                "create it with `s3ota bucket init s3://{logs} --private`, in the same region"
-            )));
-        }
-        if store.is_aws() {
-            let policy = match target.policy().await? {
-                Setting::Is(text) => Policy::parse(&text)?,
-                _ => Policy::empty(),
-            };
-            let (objects, source) = (target.objects(store.bucket()), store.arn(""));
-            if !policy.takes_logs(&objects, &source) {
-                let statement = log_delivery(&objects, &source);
-                self.step(
-                    "log-policy",
-                    format!("let S3 write the access log to {logs}: {statement}"),
-                    "",
-                    Change::LogPolicy {
-                        bucket: logs.to_owned(),
-                        policy: policy.with(statement, "logs"),
-                    },
-                );
-            }
-        }
-        self.step(
-            "logging",
-            format!("log accesses to s3://{logs}/{prefix}"),
-            "the service has no access log",
-            Change::Logging {
-                bucket: logs.to_owned(),
-                prefix,
-            },
-        );
-        Ok(())
+    /// What whoever reads the access log needs, if that was asked for.
+    pub fn log_reader(&self) -> Option<&LogReader> {
+        self.log_reader.as_ref()
     }
 
     /// Whether there is nothing to change.
@@ -383,10 +352,9 @@ impl Plan {
                     store.set_policy(text.as_deref()).await
                 }
                 Change::Lifecycle(rules) => store.set_lifecycle(rules.clone()).await,
-                Change::LogPolicy { bucket, policy } => {
-                    let target = store.of_bucket(bucket);
-                    target.set_policy(Some(&policy.to_json())).await
-                }
+                Change::CreateLogs(logs) => logs.create_bucket().await.map(|()| true),
+                Change::LogPolicy(logs, policy) => logs.set_policy(Some(&policy.to_json())).await,
+                Change::LogLifecycle(logs, rules) => logs.set_lifecycle(rules.clone()).await,
                 Change::Logging { bucket, prefix } => store.set_logging(bucket, prefix).await,
             };
             if done? {

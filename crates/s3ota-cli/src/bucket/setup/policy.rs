@@ -76,16 +76,16 @@ impl Policy {
         policy
     }
 
-    /// Whether it lets S3 write the access log of the bucket `source` to these objects.
-    pub fn takes_logs(&self, objects: &str, source: &str) -> bool {
-        let ours = log_delivery(objects, source);
+    /// Whether it lets S3 write the access log of the bucket `source`, which belongs to this account, to these objects.
+    pub fn takes_logs(&self, objects: &str, source: &str, account: Option<&str>) -> bool {
+        let conditions = [None, account].map(|account| log_condition(source, account));
         self.statements().iter().any(|statement| {
             let condition = statement.get("Condition");
             statement["Effect"] == "Allow"
                 && one_of(&statement["Principal"]["Service"], |name| name == LOGGING)
                 && one_of(&statement["Action"], |action| action == "s3:PutObject")
                 && covers(statement, objects)
-                && condition.is_none_or(|condition| *condition == ours["Condition"])
+                && condition.is_none_or(|condition| conditions.contains(condition))
         })
     }
 
@@ -110,13 +110,38 @@ pub fn public_read(objects: &str) -> Value {
 
 /// The statement that lets S3 write its access log
 /// ([Amazon S3 User Guide](https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html)).
-pub fn log_delivery(objects: &str, source: &str) -> Value {
+pub fn log_delivery(objects: &str, source: &str, account: Option<&str>) -> Value {
     json!({
         "Effect": "Allow",
         "Principal": { "Service": LOGGING },
         "Action": "s3:PutObject",
         "Resource": objects,
-        "Condition": { "ArnLike": { "aws:SourceArn": source } },
+        "Condition": log_condition(source, account),
+    })
+}
+
+/// For this bucket only, and only as long as it belongs to this account: the name of a deleted bucket is anyone's.
+fn log_condition(source: &str, account: Option<&str>) -> Value {
+    let mut condition = json!({ "ArnLike": { "aws:SourceArn": source } });
+    if let Some(account) = account {
+        condition["StringEquals"] = json!({ "aws:SourceAccount": account });
+    }
+    condition
+}
+
+/// The policy of whoever reads a log and does nothing else: a user's or a role's.
+pub fn log_reader(bucket: &str, objects: &str, prefix: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": "s3:ListBucket",
+                "Resource": bucket,
+                "Condition": { "StringLike": { "s3:prefix": format!("{prefix}*") } },
+            },
+            { "Effect": "Allow", "Action": "s3:GetObject", "Resource": objects },
+        ],
     })
 }
 
@@ -217,18 +242,23 @@ mod tests {
     #[test]
     fn a_policy_that_takes_the_log_of_this_bucket_is_recognised() {
         let (objects, source) = ("arn:aws:s3:::logs/firmware/*", "arn:aws:s3:::firmware");
+        let account = Some("111122223333");
         let takes = |statement: Value| {
             let policy = Policy::empty().with(statement, "logs");
-            policy.takes_logs(objects, source)
+            policy.takes_logs(objects, source, account)
         };
-        assert!(!Policy::empty().takes_logs(objects, source));
-        assert!(takes(log_delivery(objects, source)));
+        assert!(!Policy::empty().takes_logs(objects, source, account));
+        assert!(takes(log_delivery(objects, source, account)));
+        assert!(takes(log_delivery(objects, source, None)));
+        let elsewhere = Some("444455556666");
+        assert!(!takes(log_delivery(objects, source, elsewhere)));
         assert!(takes(json!({
             "Effect": "Allow", "Principal": { "Service": [LOGGING] }, "Action": ["s3:PutObject"],
             "Resource": "arn:aws:s3:::logs/*",
         })));
-        assert!(!takes(log_delivery("arn:aws:s3:::logs/other/*", source)));
-        assert!(!takes(log_delivery(objects, "arn:aws:s3:::other")));
+        let other = "arn:aws:s3:::logs/other/*";
+        assert!(!takes(log_delivery(other, source, account)));
+        assert!(!takes(log_delivery(objects, "arn:aws:s3:::other", account)));
         assert!(!takes(public_read(objects)));
     }
 

@@ -3,6 +3,7 @@
 //! The server is the development server, the publisher is the one behind `s3ota publish`, and the device runs the
 //! library and the TLS client that run on the chip.
 
+mod fetched;
 mod keep;
 
 use std::fs;
@@ -15,7 +16,9 @@ use s3ota_image::app::{Descriptor, ImageBuilder};
 use s3ota_sim::host::Date;
 use s3ota_sim::{Flash, Setup};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
+use self::fetched::Fetched;
 use self::keep::Kept;
 use crate::bucket::resign::{Intent, SigningHost};
 use crate::error::CliError;
@@ -33,8 +36,8 @@ use crate::state::rollback::RollbackState;
 
 /// See the whole path in one terminal: no account, no board
 ///
-/// A local S3 server; a virtual ESP32 with version 1.0.0; version 1.1.0, signed, published and installed over real TLS; a
-/// manifest that an attacker changed, and that the device refuses; then a version 1.2.0 that never confirms itself and is
+/// A local S3 server; version 1.0.0, signed and published, and a virtual ESP32 that runs it; version 1.1.0, which the device
+/// installs over real TLS by a delta, and so fetches only what has changed; a manifest that an attacker changed, and that the device refuses; then a version 1.2.0 that never confirms itself and is
 /// rolled back.
 ///
 /// With --keep, all of that stays in a folder, with the commands to go on by hand.
@@ -93,7 +96,18 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     ));
     out.event("key", json!({ "keyid": owner.key_id().to_string() }));
 
-    out.heading(format_args!("2. A device with {}", cast.old.version()));
+    out.heading(format_args!(
+        "2. {} is published, and a device runs it",
+        cast.old.version()
+    ));
+    let options = ReleaseOptions::channel("stable");
+    let state = match &kept {
+        Some(kept) => kept.state()?,
+        None => RollbackState::volatile(),
+    };
+    let device_trusts = owner.key();
+    let host = SigningHost::with(state, owner, &store, &location, Intent::default()).await?;
+    publish(&cast.old, &options, Some(&host), &store, &location, out).await?;
     let flash = match &kept {
         Some(kept) => kept.flash(),
         None => server.dir().join("flash.bin"),
@@ -105,7 +119,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         roots: vec![server.ca_der().to_vec()],
         device_id: "demo".to_owned(),
         board: None,
-        release_keys: vec![owner.key()],
+        release_keys: vec![device_trusts],
         date: Date::Host,
         firmware_version: None,
         timeouts: Timeouts::default(),
@@ -118,17 +132,15 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
         "3. {} is signed and published, and the device updates itself",
         cast.new.version()
     ));
-    let options = ReleaseOptions::channel("stable");
-    let state = match &kept {
-        Some(kept) => kept.state()?,
-        None => RollbackState::volatile(),
-    };
-    let host = SigningHost::with(state, owner, &store, &location, Intent::default()).await?;
     let published = publish(&cast.new, &options, Some(&host), &store, &location, out).await?;
     station.settings.manifest_url = published.manifest_url;
+    let mut requests = server.requests();
     if !station.update(&running).await? {
         return Err(unexpected("the device did not install the release"));
     }
+    let fetched = Fetched::find(&mut requests, published.size).await;
+    out.say(output::fact("device", 9, &fetched));
+    out.event("fetched", fetched.to_json());
     let running = station.restart()?;
     station.confirm(&running).await?;
     station.update(&running).await?;
@@ -200,11 +212,12 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
             "the device does not run the firmware that it should",
         ));
     }
-    let size = output::bytes(cast.new.bytes.len() as u64);
+    let size = output::bytes(fetched.bytes);
     out.prose(format_args!(
-        "\nThe device runs {}: it was updated once ({size} over TLS 1.3), and rolled back from {}.\n\
+        "\nThe device runs {}: it was updated once ({size} over TLS 1.3 instead of {}), and rolled back from {}.\n\
          {}",
         cast.new.version(),
+        output::bytes(fetched.image.into()),
         cast.broken.version(),
         match &kept {
             Some(_) => "Go on by hand:",
@@ -216,6 +229,33 @@ pub async fn run(args: DemoArgs, out: &Output) -> Result<(), CliError> {
     }
     out.event("done", json!({ "version": cast.new.version() }));
     Ok(())
+}
+
+/// What a made-up firmware is filled with: the same bytes in all of them, with as much in them as in machine code, and a few that are
+/// its own.
+fn program(version: &str, length: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        // Marsaglia's xorshift: "Xorshift RNGs", Journal of Statistical Software 8 (14), 2003.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 24) as u8 & 0x1f
+    };
+    let mut bytes: Vec<u8> = (0..length).map(|_| next()).collect();
+    // What is new in a version: a kilobyte.
+    let new: Vec<u8> = (0..32_u8)
+        .flat_map(|part| {
+            Sha256::new()
+                .chain_update(version)
+                .chain_update([part])
+                .finalize()
+        })
+        .collect();
+    if let Some(place) = bytes.get_mut(length / 2..length / 2 + new.len()) {
+        place.copy_from_slice(&new);
+    }
+    bytes
 }
 
 fn unexpected(what: &str) -> CliError {
@@ -287,7 +327,8 @@ impl Firmware {
     /// A firmware that is valid in every respect, but does not run.
     fn made_up(chip: Chip, project: &str, version: &str) -> Result<Self, CliError> {
         let builder = ImageBuilder::new(chip, version).project_name(project);
-        Self::from_image(builder.length(FIRMWARE_SIZE).build())
+        let program = program(version, FIRMWARE_SIZE);
+        Self::from_image(builder.payload(&program).build())
     }
 
     /// The version in its descriptor; empty where it has none.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use s3ota::otadata::{LaunchedTrial, read_launched_trial};
 use s3ota_image::otadata::{self, RECORD_LEN, Record, SECTOR_SIZE, State};
 use s3ota_image::partition::{Kind, Partition};
 use s3ota_sim::{App, Bootloader, Flash, Silicon};
@@ -26,6 +27,8 @@ pub struct FlashReport {
     warnings: Vec<CliError>,
     partitions: Vec<Entry>,
     otadata: Option<Otadata>,
+    /// The trial that the app which boots launches.
+    trial: Option<LaunchedTrial>,
     bootloader: BootloaderReport,
     /// The app that would boot, or why none would.
     boots: Result<App, String>,
@@ -79,6 +82,8 @@ impl FlashReport {
             &mut Flash::in_memory(bytes.to_vec()),
             &mut Silicon::default(),
         );
+        let mut flash = Flash::in_memory(bytes.to_vec());
+        let trial = read_launched_trial(&mut flash, dump.table_offset);
         let mut warnings = hazards(&table);
         warnings.extend(bootloader.too_small_for(&table));
         warnings.extend(others(dump));
@@ -93,6 +98,8 @@ impl FlashReport {
                 .map(|partition| Entry::new(partition, dump))
                 .collect(),
             otadata,
+            // Without a layout that the library takes there is none.
+            trial: trial.unwrap_or(None),
             bootloader,
             boots: boots.map_err(|error| error.to_string()),
         };
@@ -111,6 +118,16 @@ impl FlashReport {
         self.boots
             .as_ref()
             .map_err(|problem| CliError::new("flash.boot", problem))
+    }
+
+    /// What an app calls itself by.
+    fn version(&self, app: &App) -> Option<&str> {
+        let mut entries = self.partitions.iter();
+        let entry = entries.find(|entry| entry.partition == app.partition)?;
+        match &entry.contents {
+            Contents::App(report) => report.version(),
+            _ => None,
+        }
     }
 
     /// Where a firmware that was written over the cable does not run, because otadata selects another slot.
@@ -178,11 +195,16 @@ impl FlashReport {
             "largest_image": self.largest_image,
             "partitions": self.partitions.iter().map(Entry::to_json).collect::<Vec<_>>(),
             "otadata": self.otadata.as_ref().map(Otadata::to_json),
+            "launched_trial": self.trial.map(|trial| json!({
+                "slot": trial.slot.index,
+                "boots": trial.boots,
+                "of": trial.of,
+            })),
             "bootloader": self.bootloader.to_json(),
             "boots": self.boots.as_ref().ok().map(|app| json!({
                 "partition": app.partition.label.as_str(),
                 "slot": app.slot,
-                "version": version(app),
+                "version": self.version(app),
                 "chip": app.image.header.chip().map(|chip| chip.name()),
             })),
             "problem": self.boots.as_ref().err(),
@@ -245,6 +267,9 @@ impl fmt::Display for FlashReport {
             ];
             table(f, columns, otadata.rows())?;
         }
+        if let Some(trial) = &self.trial {
+            writeln!(f, "\ntrial: {}", in_words(trial))?;
+        }
         if !self.bootloader.is_empty() {
             writeln!(f, "\nbootloader: {}", self.bootloader)?;
         }
@@ -253,7 +278,7 @@ impl fmt::Display for FlashReport {
                 f,
                 "\nboots: {}, version {}",
                 app.partition.label,
-                version(app).unwrap_or("unknown")
+                self.version(app).unwrap_or("unknown")
             ),
             Err(problem) => write!(f, "\nboots: nothing: {problem}"),
         }
@@ -399,12 +424,15 @@ fn state(record: &Record) -> String {
     }
 }
 
-fn version(app: &App) -> Option<&str> {
-    app.image
-        .descriptor
-        .as_ref()
-        .map(|descriptor| descriptor.version())
-        .filter(|version| !version.is_empty())
+/// A trial that the old firmware launches.
+fn in_words(trial: &LaunchedTrial) -> String {
+    let slot = trial.slot.index;
+    let who = format!("the firmware that boots launches ota_{slot}, which is not confirmed;");
+    let Some(of) = trial.of else {
+        return format!("{who} it has not done so yet");
+    };
+    let boots = trial.boots;
+    format!("{who} {boots} of {of} boots are used up")
 }
 
 /// The partition tables that are not in use.
@@ -480,6 +508,24 @@ otadata
 boots: ota_1, version 1.1.0"
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_trial_that_the_old_firmware_launches_is_told_in_words() {
+        let trial = |boots, of| {
+            let slot = s3ota::Slot {
+                index: 1,
+                offset: OTA_1 as u32,
+                size: 0x1000,
+            };
+            in_words(&LaunchedTrial { slot, boots, of })
+        };
+        let who = "the firmware that boots launches ota_1, which is not confirmed;";
+        assert_eq!(trial(0, None), format!("{who} it has not done so yet"));
+        let used_up = format!("{who} 2 of 3 boots are used up");
+        assert_eq!(trial(2, Some(3)), used_up);
+        let report = report_of(&updated()).unwrap();
+        assert_eq!(report.to_json()["launched_trial"], Value::Null);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use s3ota_image::ImageError;
-use s3ota_image::app::{Descriptor, GuardMarker, Header, Image, SignatureKind, Verifier};
+use s3ota_image::app::{
+    Descriptor, GuardMarker, Header, Image, SignatureKind, TwoVersions, Verifier, VersionMarker,
+};
 use serde_json::{Value, json};
 
 use s3ota_manifest::Version;
@@ -22,6 +24,8 @@ pub struct ImageReport {
     segments: Vec<Segment>,
     /// The signature for Secure Boot that follows it.
     signature: Option<SignatureKind>,
+    /// The marker with the version that the firmware tells the library.
+    marker: Result<Option<VersionMarker>, TwoVersions>,
     /// The verified image, or what is wrong with it.
     pub verdict: Result<Image, ImageError>,
 }
@@ -46,6 +50,8 @@ impl ImageReport {
 
     fn with(mut verifier: Verifier, bytes: &[u8]) -> Self {
         let fed = verifier.update(bytes);
+        // What follows it in a slot is no part of it.
+        let own = bytes.get(..verifier.position() as usize).unwrap_or(bytes);
         let header = verifier.header().copied();
         let descriptor = verifier.descriptor().cloned();
         let verdict = fed.and_then(|()| verifier.finish());
@@ -58,17 +64,36 @@ impl ImageReport {
             descriptor,
             segments: header.map_or_else(Vec::new, |header| segments(bytes, header.segment_count)),
             signature,
+            marker: VersionMarker::find(own),
             verdict,
         }
     }
 
     /// `lamp 1.1.0 for esp32c3`.
     pub fn title(&self) -> String {
-        let project = self.text(Descriptor::project_name).unwrap_or("app");
-        let version = self
-            .text(Descriptor::version)
-            .unwrap_or("without a version");
+        let project = match self.marker {
+            Ok(Some(_)) if self.is_arduino() => "sketch",
+            _ => self.text(Descriptor::project_name).unwrap_or("app"),
+        };
+        let version = self.version().unwrap_or("without a version");
         format!("{project} {version} for {}", self.chip())
+    }
+
+    /// The version that it calls itself by: a sketch's is in its marker.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.sketch_version()
+            .filter(|_| self.is_arduino())
+            .or_else(|| self.text(Descriptor::version))
+    }
+
+    /// The version that the firmware tells the library, if the image says it, and only one.
+    fn sketch_version(&self) -> Option<&str> {
+        let marker = self.marker.as_ref().ok()?.as_ref();
+        marker.map(VersionMarker::version)
+    }
+
+    fn is_arduino(&self) -> bool {
+        self.descriptor.as_ref().is_some_and(Descriptor::is_arduino)
     }
 
     /// Why this image looks as if it was written after `other`. `None` if it does not.
@@ -85,7 +110,7 @@ impl ImageReport {
             return Some("another project than");
         }
         let version = |report: &Self| {
-            let text = report.text(Descriptor::version)?.to_owned();
+            let text = report.version()?.to_owned();
             Version::parse(&text).is_ok().then_some(text)
         };
         match (self.built(), other.built()) {
@@ -103,7 +128,8 @@ impl ImageReport {
         const MONTHS: [&str; 12] = [
             "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
         ];
-        let date = self.text(Descriptor::date)?;
+        // The Arduino core's date is not the sketch's.
+        let date = self.text(Descriptor::date).filter(|_| !self.is_arduino())?;
         let time = self.text(Descriptor::time).unwrap_or_default();
         // `__DATE__` of C, as in `Mar  1 2026`, or 2026-03-01 of esp-hal.
         let mut words = date.split_whitespace();
@@ -142,9 +168,14 @@ impl ImageReport {
     pub fn warnings(&self) -> Vec<CliError> {
         let image = self.verdict.as_ref().ok();
         let remarks = image.map_or_else(Vec::new, remarks);
+        let two = self.marker.as_ref().err().map(|two| {
+            CliError::new("image.version", two.to_string())
+                .hint("give the same version to every `begin` of the sketch, and build it again")
+        });
         remarks
             .into_iter()
             .filter(|remark| remark.code != "image.guard")
+            .chain(two)
             .collect()
     }
 
@@ -165,6 +196,7 @@ impl ImageReport {
             "idf_version": self.text(Descriptor::idf_version),
             "build_date": self.text(Descriptor::date),
             "build_time": self.text(Descriptor::time),
+            "sketch_version": self.sketch_version(),
             "arduino": self.descriptor.as_ref().map(Descriptor::is_arduino),
             "secure_version": self.descriptor.as_ref().map(|descriptor| descriptor.secure_version),
             "min_revision": self.header.map(|header| header.min_revision),
@@ -189,14 +221,29 @@ impl fmt::Display for ImageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![("chip", self.chip())];
         let mut row = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
-        let arduino = self.descriptor.as_ref().is_some_and(Descriptor::is_arduino);
-        let version = self.text(Descriptor::version).unwrap_or("none");
-        let whose = if arduino {
-            " (of the Arduino core; the image does not contain the sketch's)"
-        } else {
-            ""
+        let described = self.text(Descriptor::version).unwrap_or("none");
+        let version = match &self.marker {
+            Err(two) => format!(
+                "{} and {}, of which nobody knows the right one",
+                two.first.version(),
+                two.second.version()
+            ),
+            Ok(Some(marker)) if self.is_arduino() => {
+                let sketch = marker.version();
+                format!("{sketch} (of the sketch; the Arduino core's is {described})")
+            }
+            Ok(Some(marker)) if marker.version() != described => {
+                let told = marker.version();
+                format!("{described} (and the firmware tells the library {told})")
+            }
+            Ok(None) if self.is_arduino() => {
+                format!(
+                    "{described} (of the Arduino core; the image does not contain the sketch's)"
+                )
+            }
+            Ok(_) => described.to_owned(),
         };
-        row("version", Some(format!("{version}{whose}")));
+        row("version", Some(version));
         row(
             "project",
             self.text(Descriptor::project_name).map(str::to_owned),
@@ -431,6 +478,54 @@ mod tests {
         let undated = built("1.3.0", "", "");
         assert_eq!(undated.newer_than(&later), Some("a newer version than"));
         assert_eq!(later.newer_than(&later), None);
+    }
+
+    #[test]
+    fn a_sketch_is_described_by_its_marker() {
+        let sketch = |versions: &[&str]| {
+            let markers = versions.iter().map(|it| VersionMarker::new(it).unwrap());
+            let payload: Vec<u8> = markers.flat_map(|marker| marker.bytes()).collect();
+            let mut image = ImageBuilder::new(Chip::Esp32, "v5.5.1")
+                .project_name("arduino-lib-builder")
+                .payload(&payload)
+                .build();
+            // What an older image left behind it in the slot.
+            image.extend(VersionMarker::new("0.9.0").unwrap().bytes());
+            ImageReport::of_slot(&image)
+        };
+        for (versions, line, title, json) in [
+            (
+                &["1.2.0"][..],
+                "1.2.0 (of the sketch; the Arduino core's is v5.5.1)",
+                "sketch 1.2.0 for esp32",
+                json!("1.2.0"),
+            ),
+            (
+                &[],
+                "v5.5.1 (of the Arduino core; the image does not contain the sketch's)",
+                "arduino-lib-builder v5.5.1 for esp32",
+                json!(null),
+            ),
+            (
+                &["1.2.0", "1.3.0"],
+                "1.2.0 and 1.3.0, of which nobody knows the right one",
+                "arduino-lib-builder v5.5.1 for esp32",
+                json!(null),
+            ),
+        ] {
+            let report = sketch(versions);
+            let text = report.to_string();
+            let line = format!("version         {line}");
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+            assert_eq!(report.title(), title);
+            assert_eq!(report.to_json()["sketch_version"], json);
+            let warnings = report.warnings();
+            let codes: Vec<_> = warnings.iter().map(|it| it.code).collect();
+            assert_eq!(codes.contains(&"image.version"), versions.len() == 2);
+        }
+        let (newer, older) = (sketch(&["1.10.0"]), sketch(&["1.9.0"]));
+        assert_eq!(newer.newer_than(&older), Some("a newer version than"));
+        assert_eq!(older.newer_than(&newer), None);
     }
 
     #[test]

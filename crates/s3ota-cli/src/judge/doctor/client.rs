@@ -9,6 +9,7 @@ use std::time::Duration;
 use edge_nal::{AddrType, Dns, TcpConnect};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use s3ota::http::{Body, Framing, Head, Identity, MAX_FIELDS, MAX_HEAD, Request, Want, parse_head};
+use s3ota::manifest::user_agent::UserAgent;
 use s3ota::tls::{Buffers, CertTime, Roots, TlsError, connect};
 use s3ota::{Error, HttpError};
 use s3ota_manifest::HttpsUrl;
@@ -23,13 +24,18 @@ use crate::s3::tunnel;
 /// The longest time without a byte from the server.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The doctor, as its requests name it in the bucket's access log.
+/// The doctor, as its requests name it in the bucket's access log. It is no device, and has no id: nobody is to count it as one.
 const DOCTOR: Identity<'_> = Identity {
-    device: Some("doctor"),
-    firmware: env!("CARGO_PKG_VERSION"),
-    chip: "host",
-    state: "valid",
-    bootloader: None,
+    agent: UserAgent {
+        library: env!("CARGO_PKG_VERSION"),
+        device: None,
+        firmware: None,
+        chip: Some("doctor"),
+        state: None,
+        bootloader: None,
+        last: None,
+        image: None,
+    },
     headers: &[],
     manifest_url: "",
 };
@@ -231,7 +237,7 @@ impl Client {
             return Err(Trouble::TooLong(limit));
         }
         let mut wire = Wire::new(&mut stream, usize::MAX);
-        let mut body = Body::new(&mut wire, &answer.head, &[]);
+        let mut body = Body::new(&mut wire, &answer.head);
         let mut buffer = vec![0; 16 * 1024];
         loop {
             match body.read(&mut buffer).await? {

@@ -11,7 +11,7 @@ use super::answer::{Advice, Fetched, examine_encoding, fetch, report_trouble};
 use super::client::Client;
 use super::finding::Report;
 use super::manifest::Release;
-use crate::firmware;
+use crate::firmware::{self, OwnVersion};
 use crate::output;
 
 const SUBJECT: &str = "image";
@@ -71,7 +71,7 @@ pub async fn examine(
             return None;
         }
     };
-    examine_descriptor(report, release, &image);
+    examine_descriptor(report, release, &image, &fetched.answer.body);
     examine_fitness(report, &image);
     let descriptor = image.descriptor.as_ref();
     Some(Kind {
@@ -120,37 +120,30 @@ fn examine_bytes(report: &mut Report, release: &Release, bytes: &[u8]) -> bool {
     same
 }
 
-fn examine_descriptor(report: &mut Report, release: &Release, image: &Image) {
-    let Some(descriptor) = &image.descriptor else {
+fn examine_descriptor(report: &mut Report, release: &Release, image: &Image, bytes: &[u8]) {
+    if image.descriptor.is_none() {
         let message = "it has no app descriptor, and no device installs such an image";
         let fix = "in Rust, add `esp_bootloader_esp_idf::esp_app_desc!()` to the firmware";
         return report.fault(SUBJECT, "image.invalid", message, fix);
-    };
-    if descriptor.is_arduino() {
-        report.note(
-            SUBJECT,
-            "it was built with Arduino, whose images do not contain the sketch's version",
-        );
-        return;
     }
-    let own = Version::parse(descriptor.version());
     let named = Version::parse(&release.version);
-    match (own, named) {
-        (Ok(own), Ok(named)) if own != named => {
+    match (OwnVersion::of(image, bytes), named) {
+        (Ok(own), Ok(named)) if Version::parse(&own.text).is_ok_and(|own| own != named) => {
+            let own = own.text;
             let message = format!(
                 "it calls itself {own}, but the manifest calls it {named}: devices refuse it, or they would install it again and again"
             );
             let fix = format!("publish it as {own}, or build the firmware as {named}");
             report.fault(SUBJECT, "image.version", message, fix);
         }
-        (Ok(own), _) => report.good(SUBJECT, format!("it is intact, and calls itself {own}")),
-        (Err(_), _) => report.note(
+        (Ok(own), _) => report.good(
             SUBJECT,
-            format!(
-                "its version is `{}`, which cannot be compared",
-                descriptor.version()
-            ),
+            format!("it is intact, and calls itself {}", own.text),
         ),
+        (Err(unnamed), Ok(named)) if !unnamed.may_be(&named) => {
+            report.fault(SUBJECT, "image.version", unnamed.problem, unnamed.hint);
+        }
+        (Err(unnamed), _) => report.note(SUBJECT, unnamed.problem),
     }
 }
 

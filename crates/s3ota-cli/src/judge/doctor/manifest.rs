@@ -6,6 +6,7 @@ use s3ota_manifest::{Manifest, ManifestError, Rollout, SignatureError, UrlError}
 use super::address::display;
 use super::finding::Report;
 use crate::clock;
+use crate::output;
 
 const SUBJECT: &str = "manifest";
 
@@ -112,6 +113,7 @@ pub fn examine(
             "publish with `s3ota publish`, or add a field like \"chip\": \"esp32c3\"",
         );
     }
+    note_artefacts(report, &manifest);
     let everyone = Rollout::from_percent(100).ok();
     match manifest.rollout {
         Some(rollout) if rollout.to_string() == "0" => report.warning(
@@ -138,6 +140,30 @@ pub fn examine(
         document,
     };
     Some(release)
+}
+
+/// What a device with the feature `delta` fetches.
+fn note_artefacts(report: &mut Report, manifest: &Manifest<'_>) {
+    let mut ways: Vec<_> = manifest
+        .deltas()
+        .map(|delta| {
+            let size = output::bytes(delta.artefact.size.into());
+            format!("{size} from {}", delta.from)
+        })
+        .collect();
+    if let Some(compressed) = manifest.compressed() {
+        let size = output::bytes(compressed.size.into());
+        ways.push(format!("{size} from any other version"));
+    }
+    if !ways.is_empty() {
+        report.note(
+            SUBJECT,
+            format!(
+                "a device with the feature `delta` fetches {}; `s3ota verify` decodes them",
+                ways.join(", ")
+            ),
+        );
+    }
 }
 
 fn examine_signature(report: &mut Report, url: &str, manifest: &Manifest<'_>, keys: &[ReleaseKey]) {

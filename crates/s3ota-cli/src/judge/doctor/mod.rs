@@ -7,6 +7,7 @@
 //! | `answer.rs` | names, TLS, status, redirects, headers |
 //! | `manifest.rs` | the manifest: can it be read, will devices accept it |
 //! | `image.rs` | the image: is it what the manifest says, can an interrupted download resume |
+//! | `logs.rs` | the access log: is it on, does it arrive |
 //! | `features.rs` | the features that a firmware needs for the servers' certificates |
 //!
 //! At the end the virtual device in `judge/rehearsal.rs` installs the release. Findings go to the `Report` in `finding.rs`.
@@ -17,6 +18,7 @@ mod client;
 mod features;
 mod finding;
 mod image;
+mod logs;
 mod manifest;
 
 use std::time::Duration;
@@ -120,6 +122,7 @@ impl Examination {
             return Ok(());
         };
         report.good("bucket", format!("s3://{}/{key} exists", location.bucket));
+        logs::examine(report, &store, location).await;
 
         let manifest = ManifestDocument::parse(&object.bytes).ok();
         let is_presigned = manifest

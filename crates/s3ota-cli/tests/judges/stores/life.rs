@@ -147,7 +147,16 @@ pub fn a_release_lives_as_aws_sees_it(server: &Server, has_conditions: bool) {
         s3ota_image::app::ImageBuilder::new(s3ota_image::Chip::Esp32S3, "2.0.0").length(9_000_000);
     let image = image.build();
     std::fs::write(server.path("large.bin"), &image).unwrap();
-    told(server, &["publish", "large.bin", "s3://living/large"]);
+    told(
+        server,
+        &[
+            "publish",
+            "large.bin",
+            "s3://living/large",
+            "--delta-from",
+            "none",
+        ],
+    );
     let key = keys(server, "large/images/").remove(0);
     server.aws(&["s3", "cp", &format!("s3://living/{key}"), "copy.bin"]);
     assert!(std::fs::read(server.path("copy.bin")).unwrap() == image);
