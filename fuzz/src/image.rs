@@ -3,7 +3,9 @@
 //! The first byte: 1 corrects the checksum, 2 the SHA-256, 4 verifies the image as in a slot. The second: how it is split into
 //! pieces. The image follows.
 
-use s3ota_image::app::{ImageBuilder, Verifier};
+use std::collections::HashSet;
+
+use s3ota_image::app::{ImageBuilder, Verifier, VersionMarker};
 use s3ota_image::{Chip, ImageError, app};
 use sha2::{Digest, Sha256};
 
@@ -21,6 +23,7 @@ pub fn target(data: &[u8]) {
     let mut image = input.rest().to_vec();
     repair(&mut image, flags);
     let in_slot = flags & IN_SLOT != 0;
+    versions(&image);
 
     let whole = verify(&image, Pieces::new(0), in_slot);
     assert_eq!(whole, verify(&image, pieces, in_slot), "the pieces matter");
@@ -64,6 +67,22 @@ pub fn target(data: &[u8]) {
             "{cut:?}"
         );
     }
+}
+
+/// The markers of versions in any bytes: what is found can be made again, and two of them are told.
+fn versions(bytes: &[u8]) {
+    let all: Vec<_> = VersionMarker::all(bytes).collect();
+    for marker in &all {
+        assert_eq!(VersionMarker::new(marker.version()).as_ref(), Some(marker));
+        let made = marker.bytes();
+        assert!(bytes.windows(made.len()).any(|window| window == made));
+    }
+    let distinct: HashSet<_> = all.iter().collect();
+    match VersionMarker::find(bytes) {
+        Ok(found) => assert_eq!(found.as_ref(), all.first()),
+        Err(two) => assert!(two.first != two.second && all.contains(&two.second)),
+    }
+    assert_eq!(VersionMarker::find(bytes).is_err(), distinct.len() > 1);
 }
 
 fn verify(bytes: &[u8], mut pieces: Pieces, in_slot: bool) -> Result<app::Image, ImageError> {
@@ -159,6 +178,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
         image[44..48].copy_from_slice(&240u32.to_le_bytes());
         image
     };
+    let sketch = |versions: &[&str]| {
+        let markers = versions.iter().filter_map(|it| VersionMarker::new(it));
+        let payload: Vec<u8> = markers.flat_map(|marker| marker.bytes()).collect();
+        ImageBuilder::new(Chip::Esp32, "v5.5.1")
+            .project_name("arduino-lib-builder")
+            .payload(&payload)
+            .build()
+    };
     let right = RIGHT_CHECKSUM | RIGHT_DIGEST;
     [
         (0, 0, &c3[..]),
@@ -183,6 +210,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (right, 5, &signed),
         (right, 0, &two_segments),
         (right | IN_SLOT, 9, &signed),
+        (right, 0, &sketch(&["1.2.0"])),
+        (right, 0, &sketch(&["1.2.0", "1.3.0"])),
     ]
     .map(|(flags, pieces, image)| [&[flags, pieces], image].concat())
     .to_vec()
@@ -201,4 +230,5 @@ pub const TOKENS: &[&[u8]] = &[
     b"\x00\x00\x00\x01",
     b"arduino-lib-builder",
     b"v5.2",
+    b"\xf5s3ota-version\x01\x00",
 ];

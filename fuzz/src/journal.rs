@@ -81,6 +81,7 @@ fn run(data: &[u8]) -> Result<u32, Error> {
         id: RELEASE,
         image,
         sha256: Sha256::digest(image).into(),
+        launches: false,
     };
     let mut device = Flash::in_memory(flash);
     if flags & LARGE_UNITS != 0 {
@@ -172,6 +173,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         id: RELEASE,
         image,
         sha256: Sha256::digest(image).into(),
+        launches: false,
     };
     let mut flash = Flash::in_memory(bench::flash(Apps::TwoSlots));
     block_on(release.install(&mut flash, SLOTS[0], &mut [0; SECTOR])).expect("an update");

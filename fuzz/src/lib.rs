@@ -12,12 +12,15 @@
 //! | [`otadata`] | both sectors of otadata, and what happens to the device | it boots, never writes elsewhere, and every trial ends |
 //! | [`journal`] | the last sector of the slot | what boots after an update is the image, byte for byte |
 //! | [`http`] | a response, in pieces | no byte of the body too many or too few, by a second parser |
+//! | [`delta`] | a delta or a compressed image | no more bytes than it promises, in a bounded number of steps |
+//! | [`user_agent`] | a `User-Agent` of a log; the same text as values to write | one line that a log can keep; what is written is read back the same |
 //! | [`tls`] | what a TLS server does | no data and no end that are not authenticated as the server's |
 //!
 //! A mutation nearly always breaks a checksum, and what comes after the check would never be tested. So if a format has
 //! checksums, the input's first byte says which of them the target corrects.
 
 pub mod bench;
+pub mod delta;
 pub mod http;
 pub mod image;
 pub mod input;
@@ -27,6 +30,7 @@ pub mod mutate;
 pub mod otadata;
 pub mod partition;
 pub mod tls;
+pub mod user_agent;
 pub mod wire;
 
 /// A target with its seeds.
@@ -43,7 +47,13 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
+    Target {
+        name: "delta",
+        run: delta::target,
+        seeds: delta::seeds,
+        tokens: delta::TOKENS,
+    },
     Target {
         name: "manifest",
         run: manifest::target,
@@ -79,6 +89,12 @@ pub const TARGETS: [Target; 7] = [
         run: http::target,
         seeds: http::seeds,
         tokens: http::TOKENS,
+    },
+    Target {
+        name: "user_agent",
+        run: user_agent::target,
+        seeds: user_agent::seeds,
+        tokens: user_agent::TOKENS,
     },
     Target {
         name: "tls",

@@ -86,6 +86,18 @@ fn document(data: &[u8]) {
             .map(|oracle| (oracle["keyid"].as_str(), oracle["sig"].as_str()))
     );
 
+    for delta in manifest.deltas() {
+        let entries = oracle["deltas"].as_array().expect("an array");
+        let of_url = |entry: &&Value| entry["url"].as_str() == Some(delta.artefact.url.as_str());
+        assert!(delta.base_size > 0 && delta.artefact.size > 0);
+        assert!(delta.artefact.url.as_str().len() < data.len() && !entries.is_empty());
+        // A fragment is no part of our URL.
+        assert!(entries.iter().any(|entry| of_url(&entry)) || data.contains(&b'#'));
+    }
+    if let Some(compressed) = manifest.compressed() {
+        let size = oracle["compressed"]["size"].as_u64();
+        assert_eq!(size, Some(compressed.size.into()));
+    }
     let mut statement = String::new();
     manifest
         .write_statement(&mut statement)
@@ -207,6 +219,17 @@ pub fn seeds() -> Vec<Vec<u8>> {
         keyid: "arn:aws:kms:eu-central-1:111122223333:key/release".into(),
         sig: "MEUCIQDx".into(),
     });
+    let delta = |from: &str| s3ota_manifest::DeltaDocument {
+        from: from.into(),
+        base_sha256: s3ota_manifest::Sha256Digest([0x9f; 32]),
+        base_size: 76_800,
+        artefact: s3ota_manifest::ArtefactDocument {
+            url: url.replace(".bin", ".s3od"),
+            size: 1183,
+        },
+    };
+    published.deltas = vec![delta("1.1.0"), delta("1.0.0")];
+    published.compressed = Some(delta("0.0.0").artefact);
     published.notes = Some("Keeps its clock\nover a restart \u{1f600}.".into());
     published.extra.insert(
         "by".into(),
@@ -243,6 +266,11 @@ pub const TOKENS: &[&[u8]] = &[
     b"\"rollout\":",
     b"\"expires\":",
     b"\"signature\":",
+    b"\"deltas\":[",
+    b"\"compressed\":{",
+    b"\"from\":",
+    b"\"base_sha256\":",
+    b"\"base_size\":",
     b"\"keyid\":",
     b"\"sig\":",
     b"null",

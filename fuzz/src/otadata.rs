@@ -1,13 +1,13 @@
 //! Any otadata, and what happens to a device that has it.
 //!
 //! The first byte: 1 and 2 correct the CRC of the records, 4 the checks of the logs after them; 8 and 16 select the partition
-//! table, 32 a bootloader with app rollback, 64 leaves `ota_1` without an image. Four bytes say what happens. 512 bytes for
-//! each sector follow.
+//! table, 32 a bootloader with app rollback, 64 leaves `ota_1` without an image, 128 lets the old firmware launch the new one.
+//! Four bytes say what happens. 512 bytes for each sector follow.
 
 use embassy_futures::block_on;
 use s3ota::fuzzing::Release;
 use s3ota::{Boot, Chip, Config, Error, Workspace};
-use s3ota_image::otadata::{RECORD_LEN, Record};
+use s3ota_image::otadata::{RECORD_LEN, Record, State};
 use s3ota_image::partition::{PartitionTable, TABLE_OFFSET};
 use s3ota_sim::{Bootloader, Flash, RunningFirmware, VirtualDevice, VirtualUpdater};
 use sha2::{Digest, Sha256};
@@ -22,6 +22,7 @@ const FACTORY: u8 = 8;
 const THREE_SLOTS: u8 = 16;
 const APP_ROLLBACK: u8 = 32;
 const EMPTY_SLOT: u8 = 64;
+const LAUNCH: u8 = 128;
 
 /// How much of each sector is in the input: the record and 14 entries of its log.
 const GIVEN: usize = 512;
@@ -56,7 +57,12 @@ pub fn target(data: &[u8]) {
         app_rollback: flags & APP_ROLLBACK != 0,
     };
 
-    let mut device = Bench { flash, bootloader };
+    let launches = flags & LAUNCH != 0;
+    let mut device = Bench {
+        flash,
+        bootloader,
+        launches,
+    };
     let mut twin = device.clone();
     assert_eq!(device.power_on(), twin.power_on());
     assert!(device.flash == twin.flash, "the same flash, another end");
@@ -79,6 +85,7 @@ fn apps(flags: u8) -> Apps {
 struct Bench {
     flash: Vec<u8>,
     bootloader: Bootloader,
+    launches: bool,
 }
 
 impl Bench {
@@ -129,26 +136,35 @@ impl Bench {
         }
     }
 
-    /// Whether otadata names a slot with an image other than the one on trial. This library's records do; after damage there
-    /// may be none.
+    /// Whether otadata leads back from the image on trial: to a slot with an image that another record has confirmed, or that the
+    /// trial's record left for it. This library's records do. After damage there may be none, or another trial, which may have had
+    /// its boots.
     fn has_way_back(&self, running: &RunningFirmware) -> bool {
         let slots: u32 = if self.has_three_slots() { 3 } else { 2 };
         let valid = [0, 1].into_iter().filter_map(|sector| {
             let bytes = self.flash[OTADATA as usize + sector * SECTOR..].first_chunk();
             Some(Record::parse(bytes?)).filter(Record::is_idf_valid)
         });
-        let named = valid.flat_map(|record| {
-            // The slot a record selects, and the one its label says was left.
-            let left = record
-                .label
-                .strip_prefix(b"s3ota\x01")
-                .map(|label| label[1].into());
-            [record.slot(slots), left]
+        let named = valid.map(|record| {
+            let label = record.label.strip_prefix(b"s3ota\x01");
+            let is_confirmed = match label {
+                Some([purpose, ..]) => b"CRL".contains(purpose),
+                _ => record.label == [0xff; 20],
+            };
+            if is_confirmed && record.state != State::PendingVerify {
+                (false, record.slot(slots))
+            } else {
+                (true, label.map(|label| label[1].into()))
+            }
         });
+        let named: Vec<_> = named.collect();
+        let is_one_trial = named.iter().filter(|(is_trial, _)| *is_trial).count() == 1;
         let running = running.app.slot.map(u32::from);
         let holds_image = |slot: u32| self.flash[SLOTS[slot as usize] as usize] == 0xe9;
         named
-            .flatten()
+            .into_iter()
+            .filter(|(is_trial, _)| !is_trial || is_one_trial)
+            .filter_map(|(_, slot)| slot)
             .any(|slot| slot < slots && Some(slot) != running && holds_image(slot))
     }
 
@@ -158,6 +174,7 @@ impl Bench {
             id: *b"release 9.9.",
             image: &image,
             sha256: Sha256::digest(&image).into(),
+            launches: self.launches,
         };
         let slot = SLOTS.iter().position(|&slot| slot == running);
         let slots = SLOTS.len() - usize::from(!self.has_three_slots());
@@ -247,6 +264,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         THREE_SLOTS,
         APP_ROLLBACK,
         APP_ROLLBACK | EMPTY_SLOT,
+        LAUNCH,
+        LAUNCH | FACTORY,
     ] {
         let mut seed = |actions: [u8; 4], flash: &[u8]| {
             let sector = |sector: usize| &flash[OTADATA as usize + sector * SECTOR..][..GIVEN];
@@ -258,6 +277,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             bootloader: Bootloader {
                 app_rollback: flags & APP_ROLLBACK != 0,
             },
+            launches: flags & LAUNCH != 0,
         };
         seed([0; 4], &device.flash);
         // Install, three boots, confirm, install, roll back.
@@ -277,6 +297,8 @@ pub const TOKENS: &[&[u8]] = &[
     b"release 9.9.",
     b"boot",
     b"fail",
+    b"test",
+    b"away",
     b"\x00\x00\x00\x00",
     b"\x01\x00\x00\x00",
     b"\x02\x00\x00\x00",
