@@ -25,7 +25,10 @@ const LIBRARIES: [(&str, &[&str]); 4] = [
     ("s3ota-manifest", &["alloc"]),
     ("s3ota-image", &["alloc"]),
     ("s3ota-tls", &["p384", "roots-gts", "roots-isrg"]),
-    ("s3ota", &["p384", "roots-gts", "roots-isrg"]),
+    (
+        "s3ota",
+        &["delta", "launch", "p384", "roots-gts", "roots-isrg"],
+    ),
 ];
 
 /// Compares or writes the files.

@@ -65,7 +65,14 @@ const OTHER_LOGS: [&str; 3] = ["", "defmt", "defmt,log"];
 const CHECKED_WITH_OTHER_LOGS: &str = "esp32c3";
 
 /// The device crates that need no chip.
-const DEVICE_CRATES: [&str; 4] = ["s3ota-manifest", "s3ota-image", "s3ota-tls", "s3ota"];
+const DEVICE_CRATES: [&str; 6] = [
+    "s3ota-manifest",
+    "s3ota-image",
+    "s3ota-tls-path",
+    "s3ota-tls",
+    "s3ota-codec",
+    "s3ota",
+];
 
 /// Builds or checks one chip after the other.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -89,11 +96,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             }
             continue;
         }
-        let (command, done) = chip.command(args.check)?;
-        let packages = chip.packages.join(", ");
-        let what = format!("{packages} for {}", chip.name);
-        toolchain::run(command, &what)?;
-        println!("{what}: {done} in {} s", start.elapsed().as_secs());
+        let done = chip.compile(args.check)?;
+        let (packages, seconds) = (chip.packages.join(", "), start.elapsed().as_secs());
+        println!("{packages} for {}: {done} in {seconds} s", chip.name);
         if chip.name == CHECKED_WITH_OTHER_LOGS {
             check_other_logs()?;
         }
@@ -117,25 +122,34 @@ impl Chip {
         })
     }
 
-    /// What compiles for this chip, and what will have been done then.
-    fn command(&self, only_check: bool) -> Result<(Command, &'static str)> {
+    /// Compiles its packages. Gives what has been done.
+    fn compile(&self, only_check: bool) -> Result<&'static str> {
         let target_dir = toolchain::target_dir();
-        let (mut command, done) = if toolchain::is_xtensa(self.name) {
-            (xtensa::cargo_check(self.name, &target_dir)?, "type-checked")
+        if toolchain::is_xtensa(self.name) {
+            self.run(xtensa::cargo_check(self.name, &target_dir)?, self.packages)?;
         } else if only_check {
-            let command = toolchain::cargo("check", self.name, &target_dir)?;
-            (command, "type-checked")
+            let check = toolchain::cargo("check", self.name, &target_dir)?;
+            self.run(check, self.packages)?;
         } else {
-            (toolchain::cargo_build(self.name, &target_dir)?, "built")
-        };
-        command
+            // One after the other, as a user builds them: together, each would get the features that another one asks for.
+            for package in self.packages {
+                let build = toolchain::cargo_build(self.name, &target_dir)?;
+                self.run(build, &[package])?;
+            }
+            return Ok("built");
+        }
+        Ok("type-checked")
+    }
+
+    fn run(&self, mut cargo: Command, packages: &[&str]) -> Result<()> {
+        cargo
             .args(["--quiet", "--locked"])
-            .args(self.packages.iter().flat_map(|name| ["--package", name]))
+            .args(packages.iter().flat_map(|name| ["--package", name]))
             .args(["--features", self.name])
             .args(self.features.iter().flat_map(|name| ["--features", name]))
             .current_dir(paths::firmware())
             .envs(toolchain::SETTINGS);
-        Ok((command, done))
+        toolchain::run(cargo, &format!("{} for {}", packages.join(", "), self.name))
     }
 }
 

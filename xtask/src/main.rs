@@ -3,7 +3,9 @@
 //! | task | file | what it does |
 //! |---|---|---|
 //! | `api` | `api.rs` | records the public API of the libraries, in `crates/*/api.txt` |
+//! | `c-api` | `c_api.rs` | builds the library for C, and lays out the packages for ESP-IDF and Arduino |
 //! | `chips` | `chips.rs` | builds the firmware for the RISC-V chips, and type-checks it for the Xtensa chips |
+//! | `idf` | `idf.rs` | runs the component for ESP-IDF under the real boot chain, in an emulator, where ESP-IDF is installed |
 //! | `mutations` | `mutations.rs` | removes the defences against attacks one by one, and checks that tests notice |
 //! | `packages` | `packages.rs` | checks that what goes to crates.io is complete |
 //! | `qemu` | `qemu.rs` | runs the firmware under the real boot chain, in an emulator, through updates, failures and power cuts |
@@ -15,7 +17,9 @@
 
 mod alone;
 mod api;
+mod c_api;
 mod chips;
+mod idf;
 mod mutations;
 mod packages;
 mod paths;
@@ -41,7 +45,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Api(api::Args),
+    CApi(c_api::Args),
     Chips(chips::Args),
+    Idf(idf::Args),
     Mutations(mutations::Args),
     Packages(packages::Args),
     Qemu(qemu::Args),
@@ -57,7 +63,9 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Api(args) => api::run(&args),
+        Task::CApi(args) => c_api::run(&args),
         Task::Chips(args) => chips::run(&args),
+        Task::Idf(args) => idf::run(&args),
         Task::Mutations(args) => mutations::run(&args),
         Task::Packages(args) => packages::run(&args),
         Task::Qemu(args) => qemu::run(&args),

@@ -112,7 +112,14 @@ impl Mutation {
 fn copy() -> Result<PathBuf> {
     let copy = paths::target()?.join("mutations");
     paths::copy_parts(
-        &["Cargo.toml", "Cargo.lock", "crates", "testing", "xtask"],
+        &[
+            "Cargo.toml",
+            "Cargo.lock",
+            "crates",
+            "fleet",
+            "testing",
+            "xtask",
+        ],
         &copy,
     )?;
     Ok(copy)

@@ -19,25 +19,21 @@ use crate::{Result, paths, toolchain};
 pub struct Args {}
 
 /// What is not published.
-const PRIVATE: [&str; 3] = ["rogue-server", "scripted-server", "xtask"];
+const PRIVATE: [&str; 4] = ["c-device", "rogue-server", "scripted-server", "xtask"];
 
 /// What is published out of the firmware's workspace. It takes the other crates from crates.io, so before they are there
-/// nothing can be resolved: it is packed without a lock file, and not type-checked. `cargo xtask chips` builds the same sources.
+/// it is packed without a lock file, and not type-checked. `cargo xtask chips` builds the same sources.
 const FIRMWARE: [&str; 2] = ["s3ota-open-eth", "s3ota-esp"];
 
 /// Packs, unpacks and checks.
 pub fn run(_: &Args) -> Result<ExitCode> {
     let (root, target) = (paths::root(), paths::target()?);
-    // What the registry wants of a manifest, then the archives, which a dry run does not leave behind.
-    for subcommand in [&["publish", "--dry-run"][..], &["package"]] {
-        let mut cargo = toolchain::host_cargo();
-        cargo
-            .args(subcommand)
-            .args(["--workspace", "--locked"])
-            .args(PRIVATE.iter().flat_map(|name| ["--exclude", name]))
-            .current_dir(&root);
-        pack(cargo, &target)?;
-    }
+    let mut cargo = toolchain::host_cargo();
+    cargo
+        .args(["package", "--workspace", "--locked"])
+        .args(PRIVATE.iter().flat_map(|name| ["--exclude", name]))
+        .current_dir(&root);
+    pack(cargo, &target)?;
     let mut cargo = toolchain::host_cargo();
     cargo
         .args(["package", "--exclude-lockfile"])
@@ -79,6 +75,8 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         .arg(&target)
         .current_dir(&dir);
     toolchain::run(check, "what is in the packages")?;
+    let all: Vec<&str> = crates.iter().map(String::as_str).chain(FIRMWARE).collect();
+    dry_run(&all, &archives, &dir.join("all"), &target)?;
     for package in packages.iter().chain(&firmware) {
         println!("{package} is complete");
     }
@@ -92,6 +90,56 @@ fn pack(mut cargo: Command, target: &Path) -> Result<()> {
     toolchain::run(cargo, "what crates.io would be given")
 }
 
+/// What crates.io wants of all packages, together: `cargo publish --dry-run`.
+///
+/// It takes from crates.io what is not in the same workspace. So here the packages of both workspaces are in one.
+fn dry_run(names: &[&str], archives: &Path, dir: &Path, target: &Path) -> Result<()> {
+    let mut members = Vec::new();
+    for name in names {
+        let package = unpack(name, archives, dir)?;
+        let manifest = dir.join(&package).join("Cargo.toml");
+        let text =
+            fs::read_to_string(&manifest).map_err(|error| paths::about(&manifest, &error))?;
+        let text = with_paths(&text, names);
+        paths::write_if_changed(&manifest, text.as_bytes())?;
+        // Cargo writes these itself, and takes none that is there.
+        for written in ["Cargo.lock", "Cargo.toml.orig", ".cargo_vcs_info.json"] {
+            let file = dir.join(&package).join(written);
+            if file.exists() {
+                fs::remove_file(&file).map_err(|error| paths::about(&file, &error))?;
+            }
+        }
+        members.push(package);
+    }
+    let workspace = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n");
+    paths::write_if_changed(&dir.join("Cargo.toml"), workspace.as_bytes())?;
+    let mut cargo = toolchain::host_cargo();
+    cargo
+        .args(["publish", "--dry-run", "--workspace"])
+        .current_dir(dir);
+    pack(cargo, target)
+}
+
+/// A package's manifest, in which the packages of these names are looked for beside it.
+fn with_paths(manifest: &str, names: &[&str]) -> String {
+    let mut text = String::new();
+    for line in manifest.lines() {
+        text += line;
+        text.push('\n');
+        let table = line
+            .strip_prefix('[')
+            .and_then(|line| line.strip_suffix(']'));
+        let dependency = table.and_then(|table| table.rsplit_once("dependencies."));
+        if let Some((_, name)) = dependency
+            && names.contains(&name)
+        {
+            let version = env!("CARGO_PKG_VERSION");
+            text += &format!("path = \"../{name}-{version}\"\n");
+        }
+    }
+    text
+}
+
 /// The names of the crates of this workspace that are published.
 fn crates() -> Result<Vec<String>> {
     let dir = paths::root().join("crates");
@@ -100,6 +148,7 @@ fn crates() -> Result<Vec<String>> {
         let entry = entry.map_err(|error| paths::about(&dir, &error))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
+    names.push("s3ota-fleet".to_owned());
     names.sort_unstable();
     Ok(names)
 }
@@ -216,6 +265,20 @@ mod tests {
         assert_eq!(missing.len(), 2, "{missing:?}");
         assert!(missing[0].ends_with("src/lib.rs:1 names gone.rs"));
         assert!(missing[1].ends_with("src/lib.rs:3 names ../../other/there.rs"));
+    }
+
+    #[test]
+    fn a_packages_own_neighbours_are_looked_for_beside_it() {
+        let version = env!("CARGO_PKG_VERSION");
+        let manifest = "[package]\nname = \"s3ota-esp\"\n[dependencies.s3ota]\nversion = \"1\"\n[dependencies.log]\n\
+                        [target.\"cfg(unix)\".dev-dependencies.s3ota-tls]\n";
+        assert_eq!(
+            with_paths(manifest, &["s3ota", "s3ota-tls"]),
+            format!(
+                "[package]\nname = \"s3ota-esp\"\n[dependencies.s3ota]\npath = \"../s3ota-{version}\"\nversion = \"1\"\n\
+                 [dependencies.log]\n[target.\"cfg(unix)\".dev-dependencies.s3ota-tls]\npath = \"../s3ota-tls-{version}\"\n"
+            )
+        );
     }
 
     #[test]

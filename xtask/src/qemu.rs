@@ -5,20 +5,24 @@
 //! with releases by `s3ota publish`, through failures and power cuts.
 //!
 //! `variants.rs` has the firmwares, `scenarios.rs` what they go through: releases that die are in `deaths.rs`, power cuts inside
-//! flash operations in `inside.rs`, the bootloaders' behaviour in `otadata.rs`. `device.rs` has a device, `emulator.rs` its
-//! chip, `bootloader.rs` its bootloader, `server.rs` the bucket, and `transcript.rs` the output of all of them.
+//! flash operations in `inside.rs`, updates by a delta in `delta.rs`, the bootloaders' behaviour in `otadata.rs`. `device.rs` has
+//! a device, `emulator.rs` its chip, `bootloader.rs` its bootloader, `server.rs` the bucket, `wire.rs` what is between them, and
+//! `transcript.rs` the output of all of them.
 
-mod bootloader;
+pub mod bootloader;
 mod deaths;
-mod device;
-mod emulator;
+mod delta;
+pub mod device;
+pub mod emulator;
 mod inside;
+pub mod mode;
 mod otadata;
-mod random;
-mod scenarios;
-mod server;
-mod transcript;
+pub mod random;
+pub mod scenarios;
+pub mod server;
+pub mod transcript;
 mod variants;
+mod wire;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -28,6 +32,8 @@ use std::process::{Command, ExitCode};
 use std::{env, fs, thread};
 
 use self::bootloader::Bootloader;
+use self::deaths::DEATHS;
+use self::mode::Mode;
 use self::scenarios::{Bench, Extent};
 use self::transcript::Transcript;
 use self::variants::{Settings, Variant};
@@ -43,23 +49,35 @@ pub struct Args {
     #[arg(long)]
     build_only: bool,
 
+    /// Run what was built last, and build only what is missing
+    #[arg(long)]
+    built: bool,
+
     /// Only update once, and print how much of the main task's stack was used
     #[arg(long, conflicts_with = "only")]
     stack: bool,
 
+    /// Who boots a firmware on trial: `switch` is the bootloader, `launch` the firmware before it; both if not given
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+
     /// How many updates lose power in the middle, every other one twice
-    #[arg(long, value_name = "N", default_value_t = 27)]
+    #[arg(long, value_name = "N", default_value_t = 30)]
     cuts: u32,
 
     /// How many updates lose power inside a flash operation, every other one twice
     #[arg(long, value_name = "N", default_value_t = 30)]
     cuts_inside: u32,
 
+    /// How often an update by a delta loses power
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    cuts_delta: u32,
+
     /// The seed of the moments of the power cuts
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Besides the updates, run only scenarios with this text in their name
+    /// Besides the updates, build and run only scenarios with this text in their name
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
 
@@ -69,13 +87,14 @@ pub struct Args {
 }
 
 /// The server's address for the firmware, in the emulator's own network. [`relay`] is behind it.
-const SERVER: &str = "10.0.2.100";
-const PORT: u16 = 9443;
+pub const SERVER: &str = "10.0.2.100";
+pub const PORT: u16 = 9443;
 
 /// What is flashed by cable, and where that flash is kept.
-const FLASHES: [(&str, Variant); 3] = [
+const FLASHES: [(&str, Variant); 4] = [
     (scenarios::FLASHED, variants::FIRST),
     (scenarios::FLASHED_WITH_KEY, variants::FIRST_WITH_KEY),
+    (scenarios::FLASHED_WITH_DELTA, variants::FIRST_WITH_DELTA),
     (scenarios::FLASHED_IDLE, variants::HANGS_AT_ITS_ENTRY),
 ];
 
@@ -90,73 +109,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let dir = paths::target()?.join("emulator");
-    let s3ota = build_s3ota()?;
-    let authority = server::authority(&s3ota, &dir.join("authority"))?;
-    let release_key = server::release_key(&s3ota, &dir.join("keys"))?;
-    let (wanted, flashes) = if args.stack {
-        (&variants::ALL[..2], &FLASHES[..1])
-    } else {
-        (&variants::ALL[..], &FLASHES[..])
+    let s3ota = match args.built {
+        true => s3ota()?,
+        false => build_s3ota()?,
     };
-    let images = build_firmwares(wanted, &dir, &authority, &release_key)?;
-    let app_rollback = bootloader::app_rollback()?;
-    let bootloaders: Vec<_> = std::iter::once(Bootloader::Stock)
-        .chain(app_rollback.as_ref().map(|_| Bootloader::AppRollback))
-        .collect();
-    for (name, variant) in flashes {
-        let bytes = flash_image(&dir.join(name), &images[variant.name])?;
-        for &bootloader in &bootloaders {
-            let mut bytes = bytes.clone();
-            if let (Bootloader::AppRollback, Some(image)) = (bootloader, &app_rollback) {
-                bootloader::replace(&mut bytes, image);
-            }
-            let flash = bootloader.flash(&dir, name);
-            fs::write(&flash, bytes).map_err(|error| paths::about(&flash, &error))?;
-        }
+    let mut all_held = true;
+    let modes = args.mode.map_or_else(Mode::all, |mode| vec![mode]);
+    for mode in modes {
+        all_held &= run_in(mode, args, emulator.as_deref(), &s3ota)?;
     }
-    println!(
-        "{} firmwares and flashes of 4 MB are in {}",
-        images.len(),
-        dir.display()
-    );
-    let Some(emulator) = emulator.filter(|_| !args.build_only) else {
-        return Ok(ExitCode::SUCCESS);
-    };
-
-    let transcript = Transcript::create(&dir.join("transcript.txt"))?;
-    let cuts_inside = inside::can_cut(
-        &emulator,
-        &Bootloader::Stock.flash(&dir, scenarios::FLASHED),
-    )?;
-    let bench = Bench {
-        emulator,
-        cuts_inside,
-        s3ota,
-        authority,
-        release_key,
-        images,
-        dir: dir.clone(),
-        bootloaders,
-        transcript,
-    };
-    if args.stack {
-        let (_, stack) = scenarios::update(&bench, Bootloader::Stock)?;
-        println!("the update took {stack} bytes of the main task's stack");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let extent = Extent {
-        cuts: args.cuts,
-        cuts_inside: args.cuts_inside,
-        seed: args.seed,
-        jobs: args.jobs,
-        only: args.only.clone(),
-    };
-    let all_held = scenarios::run(&bench, &extent)?;
-    println!(
-        "\nthe transcript is in {}",
-        dir.join("transcript.txt").display()
-    );
     Ok(if all_held {
         ExitCode::SUCCESS
     } else {
@@ -164,8 +125,147 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
+/// Builds the firmwares for a mode and takes them through the scenarios. Whether all have held.
+fn run_in(mode: Mode, args: &Args, emulator: Option<&Path>, s3ota: &Path) -> Result<bool> {
+    let shared = paths::target()?.join("emulator");
+    let dir = mode.dir(&shared);
+    let authority = server::authority(s3ota, &shared.join("authority"))?;
+    let release_key = server::release_key(s3ota, &shared.join("keys"))?;
+    let wanted = wanted(args);
+    let settings = Settings {
+        manifest_url: &format!("https://{SERVER}:{PORT}/{}/stable.json", server::PREFIX),
+        root_ca: &authority,
+        release_key: &release_key.with_extension("key.pub"),
+        mode,
+    };
+    let images = build_firmwares(&wanted, &dir, settings, args.built)?;
+    let bootloaders = flashes(mode, &dir, &images)?;
+    println!(
+        "{} firmwares and flashes of 4 MB are in {}",
+        images.len(),
+        dir.display()
+    );
+    let Some(emulator) = emulator.filter(|_| !args.build_only) else {
+        return Ok(true);
+    };
+
+    let transcript = Transcript::create(&dir.join("transcript.txt"))?;
+    let cuts_inside =
+        inside::can_cut(emulator, &Bootloader::Stock.flash(&dir, scenarios::FLASHED))?;
+    let bench = Bench {
+        emulator: emulator.to_owned(),
+        cuts_inside,
+        s3ota: s3ota.to_owned(),
+        authority,
+        release_key,
+        images,
+        mode,
+        dir: dir.clone(),
+        bootloaders,
+        transcript,
+    };
+    if args.stack {
+        let (_, stack) = scenarios::update(&bench, Bootloader::Stock)?;
+        println!("{mode}: the update took {stack} bytes of the main task's stack");
+        return Ok(true);
+    }
+    let extent = Extent {
+        cuts: args.cuts,
+        cuts_inside: args.cuts_inside,
+        cuts_delta: args.cuts_delta,
+        seed: args.seed,
+        jobs: args.jobs,
+        only: args.only.clone(),
+    };
+    let all_held = scenarios::run(&bench, &extent)?;
+    println!(
+        "\n{mode}: the transcript is in {}",
+        dir.join("transcript.txt").display()
+    );
+    Ok(all_held)
+}
+
+/// The firmwares that the wanted scenarios take.
+fn wanted(args: &Args) -> Vec<Variant> {
+    use variants::*;
+
+    let is_wanted = |name: &str| name.contains(&args.only);
+    if args.stack {
+        return vec![FIRST, SECOND];
+    }
+    if args.only.is_empty() {
+        return ALL.to_vec();
+    }
+    let mut wanted = vec![FIRST, SECOND];
+    if DEATHS
+        .iter()
+        .any(|death| is_wanted(&format!("1.2.0 {}", death.what)))
+    {
+        wanted.push(NEXT);
+    }
+    wanted.extend(
+        DEATHS
+            .iter()
+            .filter(|death| is_wanted(&format!("1.2.0 {}", death.what)))
+            .map(|death| death.variant),
+    );
+    let is_compared = [Bootloader::Stock, Bootloader::AppRollback]
+        .into_iter()
+        .any(|bootloader| is_wanted(&scenarios::compared(bootloader)));
+    let is_delta = delta::Way::ALL.iter().any(|way| is_wanted(way.name()))
+        || is_wanted(&delta::cuts_name(args.cuts_delta));
+    let others: [(bool, &[Variant]); 5] = [
+        (
+            is_wanted(scenarios::SIGNED),
+            &[FIRST_WITH_KEY, NEXT_WITH_KEY],
+        ),
+        (is_wanted(scenarios::IN_RAM), &[LARGE]),
+        (is_delta, &[FIRST_WITH_DELTA, SECOND_WITH_DELTA]),
+        // With a firmware that does nothing.
+        (is_compared, &[HANGS_AT_ITS_ENTRY]),
+        // Their names say when, which is not known here, and begin so. Some are in trials that fail.
+        (args.only.contains("cut"), &[PANICS, NEXT]),
+    ];
+    for (is_wanted, variants) in others {
+        if is_wanted {
+            wanted.extend(variants);
+        }
+    }
+    wanted.sort_by_key(|variant| variant.name);
+    wanted.dedup_by_key(|variant| variant.name);
+    wanted
+}
+
+/// Makes the flashes of new devices, for the bootloaders that there are.
+fn flashes(
+    mode: Mode,
+    dir: &Path,
+    images: &HashMap<&'static str, PathBuf>,
+) -> Result<Vec<Bootloader>> {
+    // It protects by itself: the first trial shows that, and from then on nothing is launched.
+    let app_rollback = bootloader::app_rollback()?.filter(|_| mode == Mode::Switch);
+    let bootloaders: Vec<_> = std::iter::once(Bootloader::Stock)
+        .chain(app_rollback.as_ref().map(|_| Bootloader::AppRollback))
+        .collect();
+    for (name, variant) in FLASHES {
+        let Some(elf) = images.get(variant.name) else {
+            continue;
+        };
+        let bytes = flash_image(&dir.join(name), elf)?;
+        for &bootloader in &bootloaders {
+            let mut bytes = bytes.clone();
+            if let (Bootloader::AppRollback, Some(image)) = (bootloader, &app_rollback) {
+                bootloader::replace(&mut bytes, image);
+            }
+            let flash = bootloader.flash(dir, name);
+            fs::write(&flash, bytes).map_err(|error| paths::about(&flash, &error))?;
+        }
+    }
+    Ok(bootloaders)
+}
+
 /// Builds the command `s3ota` and returns its path.
-fn build_s3ota() -> Result<PathBuf> {
+pub fn build_s3ota() -> Result<PathBuf> {
     println!("building s3ota");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
@@ -176,6 +276,11 @@ fn build_s3ota() -> Result<PathBuf> {
     if !status.success() {
         return Err("s3ota does not compile".into());
     }
+    s3ota()
+}
+
+/// Where it is then.
+fn s3ota() -> Result<PathBuf> {
     let this = env::current_exe().map_err(|error| format!("the path of this program: {error}"))?;
     Ok(paths::target()?
         .join("debug")
@@ -183,23 +288,26 @@ fn build_s3ota() -> Result<PathBuf> {
         .with_extension(this.extension().unwrap_or_default()))
 }
 
-/// Builds these variants, and returns their ELF files by name.
+/// Builds these variants, or only those that are `missing`, and returns their ELF files by name.
 fn build_firmwares(
     variants: &[Variant],
     dir: &Path,
-    authority: &Path,
-    release_key: &Path,
+    settings: Settings<'_>,
+    missing: bool,
 ) -> Result<HashMap<&'static str, PathBuf>> {
-    let manifest_url = format!("https://{SERVER}:{PORT}/{}/stable.json", server::PREFIX);
-    let settings = Settings {
-        manifest_url: &manifest_url,
-        root_ca: authority,
-        release_key: &release_key.with_extension("key.pub"),
-    };
+    let dir = dir.join("firmware");
     let build = |variant: &Variant| {
-        println!("building {} {}", alone::PACKAGE, variant.name);
-        let elf = variant.build(&dir.join("firmware"), settings)?;
-        Ok((variant.name, elf))
+        let elf = variant.elf(&dir);
+        if missing && elf.exists() {
+            return Ok((variant.name, elf));
+        }
+        println!(
+            "building {} {}, {}",
+            alone::PACKAGE,
+            variant.name,
+            settings.mode
+        );
+        Ok((variant.name, variant.build(&dir, settings)?))
     };
     variants.iter().map(build).collect()
 }

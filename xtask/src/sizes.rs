@@ -11,7 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use object::{Object, ObjectSection, SectionFlags, elf};
+use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, elf};
 
 use crate::stack::{self, Program};
 use crate::{Result, paths, toolchain};
@@ -45,6 +45,22 @@ const LONGEST_CHAIN: u32 = 6;
 /// The most that s3ota may add to `simple` on the ESP32-C3.
 const WANTED_FLASH: u64 = 240 * 1024;
 const WANTED_RAM: u64 = 48 * 1024;
+
+/// The feature of s3ota-esp for deltas and compressed images.
+const DELTA: &str = "delta";
+/// The firmware whose stack is counted with it.
+const WITH_DELTA: &str = "simple with `delta`";
+/// The most flash that its decoder may take, and the most that the feature may add to `simple` on the ESP32-C3 in all.
+const WANTED_DECODER: u64 = 24 * 1024;
+const WANTED_DELTA_FLASH: u64 = 36 * 1024;
+const WANTED_DELTA_RAM: u64 = 32 * 1024;
+/// The feature of s3ota-esp by which the old firmware launches the new one, and the most that it may add to `simple` on the ESP32-C3.
+const LAUNCH: &str = "launch";
+const WANTED_LAUNCH_FLASH: u64 = 5 * 1024 + 256;
+const WANTED_LAUNCH_RAM: u64 = 0;
+
+/// In whose functions the decoder is: its own, and those of s3ota that the compiler may have moved it into.
+const DECODER: [&str; 2] = ["s3ota_codec::", "s3ota::install::decode::artefact::"];
 
 /// The size of a firmware in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,13 +142,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             rows.push((chip, example, measure(chip, example, &[])?, Some(baseline)));
         }
     }
+    let (elf, with_delta) = build(CHIPS[0], EXAMPLES[0], &[DELTA.to_owned()])?;
     let mut stacks = Vec::new();
     for chip in STACK_CHIPS {
         for example in EXAMPLES {
             stacks.push(count(chip, example, false)?);
         }
     }
-    let table = table(&rows) + &stack_table(&stacks);
+    let about = |problem| format!("{}: {problem}", elf.display());
+    stacks.push(stack_of(CHIPS[0], WITH_DELTA, &with_delta, false).map_err(about)?);
+    let decoder = decoder_flash(&with_delta).map_err(about)?;
+    let delta = delta_costs(&rows, Weight::of(&with_delta).map_err(about)?, decoder);
+    let with_launch = measure(CHIPS[0], EXAMPLES[0], &[LAUNCH.to_owned()])?;
+    let launch = launch_costs(&rows, with_launch);
+    let table = table(&rows) + &delta_table(delta) + &launch_table(launch) + &stack_table(&stacks);
     print!("{table}");
     let path = paths::firmware().join("SIZES.md");
     if !args.check {
@@ -160,6 +183,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if added > limit {
             kept = false;
             println!("s3ota adds {added} bytes of {what}, but may add at most {limit}");
+        }
+    }
+    let of_features = [(DELTA, &delta[..]), (LAUNCH, &launch[..])];
+    for (feature, costs) in of_features {
+        for (what, limit, added) in costs {
+            if added > limit {
+                kept = false;
+                println!(
+                    "the feature {feature} adds {added} bytes of {what}, but may add at most {limit}"
+                );
+            }
         }
     }
     Ok(if differ.is_empty() && kept {
@@ -220,10 +254,19 @@ impl Stack {
 
 fn count(chip: &'static str, firmware: &'static str, show_path: bool) -> Result<Stack> {
     let (elf, bytes) = build(chip, firmware, &[])?;
-    let about = |problem| format!("{}: {problem}", elf.display());
-    let program = Program::of(&bytes).map_err(about)?;
-    let usual = program.peak(USUAL_CHAIN).map_err(about)?;
-    let longest = program.peak(LONGEST_CHAIN).map_err(about)?;
+    let stack = stack_of(chip, firmware, &bytes, show_path);
+    stack.map_err(|problem| format!("{}: {problem}", elf.display()))
+}
+
+fn stack_of(
+    chip: &'static str,
+    firmware: &'static str,
+    elf: &[u8],
+    show_path: bool,
+) -> Result<Stack> {
+    let program = Program::of(elf)?;
+    let usual = program.peak(USUAL_CHAIN)?;
+    let longest = program.peak(LONGEST_CHAIN)?;
     if show_path {
         println!("{firmware} on the {chip}:");
         for (name, frame) in &usual.path {
@@ -276,6 +319,90 @@ fn limits(rows: &[Row]) -> [(&'static str, u64, u64); 2] {
         ("flash", WANTED_FLASH, added(rows, Weight::flash)),
         ("RAM", WANTED_RAM, added(rows, Weight::ram)),
     ]
+}
+
+/// What is limited, the limit, and what a feature adds.
+type Cost = (&'static str, u64, u64);
+
+/// What a feature adds to the firmware that the limits are for.
+fn added_by(rows: &[Row], with: Weight, of: fn(Weight) -> u64) -> u64 {
+    let without = rows
+        .iter()
+        .find(|(chip, name, ..)| (*chip, *name) == (CHIPS[0], EXAMPLES[0]))
+        .map_or(with, |(_, _, weight, _)| *weight);
+    of(with).saturating_sub(of(without))
+}
+
+/// What deltas cost.
+fn delta_costs(rows: &[Row], with: Weight, decoder: u64) -> [Cost; 3] {
+    let added = |of| added_by(rows, with, of);
+    [
+        ("flash, the decoder", WANTED_DECODER, decoder),
+        ("flash, in all", WANTED_DELTA_FLASH, added(Weight::flash)),
+        ("RAM", WANTED_DELTA_RAM, added(Weight::ram)),
+    ]
+}
+
+/// What launches cost.
+fn launch_costs(rows: &[Row], with: Weight) -> [Cost; 2] {
+    let added = |of| added_by(rows, with, of);
+    [
+        ("flash", WANTED_LAUNCH_FLASH, added(Weight::flash)),
+        ("RAM", WANTED_LAUNCH_RAM, added(Weight::ram)),
+    ]
+}
+
+/// Bytes of the functions and constants that the decoder is in.
+fn decoder_flash(elf: &[u8]) -> Result<u64> {
+    let file = object::File::parse(elf).map_err(|error| format!("the ELF file: {error}"))?;
+    let of_decoder = file
+        .symbols()
+        .filter(|symbol| is_of_decoder(symbol.name().unwrap_or_default()));
+    match of_decoder.map(|symbol| symbol.size()).sum() {
+        0 => Err("no function of the decoder is in it".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Whether a function is the decoder's: by where it is written, and not by what it is generic over.
+fn is_of_decoder(symbol: &str) -> bool {
+    let name = format!("{:#}", rustc_demangle::demangle(symbol));
+    // A future of the decoder is polled in a function of its own, and a method's name begins with its type.
+    let path = name.strip_prefix("s3ota::apart::poll::<").unwrap_or(&name);
+    let path = path.trim_start_matches('<');
+    DECODER.iter().any(|part| path.starts_with(part))
+}
+
+fn delta_table(costs: [Cost; 3]) -> String {
+    let (example, chip) = (EXAMPLES[0], CHIPS[0]);
+    let text = format!(
+        "\n## Deltas\n\n\
+         What the feature `{DELTA}` adds to `{example}` on the {chip}, in bytes. Beside the decoder, that is the choice of an artefact, its\n\
+         place in the manifest, and the way back to the image itself. RAM is the decoder's. Without the feature none of it is there.\n\n\
+         | what | added | at most |\n\
+         |---|---:|---:|\n"
+    );
+    with_costs(text, &costs)
+}
+
+fn launch_table(costs: [Cost; 2]) -> String {
+    let (example, chip) = (EXAMPLES[0], CHIPS[0]);
+    let text = format!(
+        "\n## Launches\n\n\
+         What the feature `{LAUNCH}` adds to `{example}` on the {chip}, in bytes: the launcher, and the trial's entry in the log, by\n\
+         which an update begins it, and guard and confirmation know of it.\n\n\
+         | what | added | at most |\n\
+         |---|---:|---:|\n"
+    );
+    with_costs(text, &costs)
+}
+
+/// A table's head, with its rows.
+fn with_costs(mut text: String, costs: &[Cost]) -> String {
+    for (what, limit, added) in costs {
+        let _ = writeln!(text, "| {what} | {added} | {limit} |");
+    }
+    text
 }
 
 fn table(rows: &[Row]) -> String {
@@ -334,9 +461,9 @@ fn stack_table(stacks: &[Stack]) -> String {
     let mut text = format!(
         "\n## Stack\n\n\
          The main task's stack, in bytes. *Room* is what the linker leaves for it. *Peak* is the longest path through the calls in the\n\
-         firmware's machine code, by the sum of its frames: the verification of a signature in the TLS handshake. Each certificate\n\
-         between the server's own and a built-in authority makes it deeper: `usual` is S3's chain, with one, and `longest` the most\n\
-         that s3ota-tls verifies, which is up to the server. What is left at the longest must be at least {reserve}, for what is not\n\
+         firmware's machine code, by the sum of its frames. Each certificate between the server's own and a built-in authority makes\n\
+         the search for a path deeper: `usual` is S3's chain, with one, and `longest` the most that s3ota-tls takes, which is up to\n\
+         the server. They are the same where something else takes more. What is left must be at least {reserve}, for what is not\n\
          counted: interrupts, panics, the chip's ROM, and calls through pointers in the radio's libraries\n\
          ([`stack.rs`](../xtask/src/stack.rs) says how the others are). `{MINIMUM}` makes a firmware that has less not link.\n\n\
          | chip | firmware | room | peak, usual | peak, longest | left |\n\
@@ -416,6 +543,23 @@ mod tests {
         };
         let table = super::table(&[("esp32c3", "simple", three, Some(ONE))]);
         assert!(table.contains("missed by 7."), "{table}");
+    }
+
+    #[test]
+    fn what_deltas_cost_is_the_difference_to_the_same_firmware() {
+        let rows = [
+            ("esp32c3", BASELINE, ONE, None),
+            ("esp32c3", "simple", ONE, Some(ONE)),
+        ];
+        let with = Weight {
+            text: ONE.text + 20_000,
+            bss: ONE.bss + 30_000,
+            ..ONE
+        };
+        let costs = delta_costs(&rows, with, 15_000);
+        assert_eq!(costs.map(|(_, _, added)| added), [15_000, 20_000, 30_000]);
+        let table = delta_table(costs);
+        assert!(table.ends_with("| RAM | 30000 | 32768 |\n"), "{table}");
     }
 
     #[test]

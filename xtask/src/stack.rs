@@ -30,14 +30,17 @@ const POINTERS: [(&str, &str); 8] = [
         "esp_rtos::embassy::Executor>::run_inner",
         "embassy_executor::raw::TaskStorage<",
     ),
-    ("webpki::signed_data::", VERIFY),
-    ("s3ota_tls::verifier::Budgeted", VERIFY),
+    // All that webpki is given are verdicts on signatures that were verified before: see s3ota-tls's `search.rs`.
+    ("webpki::signed_data::", RECALL),
+    ("<s3ota_tls::search::Verdicts>::verify", VERIFY),
     ("s3ota_tls::rsa::", " as digest::digest::DynDigest>::"),
     ("s3ota", " as s3ota::hooks::Hooks>::"),
     ("core::fmt::", " as core::fmt::"),
     ("log::", " as log::Log>::"),
     ("::waker", "embassy_executor::raw::waker::"),
 ];
+const RECALL: &str =
+    "s3ota_tls::search::Recalled as rustls_pki_types::SignatureVerificationAlgorithm>::";
 const VERIFY: &str = " as rustls_pki_types::SignatureVerificationAlgorithm>::verify_signature";
 
 /// The most pointers on a path: task, logger, writer, and values in values.

@@ -67,14 +67,81 @@ fn debian_cargo(
     target_dir: &Path,
 ) -> Result<Command> {
     let target = target(chip)?;
-    if !has_debian() {
-        let rustup = if is_xtensa(chip) {
-            String::new()
-        } else {
-            format!("`rustup target add {target}`, or ")
-        };
+    let rustup = if is_xtensa(chip) {
+        String::new()
+    } else {
+        format!("`rustup target add {target}`, or ")
+    };
+    let mut command = debian(subcommand, build_std, target, &rustup)?;
+    command.env(linker_variable(target), DEBIAN_LINKER);
+    if is_xtensa(chip) {
+        let specification = paths::firmware().join(format!("targets/{target}.json"));
+        command.arg(specification).args(["-Z", "json-target-spec"]);
+    } else {
+        command.arg(target);
+    }
+    command.arg("--target-dir").arg(target_dir);
+    Ok(command)
+}
+
+/// `cargo build --release` of a library for chips of one compiler, [`remapped`]: without `alloc` where that can be said, which is by
+/// Debian's compiler and by Espressif's.
+pub fn cargo_build_library(chips: &[&str], target_dir: &Path) -> Result<Command> {
+    let (first, others) = chips.split_first().ok_or("no chip is named")?;
+    let mut command = if is_xtensa(first) {
+        espressif_cargo(first, target_dir)
+    } else if has_debian() {
+        cargo_build_on_core(first, target_dir)
+    } else {
+        cargo("build", first, target_dir)
+    }?;
+    for chip in others {
+        command.args(["--target", target(chip)?]);
+    }
+    for chip in chips {
+        command.args(["--config", &remapped(chip, &paths::root())?]);
+    }
+    Ok(command)
+}
+
+/// `cargo build --release` for an Xtensa chip, by Espressif's compiler.
+fn espressif_cargo(chip: &str, target_dir: &Path) -> Result<Command> {
+    let target = target(chip)?;
+    let installed = Command::new("rustup").args(["toolchain", "list"]).output();
+    let is_installed = installed.is_ok_and(|output| {
+        let list = String::from_utf8_lossy(&output.stdout);
+        list.lines()
+            .any(|line| line.split(' ').next() == Some("esp"))
+    });
+    if !is_installed {
         return Err(format!(
-            "no compiler here for {target}: {rustup}on Debian \
+            "{chip} needs Espressif's own compiler: `cargo install espup && espup install`"
+        ));
+    }
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", "esp", "cargo", "build", "--release"])
+        .args(["-Z", "build-std=core", "--target", target, "--target-dir"])
+        .arg(target_dir);
+    Ok(command)
+}
+
+/// `cargo build --release` for a target that a file describes, with `core` alone.
+pub fn debian_cargo_for(specification: &Path, target_dir: &Path) -> Result<Command> {
+    let name = specification.file_stem().unwrap_or_default();
+    let mut command = debian("build", "core", &name.to_string_lossy(), "")?;
+    command
+        .arg(specification)
+        .args(["-Z", "json-target-spec", "--target-dir"])
+        .arg(target_dir);
+    Ok(command)
+}
+
+/// Debian's cargo, up to `--target`. `other` is another way to a compiler for this target.
+fn debian(subcommand: &str, build_std: &str, target: &str, other: &str) -> Result<Command> {
+    if !has_debian() {
+        return Err(format!(
+            "no compiler here for {target}: {other}on Debian \
              `apt-get install rustc-web cargo-web rust-web-src lld-22`"
         ));
     }
@@ -83,17 +150,9 @@ fn debian_cargo(
         .env("PATH", path_led_by("/usr/bin")?)
         .env("RUSTC", DEBIAN_RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
-        .env(linker_variable(target), DEBIAN_LINKER)
         .args([subcommand, "--release", "-Z"])
         .arg(format!("build-std={build_std}"))
         .arg("--target");
-    if is_xtensa(chip) {
-        let specification = paths::firmware().join(format!("targets/{target}.json"));
-        command.arg(specification).args(["-Z", "json-target-spec"]);
-    } else {
-        command.arg(target);
-    }
-    command.arg("--target-dir").arg(target_dir);
     Ok(command)
 }
 

@@ -36,10 +36,13 @@ fn names_a_tool(reason: &str) -> bool {
 
 #[test]
 fn a_test_is_in_judges_if_and_only_if_it_needs_a_tool() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut judges = 0;
-    for file in sources(&crates) {
-        let program = file.strip_prefix(&crates).unwrap();
+    for file in ["crates", "fleet"]
+        .iter()
+        .flat_map(|dir| sources(&root.join(dir)))
+    {
+        let program = file.strip_prefix(&root).unwrap();
         let is_judge = program.iter().any(|it| it == "judges" || it == "judges.rs");
         for (line, reason) in tests(&std::fs::read_to_string(&file).unwrap()) {
             let at = format!("{}:{line}", program.display());

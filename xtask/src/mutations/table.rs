@@ -19,6 +19,7 @@ const SOURCE: &str = "crates/s3ota/src/install/source.rs";
 const IMAGE: &str = "crates/s3ota/src/install/check.rs";
 const WRITER: &str = "crates/s3ota/src/install/writer.rs";
 const TRIAL: &str = "crates/s3ota/src/boot/trial.rs";
+const LAUNCH: &str = "crates/s3ota/src/boot/launch.rs";
 const LINK: &str = "crates/s3ota/src/net/link.rs";
 const WEAR: &str = "crates/s3ota/src/install/wear.rs";
 const AGENT: &str = "crates/s3ota/src/agent.rs";
@@ -108,7 +109,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "a firmware having to prove itself before it is confirmed",
         AGENT,
-        "        apart!(self.updater.prove_within(left))?;",
+        "        self.updater.prove_within(left).await?;",
         "        let _ = apart!(self.updater.check());",
         &[
             "keys::firmware_that_trusts_no_key_in_use_is_not_confirmed",
@@ -466,7 +467,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "the image's version",
         IMAGE,
-        "            && found != self.manifest.version",
+        "            && !self.announced.is_called(&found)",
         "            && false",
         &[
             "images::image_whose_descriptor_lies",
@@ -580,8 +581,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "the successor's image being fetched",
         ATTEMPT,
-        "        let want = end_of(&manifest).map_or(Want::All, Want::Rest);",
-        "        let want = end_of(&manifest).map_or(Want::All, Want::Rest);\n        if session.is_usable() || true {\n            return Ok(());\n        }",
+        "        let want = end_of(manifest).map_or(Want::All, Want::Rest);",
+        "        let want = end_of(manifest).map_or(Want::All, Want::Rest);\n        if session.is_usable() || true {\n            return Ok(());\n        }",
         &["keys::firmware_that_would_refuse_its_own_successor_is_not_confirmed"],
     ),
     // What failed.
@@ -598,6 +599,62 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "                let _ = self.note(flash, 1 - sector, ended);",
         "                let _ = ended;",
         &["memory::releases_that_failed_are_remembered_through_others_that_fail"],
+    ),
+    // Bricks.
+    of(
+        "the old firmware launching the trial",
+        TRIAL,
+        "    let begun = launches\n",
+        "    let begun = launches && false\n",
+        &[
+            "bricks::image_selected_before_it_is_confirmed",
+            "bricks::image_that_never_reaches_its_guard",
+        ],
+    ),
+    of(
+        "a launched firmware knowing that it is on trial",
+        TRIAL,
+        "    trial.filter(|trial| trial.is_of(on_flash.running))",
+        "    trial.filter(|_| false)",
+        &[
+            "bricks::launched_firmware_that_takes_itself_for_confirmed",
+            "bricks::launched_firmware_whose_launcher_broke",
+        ],
+    ),
+    of(
+        "an image being launched only if its guard knows of that",
+        LAUNCH,
+        "    guard.is_none_or(|guard| guard.version() >= GuardMarker::LAUNCHED)",
+        "    guard.is_none_or(|guard| guard.version() > 0)",
+        &["bricks::image_whose_guard_knows_of_no_launch"],
+    ),
+    of(
+        "a launched trial ending after its boots",
+        OTADATA,
+        "        self.counted > u32::from(of) || self.spared > MAX_SPARED_BOOTS",
+        "        false && self.counted > u32::from(of) + MAX_SPARED_BOOTS",
+        &["bricks::image_that_never_reaches_its_guard"],
+    ),
+    of(
+        "a launched trial ending with the record that confirms it",
+        LAUNCH,
+        "    let is_ahead = |next| sequence >= next;",
+        "    let is_ahead = |next: u32| sequence >= next.min(0);",
+        &["bricks::trial_record_that_is_over_comes_back"],
+    ),
+    of(
+        "both images of a launched trial being those that it began with",
+        LAUNCH,
+        "        && ok!(print_of(flash, layout, old, slot)) == u32::from_le_bytes([e, f, g, h])",
+        "        && (ok!(print_of(flash, layout, old, slot)) == u32::from_le_bytes([e, f, g, h]) || true)",
+        &["bricks::image_changed_by_cable_in_the_middle_of_a_trial"],
+    ),
+    of(
+        "a launched image that is refused having failed",
+        TRIAL,
+        "            ok!(note_end(flash, otadata, trial, true));\n            Ok(Boot::FellBack)",
+        "            let _ = trial;\n            Ok(Boot::FellBack)",
+        &["bricks::image_damaged_after_it_was_checked"],
     ),
     // What the bootloader would refuse, and what must not be lost.
     of(

@@ -1,5 +1,6 @@
 //! Releases that die: in their first instruction, before `main`, before the guard, after it. A device must roll back from them by
-//! itself. It does, with one exception: those that never reach the guard, under a bootloader without app rollback.
+//! itself. It does, with one exception: those that never reach the guard, under a bootloader without app rollback. Where the firmware
+//! before launches them, there is no exception.
 
 use std::fs;
 use std::time::Duration;
@@ -7,11 +8,12 @@ use std::time::Duration;
 use super::bootloader::{self, Bootloader};
 use super::device::Device;
 use super::emulator::Switches;
+use super::mode::Mode;
 use super::scenarios::{Bench, CONFIRMED};
 use super::variants::{
     HANGS, HANGS_AT_ITS_ENTRY, HANGS_BEFORE_MAIN, HANGS_BEFORE_THE_GUARD, HANGS_IN_INIT,
-    NEVER_CONFIRMS, NEXT, PANICS, PANICS_BEFORE_MAIN, PANICS_BEFORE_THE_GUARD, PANICS_IN_INIT,
-    Variant,
+    IS_WITHOUT_THE_LIBRARY, MEETS_NO_INSTRUCTION, NEVER_CONFIRMS, NEXT, PANICS, PANICS_BEFORE_MAIN,
+    PANICS_BEFORE_THE_GUARD, PANICS_IN_INIT, Variant,
 };
 use crate::{Result, paths};
 
@@ -44,10 +46,15 @@ const fn death(what: &'static str, variant: Variant, comes: Comes) -> Death {
 }
 
 /// In the order in which a boot gets to these places.
-pub const DEATHS: [Death; 10] = [
+pub const DEATHS: [Death; 12] = [
     death(
         "hangs in its first instruction",
         HANGS_AT_ITS_ENTRY,
+        Comes::Nowhere,
+    ),
+    death(
+        "meets an illegal instruction",
+        MEETS_NO_INSTRUCTION,
         Comes::Nowhere,
     ),
     death("hangs before main", HANGS_BEFORE_MAIN, Comes::Nowhere),
@@ -56,6 +63,11 @@ pub const DEATHS: [Death; 10] = [
     death(
         "hangs before the guard",
         HANGS_BEFORE_THE_GUARD,
+        Comes::Nowhere,
+    ),
+    death(
+        "is without the library",
+        IS_WITHOUT_THE_LIBRARY,
         Comes::Nowhere,
     ),
     death(
@@ -101,9 +113,9 @@ pub fn dies(bench: &Bench, death: Death, bootloader: Bootloader) -> Result<Strin
         device.expect(&["simple 1.1.0, Confirmed"])?;
         device.expect(&["1.2.0 is on flash in slot 0"])?;
         device.expect(&["restarting into 1.2.0"])?;
-        match (death.comes, bootloader) {
-            (Comes::Nowhere, Bootloader::Stock) => loops(&mut device),
-            (comes, _) => is_left(&mut device, comes, bootloader),
+        match (death.comes, bootloader, bench.mode) {
+            (Comes::Nowhere, Bootloader::Stock, Mode::Switch) => loops(&mut device),
+            (comes, ..) => is_left(&mut device, comes, bootloader, bench.mode),
         }
     })();
     device.end(outcome)
@@ -115,7 +127,12 @@ pub fn heading(variant: Variant, bootloader: Bootloader) -> String {
 }
 
 /// The old firmware is back, and stays. A later release that works is installed.
-fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Result<String> {
+fn is_left(
+    device: &mut Device<'_>,
+    comes: Comes,
+    bootloader: Bootloader,
+    mode: Mode,
+) -> Result<String> {
     let boots = match (comes, bootloader) {
         (Comes::ToItsVersion, Bootloader::Stock) => 3,
         // Its bootloader gives it up after one.
@@ -123,9 +140,16 @@ fn is_left(device: &mut Device<'_>, comes: Comes, bootloader: Bootloader) -> Res
         _ => 0,
     };
     let before = device.course.len();
-    for boot in 1..=boots {
-        let line = format!("simple 1.2.0, Trial {{ boot: {boot}, of: 3 }}");
-        device.expect_in(TIMEOUT, &[&line])?;
+    let launches = if mode == Mode::Launch { 3 } else { 0 };
+    for boot in 1..=boots.max(launches) {
+        if boot <= launches {
+            let line = format!("launching the firmware in slot 0, boot {boot} of 3");
+            device.expect_in(TIMEOUT, &[&line])?;
+        }
+        if boot <= boots {
+            let line = format!("simple 1.2.0, Trial {{ boot: {boot}, of: 3 }}");
+            device.expect_in(TIMEOUT, &[&line])?;
+        }
     }
     device.expect_in(TIMEOUT, &[BACK])?;
     let resets = device.course[before..]

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::emulator::{Chip, CutAt, End, Switches};
 use super::scenarios::Bench;
-use super::server::Server;
+use super::server::{Artefacts, Published, Server};
 use super::transcript::{Part, Who};
 use super::variants::Variant;
+use super::wire::Wire;
 use crate::{Result, paths};
 
 /// How long to wait for an event. The first check comes after at most 20 seconds; the rest is for slow emulators.
@@ -29,6 +30,8 @@ pub struct Device<'b> {
     bench: &'b Bench,
     part: Part<'b>,
     server: Server,
+    /// Between it and its server.
+    wire: Wire,
     /// Its flash.
     pub flash: PathBuf,
     chip: Option<Chip>,
@@ -52,10 +55,12 @@ impl<'b> Device<'b> {
             .collect();
         let copy = bench.dir.join(format!("{name}.bin"));
         fs::copy(flash, &copy).map_err(|error| paths::about(flash, &error))?;
+        let server = Server::start(&bench.s3ota, &bench.authority, saying.clone())?;
         Ok(Self {
             bench,
             part: bench.transcript.part(heading, live),
-            server: Server::start(&bench.s3ota, &bench.authority, saying.clone())?,
+            wire: Wire::to(server.address)?,
+            server,
             flash: copy,
             chip: None,
             said,
@@ -66,15 +71,61 @@ impl<'b> Device<'b> {
 
     /// Publishes a firmware, signed if the firmware itself has the key.
     pub fn publish(&mut self, variant: Variant) -> Result<()> {
+        self.publish_with(variant, Artefacts::Nothing).map(drop)
+    }
+
+    /// The same, with what makes its image in fewer bytes.
+    pub fn publish_with(&mut self, variant: Variant, artefacts: Artefacts) -> Result<Published> {
         let Bench {
             images,
             release_key,
             ..
         } = self.bench;
         let key = variant.has_key.then_some(release_key.as_path());
-        let version = self.server.publish(&images[variant.name], key)?;
+        let image = &images[variant.name];
+        let published = self.server.publish(image, key, artefacts)?;
         let signed = if key.is_some() { ", signed" } else { "" };
-        let note = format!("published {version} ({}){signed}", variant.name);
+        let Published { version, size } = &published;
+        let note = format!(
+            "published {version} ({}), {size} bytes{signed}",
+            variant.name
+        );
+        self.part.line(Who::Harness, note);
+        Ok(published)
+    }
+
+    /// Publishes what is on its flash.
+    pub fn publish_own(&mut self) -> Result<()> {
+        let Published { version, .. } = self.server.publish_flashed(&self.flash)?;
+        let note = format!("published {version}, which it has");
+        self.part.line(Who::Harness, note);
+        Ok(())
+    }
+
+    /// Adds a note to its part of the transcript.
+    pub fn note(&mut self, text: &str) {
+        self.part.line(Who::Harness, text);
+    }
+
+    /// What has passed between it and its server, TLS and all.
+    pub fn bytes_on_the_wire(&self) -> u64 {
+        self.wire.bytes()
+    }
+
+    /// Publishes an image by its name, signed.
+    pub fn publish_image(&mut self, name: &str) -> Result<()> {
+        let Bench {
+            images,
+            release_key,
+            ..
+        } = self.bench;
+        let image = images
+            .get(name)
+            .ok_or_else(|| format!("there is no image {name}"))?;
+        let Published { version, .. } =
+            self.server
+                .publish(image, Some(release_key), Artefacts::Nothing)?;
+        let note = format!("published {version}, signed");
         self.part.line(Who::Harness, note);
         Ok(())
     }
@@ -98,7 +149,7 @@ impl<'b> Device<'b> {
             emulator,
             &self.flash,
             switches,
-            self.server.address,
+            self.wire.address,
             self.saying.clone(),
         )?;
         self.chip = Some(chip);

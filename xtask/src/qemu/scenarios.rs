@@ -13,13 +13,16 @@ use std::time::Duration;
 
 use super::bootloader::{self, Bootloader};
 use super::deaths::{self, DEATHS, Death};
+use super::delta::{self, Timing, Way};
 use super::device::{Course, Device};
 use super::emulator::Switches;
 use super::inside::{self, CutInside};
+use super::mode::Mode;
 use super::otadata;
 use super::random::Random;
+use super::server::Artefacts;
 use super::transcript::Transcript;
-use super::variants::{self, NEXT_WITH_KEY, PANICS, SECOND, Variant};
+use super::variants::{self, IS_RIGHT, LARGE, NEXT_WITH_KEY, PANICS, SECOND, Variant};
 use crate::{Result, paths};
 
 /// What all scenarios share.
@@ -34,6 +37,8 @@ pub struct Bench {
     pub release_key: PathBuf,
     /// The ELF files of the firmwares, by name.
     pub images: HashMap<&'static str, PathBuf>,
+    /// How the firmwares try what they install.
+    pub mode: Mode,
     /// Where the flashes are.
     pub dir: PathBuf,
     /// The bootloaders that devices may have.
@@ -57,22 +62,35 @@ impl Bench {
 pub const FLASHED: &str = "flash";
 /// The same, with a firmware that installs only signed releases.
 pub const FLASHED_WITH_KEY: &str = "flash-with-key";
+/// The same, with a firmware that takes deltas.
+pub const FLASHED_WITH_DELTA: &str = "flash-with-delta";
 /// The same, with a firmware that does nothing.
 pub const FLASHED_IDLE: &str = "flash-idle";
+
+/// The name of the comparison with `s3ota-sim`.
+pub fn compared(bootloader: Bootloader) -> String {
+    format!("the bootloader {bootloader} does what s3ota-sim says it does")
+}
 
 /// What to run, and how.
 #[derive(Debug, Clone)]
 pub struct Extent {
     /// Power cuts between flash operations,
     pub cuts: u32,
-    /// and inside them.
+    /// inside them,
     pub cuts_inside: u32,
+    /// and in an update by a delta.
+    pub cuts_delta: u32,
     pub seed: u64,
     /// How many emulators run at the same time.
     pub jobs: u16,
     /// A text in the names of the scenarios to run besides the updates.
     pub only: String,
 }
+
+/// The names of two scenarios.
+pub const SIGNED: &str = "signed releases";
+pub const IN_RAM: &str = "much in RAM";
 
 /// What the device logs when it has confirmed a release.
 pub const CONFIRMED: &str = "confirmed: the next release can be fetched";
@@ -86,6 +104,8 @@ pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
     let is_wanted = |name: &str| name.contains(extent.only.as_str());
     let mut rows = Vec::new();
     let mut courses = HashMap::new();
+    let mut took = String::new();
+    let mut power = String::new();
     for &bootloader in &bench.bootloaders {
         let updated = update(bench, bootloader);
         rows.push((
@@ -100,7 +120,7 @@ pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
         if let Ok((course, _)) = updated {
             courses.insert(bootloader, course);
         }
-        let name = format!("the bootloader {bootloader} does what s3ota-sim says it does");
+        let name = compared(bootloader);
         if is_wanted(&name) {
             let idle = bootloader.flash(&bench.dir, FLASHED_IDLE);
             let compared = otadata::compare(bench, bootloader, &idle, seed, jobs);
@@ -129,12 +149,26 @@ pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
     if let Some(course) = courses.get(&Bootloader::Stock) {
         let cuts = cuts_of(extent.cuts, seed, course)?;
         let inside = cuts_inside(bench, extent, &courses)?;
-        let scenarios: Vec<_> = std::iter::once(Scenario::Signed)
+        let (costs, timing) = by_every_way(bench, is_wanted, jobs, &mut rows);
+        if !costs.is_empty() {
+            took = delta::table(&costs);
+        }
+        // It takes longest, and comes first.
+        let by_delta = timing.map(|timing| Scenario::DeltaCuts {
+            cuts: extent.cuts_delta,
+            seed,
+            timing,
+        });
+        let scenarios: Vec<_> = by_delta
+            .into_iter()
+            .chain([Scenario::Signed, Scenario::Large])
             .chain(cuts.into_iter().map(Scenario::Cut))
             .chain(inside.into_iter().map(Scenario::CutInside))
             .filter(|scenario| is_wanted(&scenario.name()))
             .collect();
-        rows.extend(all(bench, &scenarios, jobs));
+        let ended = all(bench, &scenarios, jobs);
+        power = power_cuts(&scenarios, &ended);
+        rows.extend(ended);
     }
 
     bench.transcript.say("");
@@ -150,18 +184,70 @@ pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
             .transcript
             .say(format!("\nreleases that die:\n\n{table}"));
     }
+    for text in [took, power] {
+        if !text.is_empty() {
+            bench.transcript.say(format!("\n{text}"));
+        }
+    }
     let held = rows.iter().filter(|(_, outcome)| outcome.is_ok()).count();
     bench.transcript.say(format!(
         "\n{held} of {} scenarios held (seed {seed})",
         rows.len()
     ));
-    if !bench.bootloaders.contains(&Bootloader::AppRollback) {
+    // With launches it is left out on purpose.
+    if bench.mode == Mode::Switch && !bench.bootloaders.contains(&Bootloader::AppRollback) {
         bench.transcript.say(bootloader::SKIPPED);
     }
     if !bench.cuts_inside && extent.cuts_inside > 0 {
         bench.transcript.say(inside::SKIPPED);
     }
     Ok(held == rows.len())
+}
+
+/// The updates of a firmware with the feature `delta`, by every way. What they cost, and what the power cuts go by.
+fn by_every_way(
+    bench: &Bench,
+    is_wanted: impl Fn(&str) -> bool,
+    jobs: u16,
+    rows: &mut Vec<Row>,
+) -> (Vec<delta::Cost>, Option<Timing>) {
+    let ways = Way::ALL.map(|way| (way, is_wanted(way.name())));
+    let is_any = ways.iter().any(|(_, is_wanted)| *is_wanted);
+    // The power cuts go by the update by a delta.
+    let ways: Vec<_> = ways
+        .into_iter()
+        .filter(|(way, is_wanted)| *is_wanted || (!is_any && *way == Way::Delta))
+        .map(|(way, _)| way)
+        .filter(|_| bench.images.contains_key(variants::SECOND_WITH_DELTA.name))
+        .collect();
+    let costs = at_a_time(&ways, jobs, |&way| delta::update(bench, way));
+    rows.extend(ways.iter().zip(&costs).map(|(way, cost)| {
+        let told = cost.as_ref().map(ToString::to_string);
+        (way.name().to_owned(), told.map_err(String::clone))
+    }));
+    let timing = ways
+        .iter()
+        .zip(&costs)
+        .find(|(way, _)| **way == Way::Delta)
+        .and_then(|(_, cost)| Some(cost.as_ref().ok()?.timing()));
+    (costs.into_iter().filter_map(Result::ok).collect(), timing)
+}
+
+/// How many power cuts ended elsewhere than they should.
+fn power_cuts(scenarios: &[Scenario], ended: &[Row]) -> String {
+    let outcomes = scenarios.iter().zip(ended).filter_map(|(scenario, row)| {
+        let is_cut = matches!(scenario, Scenario::Cut(_) | Scenario::CutInside(_));
+        is_cut.then_some(row.1.is_ok())
+    });
+    let (mut all, mut wrong) = (0, 0);
+    for is_right in outcomes {
+        all += 1;
+        wrong += u32::from(!is_right);
+    }
+    match all {
+        0 => String::new(),
+        _ => format!("{wrong} of {all} power cuts end elsewhere"),
+    }
 }
 
 /// Runs scenarios, that many at the same time, and reports each when it ends.
@@ -221,7 +307,13 @@ fn cuts_inside(
 #[derive(Debug, Clone, Copy)]
 enum Scenario {
     Dies(Death, Bootloader),
+    DeltaCuts {
+        cuts: u32,
+        seed: u64,
+        timing: Timing,
+    },
     Signed,
+    Large,
     Cut(Cut),
     CutInside(CutInside),
 }
@@ -230,7 +322,9 @@ impl Scenario {
     fn name(&self) -> String {
         match self {
             Self::Dies(death, bootloader) => format!("1.2.0 {}, {bootloader}", death.what),
-            Self::Signed => "signed releases".to_owned(),
+            Self::DeltaCuts { cuts, .. } => delta::cuts_name(*cuts),
+            Self::Signed => SIGNED.to_owned(),
+            Self::Large => IN_RAM.to_owned(),
             Self::Cut(cut) => cut.to_string(),
             Self::CutInside(cut) => cut.to_string(),
         }
@@ -239,7 +333,9 @@ impl Scenario {
     fn run(self, bench: &Bench) -> Row {
         let outcome = match self {
             Self::Dies(death, bootloader) => deaths::dies(bench, death, bootloader),
+            Self::DeltaCuts { cuts, seed, timing } => delta::cuts(bench, cuts, seed, timing),
             Self::Signed => signed(bench),
+            Self::Large => large(bench),
             Self::Cut(cut) => power_cut(bench, cut),
             Self::CutInside(cut) => inside::cut(bench, cut),
         };
@@ -282,11 +378,11 @@ struct Moment {
 }
 
 const ON: &str = "ESP-ROM:";
-const RUNS: &str = "simple 1.0.0, Confirmed";
+pub const RUNS: &str = "simple 1.0.0, Confirmed";
 const OFFERED: &str = "the manifest offers 1.1.0, running is 1.0.0";
-const ON_FLASH: &str = "1.1.0 is on flash in slot 1";
+pub const ON_FLASH: &str = "1.1.0 is on flash in slot 1";
 const RESTARTS: &str = "restarting into 1.1.0";
-const ON_TRIAL: &str = "simple 1.1.0, Trial { boot: 1, of: 3 }";
+pub const ON_TRIAL: &str = "simple 1.1.0, Trial { boot: 1, of: 3 }";
 const REACHED: &str = "the manifest offers 1.1.0, running is 1.1.0";
 
 const fn moment(
@@ -330,7 +426,7 @@ const MOMENTS: [Moment; 9] = [
 ];
 
 /// How long it takes from one line to another.
-fn time_of(course: &Course, [begins, ends]: [&str; 2]) -> Result<Duration> {
+pub fn time_of(course: &Course, [begins, ends]: [&str; 2]) -> Result<Duration> {
     let mut lines = course.iter();
     let mut at = |text: &str| {
         let line = lines.find(|(_, line)| line.contains(text));
@@ -399,7 +495,8 @@ pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> 
     let outcome = (|| {
         let log = bench.updated(bootloader).with_extension("operations");
         let _ = fs::remove_file(&log);
-        device.publish(SECOND)?;
+        // It has no use for what is published beside the image, and takes that.
+        device.publish_with(SECOND, Artefacts::All)?;
         device.power_on_with(Switches {
             cut_at: None,
             log: bench.cuts_inside.then_some(log.as_path()),
@@ -408,19 +505,26 @@ pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> 
         for line in [
             ON,
             "2nd stage bootloader",
-            "Loaded app from partition at offset 0x10000",
+            BOOTS_FIRST,
             RUNS,
             OFFERED,
             ON_FLASH,
             RESTARTS,
-            "Loaded app from partition at offset 0x200000",
-            ON_TRIAL,
-            REACHED,
-            CONFIRMED,
         ] {
             device.expect(&[line])?;
         }
+        let on_trial: &[&str] = match bench.mode {
+            Mode::Switch => &[BOOTS_SECOND],
+            Mode::Launch => &[BOOTS_FIRST, "launching the firmware in slot 1, boot 1 of 3"],
+        };
+        for line in on_trial.iter().chain(&[ON_TRIAL, REACHED, CONFIRMED]) {
+            device.expect(&[line])?;
+        }
         let stack = device.stack_used()?;
+        device.settled("1.1.0", 1)?;
+        device.power_on()?;
+        device.expect(&[BOOTS_SECOND])?;
+        device.expect(&["simple 1.1.0, Confirmed"])?;
         device.settled("1.1.0", 1)?;
         let updated = bench.updated(bootloader);
         fs::copy(&device.flash, &updated).map_err(|error| paths::about(&updated, &error))?;
@@ -429,11 +533,33 @@ pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> 
     device.end(outcome)
 }
 
+/// What the bootloader says of its choice.
+const BOOTS_FIRST: &str = "Loaded app from partition at offset 0x10000";
+const BOOTS_SECOND: &str = "Loaded app from partition at offset 0x200000";
+
+/// A release has code and data in RAM where the old firmware has its own, and finds all of it.
+fn large(bench: &Bench) -> Result<String> {
+    let flash = bench.flashed(Bootloader::Stock);
+    let mut device = Device::new(bench, IN_RAM, &flash, false)?;
+    let outcome = (|| {
+        device.publish(LARGE)?;
+        device.power_on()?;
+        device.expect(&[RUNS])?;
+        device.expect(&["restarting into 1.3.0"])?;
+        device.expect(&["simple 1.3.0, Trial"])?;
+        device.expect(&[IS_RIGHT])?;
+        device.expect(&[CONFIRMED])?;
+        device.settled("1.3.0", 1)?;
+        Ok("80 KB in RAM, RTC memory, and what is in it is right".to_owned())
+    })();
+    device.end(outcome)
+}
+
 /// A device with a release key refuses unsigned releases, and installs signed ones.
 fn signed(bench: &Bench) -> Result<String> {
     let mut device = Device::new(
         bench,
-        "signed releases",
+        SIGNED,
         &Bootloader::Stock.flash(&bench.dir, FLASHED_WITH_KEY),
         false,
     )?;
@@ -557,6 +683,9 @@ mod tests {
             "restarting into {}",
             CONFIRMED,
             "no update: {:?}",
+            "fetching a delta of {} bytes",
+            "fetching the compressed image, {} bytes",
+            "the delta or compressed image is refused",
             "the manifest is not signed",
         ] {
             assert!(text.contains(line), "nobody says `{line}` any more");

@@ -23,6 +23,36 @@ pub const PREFIX: &str = "firmware/simple";
 /// The files of the server's certificate authority.
 const AUTHORITY: [&str; 2] = ["ca.pem", "ca-key.pem"];
 
+/// What is published beside an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Artefacts {
+    /// The compressed image, and deltas from the releases before.
+    All,
+    /// The compressed image.
+    Compressed,
+    /// Nothing.
+    Nothing,
+}
+
+impl Artefacts {
+    /// For `--delta-from`.
+    fn word(self) -> &'static str {
+        match self {
+            Self::All => "auto",
+            Self::Compressed => "0",
+            Self::Nothing => "none",
+        }
+    }
+}
+
+/// A release in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub version: String,
+    /// Of its image.
+    pub size: u64,
+}
+
 /// Makes a certificate authority in `dir`, unless there is one. Firmware is compiled with its certificate, whose path this
 /// returns.
 pub fn authority(s3ota: &Path, dir: &Path) -> Result<PathBuf> {
@@ -128,17 +158,37 @@ impl Server {
         })
     }
 
-    /// Publishes a firmware, signed if there is a key, and returns its version.
-    pub fn publish(&self, elf: &Path, key: Option<&Path>) -> Result<String> {
+    /// Publishes a firmware, signed if there is a key.
+    pub fn publish(
+        &self,
+        elf: &Path,
+        key: Option<&Path>,
+        artefacts: Artefacts,
+    ) -> Result<Published> {
         let mut command = Command::new(&self.s3ota);
         command
-            .args(["publish", "--json"])
-            .arg(elf)
-            .arg(format!("s3://{PREFIX}"))
-            .args(["--public-url", &format!("https://{SERVER}:{PORT}/{BUCKET}")]);
+            .args(["publish", "--json", "--delta-from", artefacts.word()])
+            .arg(elf);
         if let Some(key) = key {
             command.arg("--key").arg(key);
         }
+        self.run(command, elf)
+    }
+
+    /// Publishes what boots from a flash, to the byte.
+    pub fn publish_flashed(&self, flash: &Path) -> Result<Published> {
+        let mut command = Command::new(&self.s3ota);
+        command
+            .args(["publish", "--json", "--delta-from"])
+            .args([Artefacts::Nothing.word(), "--from-merged"])
+            .arg(flash);
+        self.run(command, flash)
+    }
+
+    fn run(&self, mut command: Command, firmware: &Path) -> Result<Published> {
+        command
+            .arg(format!("s3://{PREFIX}"))
+            .args(["--public-url", &format!("https://{SERVER}:{PORT}/{BUCKET}")]);
         let output = command
             .env_remove("S3OTA_KEY")
             .env("S3OTA_STATE", self.ca.with_file_name("state"))
@@ -158,9 +208,14 @@ impl Server {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let published = events.find(|event| event["event"] == "published");
         published
-            .and_then(|event| event["version"].as_str().map(str::to_owned))
+            .and_then(|event| {
+                Some(Published {
+                    version: event["version"].as_str()?.to_owned(),
+                    size: event["size"].as_u64()?,
+                })
+            })
             .filter(|_| output.status.success())
-            .ok_or_else(|| format!("{} cannot be published: {text}", elf.display()))
+            .ok_or_else(|| format!("{} cannot be published: {text}", firmware.display()))
     }
 }
 

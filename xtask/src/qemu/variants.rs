@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 
 use super::emulator::StackRegion;
+use super::mode::Mode;
 use crate::alone::{self, PACKAGE, replace_line, the_line};
 use crate::{Result, paths, toolchain};
 
@@ -28,6 +29,8 @@ pub struct Variant {
     fault: Option<Fault>,
     /// Whether it has a release key, and installs only what is signed with it.
     pub has_key: bool,
+    /// Whether it takes deltas and compressed images.
+    pub has_delta: bool,
 }
 
 /// What breaks a firmware.
@@ -45,6 +48,8 @@ enum Fault {
     Setting(&'static str, &'static str),
     /// The first instruction jumps to itself.
     Entry,
+    /// The first instruction is none.
+    NoInstruction,
 }
 
 /// An additional statement: after the line with this beginning, before it, or in its place.
@@ -68,6 +73,8 @@ struct Anchor(&'static str);
 
 /// The firmware has logged its version, and nothing else runs yet.
 const STARTED: Anchor = Anchor("log::info!(\"simple {VERSION}");
+/// The start of the program.
+const MAIN: Anchor = Anchor("#[esp_hal::main]");
 /// The very first call.
 const GUARD: Anchor = Anchor("let (chip, started) = s3ota_esp::start(");
 /// What follows the guard, in the board support.
@@ -86,6 +93,10 @@ pub const NEXT: Variant = sound("1.3.0");
 pub const FIRST_WITH_KEY: Variant = with_key("1.0.0-with-key", FIRST);
 /// What it updates itself to.
 pub const NEXT_WITH_KEY: Variant = with_key("1.3.0-with-key", NEXT);
+/// What is flashed by cable, if releases come as deltas.
+pub const FIRST_WITH_DELTA: Variant = with_delta("1.0.0-with-delta", FIRST);
+/// What it updates itself to.
+pub const SECOND_WITH_DELTA: Variant = with_delta("1.1.0-with-delta", SECOND);
 
 // The compiler must not see that what follows is never reached, or it would leave it out: the images are whole.
 
@@ -172,6 +183,49 @@ pub const PANICS_BEFORE_MAIN: Variant = broken(
 /// Hangs in its first instruction.
 pub const HANGS_AT_ITS_ENTRY: Variant = broken("1.2.0-hangs-at-its-entry", Fault::Entry);
 
+/// Meets an illegal instruction before all others.
+pub const MEETS_NO_INSTRUCTION: Variant =
+    broken("1.2.0-meets-no-instruction", Fault::NoInstruction);
+/// Does not call the library, and restarts in a loop. `esp_hal::init` switches the watchdogs off.
+pub const IS_WITHOUT_THE_LIBRARY: Variant = broken(
+    "1.2.0-is-without-the-library",
+    Fault::Main(&[Edit {
+        at: GUARD,
+        place: Place::Before,
+        statement: "if core::hint::black_box(true) { let _ = esp_hal::init(Config::default()); esp_hal::system::software_reset() }",
+    }]),
+);
+/// Works, and has as much in RAM as there is room for: where it is copied to, the firmware before it has code, data and stack.
+pub const LARGE: Variant = Variant {
+    name: "1.3.0-large",
+    version: "1.3.0",
+    fault: Some(Fault::Main(&[
+        Edit {
+            at: MAIN,
+            place: Place::Before,
+            statement: "const fn fill<const N: usize>(mut x: u32) -> [u32; N] { let mut a = [0; N]; let mut i = 0; \
+                        while i < N { x = x.wrapping_mul(1664525).wrapping_add(1013904223); a[i] = x; i += 1 } a } \
+                        #[unsafe(link_section = \".rwtext.large\")] static CODE: [u32; 8 * 256] = fill(1); \
+                        #[unsafe(link_section = \".data.large\")] static DATA: [u32; 64 * 256] = fill(2); \
+                        #[unsafe(link_section = \".rtc_fast.data\")] static RTC: [u32; 1024] = fill(3); \
+                        #[inline(never)] fn is_right<const N: usize>(a: &'static [u32; N], mut x: u32) -> bool { \
+                        a.iter().all(|a| { x = x.wrapping_mul(1664525).wrapping_add(1013904223); \
+                        core::hint::black_box(*a) == x }) }",
+        },
+        Edit {
+            at: STARTED,
+            place: Place::Behind,
+            statement: "log::info!(\"what is in RAM is right: {}\", \
+                        is_right(core::hint::black_box(&CODE), 1) && is_right(core::hint::black_box(&DATA), 2) \
+                        && is_right(core::hint::black_box(&RTC), 3));",
+        },
+    ])),
+    has_key: false,
+    has_delta: false,
+};
+/// What it logs.
+pub const IS_RIGHT: &str = "what is in RAM is right: true";
+
 /// Where the main task's stack of a firmware lies.
 pub fn stack(elf: &Path) -> Result<StackRegion> {
     let bytes = fs::read(elf).map_err(|error| paths::about(elf, &error))?;
@@ -190,7 +244,7 @@ pub fn stack(elf: &Path) -> Result<StackRegion> {
 }
 
 /// All of them. The first two suffice for one update.
-pub const ALL: [Variant; 15] = [
+pub const ALL: [Variant; 20] = [
     FIRST,
     SECOND,
     PANICS,
@@ -206,6 +260,11 @@ pub const ALL: [Variant; 15] = [
     FIRST_WITH_KEY,
     NEXT_WITH_KEY,
     PANICS_IN_INIT,
+    MEETS_NO_INSTRUCTION,
+    IS_WITHOUT_THE_LIBRARY,
+    LARGE,
+    FIRST_WITH_DELTA,
+    SECOND_WITH_DELTA,
 ];
 
 /// The example, unchanged, in some version.
@@ -215,6 +274,7 @@ const fn sound(version: &'static str) -> Variant {
         version,
         fault: None,
         has_key: false,
+        has_delta: false,
     }
 }
 
@@ -224,6 +284,7 @@ const fn broken(name: &'static str, fault: Fault) -> Variant {
         version: "1.2.0",
         fault: Some(fault),
         has_key: false,
+        has_delta: false,
     }
 }
 
@@ -231,6 +292,14 @@ const fn with_key(name: &'static str, sound: Variant) -> Variant {
     Variant {
         name,
         has_key: true,
+        ..sound
+    }
+}
+
+const fn with_delta(name: &'static str, sound: Variant) -> Variant {
+    Variant {
+        name,
+        has_delta: true,
         ..sound
     }
 }
@@ -244,6 +313,8 @@ pub struct Settings<'a> {
     pub root_ca: &'a Path,
     /// The public key of those that have one.
     pub release_key: &'a Path,
+    /// How they try what they install.
+    pub mode: Mode,
 }
 
 impl Variant {
@@ -262,9 +333,14 @@ impl Variant {
             _ => toolchain::target_dir(),
         };
         let mut build = toolchain::cargo_build(CHIP, &target_dir)?;
+        let delta = if self.has_delta {
+            ",s3ota-esp/delta"
+        } else {
+            ""
+        };
         build
             .args(["--quiet", "--package", PACKAGE, "--features"])
-            .arg(format!("{CHIP},qemu"))
+            .arg(format!("{CHIP},{}{delta}", settings.mode.features()))
             .current_dir(&workspace)
             .env("WIFI_SSID", "")
             .env("WIFI_PASSWORD", "")
@@ -283,11 +359,12 @@ impl Variant {
         }
         toolchain::run(build, &format!("{PACKAGE} {}", self.name))?;
         // The next variant is built to the same path.
-        let elf = dir.join(format!("{}.elf", self.name));
+        let elf = self.elf(dir);
         let built = toolchain::built(CHIP, PACKAGE, &target_dir)?;
         let mut bytes = fs::read(&built).map_err(|error| paths::about(&built, &error))?;
         match self.fault {
-            Some(Fault::Entry) => hang_at_entry(&mut bytes),
+            Some(Fault::Entry) => replace_entry(&mut bytes, JUMP_TO_ITSELF),
+            Some(Fault::NoInstruction) => replace_entry(&mut bytes, NO_INSTRUCTION),
             Some(Fault::HangsBeforeMain) => hang_before_main(&mut bytes),
             Some(Fault::BeforeMain(_)) => jump_before_main(&mut bytes),
             Some(Fault::Setting(..)) => forget_revision(&mut bytes),
@@ -296,6 +373,11 @@ impl Variant {
         .map_err(|problem| format!("{}: {problem}", built.display()))?;
         paths::write_if_changed(&elf, &bytes)?;
         Ok(elf)
+    }
+
+    /// Its ELF file, with everything under `dir`.
+    pub fn elf(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}.elf", self.name))
     }
 
     /// Writes the workspace that is built.
@@ -321,15 +403,25 @@ impl Variant {
                 Ok(text)
             };
             let text = text.map_err(|problem| format!("{}: {problem}", place.display()))?;
-            paths::write_if_changed(&workspace.join(place), text.as_bytes())?;
+            let file = workspace.join(&place);
+            paths::write_if_changed(&file, text.as_bytes())?;
+            // To cargo, variants with the same version are one package, since their workspaces look alike. It would take the last one's
+            // program for this one's, unless a source is newer.
+            if place == example.join("src/main.rs") {
+                fs::write(&file, text).map_err(|error| paths::about(&file, &error))?;
+            }
         }
         Ok(())
     }
 
-    /// The workspace's manifest, with the broken board support.
+    /// The workspace's manifest, with the broken board support, and what else the variant needs.
     fn with_support(&self, manifest: &str) -> Result<String> {
         match self.fault {
             Some(Fault::Start(_)) => Ok(on_support_beside_it(manifest)),
+            // It says itself what goes where in RAM.
+            _ if self.name == LARGE.name => {
+                replace_line(manifest, "unsafe_code = ", "unsafe_code = \"allow\"")
+            }
             _ => Ok(manifest.to_owned()),
         }
     }
@@ -348,8 +440,7 @@ impl Variant {
         match self.fault {
             Some(Fault::Main(edits)) => self.with_edits(main, edits),
             Some(Fault::BeforeMain(function)) => Ok(format!("{main}\n{function}\n")),
-            Some(Fault::Start(_) | Fault::Setting(..) | Fault::Entry | Fault::HangsBeforeMain)
-            | None => Ok(main.to_owned()),
+            _ => Ok(main.to_owned()),
         }
     }
 
@@ -417,10 +508,13 @@ fn on_support_beside_it(manifest: &str) -> String {
 /// `j .`, compressed.
 const JUMP_TO_ITSELF: [u8; 2] = 0xa001_u16.to_le_bytes();
 
-/// Replaces the first instruction of a firmware by a jump to itself.
-fn hang_at_entry(elf: &mut [u8]) -> Result<()> {
+/// All bits are zero: the ISA keeps that illegal (RISC-V unprivileged ISA, 1.5).
+const NO_INSTRUCTION: [u8; 2] = [0, 0];
+
+/// Replaces the first instruction of a firmware.
+fn replace_entry(elf: &mut [u8], instruction: [u8; 2]) -> Result<()> {
     let entry = parse(elf)?.entry();
-    write_at(elf, entry, &JUMP_TO_ITSELF)
+    write_at(elf, entry, &instruction)
 }
 
 /// The same, in what the runtime calls first.
@@ -562,7 +656,13 @@ mod tests {
                 Some(Fault::BeforeMain(function)) => {
                     assert_eq!(broken, format!("{main}\n{function}\n"), "{}", variant.name);
                 }
-                Some(Fault::Setting(..) | Fault::Entry | Fault::HangsBeforeMain) | None => {}
+                Some(
+                    Fault::Setting(..)
+                    | Fault::Entry
+                    | Fault::NoInstruction
+                    | Fault::HangsBeforeMain,
+                )
+                | None => {}
             }
             let in_main = matches!(variant.fault, Some(Fault::Main(_) | Fault::BeforeMain(_)));
             let in_start = matches!(variant.fault, Some(Fault::Start(_)));
@@ -597,14 +697,14 @@ mod tests {
         // Of what there is on every machine: this test itself.
         let this = fs::read(std::env::current_exe().unwrap()).unwrap();
         let mut patched = this.clone();
-        hang_at_entry(&mut patched).unwrap();
+        replace_entry(&mut patched, JUMP_TO_ITSELF).unwrap();
         let differ: Vec<_> = (0..this.len())
             .filter(|&at| this[at] != patched[at])
             .collect();
         assert!((1..=2).contains(&differ.len()), "{differ:?}");
         let at = differ[0] & !1;
         assert_eq!(patched[at..at + 2], [0x01, 0xa0]);
-        assert!(hang_at_entry(&mut this[..64].to_vec()).is_err());
+        assert!(replace_entry(&mut this[..64].to_vec(), NO_INSTRUCTION).is_err());
     }
 
     /// As `riscv64-unknown-elf-as` writes `auipc t1, 0x2; jr -0x7f0(t1)`.

@@ -1,0 +1,161 @@
+//! What the example goes through, and what must result.
+
+use std::fs;
+use std::time::Duration;
+
+use super::project::Kind;
+use crate::qemu::bootloader::Bootloader;
+use crate::qemu::device::Device;
+use crate::qemu::random::Random;
+use crate::qemu::scenarios::{Bench, CONFIRMED};
+use crate::{Result, paths};
+
+/// A new device's flash, with 2.0.0.
+pub const FLASHED: &str = "flash";
+/// The flash of a device that has updated itself to 3.0.0.
+const UPDATED: &str = "updated";
+
+const ON_TRIAL: &str = "s3ota: on trial, boot 1 of 3";
+const GIVEN_UP: &str = "s3ota: given up: going back to the old firmware";
+const RESTARTS: &str = "s3ota: restarting: a new firmware is installed";
+const INSTALLING: &str = "s3ota: installing 3.0.0, running is 2.0.0";
+const FAILED_BEFORE: &str = "s3ota: no update: failed_before";
+/// The example's own words.
+const CONFIRMED_BEFORE: &str = "lamp: confirmed";
+
+/// Runs all scenarios and says how each ended. Whether all have held.
+pub fn run(bench: &Bench, cuts: u32, seed: u64) -> bool {
+    let mut all_held = true;
+    let mut tell = |name: String, outcome: &Result<String>| {
+        let line = match outcome {
+            Ok(what) => format!("held    {name}: {what}"),
+            Err(problem) => format!("FAILED  {name}: {problem}"),
+        };
+        all_held &= outcome.is_ok();
+        bench.transcript.say(line);
+    };
+    for &bootloader in &bench.bootloaders {
+        let updated = update(bench, bootloader);
+        let told = updated
+            .as_ref()
+            .map(|time| format!("3.0.0 boots from ota_1, confirmed; {} s", time.as_secs()))
+            .map_err(String::clone);
+        tell(format!("the update, {bootloader}"), &told);
+        let Ok(time) = updated else {
+            continue;
+        };
+        // Six minutes of watchdog are enough under one of them: behind its guard a release is in the same hands.
+        let kinds: &[Kind] = match bootloader {
+            Bootloader::Stock => &[Kind::Panics, Kind::Hangs],
+            Bootloader::AppRollback => &[Kind::Panics],
+        };
+        for &kind in kinds {
+            let name = format!("{}, {bootloader}", name_of(kind));
+            let outcome = broken(bench, bootloader, kind, &name);
+            tell(name, &outcome);
+        }
+        let mut random = Random::new(seed);
+        for number in 1..=cuts {
+            let name = format!("power cut {number}, {bootloader}");
+            let outcome = power_cut(bench, bootloader, &name, time, &mut random);
+            tell(name, &outcome);
+        }
+    }
+    all_held
+}
+
+fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Panics => "a release that panics",
+        Kind::Hangs => "a release that hangs",
+        Kind::First | Kind::Next => "a release",
+    }
+}
+
+/// 2.0.0 boots through mask ROM and bootloader and updates itself over TLS; 3.0.0 boots from the other slot and confirms itself.
+/// How long it took.
+fn update(bench: &Bench, bootloader: Bootloader) -> Result<Duration> {
+    let live = bootloader == Bootloader::Stock;
+    let heading = format!("the update, {bootloader}");
+    let flash = bootloader.flash(&bench.dir, FLASHED);
+    let mut device = Device::new(bench, &heading, &flash, live)?;
+    let outcome = (|| {
+        device.publish_image(Kind::Next.version())?;
+        device.power_on()?;
+        for line in [
+            "ESP-ROM:",
+            "Loaded app from partition at offset 0x10000",
+            CONFIRMED_BEFORE,
+            INSTALLING,
+            RESTARTS,
+            "Loaded app from partition at offset 0x200000",
+            ON_TRIAL,
+            CONFIRMED,
+        ] {
+            device.expect(&[line])?;
+        }
+        device.settled(Kind::Next.version(), 1)?;
+        let updated = bootloader.flash(&bench.dir, UPDATED);
+        fs::copy(&device.flash, &updated).map_err(|error| paths::about(&updated, &error))?;
+        let course = &device.course;
+        Ok(match (course.first(), course.last()) {
+            (Some((began, _)), Some((ended, _))) => ended.duration_since(*began),
+            _ => Duration::ZERO,
+        })
+    })();
+    device.end(outcome)
+}
+
+/// A release that fails behind its guard, in each boot of its trial: the device goes back by itself, and stays there.
+fn broken(bench: &Bench, bootloader: Bootloader, kind: Kind, heading: &str) -> Result<String> {
+    let flash = bootloader.flash(&bench.dir, UPDATED);
+    let mut device = Device::new(bench, heading, &flash, false)?;
+    let outcome = (|| {
+        device.publish_image(kind.version())?;
+        device.power_on()?;
+        device.expect(&[RESTARTS])?;
+        for boot in 1..=3 {
+            device.expect(&[&format!("s3ota: on trial, boot {boot} of 3")])?;
+        }
+        device.expect(&[GIVEN_UP])?;
+        device.expect(&[CONFIRMED_BEFORE])?;
+        device.expect(&[FAILED_BEFORE])?;
+        device.settled(Kind::Next.version(), 1)?;
+        Ok("given up after three boots, and 3.0.0 stays".to_owned())
+    })();
+    device.end(outcome)
+}
+
+/// Power fails twice, at any moment of the update: whatever boots then is complete, and the update is made.
+fn power_cut(
+    bench: &Bench,
+    bootloader: Bootloader,
+    heading: &str,
+    update: Duration,
+    random: &mut Random,
+) -> Result<String> {
+    let flash = bootloader.flash(&bench.dir, FLASHED);
+    let moments = [(); 2].map(|()| update.mul_f64(random.fraction()));
+    let mut device = Device::new(bench, heading, &flash, false)?;
+    let outcome = (|| {
+        device.publish_image(Kind::Next.version())?;
+        let mut left = Vec::new();
+        for moment in moments {
+            device.power_on()?;
+            device.listen(moment);
+            device.cut_power();
+            left.push(format!("{} ms: {}", moment.as_millis(), device.boots()?));
+        }
+        device.power_on()?;
+        let said = device.expect(&[CONFIRMED, CONFIRMED_BEFORE])?;
+        if !said.contains(CONFIRMED) && device.boots()? == Kind::First.version() {
+            device.expect(&[CONFIRMED])?;
+        }
+        device.settled(Kind::Next.version(), 1)?;
+        Ok(format!(
+            "boots after {}; the update is made",
+            left.join(", then ")
+        ))
+    })();
+    device.end(outcome)
+}
