@@ -13,6 +13,7 @@
 //! | [`journal`] | the last sector of the slot | what boots after an update is the image, byte for byte |
 //! | [`http`] | a response, in pieces | no byte of the body too many or too few, by a second parser |
 //! | [`delta`] | a delta or a compressed image | no more bytes than it promises, in a bounded number of steps |
+//! | [`encode`] | two images, as changes of a third | what is encoded is decoded to the byte |
 //! | [`user_agent`] | a `User-Agent` of a log; the same text as values to write | one line that a log can keep; what is written is read back the same |
 //! | [`tls`] | what a TLS server does | no data and no end that are not authenticated as the server's |
 //!
@@ -21,6 +22,7 @@
 
 pub mod bench;
 pub mod delta;
+pub mod encode;
 pub mod http;
 pub mod image;
 pub mod input;
@@ -47,12 +49,18 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "delta",
         run: delta::target,
         seeds: delta::seeds,
         tokens: delta::TOKENS,
+    },
+    Target {
+        name: "encode",
+        run: encode::target,
+        seeds: encode::seeds,
+        tokens: encode::TOKENS,
     },
     Target {
         name: "manifest",

@@ -268,17 +268,17 @@ fn correct<C: Coder>(
 ) -> u32 {
     let told = word(actual.get(..length).unwrap_or(actual));
     if let Some((from, to)) = prediction.target {
-        let is = retarget(memory, context, prediction, told, length, old);
         let kind = usize::from(prediction.kind) & (isa::KINDS - 1);
-        if memory.copying.retargeted[kind].code(coder, is.is_some()) {
-            let unit = if prediction.kind == POINTER || prediction.kind >= riscv::HIGH {
-                0
-            } else {
-                context.isa.unit() >> 1
-            };
-            let distance = is.map_or(0, |is| is.wrapping_sub(to)) as i32 >> unit;
+        let unit = if prediction.kind == POINTER || prediction.kind >= riscv::HIGH {
+            0
+        } else {
+            context.isa.unit() >> 1
+        };
+        let is = retarget(memory, context, prediction, told, length, old);
+        let distance = is.and_then(|is| apart(is, to, unit));
+        if memory.copying.retargeted[kind].code(coder, distance.is_some()) {
             let number = &mut memory.copying.distance[usize::from(unit == 0)];
-            let distance = number.code_signed(coder, distance);
+            let distance = number.code_signed(coder, distance.unwrap_or(0));
             let target = to.wrapping_add((distance as u32) << unit);
             memory.learned.insert(from, target);
             return with_target(memory, context, prediction, target);
@@ -293,6 +293,14 @@ fn correct<C: Coder>(
         new |= u32::from(byte) << (8 * i);
     }
     new
+}
+
+/// How far a target is from what was predicted, in units of two to the power of `unit` bytes. None where that is no whole number of
+/// them, as after an odd address that a word taught, or none that [`Number::code_signed`] takes.
+fn apart(target: u32, predicted: u32, unit: u32) -> Option<i32> {
+    let bytes = target.wrapping_sub(predicted) as i32;
+    let distance = bytes >> unit;
+    (distance << unit == bytes && distance != i32::MIN).then_some(distance)
 }
 
 /// What the actual instruction refers to, if it is the predicted one with another target.

@@ -258,6 +258,13 @@ impl Layout {
         }
     }
 
+    /// Whether [`Layout::code`] can say where the segments lie: no address differs from its counterpart's by half of what there is.
+    #[cfg(feature = "encode")]
+    pub(crate) fn can_be_coded(&self, base: &Layout) -> bool {
+        let mut pairs = self.segments.iter().zip(&base.segments);
+        pairs.all(|(new, old)| new.address.wrapping_sub(old.address) != 1 << 31)
+    }
+
     /// Codes the layout, as what is different from `base`. In a decoder `self` is empty. False if there is no such layout.
     pub(crate) fn code<C: Coder>(&mut self, coder: &mut C, base: &Layout) -> bool {
         let mut numbers = [Number::NEW; 3];

@@ -123,7 +123,7 @@ impl Number {
         value - 1
     }
 
-    /// Numbers with a sign, near zero shorter.
+    /// Numbers with a sign, near zero shorter: all but `i32::MIN`.
     pub(crate) fn code_signed<C: Coder>(&mut self, coder: &mut C, number: i32) -> i32 {
         let folded = (number << 1 ^ number >> 31) as u32;
         let folded = self.code(coder, folded);

@@ -71,6 +71,72 @@ fn random_edits() {
     }
 }
 
+/// Code that jumps and branches, and words that look like addresses: of what the words turn into, the jumps are predicted.
+fn jumps_and_words(seed: u64, moves: &mut dyn FnMut(u32) -> u32) -> [Vec<u8>; 2] {
+    const CODE: u32 = 0x4200_0020;
+    const DATA: u32 = 0x3c00_0020;
+    let mut numbers = Numbers(seed);
+    let mut words: [Vec<u8>; 2] = Default::default();
+    for _ in 0..600 {
+        let word = CODE + numbers.below(8000) as u32;
+        let [old, new] = &mut words;
+        old.extend(word.to_le_bytes());
+        // Among some that stay, so that they are copied.
+        let moved = if numbers.below(6) == 0 {
+            moves(word)
+        } else {
+            word
+        };
+        new.extend(moved.to_le_bytes());
+    }
+    let mut code: [Vec<u8>; 2] = Default::default();
+    for i in 0..2000_u32 {
+        let registers = numbers.next() as u32;
+        let branch = registers & 0x01ff_f000 | 0x63;
+        let (a, b) = (registers >> 1 & 15, numbers.next() as u32 & 15);
+        let instruction = |to: u32| match i % 5 {
+            0 => branch | to << 8,
+            1 => 0x0000_006f | to << 21,
+            2 => 0x0000_00ef | to << 21,
+            3 => 0xa001_a001 | (to & 7) << 3,
+            _ => 0x8082_0001,
+        };
+        // Some go elsewhere in the new image.
+        let other = if registers & 7 == 0 { b } else { a };
+        code[0].extend(instruction(a).to_le_bytes());
+        code[1].extend(instruction(other).to_le_bytes());
+    }
+    let [old_words, new_words] = words;
+    let [old_code, new_code] = code;
+    [
+        image(5, &[(DATA, old_words), (CODE, old_code)]),
+        image(5, &[(DATA, new_words), (CODE, new_code)]),
+    ]
+}
+
+#[test]
+fn words_that_moved_by_an_odd_distance_before_jumps() {
+    for seed in 0..20 {
+        let mut numbers = Numbers(seed);
+        let [old, new] = jumps_and_words(seed, &mut |word| word + numbers.below(4) as u32);
+        check(&old, &new);
+        check(&new, &old);
+    }
+}
+
+#[test]
+fn words_that_moved_as_far_as_can_be() {
+    let [old, new] = jumps_and_words(3, &mut |word| word ^ 0x8000_0000);
+    check(&old, &new);
+    check(&new, &old);
+    // And segments.
+    let data = Numbers(6).bytes(500);
+    let old = image(5, &[(0x3c00_0020, data.clone())]);
+    let new = image(5, &[(0xbc00_0020, data)]);
+    check(&old, &new);
+    check(&new, &old);
+}
+
 #[test]
 fn what_repeats_without_end() {
     for period in [1, 2, 3, 4, 7, 255] {

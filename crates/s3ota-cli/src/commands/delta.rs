@@ -88,11 +88,11 @@ fn make(old: &Path, new: &Path, output: Option<&Path>, out: &Output) -> Result<(
     }
     let mut progress = out.progress("encode", result.len() as u64);
     let total = result.len() as f32;
-    let made = firmware::make_artefact(&base, &result, &mut |part| {
+    let made = encode::encode(&base, &result, &mut |part| {
         progress.set((part * total) as u64)
     });
     progress.finish();
-    let made = made?.map_err(|error| {
+    let made = made.map_err(|error| {
         let failure = CliError::new("delta.impossible", error.to_string());
         failure.hint("an app image has a few bytes to 16 MiB: check the files")
     })?;

@@ -1,6 +1,5 @@
 //! Firmware files: app images, and ELF files, which are converted to one.
 
-mod artefact;
 pub mod contents;
 pub mod dump;
 mod fit;
@@ -21,7 +20,6 @@ use self::contents::{Contents, Format, Trailer};
 use self::dump::image_in;
 use self::report::FlashReport;
 
-pub use self::artefact::make_artefact;
 pub use self::fit::{NEWEST_BLOCK, limits, newest_revision, remarks, remarks_on_change, revisions};
 pub use self::own_version::OwnVersion;
 use crate::error::CliError;

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use bytes::Bytes;
-use s3ota_codec::encode::{CannotEncode, Encoded};
+use s3ota_codec::encode::{self, CannotEncode, Encoded};
 use s3ota_manifest::{
     ArtefactDocument, DeltaDocument, MAX_DELTAS, ManifestDocument, Sha256Digest, Version, layout,
 };
@@ -312,7 +312,7 @@ impl<'a> Maker<'a> {
             .into_iter()
             .chain(images.iter().map(|(_, image)| &image[..]));
         let bases: Vec<_> = bases.collect();
-        let mut artefacts = encode_all(&bases, image, out)?.into_iter();
+        let mut artefacts = encode_all(&bases, image, out).into_iter();
         let compressed = to_compress.and_then(|_| artefacts.next().flatten());
         let deltas = images.into_iter().zip(artefacts);
         let deltas = deltas.filter_map(|((base, _), delta)| Some((base, delta?)));
@@ -531,18 +531,14 @@ enum Report {
     /// Another part of the image is done, in bytes.
     More(u64),
     /// The artefact with this number.
-    Made(usize, Result<Result<Encoded, CannotEncode>, CliError>),
+    Made(usize, Result<Encoded, CannotEncode>),
 }
 
 /// Makes an image's artefacts of all `bases`, on every core at once, and shows how far it is with all of them. `None` where there is none.
-fn encode_all(
-    bases: &[&[u8]],
-    image: &[u8],
-    out: &Output,
-) -> Result<Vec<Option<Vec<u8>>>, CliError> {
+fn encode_all(bases: &[&[u8]], image: &[u8], out: &Output) -> Vec<Option<Vec<u8>>> {
     let mut artefacts = vec![None; bases.len()];
     if bases.is_empty() {
-        return Ok(artefacts);
+        return artefacts;
     }
     let size = image.len() as u64;
     let mut bar = out.progress("encode", size * bases.len() as u64);
@@ -561,7 +557,7 @@ fn encode_all(
                 // Nobody listens once another artefact has failed.
                 let _ = sender.send(Report::More(more));
             };
-            let made = firmware::make_artefact(base, image, &mut |part| {
+            let made = encode::encode(base, image, &mut |part| {
                 report_up_to((f64::from(part) * size as f64) as u64);
             });
             report_up_to(size);
@@ -582,14 +578,18 @@ fn encode_all(
                     done += bytes;
                     bar.set(done);
                 }
-                Report::Made(number, made) => match made? {
-                    Ok(made) => artefacts[number] = Some(made.bytes),
-                    Err(error) => out.prose(format_args!("an artefact is left out: {error}")),
-                },
+                Report::Made(number, Ok(made)) => artefacts[number] = Some(made.bytes),
+                // The image itself is there: devices fetch that.
+                Report::Made(_, Err(error)) => {
+                    out.warning(&CliError::new(
+                        "delta.impossible",
+                        format!("an artefact is left out: {error}"),
+                    ));
+                }
             }
         }
         bar.finish();
-        Ok(artefacts)
+        artefacts
     })
 }
 

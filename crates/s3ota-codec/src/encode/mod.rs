@@ -68,15 +68,23 @@ pub enum CannotEncode {
     Empty,
     /// The artefact would have too many sections.
     TooManySections,
+    /// What was coded would be decoded to something else, from this offset of the new image on: a defect of this encoder.
+    Contradiction(u32),
 }
 
 impl fmt::Display for CannotEncode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CannotEncode::TooLarge => "an image is larger than 16 MiB",
-            CannotEncode::Empty => "the new image is empty",
-            CannotEncode::TooManySections => "the artefact would be larger than 3.5 MiB",
-        })
+        match self {
+            CannotEncode::TooLarge => f.write_str("an image is larger than 16 MiB"),
+            CannotEncode::Empty => f.write_str("the new image is empty"),
+            CannotEncode::TooManySections => {
+                f.write_str("the artefact would be larger than 3.5 MiB")
+            }
+            CannotEncode::Contradiction(at) => write!(
+                f,
+                "a device would not get the new image, from its byte {at} on: this is a defect of s3ota, please report it with both images"
+            ),
+        }
     }
 }
 
@@ -85,9 +93,11 @@ impl core::error::Error for CannotEncode {}
 /// Makes the artefact that turns `base` into `result`. With an empty base it is the compressed image. `progress` is told how far
 /// it is, from 0 to 1.
 ///
+/// The device's decoder has made `result` of what this returns.
+///
 /// # Errors
 ///
-/// If an image is too large, or `result` is empty.
+/// If an image is too large, `result` is empty, or the decoder makes something else.
 pub fn encode(
     base: &[u8],
     result: &[u8],
@@ -99,11 +109,12 @@ pub fn encode(
     if result.is_empty() {
         return Err(CannotEncode::Empty);
     }
-    let mut layouts = [Layout::of(base), Layout::of(result)];
-    for (layout, image) in layouts.iter_mut().zip([base, result]) {
-        find_code(layout, image);
+    let (mut old, mut new) = (Layout::of(base), Layout::of(result));
+    if !new.can_be_coded(&old) {
+        new = Layout::empty(new.size);
     }
-    let [old, new] = layouts;
+    find_code(&mut old, base);
+    find_code(&mut new, result);
     let trailer = trailer(&new, result);
     // Where there is nothing to find, nothing is looked for.
     let is_noise = noise::is_noise(base, result);
@@ -141,8 +152,18 @@ pub fn encode(
             best = Some(encoded);
         }
     }
+    let best = best.ok_or(CannotEncode::Empty)?;
+    // The device's decoder has the last word: what it could not decode must not be given away.
+    let decoded = apply(base, &best.bytes).unwrap_or_default();
+    if decoded != result {
+        let same = decoded
+            .iter()
+            .zip(result)
+            .take_while(|(is, told)| is == told);
+        return Err(CannotEncode::Contradiction(same.count() as u32));
+    }
     progress(1.0);
-    best.ok_or(CannotEncode::Empty)
+    Ok(best)
 }
 
 /// How often the gaps are parsed: each time with what the time before has learned of prices.
@@ -282,12 +303,11 @@ impl Writer<'_> {
             let before = coder.spent();
             let doing = engine.doing();
             let piece = engine.piece(memory, &mut coder, &mut told, input);
-            let actual = &self.result[at as usize..at as usize + piece.bytes().len()];
-            assert_eq!(
-                piece.bytes(),
-                actual,
-                "the encoder contradicts itself at {at:#x}"
-            );
+            let actual = self.result.get(at as usize..).unwrap_or(&[]);
+            let actual = actual.get(..piece.bytes().len());
+            let Some(actual) = actual.filter(|actual| *actual == piece.bytes()) else {
+                return Err(CannotEncode::Contradiction(at));
+            };
             let spent = coder.spent() - before;
             report.add(doing, &engine, at, actual.len(), spent);
             learned.learn(doing, told.plan.last(), at, actual.len(), spent);

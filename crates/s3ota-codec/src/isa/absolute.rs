@@ -41,8 +41,10 @@ impl Unit {
         let bits = word(&unit.bytes);
         match isa {
             Isa::Riscv if length == 4 => {
+                // Halves of odd addresses would be lost; the decoder leaves instructions at such as they are.
                 if let Some(jump) = riscv::jump(bits, 4, pc)
                     && jump.kind == riscv::CALL
+                    && pc & 1 == 0
                 {
                     let target = jump.target >> 1;
                     unit.set(bits & 0xfff, 12, target, 20);
