@@ -9,17 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::model::Model;
 use crate::scenario::Scenario;
 
-/// The bucket that the made-up fleet reads.
-pub const BUCKET: &str = "example-firmware";
-/// Where it lies.
-pub const REGION: &str = "us-east-1";
 /// The channel of every device.
 pub const CHANNEL: &str = "stable";
-
-/// The host that devices ask.
-pub(crate) fn host() -> String {
-    format!("{BUCKET}.s3.{REGION}.amazonaws.com")
-}
 
 /// A manifest, as it lies in the bucket.
 pub(crate) struct Document {
@@ -56,15 +47,20 @@ pub(crate) struct Edition<'d> {
 const DELTAS_FROM: usize = 3;
 
 impl Documents {
+    /// Those that the bucket served, or else made-up ones.
     pub(crate) fn of(scenario: &Scenario) -> Result<Self, ManifestError> {
         let mut by_product = Vec::new();
         for product in 0..scenario.products.len() {
             let mut documents = Vec::new();
-            for (serial, _) in scenario.changes.iter().enumerate() {
-                let json = document(scenario, product, serial)?.to_json()?;
+            for serial in 0..scenario.changes.len() {
+                let served = scenario.served.get(product).and_then(|it| it.get(serial));
+                let bytes = match served {
+                    Some(bytes) => bytes.clone(),
+                    None => document(scenario, product, serial)?.to_json()?.into_bytes(),
+                };
                 documents.push(Document {
-                    length: json.len() as u32,
-                    bytes: json.into_bytes(),
+                    length: bytes.len() as u32,
+                    bytes,
                 });
             }
             by_product.push(documents);
@@ -80,36 +76,28 @@ impl Documents {
         let mut channels = Vec::new();
         for (product, documents) in self.by_product.iter_mut().enumerate() {
             let prefix = &scenario.products[product].prefix;
-            let mut editions = Vec::new();
-            for (change, document) in scenario.changes.iter().zip(documents) {
-                let release = &scenario.releases[change.release];
-                let key = |parts: &str| format!("{prefix}/images/{parts}");
-                let image = names(scenario, product, change.release);
-                editions.push(Edition {
-                    from: change.at,
-                    release: change.release,
-                    length: document.length,
-                    manifest: Manifest::parse(&mut document.bytes)?,
-                    deltas: bases(scenario, change.release)
-                        .map(|from| {
-                            let size = Model::delta_size(release.size);
-                            (
-                                from,
-                                key(&artefact(scenario, product, change.release, Some(from))),
-                                size,
-                            )
-                        })
-                        .collect(),
-                    compressed: release.artefacts.then(|| {
-                        let size = Model::compressed_size(release.size);
-                        (
-                            key(&artefact(scenario, product, change.release, None)),
-                            size,
-                        )
-                    }),
-                    image_key: key(&image),
-                });
-            }
+            let editions = (scenario.changes.iter().zip(documents))
+                .map(|(change, document)| {
+                    let ways = ManifestDocument::parse(&document.bytes)?;
+                    let release = |from: &DeltaDocument| {
+                        let of = |it: &crate::Release| it.sha256(product) == from.base_sha256;
+                        scenario.releases.iter().position(of)
+                    };
+                    let deltas = ways.deltas.iter().filter_map(|delta| {
+                        let (key, size) = artefact_key(prefix, &delta.artefact);
+                        Some((release(delta)?, key, size))
+                    });
+                    Ok(Edition {
+                        from: change.at,
+                        release: change.release,
+                        length: document.length,
+                        image_key: key_of(prefix, &ways.url),
+                        deltas: deltas.collect(),
+                        compressed: (ways.compressed.as_ref()).map(|it| artefact_key(prefix, it)),
+                        manifest: Manifest::parse(&mut document.bytes)?,
+                    })
+                })
+                .collect::<Result<_, ManifestError>>()?;
             channels.push(Channel {
                 key: layout::channel_key(prefix, CHANNEL)
                     .unwrap_or_else(|_| format!("{prefix}/{CHANNEL}.json")),
@@ -118,6 +106,17 @@ impl Documents {
         }
         Ok(channels)
     }
+}
+
+/// The key of an image or artefact with this URL: its name is the last part of the path.
+fn key_of(prefix: &str, url: &str) -> String {
+    let path = url.split_once('?').map_or(url, |(path, _)| path);
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    format!("{prefix}/images/{name}")
+}
+
+fn artefact_key(prefix: &str, artefact: &ArtefactDocument) -> (String, u32) {
+    (key_of(prefix, &artefact.url), artefact.size)
 }
 
 impl<'d> Channel<'d> {
@@ -139,7 +138,8 @@ fn document(
     let release = &scenario.releases[change.release];
     let of = &scenario.products[product];
     let name = names(scenario, product, change.release);
-    let url = |file: &str| format!("https://{}/{}/images/{file}", host(), of.prefix);
+    let host = &scenario.bucket.host;
+    let url = |file: &str| format!("https://{host}/{}/images/{file}", of.prefix);
     let image = url(&name);
     let version = Version::parse(&release.version).map_err(ManifestError::Version)?;
     let parsed = HttpsUrl::parse(&image).map_err(ManifestError::Url)?;

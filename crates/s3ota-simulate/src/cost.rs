@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::scenario::DAY;
 
-/// Where the prices are from: S3 Standard in us-east-1, and data transfer out to the internet.
+/// Where the prices are from: S3 Standard in us-east-1, and data transfer out to the internet. In the price list for programs
+/// (<https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html>) they are the usage types `Requests-Tier1`,
+/// `Requests-Tier2`, `TimedStorage-ByteHrs` and `DataTransfer-Out-Bytes`.
 pub const PRICES_FROM: &str = "https://aws.amazon.com/s3/pricing/";
 /// When they were looked up.
 pub const PRICES_AS_OF: &str = "2026-11-29";

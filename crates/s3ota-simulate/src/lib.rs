@@ -17,7 +17,7 @@ mod story;
 mod time;
 mod truth;
 
-pub use channel::{BUCKET, CHANNEL, REGION};
+pub use channel::CHANNEL;
 pub use cost::{Bill, GIB, PRICES_AS_OF, PRICES_FROM, Traffic};
 pub use load::{Load, Moment, Return};
 pub use log::{LogFolder, Written};
@@ -25,5 +25,5 @@ pub use model::Model;
 pub use plan::{Interval, intervals};
 pub use run::{Run, SimulateError, Spread, simulate};
 pub use s3ota_answers as answers;
-pub use scenario::{Change, PowerFailure, Product, Release, Scenario};
+pub use scenario::{Bucket, Change, PowerFailure, Product, Release, Scenario};
 pub use truth::{Rollout, Truth};

@@ -13,7 +13,7 @@ use s3ota::simulate::Pauses;
 use s3ota::{Schedule, Timeouts};
 use serde::Serialize;
 
-use crate::channel::{Channel, Documents, host};
+use crate::channel::{Channel, Documents};
 use crate::cost::Traffic;
 use crate::device::{Device, Nature, Sink, World};
 use crate::foreign;
@@ -106,7 +106,7 @@ pub fn simulate(
         .map(|release| release.version.clone())
         .collect();
     let urls: Vec<String> = (channels.iter())
-        .map(|channel| format!("https://{}/{}", host(), channel.key))
+        .map(|channel| format!("https://{}/{}", scenario.bucket.host, channel.key))
         .collect();
     let world = World {
         scenario,

@@ -40,6 +40,33 @@ pub struct Scenario {
     pub foreign_a_day: f64,
     /// The ids of the devices, where they are not to be made up.
     pub ids: Vec<String>,
+    /// The bucket that the devices read.
+    pub bucket: Bucket,
+    /// The manifests that the bucket serves: for each product, and each change, its bytes. They are made up where it has none.
+    pub served: Vec<Vec<Vec<u8>>>,
+}
+
+/// A bucket, as its access logs name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// Where it lies.
+    pub region: String,
+    /// The host that devices ask, with the port if it is not 443.
+    pub host: String,
+}
+
+impl Default for Bucket {
+    /// One that is made up.
+    fn default() -> Self {
+        let (name, region) = ("example-firmware".to_owned(), "us-east-1".to_owned());
+        Self {
+            host: format!("{name}.s3.{region}.amazonaws.com"),
+            name,
+            region,
+        }
+    }
 }
 
 /// A product.
@@ -197,6 +224,8 @@ impl Scenario {
             forbidden: Some((at(21.0), at(21.0) + 8 * 60 * 60)),
             foreign_a_day: 150.0,
             ids: Vec::new(),
+            bucket: Bucket::default(),
+            served: Vec::new(),
         }
     }
 
@@ -240,6 +269,7 @@ impl Scenario {
             forbidden: None,
             foreign_a_day: 0.0,
             ids: Vec::new(),
+            served: Vec::new(),
             ..self.clone()
         }
     }

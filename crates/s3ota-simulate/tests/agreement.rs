@@ -9,7 +9,7 @@ use s3ota::{Chip, Config, NoUpdate, Outcome, Workspace};
 use s3ota_manifest::Sha256Digest;
 use s3ota_manifest::user_agent::{State, UserAgent};
 use s3ota_sim::VirtualDevice;
-use s3ota_simulate::{Change, Model, Product, Release, Scenario, simulate};
+use s3ota_simulate::{Bucket, Change, Model, Product, Release, Scenario, simulate};
 use scripted_server::{IMPATIENT, Reply, Server, config, device, firmware, ok, status};
 use sha2::{Digest, Sha256};
 
@@ -85,6 +85,8 @@ fn modelled(days: usize) -> BTreeMap<String, Shown> {
         forbidden: None,
         foreign_a_day: 0.0,
         ids: ids(),
+        bucket: Bucket::default(),
+        served: Vec::new(),
     };
     let truth = simulate(&scenario, None, &mut |_| {}).unwrap().truth;
     let devices = truth.devices.into_iter();

@@ -28,7 +28,7 @@ struct Played {
 
 fn play(scenario: &Scenario) -> Played {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogFolder::new(dir.path(), scenario.seed);
+    let mut log = LogFolder::new(dir.path(), &scenario.bucket, scenario.seed);
     let run = simulate(scenario, Some(&mut log), &mut |_| {}).unwrap();
     let written = log.finish().unwrap();
     Played { run, written, dir }

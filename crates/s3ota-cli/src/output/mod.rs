@@ -23,12 +23,30 @@ use crate::error::CliError;
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
+    /// Nobody reads it.
+    silent: bool,
 }
 
 impl Output {
     /// Output for programs or for people.
     pub fn new(json: bool) -> Self {
-        Self { json }
+        Self {
+            json,
+            silent: false,
+        }
+    }
+
+    /// Output for nobody: of steps that are a means to something else.
+    pub fn silent() -> Self {
+        Self {
+            json: false,
+            silent: true,
+        }
+    }
+
+    /// Whether people read it.
+    fn is_for_people(&self) -> bool {
+        !self.json && !self.silent
     }
 
     /// Whether only a program reads it.
@@ -38,42 +56,42 @@ impl Output {
 
     /// A line for people.
     pub fn say(&self, line: impl Display) {
-        if !self.json {
+        if self.is_for_people() {
             terminal::print(line);
         }
     }
 
     /// Sentences for people, which wrap where the terminal ends. Not for what is to be pasted.
     pub fn prose(&self, text: impl Display) {
-        if !self.json {
+        if self.is_for_people() {
             terminal::print_prose(text);
         }
     }
 
     /// A line for people after a mark, which may be coloured. Lines have no other colours.
     pub fn say_marked(&self, indent: &str, mark: &Painted, line: impl Display) {
-        if !self.json {
+        if self.is_for_people() {
             terminal::print_marked(indent, mark, line);
         }
     }
 
     /// A text for people or their tools, byte for byte.
     pub fn raw(&self, text: &str) {
-        if !self.json {
+        if self.is_for_people() {
             terminal::write(text.as_bytes());
         }
     }
 
     /// A table for people.
     pub fn table(&self, table: &Table) {
-        if !self.json && !table.is_empty() {
+        if self.is_for_people() && !table.is_empty() {
             table.print();
         }
     }
 
     /// A heading for people.
     pub fn heading(&self, text: impl Display) {
-        if !self.json {
+        if self.is_for_people() {
             terminal::print("");
             let width = terminal::width().unwrap_or(usize::MAX);
             for line in wrap::at_spaces(&text.to_string(), width, width) {
@@ -112,7 +130,7 @@ impl Output {
                 fields["hint"] = json!(hint);
             }
             self.event(event, fields);
-        } else {
+        } else if !self.silent {
             terminal::tell("", &Painted::new(style, event), ":", &trouble.message);
             if let Some(hint) = &trouble.hint {
                 let arrow = Painted::new(Style::new().cyan(), "→");
@@ -138,7 +156,9 @@ impl Output {
     }
 
     fn progress_towards(&self, label: &'static str, total: u64, is_bytes: bool) -> Progress {
-        let teller = if self.json {
+        let teller = if self.silent {
+            Teller::Nobody
+        } else if self.json {
             Teller::Events {
                 told: Instant::now(),
                 last: None,
@@ -182,6 +202,7 @@ pub struct Progress {
 }
 
 enum Teller {
+    Nobody,
     Bar(ProgressBar),
     Lines { quarters: u64 },
     Events { told: Instant, last: Option<u64> },
@@ -198,6 +219,7 @@ impl Progress {
             teller,
         } = self;
         match teller {
+            Teller::Nobody => {}
             Teller::Bar(bar) => bar.set_position(done),
             Teller::Lines { quarters } => {
                 let reached = done.saturating_mul(4).checked_div(*total).unwrap_or(4);

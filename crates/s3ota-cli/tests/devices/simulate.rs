@@ -1,9 +1,14 @@
 //! `s3ota simulate`: the model with its files, and a crowd that is real.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use s3ota_devserver::Access;
 use serde_json::Value;
+
+use crate::bucket::Bench;
 
 fn simulate(args: &[&str], dir: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_s3ota"));
@@ -122,4 +127,102 @@ fn a_crowd_downloads_and_updates_itself() {
     // Of the new image, otadata, and hardly more.
     let own = told["own_flash"].as_u64().unwrap() / 12;
     assert!((100_000..140_000).contains(&own), "{own}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_decide_on_what_a_bucket_serves() {
+    let bench = Bench::new(Access::PublicRead).await;
+    let output = bench.path("fleet");
+    let place = "s3://firmware/try".to_owned();
+    let args = [
+        "simulate",
+        "--bucket",
+        &place,
+        "--devices",
+        "200",
+        "--days",
+        "15",
+        "--image-size",
+        "80000",
+        "--output",
+        &output,
+    ];
+    let run = bench.s3ota(&args);
+    let versions = &run.succeeded()["status"]["versions"];
+    assert!(versions["1.2.1"].as_u64() > Some(100), "{versions}");
+
+    // What was published is there, step by step.
+    for product in ["lamp-c3", "lamp-s3"] {
+        let manifest = bench.manifest(&format!("try/{product}/stable.json")).await;
+        assert_eq!(manifest.version, "1.3.0");
+        assert_eq!(manifest.rollout.unwrap().to_string(), "25");
+        let place = format!("{place}/{product}");
+        let history = bench.s3ota(&["history", &place]);
+        let actions: Vec<_> = history
+            .all("change")
+            .iter()
+            .map(|it| it["action"].clone())
+            .collect();
+        assert_eq!(
+            actions.iter().filter(|it| *it == "yank").count(),
+            1,
+            "{actions:?}"
+        );
+    }
+
+    // What devices fetched lies in the bucket, and is so large.
+    let sizes: BTreeMap<String, usize> = bench
+        .objects()
+        .await
+        .into_iter()
+        .map(|(key, bytes)| (key, bytes.len()))
+        .collect();
+    let mut fetched = BTreeSet::new();
+    for file in files(Path::new(&output).join("logs")) {
+        for line in fs::read_to_string(file).unwrap().lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            assert_eq!(fields[1], "firmware");
+            let (key, status, size) = (fields[8], fields[12], fields[15]);
+            if fields[7] == "REST.GET.OBJECT"
+                && key.contains("/images/")
+                && ["200", "206"].contains(&status)
+            {
+                assert_eq!(sizes[key].to_string(), size, "{line}");
+                fetched.insert(key.to_owned());
+            }
+        }
+    }
+    assert!(
+        fetched.iter().any(|key| key.ends_with(".delta")) && fetched.len() > 10,
+        "{fetched:?}"
+    );
+
+    // It is not mixed up with what is there.
+    let again = bench.path("again");
+    let args = [
+        "simulate",
+        "--bucket",
+        &place,
+        "--devices",
+        "2",
+        "--output",
+        &again,
+    ];
+    assert_eq!(bench.s3ota(&args).error(), "simulate.exists");
+}
+
+/// All files below a folder.
+fn files(folder: PathBuf) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files
 }

@@ -11,7 +11,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::line::{Line, Writer};
-use crate::channel::{BUCKET, REGION, host};
+use crate::scenario::Bucket;
 use crate::time::rfc3339;
 
 /// The account of the bucket.
@@ -90,14 +90,14 @@ impl Batch {
 
 impl LogFolder {
     /// A folder for log objects: `DIR/<account>/<region>/<bucket>/…`. Nothing is written yet.
-    pub fn new(dir: &Path, seed: u64) -> Self {
+    pub fn new(dir: &Path, bucket: &Bucket, seed: u64) -> Self {
         Self {
-            root: dir.join(ACCOUNT).join(REGION).join(BUCKET),
+            root: dir.join(ACCOUNT).join(&bucket.region).join(&bucket.name),
             day: String::new(),
             servers: (0..SERVERS).map(|_| Batch::default()).collect(),
             late: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(!seed),
-            writer: Writer::new(host()),
+            writer: Writer::new(bucket),
             line: Vec::new(),
             written: Written::default(),
             failure: None,

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use rand::RngCore;
 
-use crate::channel::BUCKET;
+use crate::scenario::Bucket;
 use crate::time::rfc3339;
 
 /// The canonical id of the bucket's owner.
@@ -53,14 +53,14 @@ pub(crate) struct Writer {
     /// `06/Feb/2019:00:00`.
     date: String,
     /// The bucket's own host.
-    host: String,
+    bucket: Bucket,
 }
 
 impl Writer {
-    /// For the bucket with this host.
-    pub(crate) fn new(host: String) -> Self {
+    /// For this bucket.
+    pub(crate) fn new(bucket: &Bucket) -> Self {
         Self {
-            host,
+            bucket: bucket.clone(),
             ..Self::default()
         }
     }
@@ -83,7 +83,8 @@ impl Writer {
         // Writing into memory cannot fail.
         let _ = write!(
             out,
-            "{OWNER} {BUCKET} [{}:{:02} +0000] {} {requester} {:016X} REST.{method}.OBJECT {key} \"{method} /{key} HTTP/1.1\" {status} {} ",
+            "{OWNER} {} [{}:{:02} +0000] {} {requester} {:016X} REST.{method}.OBJECT {key} \"{method} /{key} HTTP/1.1\" {status} {} ",
+            self.bucket.name,
             self.date,
             line.time % 60,
             address(line.client),
@@ -101,7 +102,7 @@ impl Writer {
             "{took} {turned} \"-\" \"{agent}\" - {:016x}{:016x}= {signature} TLS_AES_128_GCM_SHA256 {auth} {} TLSv1.3 - -",
             rng.next_u64(),
             rng.next_u64(),
-            self.host
+            self.bucket.host
         );
     }
 

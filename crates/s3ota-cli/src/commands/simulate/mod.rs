@@ -1,5 +1,6 @@
 //! `s3ota simulate`: a fleet in virtual time, with the logs that S3 would write, and what follows for planning.
 
+mod bucket;
 mod real;
 
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use crate::clock::{self, parse_duration};
 use crate::error::CliError;
 use crate::output::table::{Column, Table};
 use crate::output::{self, Output};
+use crate::s3::S3Args;
 
 /// Play a fleet of virtual devices: its access logs, its load, its cost
 ///
@@ -34,6 +36,9 @@ use crate::output::{self, Output};
 ///
 /// DIR/logs then holds what S3 would have written, in its format and layout, and DIR/truth.json what a perfect observer would answer
 /// to each question of `s3ota fleet`. Two runs with the same seed and the same end are the same to the byte.
+///
+/// With --bucket the releases are published for real, step by step, in a prefix of that bucket that has nothing in it, of AWS or any
+/// other service; what the devices decide, they decide on the manifests that it serves.
 ///
 /// With --real nothing is modelled: so many virtual devices, each with the whole library, come back from a power failure and download a
 /// release over TLS from a development server, in this process and in real time.
@@ -56,6 +61,7 @@ Examples:
   s3ota simulate
   s3ota simulate --devices 100000 --days 30 --output fleet
   s3ota simulate --devices 50000 --every 1h --power-failure 60% --plan
+  s3ota simulate --bucket s3://my-bucket/try --devices 1000
   s3ota simulate --real --devices 1000")]
 pub struct SimulateArgs {
     /// How many devices
@@ -94,6 +100,14 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub end: Option<Timestamp>,
 
+    /// Publish the releases in this bucket, and let the devices decide on what it serves
+    #[arg(long, value_name = "s3://BUCKET/PREFIX", conflicts_with_all = ["real", "plan"])]
+    pub bucket: Option<String>,
+
+    /// With --bucket: where devices would reach it, if not at the endpoint
+    #[arg(long, value_name = "URL", requires = "bucket")]
+    pub public_url: Option<String>,
+
     /// Let virtual devices really download from a development server
     #[arg(long, conflicts_with_all = ["days", "every", "seed", "output", "plan", "power_failure", "end"])]
     pub real: bool,
@@ -105,6 +119,9 @@ pub struct SimulateArgs {
     /// With --real: how many devices are awake at once. Each needs two open files
     #[arg(long, value_name = "N", default_value_t = 100, requires = "real", value_parser = parse_limit)]
     pub at_once: usize,
+
+    #[command(flatten)]
+    pub s3: S3Args,
 }
 
 /// How many rows a curve has at most.
@@ -136,11 +153,11 @@ pub async fn run(args: SimulateArgs, out: &Output) -> Result<(), CliError> {
     if args.real {
         return real::run(&args, out).await;
     }
-    model(&args, out)
+    model(&args, out).await
 }
 
 /// Plays the model.
-fn model(args: &SimulateArgs, out: &Output) -> Result<(), CliError> {
+async fn model(args: &SimulateArgs, out: &Output) -> Result<(), CliError> {
     let end = match args.end {
         Some(end) => end.unix_seconds(),
         None => clock::now() / 86_400 * 86_400,
@@ -153,17 +170,21 @@ fn model(args: &SimulateArgs, out: &Output) -> Result<(), CliError> {
         args.seed,
         end,
     );
-    let scenario = match args.power_failure {
+    let mut scenario = match args.power_failure {
         0.0 => scenario,
         percent => scenario.with_power_failure(percent / 100.0),
     };
     let impossible = |error: s3ota_simulate::SimulateError| {
         CliError::new("simulate.scenario", error.to_string())
     };
-    let mut log = match args.plan {
+    let logs = match args.plan {
         true => None,
-        false => Some(LogFolder::new(&new_logs(&args.output)?, args.seed)),
+        false => Some(new_logs(&args.output)?),
     };
+    if let Some(bucket) = &args.bucket {
+        bucket::publish_all(bucket, args, &mut scenario, out).await?;
+    }
+    let mut log = logs.map(|logs| LogFolder::new(&logs, &scenario.bucket, args.seed));
     let mut progress = out.progress_in_percent("simulating");
     let run = simulate(&scenario, log.as_mut(), &mut |done| {
         progress.set_share(done)
