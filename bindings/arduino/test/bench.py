@@ -304,6 +304,11 @@ class Server:
             if event.get("event") == "request":
                 self.requests.append(event)
 
+    def devices(self):
+        """What devices call themselves in its access log."""
+        agents = " ".join(it.get("user_agent") or "" for it in self.requests)
+        return set(re.findall(r"dev=(\S+)", agents))
+
     def env(self):
         """The environment of a publisher."""
         return {"AWS_ENDPOINT_URL": self.facts["endpoint_url"], "AWS_CA_BUNDLE": self.facts["ca"],
