@@ -100,6 +100,18 @@ impl Table {
             .map(|entry| Block::unpack(*entry))
     }
 
+    /// What is left at `at` of a block that began before.
+    pub(crate) fn rest(&self, at: u32) -> Option<Block> {
+        let mut blocks = self.entries().iter().map(|entry| Block::unpack(*entry));
+        let block = blocks.find(|block| block.new < at && at < block.new + block.length)?;
+        let done = at - block.new;
+        Some(Block {
+            old: block.old + done,
+            new: at,
+            length: block.length - done,
+        })
+    }
+
     /// Where the base's byte at `old` is in the result: for certain if it is in a block, else as if the nearest block before it
     /// went on, or the one behind it began earlier.
     pub(crate) fn map(&self, old: u32) -> Option<(u32, bool)> {

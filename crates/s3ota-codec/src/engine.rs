@@ -243,6 +243,9 @@ impl Engine {
         self.diagonal = 0;
         self.before = [0; 2];
         self.last = 0;
+        if let Some(rest) = memory.table.rest(at) {
+            self.copy(memory, rest.old, rest.length);
+        }
     }
 
     /// Up to where what is at hand goes.
@@ -469,10 +472,18 @@ impl Engine {
         }
     }
 
-    /// Whether a section may begin here.
+    /// Whether a section may begin here: in a gap, or in a block of the table, which goes on then.
     #[cfg(feature = "encode")]
-    pub(crate) fn may_break(&self) -> bool {
-        self.mode == Mode::Gap
+    pub(crate) fn may_break(&self, memory: &Memory) -> bool {
+        let is_in_block = || {
+            let next = memory.table.next(self.at);
+            memory.table.rest(self.at).is_some() || next.is_some_and(|it| it.new == self.at)
+        };
+        match self.mode {
+            Mode::Gap => true,
+            Mode::Copy { .. } => is_in_block(),
+            Mode::Again { .. } => false,
+        }
     }
 }
 

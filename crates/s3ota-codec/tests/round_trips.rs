@@ -266,6 +266,57 @@ fn after_a_cut_64_kib_are_fetched_again_at_most() {
 }
 
 #[test]
+fn a_section_ends_in_the_middle_of_a_block_too() {
+    // One block, of which no target is where it is predicted.
+    let calls = |seed: u64| {
+        let mut numbers = Numbers(seed);
+        let mut code: Vec<u8> = Vec::new();
+        for i in 0..60_000 {
+            let call = numbers.next() as u32 & 0x7fff_f000 | 0xef;
+            let word = if i % 50 == 0 { 0x8082_0001 } else { call };
+            code.extend(word.to_le_bytes());
+        }
+        image(5, &[(0x4200_0020, code)])
+    };
+    let (old, new) = (calls(1), calls(2));
+    let artefact = encode(&old, &new, &mut |_| ()).unwrap().bytes;
+    let header = Header::parse(&artefact).unwrap();
+    assert!(header.sections().len() >= 2, "{}", header.sections().len());
+    let ends = header.sections().iter().skip(1).map(|it| it.artefact);
+    let ends = ends.chain([artefact.len() as u32]);
+    for (section, end) in header.sections().iter().zip(ends) {
+        assert!(end - section.artefact <= 62 * 1024, "{section:?} to {end}");
+        let feed = Feed {
+            resume: section.result + 1,
+            ..WHOLE
+        };
+        let rest = decode(&old, &artefact, feed, &new).unwrap();
+        assert_eq!(rest.start, section.result);
+        assert!(rest.result == new[rest.start as usize..]);
+    }
+}
+
+#[test]
+fn padding_and_tables_that_repeat_cost_little_time() {
+    // No time is asserted here: without a limit on matches this takes half an hour.
+    let firmware = [firmware(40, 1, false), firmware(40, 1, true)];
+    let cases: [&[u8]; 4] = [
+        &[0xff],
+        &[0, 0, 1],
+        &[7, 0, 0, 0, 9, 0, 0, 0],
+        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    ];
+    for period in cases {
+        let [old, new] = firmware.clone().map(|mut image| {
+            image.extend(period.iter().cycle().take(400_000));
+            image
+        });
+        let size = check(&old, &new);
+        assert!(size < 2_000, "{size} bytes with {period:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_encoded_is_said() {
     assert_eq!(
         encode(&[], &[], &mut |_| ()).unwrap_err(),

@@ -31,6 +31,10 @@ const BACK: usize = 1024;
 /// From this on a match is a long one.
 const LONG: i32 = 512;
 
+/// Bytes of matches that may be walked through: so many for each byte of the result, and as many again in advance. Firmware takes some five.
+/// Where both images hold the same padding, or a table that repeats, each place there matches every other one up to its end.
+const WALKED: usize = 128;
+
 /// How much a match may lose before it is at its end.
 const DROP: i32 = 24;
 
@@ -267,6 +271,7 @@ pub(crate) fn blocks(
     let mut seen: HashMap<i64, usize> = HashMap::new();
     let mut diagonal = 0_i64;
     let mut covered = 0;
+    let mut walked = 0_usize;
     for at in 0..result.len() {
         if at & 0xffff == 0 {
             progress(0.2 + 0.6 * at as f32 / result.len() as f32);
@@ -296,11 +301,13 @@ pub(crate) fn blocks(
                 let this = i64::from(*place) - at as i64;
                 let floor = seen.get(&this).copied().unwrap_or(0);
                 let back = floor.saturating_sub(BACK);
-                if floor > at {
+                let exhausted = walked > WALKED * (result.len() + at);
+                if floor > at || exhausted && this != diagonal {
                     continue;
                 }
                 let found = extend(&a, &b, *place as usize, at, back);
                 let end = (found.block.new + found.block.length) as usize;
+                walked += found.block.length as usize;
                 seen.insert(this, end.max(at + 1));
                 if found.worth >= LEAST {
                     if found.worth > LONG {

@@ -290,7 +290,7 @@ impl Writer<'_> {
                     continue;
                 }
             };
-            if engine.may_break() && coder.len() > SECTION {
+            if coder.len() > SECTION && engine.may_break(memory) {
                 sections.push((
                     engine.at,
                     core::mem::replace(&mut coder, range::Encoder::new()),
