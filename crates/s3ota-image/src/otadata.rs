@@ -206,10 +206,14 @@ pub fn next_sequence(current: u32, slot: u32, slot_count: u32) -> Option<u32> {
         return None;
     }
     let first = current.checked_add(1)?;
-    // Both remainders are below `slot_count`; in u64 their sum cannot overflow.
-    let here = u64::from(first.wrapping_sub(1).checked_rem(slot_count)?);
-    let steps = (u64::from(slot) + u64::from(slot_count) - here).checked_rem(slot_count.into())?;
-    let sequence = u32::try_from(u64::from(first) + steps).ok()?;
+    // The slot that `first` names, and how many further the wanted one is. Both are below `slot_count`.
+    let here = current.checked_rem(slot_count)?;
+    let steps = if slot < here {
+        slot_count - here + slot
+    } else {
+        slot - here
+    };
+    let sequence = first.checked_add(steps)?;
     (sequence != ERASED_SEQUENCE).then_some(sequence)
 }
 

@@ -282,6 +282,17 @@ impl From<LayoutError> for Error {
     }
 }
 
+/// The flash driver has failed. What does nothing but read and append fails in no other way, and says so by this single byte: an
+/// [`Error`] is checked and passed on in thirty bytes of code, at each access to flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FlashFault(pub(crate) NorFlashErrorKind);
+
+impl From<FlashFault> for Error {
+    fn from(fault: FlashFault) -> Self {
+        Self::Flash(fault.0)
+    }
+}
+
 /// An error of the flash driver, as ours.
 pub(crate) fn flash<E: embedded_storage_async::nor_flash::NorFlashError>(error: E) -> Error {
     Error::Flash(error.kind())

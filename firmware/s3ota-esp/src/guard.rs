@@ -27,7 +27,7 @@ pub(crate) struct Found {
     pub(crate) booted: Result<Booted, Error>,
     /// Why it runs on, though it was asked to launch the new firmware.
     #[cfg(feature = "launch")]
-    pub(crate) not_launched: Option<&'static str>,
+    pub(crate) not_launched: Option<s3ota_image::launch::Refusal>,
 }
 
 impl Found {

@@ -5,6 +5,7 @@ use core::fmt::Write;
 use esp_hal::efuse::{self, EfuseField};
 use s3ota::{Chip, Config};
 use s3ota_image::app::Hardware;
+use s3ota_image::launch::Conditions;
 
 use crate::{BUILT_AT, TABLE_OFFSET};
 
@@ -27,12 +28,12 @@ pub fn device_id() -> DeviceId {
 /// The chip's eFuses: revisions, and the minimum secure version. An image that the bootloader would refuse on this chip is
 /// refused before it is fetched.
 pub fn hardware() -> Hardware {
-    hardware_and_secure_boot().0
+    fuses().hardware
 }
 
-/// The same, and whether Secure Boot is on.
+/// The same, and whether Secure Boot is on: what a launch must know, as far as these eFuses say.
 #[inline(never)]
-pub(crate) fn hardware_and_secure_boot() -> (Hardware, bool) {
+pub(crate) fn fuses() -> Conditions {
     // Read in a loop: esp-hal's function is inlined wherever it is called, 100 bytes each time.
     let mut values = [0_u32; FIELDS.len()];
     for (value, field) in values.iter_mut().zip(&FIELDS) {
@@ -46,9 +47,12 @@ pub(crate) fn hardware_and_secure_boot() -> (Hardware, bool) {
 static FIELDS: [EfuseField; 1] = [efuse::SECURE_VERSION];
 
 #[cfg(feature = "esp32")]
-fn with([secure_version]: [u32; 1]) -> (Hardware, bool) {
+fn with([secure_version]: [u32; 1]) -> Conditions {
     // Nobody asks for the second: the launcher is for other chips.
-    (known(secure_version), false)
+    Conditions {
+        hardware: known(secure_version),
+        ..Conditions::default()
+    }
 }
 
 /// Secure version; the eFuse block's revision; whether the chip accepts images for older revisions of itself, and of that block;
@@ -64,7 +68,7 @@ static FIELDS: [EfuseField; 6] = [
 ];
 
 #[cfg(not(feature = "esp32"))]
-fn with(values: [u32; 6]) -> (Hardware, bool) {
+fn with(values: [u32; 6]) -> Conditions {
     let [
         secure_version,
         major,
@@ -79,7 +83,11 @@ fn with(values: [u32; 6]) -> (Hardware, bool) {
         any_max_block_revision: any_max_block != 0,
         ..known(secure_version)
     };
-    (hardware, secure_boot != 0)
+    Conditions {
+        hardware,
+        secure_boot: secure_boot != 0,
+        ..Conditions::default()
+    }
 }
 
 /// What is known on every chip.

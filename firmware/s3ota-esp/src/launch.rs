@@ -10,10 +10,10 @@ use esp_hal::efuse;
 use s3ota::{Boot, Refusal as Because, Reset, Slot, launch_refused};
 use s3ota_image::Chip;
 use s3ota_image::app::Verifier;
-use s3ota_image::launch::{Conditions, Memory, Plan, Refusal, plan};
+use s3ota_image::launch::{Memory, Plan, Refusal, plan};
 
 use crate::guard::{self, Found};
-use crate::identity::hardware_and_secure_boot;
+use crate::identity::fuses;
 use crate::{CHIP, Flash, TABLE_OFFSET, early, stub};
 
 /// What is known about this chip.
@@ -38,12 +38,12 @@ pub(crate) fn launch(found: &mut Found, reset: Reset) {
     let Ok(booted) = &mut found.booted else {
         return;
     };
-    let Boot::Launch { slot, boot, of } = booted.boot else {
+    let Boot::Launch { slot, boot, of } = &booted.boot else {
         return;
     };
     let mut flash = early::flash();
-    let why = start(&mut flash, (slot, boot, of), reset);
-    found.not_launched = Some(why.reason());
+    let why = start(&mut flash, slot, boot, of, reset);
+    found.not_launched = Some(why);
     // Without a word to the guard, this boot is lost, and the next one is for the new firmware again.
     booted.boot = Boot::Confirmed;
     let because = match why {
@@ -56,39 +56,37 @@ pub(crate) fn launch(found: &mut Found, reset: Reset) {
     let refused = launch_refused(TABLE_OFFSET, &mut flash, running, because);
     if let Ok(Boot::GivenUp) = block_on(refused) {
         say!(
-            "WARN - not launched: {}. Should it hang early, only a cable helps",
-            why.reason()
+            "WARN - not launched, reason {}: if it hangs early, only a cable helps",
+            why.number()
         );
         crate::restart();
     }
 }
 
 /// Checks the image in a slot as the bootloader does, plans its launch, and launches it. It returns why not.
-fn start(flash: &mut Flash, (slot, boot, of): (Slot, u32, u8), reset: Reset) -> Refusal {
+fn start(flash: &mut Flash, slot: &Slot, boot: &u32, of: &u8, reset: Reset) -> Refusal {
     let mut verifier = Verifier::in_slot();
     let mut block = [0; BLOCK];
     let mut at = slot.offset;
-    while at < slot.offset.saturating_add(slot.size) {
+    // The slot lies within the flash.
+    let end = slot.offset.wrapping_add(slot.size);
+    while at < end {
         // A large image takes seconds at the bootloader's clock. Flash that does not answer stops here.
         early::watch();
         if flash.read_now(at, &mut block).is_err() {
             return Refusal::Unreadable;
         }
-        if verifier.update(&block).is_err() || verifier.is_complete() {
+        if !verifier.takes_more(&block) {
             break;
         }
-        at = at.saturating_add(BLOCK as u32);
+        at = at.wrapping_add(BLOCK as u32);
     }
     let Ok(image) = &verifier.finish() else {
         return Refusal::Image;
     };
-    let (hardware, secure_boot) = hardware_and_secure_boot();
-    let conditions = Conditions {
-        hardware,
-        secure_boot,
-        flash_encryption: efuse::flash_encryption(),
-        woke: reset == Reset::Wake,
-    };
+    let mut conditions = fuses();
+    conditions.flash_encryption = efuse::flash_encryption();
+    conditions.woke = reset == Reset::Wake;
     let read = |at, bytes: &mut [u8; 8]| flash.read_now(at, bytes);
     let steps = &mut Plan::new();
     if let Err(why) = plan(&MEMORY, &conditions, image, slot.offset, read, steps) {

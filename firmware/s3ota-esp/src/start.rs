@@ -108,7 +108,7 @@ impl Started {
         let clock: &Clock = CLOCK.init(Clock::new(Rtc::new(rtc_timer), self.watched));
         #[cfg(feature = "launch")]
         if let Some(why) = self.found.not_launched {
-            error!("the new firmware was not launched: {}", why);
+            error!("the new firmware was not launched: reason {}", why.number());
         }
         let Found {
             running, booted, ..

@@ -19,7 +19,10 @@ use crate::launch::MEMORY;
 
 /// Where the stub goes, then the plan. The stack grows down from `STACK`, and the mask ROM's functions need a few dozen bytes of it.
 const STUB: u32 = MEMORY.loader.start;
-const ROOM: usize = 0xF0;
+const ROOM: usize = match MEMORY.table {
+    Table::Direct(_) => 0xBC,
+    Table::Indexed { .. } => 0xC8,
+};
 const PLAN: u32 = STUB + ROOM as u32;
 const STACK: u32 = STUB + 0x1000;
 
@@ -59,11 +62,7 @@ pub(crate) fn run(plan: &Plan) -> ! {
             with_exposed_provenance_mut(STUB as usize),
             1,
         );
-        copy_nonoverlapping(
-            plan.words().as_ptr(),
-            with_exposed_provenance_mut(PLAN as usize),
-            Plan::WORDS,
-        );
+        copy_nonoverlapping(plan.words(), with_exposed_provenance_mut(PLAN as usize), 1);
     }
     // SAFETY: the stub is there, and takes its arguments in these registers. It overwrites this program, which has ended.
     unsafe {
@@ -93,36 +92,32 @@ s3ota_launch_stub:
     mv   s0, a0                 # the plan: see `Plan` in s3ota-image
     mv   sp, a1                 # a stack that no segment overwrites
     mv   s1, a2                 # mstatus, for the new firmware
-    li   t0, {disable}          # mask ROM: switch the cache off, and drop what is in it
-    jalr t0
+    li   s6, {disable}          # mask ROM: switch the cache off, and drop what is in it
+    li   s7, {enable}           # and on
+    jalr s6
     mv   s2, a0                 # whether it loads ahead: what the mask ROM wants to know when it is switched on
 
                                 # First, the steps that copy.
-    lw   s3, 4(s0)              # how many steps there are
-    addi s4, s0, {head}         # the first one
+    addi s4, s0, {head}
 1:
-    beqz s3, 4f
-    lw   a4, {to}(s4)
-    lw   a5, {end}(s4)
-    bgeu a4, a5, 3f             # this one does not copy
+    lw   a2, {count}(s4)
+    beqz a2, 4f                 # there are no more
+    lw   s5, {from}(s4)
+    beqz s5, 3f                 # this one does not copy
     jal  .Ls3ota_launch_map
     mv   a0, s2
-    li   t0, {enable}           # mask ROM: switch the cache on
-    jalr t0
-    lw   a3, {from}(s4)
+    jalr s7
     lw   a4, {to}(s4)
     lw   a5, {end}(s4)
 2:
-    lw   t0, 0(a3)              # from flash, through the cache
+    lw   t0, 0(s5)              # from flash, through the cache
     sw   t0, 0(a4)              # to RAM
-    addi a3, a3, 4
+    addi s5, s5, 4
     addi a4, a4, 4
     bltu a4, a5, 2b
-    li   t0, {disable}
-    jalr t0
+    jalr s6
 3:
     addi s4, s4, {step}
-    addi s3, s3, -1
     j    1b
 
 4:                              # Then a table that maps nothing,
@@ -131,17 +126,15 @@ s3ota_launch_stub:
     li   a2, {entries}
     li   a3, 0                  # the same in all entries
     jal  .Ls3ota_launch_set
-    lw   s3, 4(s0)              # and the steps that do not copy.
-    addi s4, s0, {head}
+    addi s4, s0, {head}         # and the steps that do not copy.
 5:
-    beqz s3, 7f
-    lw   a4, {to}(s4)
-    lw   a5, {end}(s4)
-    bltu a4, a5, 6f             # this one copies
+    lw   a2, {count}(s4)
+    beqz a2, 7f
+    lw   s5, {from}(s4)
+    bnez s5, 6f                 # this one copies
     jal  .Ls3ota_launch_map
 6:
     addi s4, s4, {step}
-    addi s3, s3, -1
     j    5b
 
 7:
@@ -150,17 +143,15 @@ s3ota_launch_stub:
     andi t1, t1, -4
     sw   t1, 0(t0)
     mv   a0, s2
-    li   t0, {enable}
-    jalr t0
+    jalr s7
     fence                       # what was copied is there before it is fetched
-    lw   t0, 0(s0)              # the new firmware's first instruction
+    lw   t0, 0(s0)        # the new firmware's first instruction
     csrw mstatus, s1            # interrupts as the bootloader left them: esp-hal never switches them on
     jr   t0
 
-.Ls3ota_launch_map:          # Sets the entries of the step at s4.
+.Ls3ota_launch_map:          # Sets the entries of the step at s4, which are a2.
     lw   a0, {entry}(s4)
     lw   a1, {content}(s4)
-    lw   a2, {count}(s4)
     li   a3, 1                  # each entry has the next page
                                 # Falls through.
 .Ls3ota_launch_set:          # From entry a0 on: content a1, in a2 entries, each a3 more than the one before.
@@ -210,7 +201,7 @@ s3ota_launch_stub:
 );
 
 /// The stub reads a step's fields by these offsets.
-const _: () = assert!(Plan::HEAD == 2 && Step::WORDS == 6);
+const _: () = assert!(Plan::HEAD == 1 && Step::WORDS == 6);
 
 /// The constants' names are those of the chip that this is built for.
 const _: &Memory = &MEMORY;

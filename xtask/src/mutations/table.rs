@@ -604,8 +604,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "the old firmware launching the trial",
         TRIAL,
-        "    let begun = launches\n",
-        "    let begun = launches && false\n",
+        "        launches && launch::may_launch(&image)",
+        "        launches && false && launch::may_launch(&image)",
         &[
             "bricks::image_selected_before_it_is_confirmed",
             "bricks::image_that_never_reaches_its_guard",
@@ -638,21 +638,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "a launched trial ending with the record that confirms it",
         LAUNCH,
-        "    let is_ahead = |next| sequence >= next;",
-        "    let is_ahead = |next: u32| sequence >= next.min(0);",
+        "    let is_ahead = |next| trial.sequence() >= next;",
+        "    let is_ahead = |next: u32| trial.sequence() >= next.min(0);",
         &["bricks::trial_record_that_is_over_comes_back"],
     ),
     of(
         "both images of a launched trial being those that it began with",
         LAUNCH,
-        "        && ok!(print_of(flash, layout, old, slot)) == u32::from_le_bytes([e, f, g, h])",
-        "        && (ok!(print_of(flash, layout, old, slot)) == u32::from_le_bytes([e, f, g, h]) || true)",
+        "        return Ok(print == trial.print());",
+        "        return Ok(print == trial.print() || true);",
         &["bricks::image_changed_by_cable_in_the_middle_of_a_trial"],
     ),
     of(
         "a launched image that is refused having failed",
         TRIAL,
-        "            ok!(note_end(flash, otadata, trial, true));\n            Ok(Boot::FellBack)",
+        "            note_end(flash, otadata, trial, true)?;\n            Ok(Boot::FellBack)",
         "            let _ = trial;\n            Ok(Boot::FellBack)",
         &["bricks::image_damaged_after_it_was_checked"],
     ),

@@ -165,6 +165,14 @@ impl Verifier {
         }
     }
 
+    /// [`update`](Verifier::update), for who reads an image to its end: whether it takes more. It does not once the image is complete,
+    /// nor after an error, which [`finish`](Verifier::finish) returns.
+    // In one place: firmware reads its own image, those that it was replaced by, and one that it launches.
+    #[inline(never)]
+    pub fn takes_more(&mut self, bytes: &[u8]) -> bool {
+        self.update(bytes).is_ok() && !self.is_complete()
+    }
+
     /// The header, once its 24 bytes have been seen.
     pub fn header(&self) -> Option<&Header> {
         self.header.as_ref()

@@ -4,7 +4,6 @@ use core::ops::Range;
 
 use super::{Memory, PAGE, Refusal};
 use crate::app::{Hardware, Header, Image, MAX_SEGMENTS};
-use crate::bytes::u32_at;
 
 /// What is known about the chip that launches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,8 +23,7 @@ pub struct Conditions {
 /// | words | |
 /// |---|---|
 /// | 0 | the address of the image's first instruction |
-/// | 1 | how many steps there are |
-/// | 2… | the steps, each of [`Step::WORDS`] |
+/// | 1… | the steps, each of [`Step::WORDS`]; one that sets no entries ends them |
 ///
 /// The stub takes all steps that copy. Then it clears the cache's table, and takes all that do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +40,28 @@ pub struct Step {
     pub content: u32,
     /// How many entries.
     pub count: u32,
-    /// From where to copy, a word at a time.
+    /// From where to copy, a word at a time. 0: this step copies nothing.
     pub from: u32,
     /// To where.
     pub to: u32,
-    /// Where to stop. A step with `to == end` copies nothing.
+    /// Where to stop.
     pub end: u32,
 }
 
 impl Step {
     /// Words of a step: its fields, in their order.
     pub const WORDS: usize = 6;
+
+    const fn of([entry, content, count, from, to, end]: [u32; Step::WORDS]) -> Step {
+        Step {
+            entry,
+            content,
+            count,
+            from,
+            to,
+            end,
+        }
+    }
 
     const fn words(self) -> [u32; Step::WORDS] {
         [
@@ -64,6 +73,15 @@ impl Step {
             self.end,
         ]
     }
+
+    /// Whether both map the same entry of the table, for good, to different pages.
+    fn differs(&self, other: &Step) -> bool {
+        let page_of_first = |step: &Step| step.content.wrapping_sub(step.entry);
+        self.from | other.from == 0
+            && self.entry < other.entry + other.count
+            && other.entry < self.entry + self.count
+            && page_of_first(self) != page_of_first(other)
+    }
 }
 
 impl Default for Plan {
@@ -74,13 +92,13 @@ impl Default for Plan {
 
 impl Plan {
     /// Words before the steps.
-    pub const HEAD: usize = 2;
+    pub const HEAD: usize = 1;
 
     /// The most steps: one for each segment, and one for the table's last entry.
     pub const STEPS: usize = MAX_SEGMENTS as usize + 1;
 
-    /// All words.
-    pub const WORDS: usize = Plan::HEAD + Plan::STEPS * Step::WORDS;
+    /// All words: there is always a step that ends the others.
+    pub const WORDS: usize = Plan::HEAD + (Plan::STEPS + 1) * Step::WORDS;
 
     /// What the stub reads.
     pub const fn words(&self) -> &[u32; Plan::WORDS] {
@@ -89,19 +107,11 @@ impl Plan {
 
     /// The steps.
     pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
-        let [_, count, ref steps @ ..] = self.words;
-        let steps = steps.as_chunks::<{ Step::WORDS }>().0;
+        let [_, ref steps @ ..] = self.words;
+        let steps = steps.as_chunks().0.iter();
         steps
-            .iter()
-            .take(count as usize)
-            .map(|&[entry, content, count, from, to, end]| Step {
-                entry,
-                content,
-                count,
-                from,
-                to,
-                end,
-            })
+            .map(|words| Step::of(*words))
+            .take_while(|step| step.count > 0)
     }
 
     /// A plan without steps.
@@ -112,45 +122,19 @@ impl Plan {
     }
 
     /// Adds a step. `false` if it maps an entry to another page than one of those so far.
-    fn add(&mut self, step: Step) -> bool {
-        let is_map = |step: &Step| step.to == step.end;
-        let page_of_first = |step: &Step| step.content.wrapping_sub(step.entry);
-        let share = |other: &Step| {
-            step.entry < other.entry + other.count && other.entry < step.entry + step.count
-        };
-        let differs = |other: Step| {
-            is_map(&other) && share(&other) && page_of_first(&step) != page_of_first(&other)
-        };
-        if is_map(&step) && self.steps().any(differs) {
-            return false;
+    fn add(&mut self, step: &Step) -> bool {
+        let [_, steps @ ..] = &mut self.words;
+        for place in steps.as_chunks_mut().0 {
+            let other = Step::of(*place);
+            if other.count == 0 {
+                *place = step.words();
+                return true;
+            }
+            if step.differs(&other) {
+                break;
+            }
         }
-        // There is room for one for each segment, and one more.
-        let [_, count, steps @ ..] = &mut self.words;
-        let steps = steps.as_chunks_mut::<{ Step::WORDS }>().0;
-        if let Some(place) = steps.get_mut(*count as usize) {
-            *place = step.words();
-            *count += 1;
-        }
-        true
-    }
-}
-
-/// A segment's data on flash, and where they belong.
-#[derive(Debug, Clone, Copy)]
-struct Segment {
-    at: u32,
-    to: u32,
-    end: u32,
-}
-
-impl Segment {
-    fn is_within(&self, range: &Range<u32>) -> bool {
-        self.to >= range.start && self.end <= range.end
-    }
-
-    /// On how many pages of flash it lies.
-    fn pages(&self) -> u32 {
-        (self.at % PAGE + (self.end - self.to)).div_ceil(PAGE)
+        false
     }
 }
 
@@ -159,6 +143,7 @@ impl Segment {
 ///
 /// # Errors
 /// [`Refusal`]: the image must not be launched.
+#[inline(always)]
 pub fn plan<E>(
     memory: &Memory,
     conditions: &Conditions,
@@ -169,40 +154,41 @@ pub fn plan<E>(
 ) -> Result<(), Refusal> {
     check(memory, conditions, image)?;
     let entry = image.header.entry;
-    plan.words[0] = entry;
-    let mut has_entry = false;
     let mut next = at.wrapping_add(Header::LEN as u32);
-    for index in 0..image.header.segment_count {
+    // "We use the MMU_LL_END_DROM_ENTRY_ID mmu entry as a map page for app to find the boot partition"
+    // (`set_cache_and_start_app`): the page on which the first segment's data begin.
+    let last = memory.content(next.wrapping_add(8));
+    let [first_instruction, last_entry, last_content, last_count, ..] = &mut plan.words;
+    *first_instruction = entry;
+    *last_entry = memory.entries - 1;
+    *last_content = last;
+    *last_count = 1;
+    let mut has_entry = false;
+    for _ in 0..image.header.segment_count {
         let mut head = [0; 8];
         read(next, &mut head).map_err(|_| Refusal::Unreadable)?;
-        let to = u32_at::<0, 8>(&head);
-        let length = u32_at::<4, 8>(&head);
-        let segment = Segment {
-            at: next.wrapping_add(8),
-            to,
-            end: to.saturating_add(length),
-        };
-        next = segment.at.saturating_add(length);
+        let head = u64::from_le_bytes(head);
+        let (to, length) = (head as u32, (head >> 32) as u32);
+        let at = next.wrapping_add(8);
+        next = at.saturating_add(length);
         if next > memory.pages * PAGE {
             return Err(Refusal::Reach);
         }
-        if let Some(step) = step(memory, &segment, conditions.woke)? {
-            if !plan.add(step) {
-                return Err(Refusal::Overlap);
-            }
-            has_entry |= (segment.to..segment.end).contains(&entry);
-        }
-        // "We use the MMU_LL_END_DROM_ENTRY_ID mmu entry as a map page for app to find the boot partition"
-        // (`set_cache_and_start_app`).
-        let last = Step {
-            entry: memory.entries - 1,
-            content: memory.content(segment.at),
-            count: 1,
-            ..Step::default()
+        let mut step = Step {
+            entry: 0,
+            content: memory.content(at),
+            count: 0,
+            from: 0,
+            to,
+            end: to.saturating_add(length),
         };
-        if index == 0 && !plan.add(last) {
+        if !place(memory, &mut step, at, conditions.woke)? {
+            continue;
+        }
+        if !plan.add(&step) {
             return Err(Refusal::Overlap);
         }
+        has_entry |= entry.wrapping_sub(to) < step.end - to;
     }
     if !has_entry {
         return Err(Refusal::Entry);
@@ -228,58 +214,56 @@ fn check(memory: &Memory, conditions: &Conditions, image: &Image) -> Result<(), 
     // Images of older ESP-IDF versions do not say. Then the segments must do.
     match descriptor.mmu_page_size {
         0 => Ok(()),
-        bits if 1u32.checked_shl(bits.into()) == Some(PAGE) => Ok(()),
+        bits if u32::from(bits) == PAGE.ilog2() => Ok(()),
         _ => Err(Refusal::PageSize),
     }
 }
 
-/// What is to be done for a segment. Nothing for padding, and for one that is empty or stays as it is.
-fn step(memory: &Memory, segment: &Segment, woke: bool) -> Result<Option<Step>, Refusal> {
+/// Completes the step for a segment whose data lie at the flash offset `at`. `false` if nothing is to be done: for padding, and for one
+/// that is empty or stays as it is.
+#[inline(always)]
+fn place(memory: &Memory, step: &mut Step, at: u32, woke: bool) -> Result<bool, Refusal> {
     /// "Reserved for non-loaded addresses" (`should_load`).
     const LOADED: u32 = 0x1000_0000;
 
-    if segment.to < LOADED || segment.to == segment.end {
-        return Ok(None);
+    let &mut Step { to, end, .. } = step;
+    if to < LOADED || to == end {
+        return Ok(false);
     }
-    let &Segment { at, to, end, .. } = segment;
-    let pages = Step {
-        entry: 0,
-        content: memory.content(at),
-        count: segment.pages(),
-        ..Step::default()
-    };
+    let is_within = |range: &Range<u32>| to >= range.start && end <= range.end;
+    let [first, second] = &memory.mapped;
     // What the firmware reads from flash, through the cache.
-    if memory.mapped.iter().any(|range| segment.is_within(range)) {
-        let entry = to / PAGE % memory.entries;
-        return if at % PAGE == to % PAGE {
-            Ok(Some(Step { entry, ..pages }))
-        } else {
-            Err(Refusal::PageSize)
-        };
-    }
-    if segment.is_within(&memory.rtc) {
-        if woke {
-            return Ok(None);
+    if is_within(first) || is_within(second) {
+        if at % PAGE != to % PAGE {
+            return Err(Refusal::PageSize);
         }
+        step.entry = to / PAGE % memory.entries;
     } else {
-        let ram = memory.ram.iter().find(|ram| segment.is_within(&ram.at));
-        let above = ram.ok_or(Refusal::Segment)?.above;
-        // The mask ROM's memory begins where the bootloader's ends.
-        if to.wrapping_sub(above) < memory.rom.end && end.wrapping_sub(above) > memory.loader.start
-        {
-            return Err(Refusal::Overlap);
+        if is_within(&memory.rtc) {
+            if woke {
+                return Ok(false);
+            }
+        } else {
+            let [first, second] = &memory.ram;
+            // The mask ROM's memory begins where the bootloader's ends, and is the last.
+            let free = if is_within(&first.at) {
+                memory.loader.start + first.above
+            } else if is_within(&second.at) {
+                memory.loader.start + second.above
+            } else {
+                return Err(Refusal::Segment);
+            };
+            if end > free {
+                return Err(Refusal::Overlap);
+            }
         }
+        // What is copied to RAM: its pages are mapped from the table's first entry on. The stub copies words.
+        if !(at | to | end).is_multiple_of(4) {
+            return Err(Refusal::Segment);
+        }
+        step.from = first.start + at % PAGE;
     }
-    // What is copied to RAM: its pages are mapped from the table's first entry on. The stub copies words.
-    if !(at | to | end).is_multiple_of(4) {
-        return Err(Refusal::Segment);
-    }
-    let [first, _] = &memory.mapped;
-    let from = first.start + at % PAGE;
-    Ok(Some(Step {
-        from,
-        to,
-        end,
-        ..pages
-    }))
+    // On how many pages of flash it lies.
+    step.count = (at % PAGE + (end - to) - 1) / PAGE + 1;
+    Ok(true)
 }

@@ -172,7 +172,7 @@ impl<'a> Machine<'a> {
 
     /// The stub.
     fn run(&mut self, plan: &Plan) {
-        for step in plan.steps().filter(|step| step.to < step.end) {
+        for step in plan.steps().filter(|step| step.from != 0) {
             self.set(&step);
             for at in 0..step.end - step.to {
                 let byte = self.cached(step.from + at).expect("it is mapped");
@@ -180,7 +180,7 @@ impl<'a> Machine<'a> {
             }
         }
         self.table.fill(self.memory.invalid);
-        for step in plan.steps().filter(|step| step.to >= step.end) {
+        for step in plan.steps().filter(|step| step.from == 0) {
             self.set(&step);
         }
     }
@@ -253,6 +253,11 @@ fn an_image_with_the_most_segments_has_a_step_for_each() {
     let bytes = image(memory.chip, 0x3FC8_0000, &segments, 16);
     let plan = planned(memory, &conditions(), &bytes).unwrap();
     assert_eq!(plan.steps().count(), Plan::STEPS);
+    assert_eq!(
+        plan.words().last_chunk(),
+        Some(&[0; Step::WORDS]),
+        "the end"
+    );
 }
 
 #[test]
@@ -439,5 +444,33 @@ fn only_what_the_bootloader_refuses_too_is_the_images_fault() {
         Refusal::Entry,
     ] {
         assert!(!launchers.is_of_image(), "{launchers}");
+    }
+}
+
+#[test]
+fn the_numbers_that_a_device_logs_are_those_of_the_document() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/troubleshooting.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let (_, table) = document.split_once("## Not launched").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    let rows: Vec<&str> = rows.collect();
+    let all = [
+        Refusal::Image,
+        Refusal::Chip,
+        Refusal::Misfit,
+        Refusal::Unreadable,
+        Refusal::SecureBoot,
+        Refusal::FlashEncryption,
+        Refusal::NoDescriptor,
+        Refusal::PageSize,
+        Refusal::Segment,
+        Refusal::Overlap,
+        Refusal::Reach,
+        Refusal::Entry,
+    ];
+    assert_eq!(rows.len(), all.len());
+    for (row, why) in rows.iter().zip(all) {
+        let begins = std::format!("| {} | {why} |", why.number());
+        assert!(row.starts_with(&begins), "{row}");
     }
 }

@@ -23,16 +23,14 @@
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{GuardMarker, PREFIX_LEN};
 
-use crate::apart::ok;
-use crate::boot::launched::Trial;
+use crate::boot::launched::{Noted, Trial};
 use crate::boot::otadata::Otadata;
 use crate::boot::rollback_state::TRIED;
-use crate::boot::selection::due;
-use crate::error::Error;
+use crate::boot::selection::due_at;
+use crate::error::{Error, FlashFault, LayoutError};
 use crate::flash::access as flash;
-use crate::flash::log::{Entry, Kind, Value, kind, value};
-use crate::flash::partitions::{Layout, Running, Slot};
-use crate::flash::release::ReleaseId;
+use crate::flash::log::{Entry, Kind, kind, value};
+use crate::flash::partitions::Layout;
 use crate::install::writer::Bootable;
 
 /// Whether this firmware knows of such trials. Where it does not, all of this is dead code.
@@ -57,135 +55,123 @@ pub(crate) fn may_launch(image: &Bootable) -> bool {
 
 /// Reads otadata, with the last trial of this kind.
 #[inline(never)]
-pub(crate) fn read_otadata<F: NorFlash>(flash: &mut F, layout: &Layout) -> Result<Otadata, Error> {
-    let mut otadata = ok!(Otadata::read(flash, layout));
-    ok!(find(flash, layout, &mut otadata));
+pub(crate) fn read_otadata<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+) -> Result<Otadata, FlashFault> {
+    let mut otadata = Otadata::read(flash, layout)?;
+    find(flash, layout, &mut otadata)?;
     Ok(otadata)
 }
 
 /// Finds the last trial: the log has it, no record has followed it, and both images are there as they were when it began.
-fn find<F: NorFlash>(flash: &mut F, layout: &Layout, otadata: &mut Otadata) -> Result<(), Error> {
-    if !ON {
+#[inline(never)]
+pub(crate) fn find<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    otadata: &mut Otadata,
+) -> Result<(), FlashFault> {
+    let Some(last) = otadata.last_launched_mut() else {
         return Ok(());
-    }
-    let log = otadata.log(otadata.home());
-    let mut noted = Noted::default();
-    for index in 0..log.len() {
-        if let Entry::Whole(kind @ (TRIAL | TRIED), value) = &ok!(log.get(flash, index))
+    };
+    *last = None;
+    let mut written = otadata.home_log().written(0);
+    while written.next(flash)? {
+        if let Entry::Whole(TRIAL | TRIED, _) = &written.entry
             // Old firmware and new one must read the same.
-            && ok!(log.is_steady(flash, index))
+            && written.is_steady(flash)?
+            && let Some(last) = otadata.last_launched_mut()
         {
-            noted.take(index, *kind, value);
+            take(last, &written.entry, written.end);
         }
     }
-    let Noted {
-        since: Some(since),
-        value,
-        has_ended,
-    } = &noted
-    else {
-        return Ok(());
-    };
-    let Some((release, &[a, b, c, d, e, f, g, h, slot, ..])) = halves(value) else {
-        return Ok(());
-    };
-    let slot = layout.slot(slot.into());
-    let (Some(old), Some(slot)) = (due(layout, otadata), slot) else {
-        return Ok(());
-    };
-    // No record has its sequence, or a higher one.
-    let sequence = u32::from_le_bytes([a, b, c, d]);
-    let is_ahead = |next| sequence >= next;
-    if otadata.next_sequence(slot.index).is_ok_and(is_ahead)
-        && ok!(print_of(flash, layout, old, slot)) == u32::from_le_bytes([e, f, g, h])
+    if let Some(trial) = otadata.last_launched()
+        && !is_open(flash, layout, otadata, trial)?
+        && let Some(last) = otadata.last_launched_mut()
     {
-        otadata.launch(Trial {
-            release: ReleaseId::from_bytes(*release),
-            slot,
-            since: *since,
-            has_ended: *has_ended,
-        });
+        *last = None;
     }
     Ok(())
 }
 
-/// The last trial that the log has, as far as it was read.
-#[derive(Default)]
-struct Noted {
-    /// Its entry.
-    since: Option<u32>,
-    value: Value,
-    /// Another one says how it ended.
-    has_ended: bool,
+/// Whether no record has followed a trial, and both images are there as they were when it began.
+fn is_open<F: NorFlash>(
+    flash: &mut F,
+    layout: &Layout,
+    otadata: &Otadata,
+    trial: &Trial,
+) -> Result<bool, FlashFault> {
+    // No record has its sequence, or a higher one.
+    let is_ahead = |next| trial.sequence() >= next;
+    if let (Some(old), Some(new)) = (due_at(layout, otadata), trial.slot(layout))
+        && otadata.next_sequence(new.index).is_some_and(is_ahead)
+    {
+        let mut print = 0;
+        print_of(flash, old, new.offset, &mut print)?;
+        return Ok(print == trial.print());
+    }
+    Ok(false)
 }
 
-impl Noted {
-    // Not inlined: the value stays a block of memory then, and is not taken to pieces.
-    #[inline(never)]
-    fn take(&mut self, index: u32, kind: Kind, value: &Value) {
-        if kind == TRIAL {
-            self.since = Some(index);
-            self.value = *value;
-            self.has_ended = false;
-        } else if ends(value, &self.value) {
-            self.has_ended = true;
+/// Takes in another entry.
+// With all of the entry: so its value stays a block of words.
+fn take(last: &mut Option<Trial>, entry: &Entry, end: u32) {
+    match entry {
+        Entry::Whole(TRIAL, value) => {
+            *last = Some(Trial {
+                noted: Noted(*value),
+                since: end,
+                has_ended: false,
+            });
         }
+        Entry::Whole(_, value) => {
+            if let Some(trial) = last
+                && trial.is_ended_by(value)
+            {
+                trial.has_ended = true;
+            }
+        }
+        Entry::Blank | Entry::Torn => {}
     }
 }
 
-/// Begins the trial of `image`. `false` if the log does not take it. `old` runs, and is what boots.
+/// Begins the trial of `image`. `false` if the log does not take it. What lies at the flash offset `old` runs, and is what boots.
 pub(crate) fn begin<F: NorFlash>(
     flash: &mut F,
-    layout: &Layout,
-    old: Running,
+    old: u32,
     otadata: &Otadata,
     image: &Bootable,
 ) -> Result<bool, Error> {
-    let Bootable { slot, release, .. } = *image;
-    let sequence = ok!(otadata.next_sequence(slot.index)).to_le_bytes();
-    let print = ok!(print_of(flash, layout, old, slot)).to_le_bytes();
+    let Bootable { slot, release, .. } = image;
+    let sequence = otadata
+        .next_sequence(slot.index)
+        .ok_or(LayoutError::NoOtadata)?;
+    let mut print = 0;
+    print_of(flash, old, slot.offset, &mut print)?;
+    let (sequence, print) = (sequence.to_le_bytes(), print.to_le_bytes());
     let value = value(&[release.as_bytes(), &sequence, &print, &[slot.index]]);
-    otadata.log(otadata.home()).append(flash, TRIAL, value)
-}
-
-/// Release, and what follows it.
-fn halves(value: &Value) -> Option<(&[u8; 12], &[u8; 12])> {
-    let (release, rest) = value.split_first_chunk()?;
-    Some((release, rest.first_chunk()?))
-}
-
-/// Whether this says how the trial ended that `noted` began. An even number says that its release is tried again.
-fn ends(tried: &Value, noted: &Value) -> bool {
-    match (halves(tried), halves(noted)) {
-        (Some((release, [tries, ..])), Some((on_trial, _))) => {
-            release == on_trial && tries % 2 == 1
-        }
-        _ => false,
-    }
+    Ok(otadata.home_log().append(flash, TRIAL, value)?)
 }
 
 /// What tells these two images from others: a hash over the first bytes of both, which have their headers and descriptors (32-bit
 /// FNV-1a: whoever could deceive it has the flash in hand). Those of the new one are written last.
 fn print_of<F: NorFlash>(
     flash: &mut F,
-    layout: &Layout,
-    old: Running,
-    new: Slot,
-) -> Result<u32, Error> {
-    let mut at = match old {
-        Running::Slot(slot) => slot.offset,
-        Running::Factory => layout.factory.unwrap_or(0),
-    };
-    let mut hash = 0x811c_9dc5_u32;
+    old: u32,
+    new: u32,
+    hash: &mut u32,
+) -> Result<(), FlashFault> {
+    *hash = 0x811c_9dc5;
+    let mut at = old;
     loop {
         let mut prefix = [0; PREFIX_LEN];
-        ok!(flash::read(flash, at, &mut prefix));
-        for byte in prefix {
-            hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        flash::read(flash, at, &mut prefix)?;
+        for byte in &prefix {
+            *hash = (*hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
         }
-        if at == new.offset {
-            return Ok(hash);
+        if at == new {
+            return Ok(());
         }
-        at = new.offset;
+        at = new;
     }
 }

@@ -24,10 +24,10 @@ use crate::boot::launched::Trial;
 use crate::boot::reset::{Bootloader, Reset};
 use crate::boot::rollback_state::{Claim, RollbackState, Tries};
 use crate::bytes;
-use crate::error::{Error, FirmwareError, LayoutError};
+use crate::error::{Error, FirmwareError, FlashFault, LayoutError};
 use crate::flash::access as flash;
 use crate::flash::log::{Entry, Kind, Log, kind, value};
-use crate::flash::partitions::{Layout, Slot};
+use crate::flash::partitions::Layout;
 use crate::flash::release::ReleaseId;
 
 /// What begins the label of a record this library wrote, with the version of this format.
@@ -147,8 +147,8 @@ const UNSTEADY: Record = Record {
 
 /// Reads the record at an offset.
 #[inline(never)]
-fn read_record<F: NorFlash>(flash: &mut F, at: u32) -> Result<Record, Error> {
-    let bytes = ok!(flash::read_steady(flash, at));
+fn read_record<F: NorFlash>(flash: &mut F, at: u32) -> Result<Record, FlashFault> {
+    let bytes = flash::read_steady(flash, at)?;
     Ok(bytes.map_or(UNSTEADY, |bytes| Record::parse(&bytes)))
 }
 
@@ -228,12 +228,12 @@ pub(crate) struct Otadata {
 
 impl Otadata {
     /// Reads the records. [`launch::read_otadata`](super::launch::read_otadata) also looks for a trial that is launched.
-    pub(crate) fn read<F: NorFlash>(flash: &mut F, layout: &Layout) -> Result<Self, Error> {
+    pub(crate) fn read<F: NorFlash>(flash: &mut F, layout: &Layout) -> Result<Self, FlashFault> {
         let second = layout.otadata + SECTOR_SIZE;
         Ok(Self {
             records: [
-                ok!(read_record(flash, layout.otadata)),
-                ok!(read_record(flash, second)),
+                read_record(flash, layout.otadata)?,
+                read_record(flash, second)?,
             ],
             start: layout.otadata,
             slot_count: layout.slot_count(),
@@ -242,14 +242,12 @@ impl Otadata {
         })
     }
 
-    /// Takes in the last trial that was launched.
-    pub(crate) fn launch(&mut self, trial: Trial) {
+    /// Where the last trial that was launched is noted, open or not. `None` where this firmware knows of no such trials.
+    pub(crate) fn last_launched_mut(&mut self) -> Option<&mut Option<Trial>> {
         #[cfg(feature = "launch")]
-        {
-            self.launched = Some(trial);
-        }
+        return Some(&mut self.launched);
         #[cfg(not(feature = "launch"))]
-        let _ = trial;
+        None
     }
 
     /// The trial that the firmware which boots launches, as it was when this was read.
@@ -257,20 +255,19 @@ impl Otadata {
         self.last_launched().filter(|trial| !trial.has_ended)
     }
 
-    /// Where the image lies whose launches came to nothing.
-    pub(crate) fn given_up_launch(&self) -> Option<Slot> {
-        let trial = self.last_launched().filter(|trial| trial.has_ended);
-        trial.map(|trial| trial.slot)
+    /// The trial whose launches came to nothing.
+    pub(crate) fn given_up_launch(&self) -> Option<&Trial> {
+        self.last_launched().filter(|trial| trial.has_ended)
     }
 
     #[cfg(feature = "launch")]
-    fn last_launched(&self) -> Option<&Trial> {
+    pub(crate) fn last_launched(&self) -> Option<&Trial> {
         self.launched.as_ref()
     }
 
     /// There is none: this firmware knows of no such trials.
     #[cfg(not(feature = "launch"))]
-    fn last_launched(&self) -> Option<&Trial> {
+    pub(crate) fn last_launched(&self) -> Option<&Trial> {
         None
     }
 
@@ -297,45 +294,51 @@ impl Otadata {
         1 - self.spare()
     }
 
-    /// Erases records that are torn. Whether there were any.
-    pub(crate) fn erase_torn<F: NorFlash>(&mut self, flash: &mut F) -> Result<bool, Error> {
-        self.erase(flash, |_, record| is_torn(record))
+    /// Whether a record is torn.
+    pub(crate) fn has_torn(&self) -> bool {
+        self.records.iter().any(is_torn)
     }
 
-    /// Erases these records. Whether there were any.
+    /// Erases records: those of releases that were `given_up`, or those that are torn. What became of a release is remembered.
     #[inline(never)]
-    fn erase<F: NorFlash>(
+    pub(crate) fn erase<F: NorFlash>(
         &mut self,
         flash: &mut F,
-        goes: fn(&Self, &Record) -> bool,
-    ) -> Result<bool, Error> {
-        let mut any = false;
+        given_up: bool,
+    ) -> Result<(), Error> {
         for sector in 0..self.records.len() {
             if let Some(record) = self.records.get(sector)
-                && goes(self, record)
+                && match given_up {
+                    true => self.given_up(record).is_some(),
+                    false => is_torn(record),
+                }
             {
                 ok!(self.write(flash, sector, Record::ERASED));
-                any = true;
             }
         }
-        Ok(any)
+        Ok(())
     }
 
-    /// A record that will be in force once it is written, and selects `slot`.
-    pub(crate) fn successor(
-        &self,
+    /// Writes a record that selects `slot`, and is in force once it is whole.
+    #[inline(never)]
+    pub(crate) fn select<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
         slot: u8,
         state: State,
         label: [u8; 20],
-    ) -> Result<Record, Error> {
-        Ok(Record::new(self.next_sequence(slot)?, state, label))
+    ) -> Result<(), Error> {
+        // 2^32 updates are not made; a sequence that high was written by no one in their right mind.
+        let Some(sequence) = self.next_sequence(slot) else {
+            return Err(LayoutError::NoOtadata.into());
+        };
+        let record = Record::new(sequence, state, label);
+        self.write(flash, self.spare(), record)
     }
 
-    /// The sequence of the next record for `slot`.
-    pub(crate) fn next_sequence(&self, slot: u8) -> Result<u32, LayoutError> {
-        // 2^32 updates are not made; a sequence that high was written by no one in their right mind.
+    /// The sequence of the next record for `slot`. `None` if there is no such slot, and where the sequences are used up.
+    pub(crate) fn next_sequence(&self, slot: u8) -> Option<u32> {
         next_sequence(self.newest_sequence(), slot.into(), self.slot_count)
-            .ok_or(LayoutError::NoOtadata)
     }
 
     /// The highest sequence of a record that is not torn, whatever became of it. 0 if there is none.
@@ -402,10 +405,12 @@ impl Otadata {
 
     /// What the log behind the record in force says of a trial's boots, from this entry on.
     #[inline(never)]
-    pub(crate) fn boots<F: NorFlash>(&self, flash: &mut F, from: u32) -> Result<Boots, Error> {
+    pub(crate) fn boots<F: NorFlash>(&self, flash: &mut F, from: u32) -> Result<Boots, FlashFault> {
         let mut boots = Boots::default();
-        self.log(self.home())
-            .for_each(flash, from, &mut |entry| boots.take(entry))?;
+        let mut written = self.home_log().written(from);
+        while written.next(flash)? {
+            boots.take(&written.entry);
+        }
         Ok(boots)
     }
 
@@ -417,17 +422,16 @@ impl Otadata {
         flash: &mut F,
         reset: Reset,
         of: u8,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, FlashFault> {
         let value = value(&[&[reset.as_byte(), of]]);
         let kept = if self.launched().is_some() { NOTES } else { 0 };
-        let log = self.log(self.home()).without(kept);
-        log.append(flash, BOOTED, value)
+        self.home_log().without(kept).append(flash, BOOTED, value)
     }
 
     /// Notes behind the record in force that this boot of the trial ended in order.
     ///
     /// A bootloader with app rollback erases that note along with the trial's record, so there the other sector gets one.
-    pub(crate) fn add_end<F: NorFlash>(&self, flash: &mut F) -> Result<(), Error> {
+    pub(crate) fn add_end<F: NorFlash>(&self, flash: &mut F) -> Result<(), FlashFault> {
         if let Some((_, record)) = self.in_force()
             && record.state == State::PendingVerify
             && let Some(release) = release_of(&record)
@@ -435,7 +439,7 @@ impl Otadata {
             let tries = self.rollback_state(flash)?.tries(release);
             self.note(flash, self.spare(), tries.and_away())?;
         }
-        self.log(self.home()).append(flash, ENDED, value(&[]))?;
+        self.home_log().append(flash, ENDED, value(&[]))?;
         Ok(())
     }
 
@@ -447,7 +451,7 @@ impl Otadata {
         flash: &mut F,
         sector: usize,
         tries: Tries,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, FlashFault> {
         let (kind, value) = tries.entry();
         self.log(sector).append(flash, kind, value)
     }
@@ -499,21 +503,15 @@ impl Otadata {
     }
 
     /// Whether there is room for so many entries behind the record in force.
-    fn has_room<F: NorFlash>(&self, flash: &mut F, entries: u32) -> Result<bool, Error> {
-        Ok(self.log(self.home()).room(flash)? >= entries)
-    }
-
-    /// Erases the records of releases that were given up. What became of those releases is remembered.
-    pub(crate) fn forget_given_up<F: NorFlash>(&mut self, flash: &mut F) -> Result<(), Error> {
-        let given_up = |otadata: &Self, record: &Record| otadata.given_up(record).is_some();
-        self.erase(flash, given_up).map(drop)
+    fn has_room<F: NorFlash>(&self, flash: &mut F, entries: u32) -> Result<bool, FlashFault> {
+        Ok(self.home_log().room(flash)? >= entries)
     }
 
     /// What this device remembers.
     pub(crate) fn rollback_state<F: NorFlash>(
         &self,
         flash: &mut F,
-    ) -> Result<RollbackState, Error> {
+    ) -> Result<RollbackState, FlashFault> {
         let mut state = self.noted(flash)?;
         // A bootloader with app rollback gives up by itself and records nothing; nor has the guard yet.
         for record in &self.records {
@@ -526,7 +524,7 @@ impl Otadata {
 
     /// What of it is noted in the logs.
     #[inline(never)]
-    fn noted<F: NorFlash>(&self, flash: &mut F) -> Result<RollbackState, Error> {
+    fn noted<F: NorFlash>(&self, flash: &mut F) -> Result<RollbackState, FlashFault> {
         let mut state = RollbackState::default();
         // Notes go to the record that stays. What it has is the newest, and comes last: nothing older may push it out.
         let newest = match self.in_force() {
@@ -534,11 +532,12 @@ impl Otadata {
             _ => self.spare(),
         };
         for sector in [1 - newest, newest] {
-            self.log(sector).for_each(flash, 0, &mut |entry| {
-                if let Entry::Whole(kind, value) = entry {
+            let mut written = self.log(sector).written(0);
+            while written.next(flash)? {
+                if let Entry::Whole(kind, value) = &written.entry {
                     state.take(*kind, value);
                 }
-            })?;
+            }
         }
         Ok(state)
     }
@@ -576,15 +575,20 @@ impl Otadata {
         match record.slot(self.slot_count) {
             Some(slot) if in_force => {
                 let slot = u8::try_from(slot).map_err(|_| LayoutError::NoOtadata)?;
-                let record = self.successor(slot, State::Valid, record.label)?;
-                self.write(flash, self.spare(), record)
+                self.select(flash, slot, State::Valid, record.label)
             }
             _ => self.write(flash, sector, record),
         }
     }
 
+    /// The log behind the record in force.
+    #[inline(never)]
+    pub(crate) fn home_log(&self) -> Log {
+        self.log(self.home())
+    }
+
     /// The log behind a record.
-    pub(crate) fn log(&self, sector: usize) -> Log {
+    fn log(&self, sector: usize) -> Log {
         Log::new(self.sector(sector) + LOG_START, SECTOR_SIZE - LOG_START)
     }
 

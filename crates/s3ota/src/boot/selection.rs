@@ -12,12 +12,22 @@ pub(crate) fn selected(layout: &Layout, record: &Record) -> Option<Running> {
         .map(Running::Slot)
 }
 
-/// What the bootloader tries first.
-pub(crate) fn due(layout: &Layout, otadata: &Otadata) -> Option<Running> {
+/// The slot that the bootloader tries first. `None`: the factory app.
+#[inline(never)]
+pub(crate) fn due(layout: &Layout, otadata: &Otadata) -> Option<u8> {
     match otadata.in_force() {
-        Some((_, record)) => selected(layout, &record),
-        None if layout.factory.is_some() => Some(Running::Factory),
-        None => layout.slot(0).map(Running::Slot),
+        Some((_, record)) => record.slot(layout.slot_count())?.try_into().ok(),
+        None if layout.factory.is_some() => None,
+        None => Some(0),
+    }
+}
+
+/// The flash offset of what the bootloader tries first.
+#[inline(never)]
+pub(crate) fn due_at(layout: &Layout, otadata: &Otadata) -> Option<u32> {
+    match due(layout, otadata) {
+        Some(slot) => layout.slot(slot.into()).map(|slot| slot.offset),
+        None => layout.factory,
     }
 }
 

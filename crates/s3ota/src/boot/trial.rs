@@ -12,6 +12,11 @@
 //!
 //! A boot that cannot be counted is used up: any error in the guard while a trial is in force ends the trial.
 
+#[cfg(feature = "launch")]
+use core::future::poll_fn;
+#[cfg(feature = "launch")]
+use core::task::Poll;
+
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{GuardMarker, Image};
 use s3ota_image::otadata::{Record, State};
@@ -30,9 +35,9 @@ use crate::boot::otadata::{
 };
 use crate::boot::reset::{Bootloader, Reset};
 use crate::boot::rollback_state::MinVersion;
-use crate::boot::selection::{due, left_for, selected, slot_of, way_back};
+use crate::boot::selection::{due, due_at, left_for, selected, slot_of, way_back};
 use crate::device::Flash;
-use crate::error::Error;
+use crate::error::{Error, FlashFault};
 use crate::flash::partitions::{Layout, Running, Slot, find_otadata};
 use crate::flash::release::ReleaseId;
 use crate::install::BLOCK;
@@ -141,11 +146,12 @@ fn count<F: NorFlash>(
     running: u32,
     trial_boots: u8,
 ) -> Result<Booted, Error> {
+    let at = running;
     let OnFlash {
         layout,
         running,
         otadata,
-    } = &mut ok!(OnFlash::read(flash, table, running));
+    } = &mut ok!(OnFlash::read(flash, table, at));
     let running = *running;
     let in_force = otadata.in_force();
     let bootloader = in_force.and_then(|(_, record)| bootloader_of(&record));
@@ -155,20 +161,19 @@ fn count<F: NorFlash>(
         None => {
             otadata.settle(flash, reset);
             // A torn record decides nothing today, and may read as sound tomorrow: it does not stay.
-            let old = due(layout, otadata);
-            if ok!(otadata.erase_torn(flash)) {
-                if old != Some(running) {
+            let is_due = due_at(layout, otadata) == Some(at);
+            if otadata.has_torn() {
+                ok!(otadata.erase(flash, false));
+                if !is_due {
                     warn!("an otadata record reads differently each time: it is erased");
                     return booted(Boot::GivenUp);
                 }
                 // Which log counts may be another one now.
-                if launch::ON {
-                    *otadata = ok!(launch::read_otadata(flash, layout));
-                }
+                ok!(launch::find(flash, layout, otadata));
             }
             launches = otadata
                 .launched()
-                .is_some_and(|trial| trial.is_of(running) || old == Some(running));
+                .is_some_and(|trial| is_due || trial.is_of(running));
             if !launches {
                 return booted(Boot::Confirmed);
             }
@@ -218,7 +223,7 @@ fn count_boot<F: NorFlash>(
     if is_counted {
         return Ok(match launch {
             None => on_trial_by(&boots, of),
-            Some(trial) => to_launch(trial, &boots, of),
+            Some(trial) => to_launch(trial.slot(layout), &boots, of),
         });
     }
     debug!(
@@ -237,16 +242,13 @@ fn count_boot<F: NorFlash>(
 
 /// The running firmware is to launch the one on trial.
 #[cfg(feature = "launch")]
-fn to_launch(trial: &Trial, boots: &Boots, of: u8) -> Boot {
-    Boot::Launch {
-        slot: trial.slot,
-        boot: boots.counted.max(1),
-        of,
-    }
+fn to_launch(slot: Option<Slot>, boots: &Boots, of: u8) -> Boot {
+    let boot = boots.counted.max(1);
+    slot.map_or(Boot::Confirmed, |slot| Boot::Launch { slot, boot, of })
 }
 
 #[cfg(not(feature = "launch"))]
-fn to_launch(_: &Trial, _: &Boots, _: u8) -> Boot {
+fn to_launch(_: Option<Slot>, _: &Boots, _: u8) -> Boot {
     Boot::Confirmed
 }
 
@@ -270,29 +272,44 @@ fn on_trial_by(boots: &Boots, of: u8) -> Boot {
 /// # Errors
 ///
 /// [`Error::Flash`] and [`Error::Layout`]: the trial goes on, and ends after its boots.
+// Not an `async fn`: that has code for being polled too often.
 #[cfg(feature = "launch")]
-pub async fn launch_refused<F: NorFlash>(
+pub fn launch_refused<F: NorFlash>(
     table: u32,
     flash: &mut F,
     running: u32,
     refusal: Refusal,
+) -> impl Future<Output = Result<Boot, Error>> {
+    poll_fn(move |_| {
+        let mut read = OnFlash::read(flash, table, running);
+        Poll::Ready(match &mut read {
+            Ok(on_flash) => refused(flash, on_flash, refusal),
+            Err(_) => read.map(|_| Boot::Confirmed),
+        })
+    })
+}
+
+#[cfg(feature = "launch")]
+fn refused<F: NorFlash>(
+    flash: &mut F,
+    on_flash: &mut OnFlash,
+    refusal: Refusal,
 ) -> Result<Boot, Error> {
     let OnFlash {
         running, otadata, ..
-    } = &mut ok!(OnFlash::read(flash, table, running));
+    } = on_flash;
     let Some(trial) = otadata.launched() else {
         return Ok(Boot::Confirmed);
     };
     match refusal {
         Refusal::Image => {
-            ok!(note_end(flash, otadata, trial, true));
+            note_end(flash, otadata, trial, true)?;
             Ok(Boot::FellBack)
         }
         Refusal::Launcher => {
             warn_of_switch();
-            let Trial { slot, release, .. } = trial;
-            let record = ok!(selecting(otadata, *running, slot.index, release));
-            ok!(otadata.write(flash, otadata.spare(), record));
+            let (slot, release) = (trial.index(), trial.release());
+            select(flash, otadata, *running, slot, &release)?;
             Ok(Boot::GivenUp)
         }
     }
@@ -329,7 +346,7 @@ fn launched(on_flash: &OnFlash) -> Option<&Trial> {
 pub(crate) fn boots<F: NorFlash>(
     flash: &mut F,
     on_flash: &OnFlash,
-) -> Result<Option<Boots>, Error> {
+) -> Result<Option<Boots>, FlashFault> {
     let since = match launched(on_flash) {
         Some(trial) => trial.since,
         None if on_selected_trial(on_flash) => 0,
@@ -343,19 +360,20 @@ pub(crate) fn boots<F: NorFlash>(
 pub(crate) fn rolled_back<F: NorFlash>(
     flash: &mut F,
     on_flash: &OnFlash,
-) -> Result<Option<Slot>, Error> {
+) -> Result<Option<Slot>, FlashFault> {
     let OnFlash {
         layout,
         running,
         otadata,
     } = on_flash;
-    let mut slot = otadata.given_up_launch();
-    let state = ok!(otadata.rollback_state(flash));
+    let mut slot = otadata.given_up_launch().map(|trial| trial.index().into());
+    let state = otadata.rollback_state(flash)?;
     for record in &otadata.records {
         if release_of(record).is_some_and(|release| state.tries(release).is_settled()) {
-            slot = slot_of(selected(layout, record));
+            slot = record.slot(layout.slot_count());
         }
     }
+    let slot = slot.and_then(|slot| layout.slot(slot));
     Ok(slot.filter(|slot| Running::Slot(*slot) != *running))
 }
 
@@ -401,8 +419,8 @@ pub fn read_launched_trial<F: NorFlash>(
         return Ok(None);
     };
     let boots = otadata.boots(flash, trial.since)?;
-    Ok(Some(LaunchedTrial {
-        slot: trial.slot,
+    Ok(trial.slot(&layout).map(|slot| LaunchedTrial {
+        slot,
         boots: boots.counted,
         of: (boots.of > 0).then_some(boots.of),
     }))
@@ -424,8 +442,7 @@ pub(crate) fn running_release(on_flash: &OnFlash) -> Option<ReleaseId> {
 /// Otherwise a record might: one that selects the slot because the bootloader passed over what was there before; or one that was
 /// given up, and of which a power cut in its erasure makes another. The image would run before it was launched.
 pub(crate) fn clear_way<F: NorFlash>(flash: &mut F, on_flash: &mut OnFlash) -> Result<(), Error> {
-    ok!(ensure_way_back(flash, on_flash));
-    on_flash.otadata.forget_given_up(flash)
+    ensure_way_back(flash, on_flash, true)
 }
 
 /// Makes `image` the one that the next restart runs, on trial. `running` is the flash offset of the running one, which `launches`
@@ -438,28 +455,25 @@ pub(crate) fn switch<F: NorFlash>(
     image: Bootable,
     launches: bool,
 ) -> Result<Slot, Error> {
-    let mut on_flash = ok!(OnFlash::read(flash, table, running));
+    let at = running;
+    let mut on_flash = ok!(OnFlash::read(flash, table, at));
     let launches = launches && bootloader(&on_flash) != Some(Bootloader::AppRollback);
-    ok!(ensure_way_back(flash, &mut on_flash));
+    ok!(ensure_way_back(flash, &mut on_flash, false));
     let OnFlash {
-        layout,
-        running,
-        otadata,
+        running, otadata, ..
     } = &mut on_flash;
     let running = *running;
     ok!(otadata.make_room(flash, if launches { launch::ROOM } else { NOTES }));
     let tries = ok!(otadata.rollback_state(flash)).tries(image.release);
     let stays = otadata.home();
-    let begun = launches
-        && launch::may_launch(&image)
-        && ok!(launch::begin(flash, layout, running, otadata, &image));
+    let begun =
+        launches && launch::may_launch(&image) && ok!(launch::begin(flash, at, otadata, &image));
     if !begun {
         if launches {
             warn_of_switch();
         }
         let Bootable { slot, release, .. } = &image;
-        let record = ok!(selecting(otadata, running, slot.index, release));
-        ok!(otadata.write(flash, otadata.spare(), record));
+        ok!(select(flash, otadata, running, slot.index, release));
     }
     // Should it not come to its own end this time, it has failed. Not before the switch: the record of the trial before would
     // say so at once. The switch is made, whatever becomes of the note.
@@ -471,18 +485,20 @@ pub(crate) fn switch<F: NorFlash>(
 
 #[inline(never)]
 fn warn_of_switch() {
-    warn!("the bootloader boots the new image: should it hang early, only a cable helps");
+    warn!("the bootloader boots the new image: if it hangs early, only a cable helps");
 }
 
-/// The record that makes the bootloader boot a new image, on trial.
-fn selecting(
-    otadata: &Otadata,
+/// Makes the bootloader boot a new image, on trial.
+fn select<F: NorFlash>(
+    flash: &mut F,
+    otadata: &mut Otadata,
     running: Running,
     slot: u8,
     release: &ReleaseId,
-) -> Result<Record, Error> {
+) -> Result<(), Error> {
     let back = slot_of(Some(running)).map(|slot| slot.index);
-    otadata.successor(slot, State::New, label(Purpose::Trial, back, release))
+    let label = label(Purpose::Trial, back, release);
+    otadata.select(flash, slot, State::New, label)
 }
 
 /// Makes sure that the running image boots again if the record about to be written is given up.
@@ -490,19 +506,25 @@ fn selecting(
 /// It nearly always does. The exceptions: the bootloader passed over a broken image, and the record in force still
 /// selects that image's slot, which now holds the new one; or otadata is blank, and the bootloader's choice among the
 /// slots would fall on the new image.
-fn ensure_way_back<F: NorFlash>(flash: &mut F, on_flash: &mut OnFlash) -> Result<(), Error> {
+///
+/// Where it `clears`, the records of releases that were given up go as well.
+#[inline(never)]
+fn ensure_way_back<F: NorFlash>(
+    flash: &mut F,
+    on_flash: &mut OnFlash,
+    clears: bool,
+) -> Result<(), Error> {
     let leads_back = in_force_for(on_flash).is_some();
     let otadata = &mut on_flash.otadata;
-    match on_flash.running {
-        Running::Slot(slot) => {
-            if !leads_back {
-                let record = ok!(otadata.successor(slot.index, State::Valid, PLAIN));
-                ok!(otadata.write(flash, otadata.spare(), record));
-            }
-        }
-        Running::Factory => ok!(select_factory(flash, otadata)),
+    let ensured = match on_flash.running {
+        Running::Slot(_) if leads_back => Ok(()),
+        Running::Slot(slot) => otadata.select(flash, slot.index, State::Valid, PLAIN),
+        Running::Factory => select_factory(flash, otadata),
+    };
+    if clears && ensured.is_ok() {
+        return otadata.erase(flash, true);
     }
-    Ok(())
+    ensured
 }
 
 /// Makes the factory app the one that boots: the bootloader boots it where no record is valid.
@@ -550,14 +572,11 @@ fn give_up<F: NorFlash>(
     // The note comes first, behind the record that stays: should power fail while the other is rewritten, the release
     // is still known to have failed. Giving it up does not wait for a note that cannot be written.
     let stays = if anew.is_none() { spare } else { sector };
-    if let Some(release) = release_of(&record) {
+    if let Some(release) = &release_of(&record) {
         let _ = note_failure(flash, otadata, stays, release, crashed);
     }
     match anew {
-        Some(slot) => {
-            let record = ok!(otadata.successor(slot.index, State::Valid, PLAIN));
-            otadata.write(flash, spare, record)
-        }
+        Some(slot) => otadata.select(flash, slot.index, State::Valid, PLAIN),
         None if left == Some(Running::Factory) => select_factory(flash, otadata),
         None => otadata.abort(flash, sector, record),
     }
@@ -569,10 +588,10 @@ fn note_failure<F: NorFlash>(
     flash: &mut F,
     otadata: &Otadata,
     sector: usize,
-    release: ReleaseId,
+    release: &ReleaseId,
     crashed: bool,
-) -> Result<(), Error> {
-    let known = ok!(otadata.rollback_state(flash)).tries(release);
+) -> Result<(), FlashFault> {
+    let known = otadata.rollback_state(flash)?.tries(*release);
     let tries = if crashed {
         known.and_failed()
     } else {
@@ -587,8 +606,8 @@ fn note_end<F: NorFlash>(
     otadata: &Otadata,
     trial: &Trial,
     crashed: bool,
-) -> Result<(), Error> {
-    note_failure(flash, otadata, otadata.home(), trial.release, crashed)
+) -> Result<(), FlashFault> {
+    note_failure(flash, otadata, otadata.home(), &trial.release(), crashed)
 }
 
 /// Ends the running firmware's trial: from now on it is the one to go back to. `false` if it was not on trial.
@@ -605,8 +624,8 @@ pub(crate) fn confirm<F: NorFlash>(flash: &mut F, table: u32, running: u32) -> R
     let in_force = otadata.in_force();
     let label = match (launched, in_force) {
         (Some(trial), _) => {
-            let back = slot_of(due(&on_flash.layout, otadata)).map(|slot| slot.index);
-            label(Purpose::ConfirmedAfterLaunch, back, &trial.release)
+            let back = due(&on_flash.layout, otadata);
+            label(Purpose::ConfirmedAfterLaunch, back, &trial.release())
         }
         (None, Some((_, trial))) => label_of_confirmed(&trial),
         (None, None) => PLAIN,
@@ -625,8 +644,7 @@ pub(crate) fn confirm<F: NorFlash>(flash: &mut F, table: u32, running: u32) -> R
         ok!(otadata.write(flash, sector, record));
     } else {
         // Into the other sector, with a higher sequence: until it is whole, the trial goes on.
-        let record = ok!(otadata.successor(slot.index, State::Valid, label));
-        ok!(otadata.write(flash, otadata.spare(), record));
+        ok!(otadata.select(flash, slot.index, State::Valid, label));
     }
     Ok(true)
 }
@@ -649,7 +667,8 @@ pub(crate) fn end_boot<F: NorFlash>(flash: &mut F, table: u32, running: u32) -> 
     if !on_trial(&on_flash) {
         return Ok(());
     }
-    on_flash.otadata.add_end(flash)
+    ok!(on_flash.otadata.add_end(flash));
+    Ok(())
 }
 
 /// Gives up the running firmware, on trial or not, and selects the one before. The caller restarts.
@@ -665,7 +684,8 @@ pub(crate) async fn roll_back<F: Flash>(
     let mut chip = flash.lock().await;
     let mut on_flash = ok!(OnFlash::read(&mut *chip, table, running));
     if let Some(trial) = launched(&on_flash) {
-        return note_end(&mut *chip, &on_flash.otadata, trial, true);
+        ok!(note_end(&mut *chip, &on_flash.otadata, trial, true));
+        return Ok(());
     }
     let on_selected_trial = on_selected_trial(&on_flash);
     let running_release = running_release(&on_flash);
@@ -693,13 +713,13 @@ pub(crate) async fn roll_back<F: Flash>(
     // The slot that installed it, if its record names one that still exists; otherwise any other.
     let is_left = |slot: &&Slot| left == Some(Running::Slot(**slot));
     // Nor is the new image, while a trial is open that this firmware launches: it has never been confirmed.
-    let launched = otadata.launched().map(|trial| trial.slot);
+    let launched = otadata.launched().map(Trial::index);
     let others = || {
         layout
             .slots
             .iter()
             .rev()
-            .filter(|slot| slot.index != current.index && launched != Some(**slot))
+            .filter(|slot| slot.index != current.index && launched != Some(slot.index))
     };
     if !(factory && left == Some(Running::Factory)) {
         for slot in others()
@@ -720,20 +740,20 @@ pub(crate) async fn roll_back<F: Flash>(
         return Err(Error::NothingToGoBackTo);
     }
     let flash = &mut *flash.lock().await;
-    if let (Some(release), Some((sector, _))) = (running_release, in_force) {
+    if let (Some(release), Some((sector, _))) = (&running_release, in_force) {
         ok!(note_failure(flash, otadata, sector, release, true));
     }
     let Some((slot, release)) = before else {
         return select_factory(flash, otadata);
     };
     // What is not known to be the one that was replaced may never have run: it is on trial.
-    let record = if left == Some(Running::Slot(slot)) {
-        otadata.successor(slot.index, State::Valid, PLAIN)
+    let (state, label) = if left == Some(Running::Slot(slot)) {
+        (State::Valid, PLAIN)
     } else {
         let label = label(Purpose::Trial, Some(current.index), &release);
-        otadata.successor(slot.index, State::New, label)
+        (State::New, label)
     };
-    otadata.write(flash, otadata.spare(), ok!(record))
+    otadata.select(flash, slot.index, state, label)
 }
 
 /// Whether anything says what boots without the record in force: the other one, or a factory app.

@@ -12,7 +12,7 @@ use core::task::{Context, Poll, Waker};
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 use s3ota_image::otadata::SECTOR_SIZE;
 
-use crate::error::{Error, flash as flash_error};
+use crate::error::FlashFault;
 
 /// Bytes that decide what boots: an otadata record, the first ones of an image.
 pub(crate) const STEADY_LEN: usize = 32;
@@ -22,14 +22,22 @@ const READS: u32 = 32;
 
 /// Reads from offset `at` of the chip.
 #[inline(never)]
-pub(crate) fn read<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
+pub(crate) fn read<F: NorFlash>(
+    flash: &mut F,
+    at: u32,
+    bytes: &mut [u8],
+) -> Result<(), FlashFault> {
     on_the_spot(flash.read(at, bytes))
 }
 
 /// Reads from any offset, and as many bytes as there are: the driver wants neither in whole units.
 #[cfg(feature = "delta")]
 #[inline(never)]
-pub(crate) fn read_any<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
+pub(crate) fn read_any<F: NorFlash>(
+    flash: &mut F,
+    at: u32,
+    bytes: &mut [u8],
+) -> Result<(), FlashFault> {
     let unit = F::READ_SIZE.max(1);
     let mut whole = [0; 64];
     let mut done = 0;
@@ -44,7 +52,7 @@ pub(crate) fn read_any<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) ->
             continue;
         }
         let Some(whole) = whole.get_mut(..unit) else {
-            return Err(Error::Flash(NorFlashErrorKind::NotAligned));
+            return Err(FlashFault(NorFlashErrorKind::NotAligned));
         };
         read(flash, from - ahead as u32, whole)?;
         let found = whole.get(ahead..).unwrap_or_default();
@@ -60,7 +68,7 @@ pub(crate) fn read_any<F: NorFlash>(flash: &mut F, at: u32, bytes: &mut [u8]) ->
 pub(crate) fn read_steady<F: NorFlash>(
     flash: &mut F,
     at: u32,
-) -> Result<Option<[u8; STEADY_LEN]>, Error> {
+) -> Result<Option<[u8; STEADY_LEN]>, FlashFault> {
     let mut bytes = [0; STEADY_LEN];
     read(flash, at, &mut bytes)?;
     for _ in 1..READS {
@@ -75,13 +83,13 @@ pub(crate) fn read_steady<F: NorFlash>(
 
 /// Writes to offset `at` of the chip.
 #[inline(never)]
-pub(crate) fn write<F: NorFlash>(flash: &mut F, at: u32, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write<F: NorFlash>(flash: &mut F, at: u32, bytes: &[u8]) -> Result<(), FlashFault> {
     on_the_spot(flash.write(at, bytes))
 }
 
 /// Erases the sector at offset `at` of the chip.
 #[inline(never)]
-pub(crate) fn erase_sector<F: NorFlash>(flash: &mut F, at: u32) -> Result<(), Error> {
+pub(crate) fn erase_sector<F: NorFlash>(flash: &mut F, at: u32) -> Result<(), FlashFault> {
     on_the_spot(flash.erase(at, at + SECTOR_SIZE))
 }
 
@@ -91,16 +99,16 @@ const MOST_POLLS: u32 = if cfg!(test) { 1 << 12 } else { 1 << 26 };
 /// Waits for a driver without letting other tasks run. One that needs them fails: it would wait for ever.
 fn on_the_spot<T, E: NorFlashError>(
     operation: impl Future<Output = Result<T, E>>,
-) -> Result<T, Error> {
+) -> Result<T, FlashFault> {
     let mut operation = pin!(operation);
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..MOST_POLLS {
         if let Poll::Ready(result) = operation.as_mut().poll(&mut context) {
-            return result.map_err(flash_error);
+            return result.map_err(|error| FlashFault(error.kind()));
         }
     }
     error!("the flash driver waits for another task: see device::Flash");
-    Err(Error::Flash(NorFlashErrorKind::Other))
+    Err(FlashFault(NorFlashErrorKind::Other))
 }
 
 #[cfg(test)]
@@ -197,6 +205,6 @@ mod tests {
     #[test]
     fn a_driver_that_needs_another_task_is_not_waited_for_for_ever() {
         let error = on_the_spot(pending::<Result>()).unwrap_err();
-        assert_eq!(error, Error::Flash(NorFlashErrorKind::Other));
+        assert_eq!(error, FlashFault(NorFlashErrorKind::Other));
     }
 }

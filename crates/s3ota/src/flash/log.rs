@@ -13,7 +13,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 
 use crate::bytes;
-use crate::error::Error;
+use crate::error::FlashFault;
 use crate::flash::access as flash;
 
 /// The length of an entry, in bytes: flash encryption writes in units of 16 or 32.
@@ -53,6 +53,43 @@ pub(crate) struct Log {
     entries: u32,
 }
 
+/// Goes through the places of a log where something was written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    log: Log,
+    /// The place behind the one that was read last.
+    pub(crate) end: u32,
+    /// What lies in that. Never [`Entry::Blank`].
+    pub(crate) entry: Entry,
+}
+
+impl Written {
+    /// Reads the next one. `false` if there is none.
+    ///
+    /// A blank place is no end: it may be torn so that it reads as blank now and then. Torn ones count where they can be told from
+    /// erased flash.
+    #[inline(never)]
+    pub(crate) fn next<F: NorFlash>(&mut self, flash: &mut F) -> Result<bool, FlashFault> {
+        while self.end < self.log.entries {
+            self.entry = self.log.get(flash, self.end)?;
+            self.end += 1;
+            if match self.entry {
+                Entry::Blank => false,
+                Entry::Torn => shows_blank::<F>(),
+                Entry::Whole(..) => true,
+            } {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether it reads the same each time.
+    pub(crate) fn is_steady<F: NorFlash>(&self, flash: &mut F) -> Result<bool, FlashFault> {
+        Ok(flash::read_steady(flash, self.log.at(self.end - 1))?.is_some())
+    }
+}
+
 /// Whether erased flash shows as 0xFF.
 ///
 /// Where flash is encrypted it does not, it is deciphered noise. Such a driver is known by its write unit: 16 or 32
@@ -82,7 +119,7 @@ impl Log {
     }
 
     /// The entry with this index.
-    pub(crate) fn get<F: NorFlash>(self, flash: &mut F, index: u32) -> Result<Entry, Error> {
+    pub(crate) fn get<F: NorFlash>(self, flash: &mut F, index: u32) -> Result<Entry, FlashFault> {
         if index >= self.entries {
             return Ok(Entry::Torn);
         }
@@ -102,14 +139,14 @@ impl Log {
         index: u32,
         kind: Kind,
         value: Value,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, FlashFault> {
         if index >= self.entries || shows_blank::<F>() && self.get(flash, index)? != Entry::Blank {
             return Ok(false);
         }
         let bytes = emit(kind, value);
         flash::write(flash, self.at(index), &bytes)?;
         // A place that was torn so that it read as blank may read as this entry now, and otherwise later.
-        Ok(self.get(flash, index)? == Entry::Whole(kind, value) && self.is_steady(flash, index)?)
+        Ok(flash::read_steady(flash, self.at(index))? == Some(bytes))
     }
 
     /// This log without its last places, which are kept free.
@@ -123,20 +160,17 @@ impl Log {
     /// All places are read: one among the entries may be torn so that it reads as blank now and then, and what is written there
     /// would come before what is older.
     #[inline(never)]
-    pub(crate) fn end<F: NorFlash>(self, flash: &mut F) -> Result<u32, Error> {
+    pub(crate) fn end<F: NorFlash>(self, flash: &mut F) -> Result<u32, FlashFault> {
         let mut end = 0;
-        for index in 0..self.entries {
-            match self.get(flash, index)? {
-                Entry::Torn if shows_blank::<F>() => end = index + 1,
-                Entry::Whole(..) => end = index + 1,
-                Entry::Blank | Entry::Torn => {}
-            }
+        let mut written = self.written(0);
+        while written.next(flash)? {
+            end = written.end;
         }
         Ok(end)
     }
 
     /// How many entries there is room for.
-    pub(crate) fn room<F: NorFlash>(self, flash: &mut F) -> Result<u32, Error> {
+    pub(crate) fn room<F: NorFlash>(self, flash: &mut F) -> Result<u32, FlashFault> {
         Ok(self.entries.saturating_sub(self.end(flash)?))
     }
 
@@ -146,7 +180,7 @@ impl Log {
         flash: &mut F,
         kind: Kind,
         value: Value,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, FlashFault> {
         let end = self.end(flash)?;
         for index in end..self.entries {
             // A place that looked blank and does not take the entry was torn, or is worn: the next one.
@@ -157,32 +191,13 @@ impl Log {
         Ok(false)
     }
 
-    /// Calls `each` with what lies in every place from this one on that is not blank, also behind a blank one: that may be torn so
-    /// that it reads as blank now and then. Torn ones are told where they can be told from erased flash.
-    #[inline(never)]
-    pub(crate) fn for_each<F: NorFlash>(
-        self,
-        flash: &mut F,
-        from: u32,
-        each: &mut dyn FnMut(&Entry),
-    ) -> Result<(), Error> {
-        for index in from..self.entries {
-            let entry = self.get(flash, index)?;
-            if matches!(entry, Entry::Whole(..)) || entry == Entry::Torn && shows_blank::<F>() {
-                each(&entry);
-            }
+    /// What was written, from this place on.
+    pub(crate) const fn written(self, from: u32) -> Written {
+        Written {
+            log: self,
+            end: from,
+            entry: Entry::Blank,
         }
-        Ok(())
-    }
-
-    /// Whether the place of an entry reads the same each time.
-    pub(crate) fn is_steady<F: NorFlash>(self, flash: &mut F, index: u32) -> Result<bool, Error> {
-        Ok(flash::read_steady(flash, self.at(index))?.is_some())
-    }
-
-    /// How many entries it may have.
-    pub(crate) const fn len(self) -> u32 {
-        self.entries
     }
 
     fn at(self, index: u32) -> u32 {

@@ -9,7 +9,9 @@ use crate::bytes;
 ///
 /// With a hash in the manifest it is made from that: the same bytes are the same release. Without, from the version and
 /// the path of the URL, so that a URL signed again, or another name for the same bucket, is no new release.
+// Aligned, because it is copied often: three words instead of twelve bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(4))]
 pub(crate) struct ReleaseId([u8; 12]);
 
 impl ReleaseId {

@@ -124,7 +124,7 @@ pub(crate) async fn read_image<F: Flash>(
             .read(at, block)
             .await
             .map_err(flash_error)?;
-        if verifier.update(block).is_err() || verifier.is_complete() {
+        if !verifier.takes_more(block) {
             break;
         }
     }

@@ -21,7 +21,7 @@ use heapless::String;
 use s3ota_image::otadata::SECTOR_SIZE;
 
 use crate::bytes;
-use crate::error::Error;
+use crate::error::FlashFault;
 use crate::flash::access as flash;
 use crate::flash::log::{ENTRY_LEN, Entry, Kind, Log, VALUE_LEN, is_blank, kind, value};
 use crate::flash::partitions::Slot;
@@ -121,7 +121,7 @@ impl Journal {
         &mut self,
         flash: &mut F,
         release: ReleaseId,
-    ) -> Result<Option<Found>, Error> {
+    ) -> Result<Option<Found>, FlashFault> {
         let Some(found) = self.parse(flash)? else {
             return Ok(None);
         };
@@ -132,7 +132,7 @@ impl Journal {
         Ok(Some(found))
     }
 
-    fn parse<F: NorFlash>(&self, flash: &mut F) -> Result<Option<Found>, Error> {
+    fn parse<F: NorFlash>(&self, flash: &mut F) -> Result<Option<Found>, FlashFault> {
         let log = self.log();
         let Entry::Whole(GOAL, goal) = log.get(flash, 0)? else {
             return Ok(None);
@@ -175,7 +175,7 @@ impl Journal {
     }
 
     /// Erases the journal, unless it is blank. Before anything else in the slot is touched.
-    pub(crate) fn clear<F: NorFlash>(&self, flash: &mut F) -> Result<(), Error> {
+    pub(crate) fn clear<F: NorFlash>(&self, flash: &mut F) -> Result<(), FlashFault> {
         let end = self.start + SECTOR_SIZE;
         let mut bytes = [0; 64];
         for at in (self.start..end).step_by(bytes.len()) {
@@ -203,7 +203,7 @@ impl Journal {
         head: &[u8; WITHHELD],
         steps: u32,
         sha256: &[u8; 32],
-    ) -> Result<(), Error> {
+    ) -> Result<(), FlashFault> {
         if !self.is_open(flash, goal, head)? || steps == 0 || steps > marks::<F>() {
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl Journal {
         goal: &Goal,
         head: &[u8; WITHHELD],
         done: Done,
-    ) -> Result<(), Error> {
+    ) -> Result<(), FlashFault> {
         if self.is_open(flash, goal, head)? {
             let length = done.length.to_le_bytes();
             let value = value(&[&length, &done.digest]);
@@ -237,7 +237,7 @@ impl Journal {
     }
 
     /// How many steps may be on flash at most: up to the last mark that is not blank.
-    pub(crate) fn steps<F: NorFlash>(&self, flash: &mut F) -> Result<u32, Error> {
+    pub(crate) fn steps<F: NorFlash>(&self, flash: &mut F) -> Result<u32, FlashFault> {
         let mut steps = 0;
         let mut bytes = [0; ENTRY_LEN];
         for at in (MARKS_START..MARKS_END).step_by(ENTRY_LEN) {
@@ -259,7 +259,7 @@ impl Journal {
         flash: &mut F,
         steps: u32,
         sha256: &[u8; 32],
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, FlashFault> {
         let mut mark = [0; ENTRY_LEN];
         let mark = mark.get_mut(..mark_len::<F>()).unwrap_or_default();
         flash::read(flash, self.mark_at::<F>(steps), mark)?;
@@ -277,7 +277,7 @@ impl Journal {
         flash: &mut F,
         goal: &Goal,
         head: &[u8; WITHHELD],
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, FlashFault> {
         if self.state == State::Empty {
             self.state = if self.open(flash, goal, head)? {
                 State::Open
@@ -293,7 +293,7 @@ impl Journal {
         flash: &mut F,
         goal: &Goal,
         head: &[u8; WITHHELD],
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, FlashFault> {
         let log = self.log();
         let total = goal.total.unwrap_or(UNKNOWN).to_le_bytes();
         let first = value(&[goal.release.as_bytes(), &total]);
@@ -348,7 +348,7 @@ fn spread<F: NorFlash>(
     first: u32,
     entries: usize,
     bytes: &[u8],
-) -> Result<bool, Error> {
+) -> Result<bool, FlashFault> {
     let mut parts = bytes.chunks(VALUE_LEN);
     for index in (first..).take(entries) {
         let part = value(&[parts.next().unwrap_or_default()]);
@@ -366,7 +366,7 @@ fn collect<F: NorFlash>(
     kind: Kind,
     first: u32,
     into: &mut [u8],
-) -> Result<bool, Error> {
+) -> Result<bool, FlashFault> {
     for (index, part) in (first..).zip(into.chunks_mut(VALUE_LEN)) {
         match log.get(flash, index)? {
             Entry::Whole(found, value) if found == kind => {

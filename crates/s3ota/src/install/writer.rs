@@ -444,7 +444,7 @@ impl<'f> SlotWriter<'f> {
             // The image before needed that sector, and so may this one: it is erased already.
             self.journal.close();
         }
-        self.journal.clear(flash)
+        Ok(self.journal.clear(flash)?)
     }
 
     /// Erases as far as needed, in large blocks where they fit into the slot and leave the journal alone.
