@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use s3ota_codec::encode::{self, Cost, Encoded};
+use s3ota_codec::encode::{self, CannotEncode, Cost, Encoded};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -77,8 +77,12 @@ pub fn run(args: &DeltaArgs, out: &Output) -> Result<(), CliError> {
 }
 
 fn make(old: &Path, new: &Path, output: Option<&Path>, out: &Output) -> Result<(), CliError> {
+    if let Some(output) = output {
+        must_not_overwrite(output, &[old, new])?;
+    }
     let base = read_base(old)?;
     let result = read_image(new)?;
+    warn_of_chips(&base, &result, out);
     for (path, image) in [(old, &base), (new, &result)] {
         if !image.is_empty()
             && let Err(error) = firmware::Firmware::from_image(image.clone())
@@ -94,13 +98,51 @@ fn make(old: &Path, new: &Path, output: Option<&Path>, out: &Output) -> Result<(
     progress.finish();
     let made = made.map_err(|error| {
         let failure = CliError::new("delta.impossible", error.to_string());
-        failure.hint("an app image has a few bytes to 16 MiB: check the files")
+        match error {
+            CannotEncode::TooLarge | CannotEncode::Empty => {
+                failure.hint("an app image has a few bytes to 16 MiB: check the files")
+            }
+            CannotEncode::TooManySections => {
+                failure.hint("devices fetch the image itself where there is nothing smaller")
+            }
+            _ => failure,
+        }
     })?;
     if let Some(path) = output {
         fs::write(path, &made.bytes).map_err(|error| CliError::file(path, &error))?;
     }
     explain(&made, &base, &result, output, out);
     Ok(())
+}
+
+/// The input is not to be lost.
+fn must_not_overwrite(output: &Path, inputs: &[&Path]) -> Result<(), CliError> {
+    let is_output = |input: &&&Path| match (fs::canonicalize(input), fs::canonicalize(output)) {
+        (Ok(input), Ok(output)) => input == output,
+        _ => false,
+    };
+    let Some(input) = inputs.iter().find(is_output) else {
+        return Ok(());
+    };
+    let message = format!(
+        "--output {} would overwrite what it is made of",
+        input.display()
+    );
+    Err(CliError::new("cli.usage", message)
+        .hint("name another file")
+        .usage())
+}
+
+/// No device can use a delta between images for two chips.
+fn warn_of_chips(base: &[u8], result: &[u8], out: &Output) {
+    let chip = |image: &[u8]| Some(firmware::verify(image).ok()?.header.chip_id);
+    if let (Some(old), Some(new)) = (chip(base), chip(result))
+        && old != new
+    {
+        let message =
+            "the two images are for different chips: no device has the one and takes the other";
+        out.warning(&CliError::new("delta.chip", message));
+    }
 }
 
 fn explain(made: &Encoded, base: &[u8], result: &[u8], output: Option<&Path>, out: &Output) {
@@ -177,22 +219,24 @@ fn explain(made: &Encoded, base: &[u8], result: &[u8], output: Option<&Path>, ou
 }
 
 fn apply(args: &ApplyArgs, out: &Output) -> Result<(), CliError> {
+    must_not_overwrite(&args.output, &[&args.old, &args.delta])?;
     let base = read_base(&args.old)?;
     let artefact = fs::read(&args.delta).map_err(|error| CliError::file(&args.delta, &error))?;
     let report = ArtefactReport::of(&artefact).map_err(|error| in_file(&args.delta, error))?;
     let header = report.header();
     let is_base = header.base_size == 0 || header.base[..] == *Sha256::digest(&base);
     if !is_base {
-        let message = format!(
-            "{} applies to the image with SHA-256 {}, which {} is not",
-            args.delta.display(),
-            hex(&header.base),
-            if base.is_empty() {
-                "no image".to_owned()
-            } else {
-                args.old.display().to_string()
-            },
-        );
+        let name = args.delta.display();
+        let digest = hex(&header.base);
+        let message = match base.is_empty() {
+            true => format!(
+                "{name} is no compressed image: it applies to the image with SHA-256 {digest}"
+            ),
+            false => format!(
+                "{name} applies to the image with SHA-256 {digest}, which {} is not",
+                args.old.display()
+            ),
+        };
         let hint = "name the image that the delta was made from";
         return Err(CliError::new("delta.base", message).hint(hint));
     }

@@ -139,3 +139,25 @@ fn another_image_and_a_damaged_delta_are_refused() {
     assert_eq!(last(&published)["code"], "image.invalid");
     assert!(!dir.join("x").exists());
 }
+
+#[test]
+fn what_it_is_made_of_is_not_overwritten() {
+    let dir = folder();
+    let dir = dir.path();
+    s3ota(dir, &["delta", "old.bin", "new.bin", "--output", "d"]);
+    let (old, delta) = (
+        fs::read(dir.join("old.bin")).unwrap(),
+        fs::read(dir.join("d")).unwrap(),
+    );
+    for args in [
+        &["delta", "old.bin", "new.bin", "--output", "./new.bin"][..],
+        &["delta", "old.bin", "new.bin", "--output", "old.bin"],
+        &["delta", "apply", "old.bin", "d", "--output", "d"],
+        &["delta", "apply", "old.bin", "d", "--output", "old.bin"],
+    ] {
+        let refused = s3ota(dir, &[args, &["--json"]].concat());
+        assert_eq!(last(&refused)["code"], "cli.usage", "{args:?}");
+    }
+    assert!(fs::read(dir.join("old.bin")).unwrap() == old);
+    assert!(fs::read(dir.join("d")).unwrap() == delta);
+}

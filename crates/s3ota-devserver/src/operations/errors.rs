@@ -1,5 +1,7 @@
 //! The store's errors, in S3's words.
 
+use std::io::ErrorKind;
+
 use s3s::{S3Error, s3_error};
 
 use crate::receive::internal;
@@ -26,6 +28,10 @@ impl From<StoreError> for S3Error {
                     PreconditionFailed,
                     "At least one of the pre-conditions you specified did not hold"
                 )
+            }
+            // Somebody has deleted its file.
+            StoreError::Io(error) if error.kind() == ErrorKind::NotFound => {
+                StoreError::NoSuchKey.into()
             }
             StoreError::Io(error) => internal(error),
         }
