@@ -19,7 +19,7 @@ use crate::qemu::bootloader::Bootloader;
 use crate::qemu::mode::Mode;
 use crate::qemu::scenarios::Bench;
 use crate::qemu::transcript::Transcript;
-use crate::qemu::{build_s3ota, emulator, server};
+use crate::qemu::{build_s3ota, emulator, inside, server};
 use crate::{Result, paths};
 
 /// Run the component for ESP-IDF in an emulator: an update, broken releases, power cuts
@@ -31,6 +31,10 @@ pub struct Args {
     /// How many updates lose power in the middle, under each bootloader
     #[arg(long, value_name = "N", default_value_t = 8)]
     cuts: u32,
+
+    /// How many updates lose power inside a flash operation, under both bootloaders together
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    cuts_inside: u32,
 
     /// The seed of the moments of the power cuts
     #[arg(long, default_value_t = 1)]
@@ -83,10 +87,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         fs::write(&flash, project.flash(*bootloader)?)
             .map_err(|error| paths::about(&flash, &error))?;
     }
+    let cuts_inside =
+        inside::can_cut(&emulator, &Bootloader::Stock.flash(&dir, scenarios::FLASHED))?;
     let bench = Bench {
         emulator,
         mode: Mode::Switch,
-        cuts_inside: false,
+        cuts_inside,
         s3ota,
         authority,
         release_key,
@@ -95,7 +101,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bootloaders,
         transcript: Transcript::create(&dir.join("transcript.txt"))?,
     };
-    let all_held = scenarios::run(&bench, args.cuts, args.seed);
+    let all_held = scenarios::run(&bench, args.cuts, args.cuts_inside, args.seed)?;
     println!(
         "\nthe transcript is in {}",
         dir.join("transcript.txt").display()

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::qemu::bootloader::Bootloader;
 use crate::qemu::server::PREFIX;
 use crate::qemu::{PORT, SERVER};
-use crate::{Result, paths};
+use crate::{Result, c_api, paths};
 
 const CHIP: &str = "esp32c3";
 const FLASH_SIZE: usize = 4 << 20;
@@ -221,7 +221,7 @@ pub fn component() -> Result<PathBuf> {
     if !status.success() {
         return Err("cargo xtask c-api riscv32imc failed".to_owned());
     }
-    Ok(paths::target()?.with_file_name("c-api/esp-idf"))
+    c_api::esp_idf()
 }
 
 fn put(flash: &mut [u8], offset: &str, bytes: &[u8]) -> Option<()> {
