@@ -87,7 +87,12 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         lay_out(out.path(), &[]).unwrap();
         let component = folder(out.path(), ESP_IDF);
-        for file in ["CMakeLists.txt", "Kconfig", "include/s3ota.h", "src/guard.c"] {
+        for file in [
+            "CMakeLists.txt",
+            "Kconfig",
+            "include/s3ota.h",
+            "src/guard.c",
+        ] {
             assert!(component.join(file).is_file(), "{file}");
         }
     }

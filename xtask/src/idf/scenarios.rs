@@ -29,8 +29,21 @@ const UP_TO_DATE: &str = "s3ota: no update: up_to_date";
 /// The example's own words.
 const CONFIRMED_BEFORE: &str = "lamp: confirmed";
 
-/// Runs all scenarios and says how each ended. Whether all have held.
-pub fn run(bench: &Bench, cuts: u32, cuts_inside: u32, seed: u64) -> Result<bool> {
+/// How much of it runs.
+#[derive(Debug)]
+pub struct Extent {
+    /// How many updates lose power in the middle, under each bootloader,
+    pub cuts: u32,
+    /// and how many inside a flash operation, under all of them together.
+    pub cuts_inside: u32,
+    pub seed: u64,
+    /// Besides the updates, only scenarios with this text in their name.
+    pub only: String,
+}
+
+/// Runs the scenarios and says how each ended. Whether all have held.
+pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
+    let is_wanted = |name: &str| name.contains(&extent.only);
     let mut all_held = true;
     let mut tell = |name: String, outcome: &Result<String>| {
         let line = match outcome {
@@ -65,23 +78,32 @@ pub fn run(bench: &Bench, cuts: u32, cuts_inside: u32, seed: u64) -> Result<bool
         };
         for &kind in kinds {
             let name = format!("{}, {bootloader}", name_of(kind));
-            let outcome = broken(bench, bootloader, kind, &name);
-            tell(name, &outcome);
+            if is_wanted(&name) {
+                let outcome = broken(bench, bootloader, kind, &name);
+                tell(name, &outcome);
+            }
         }
-        let mut random = Random::new(seed);
-        for number in 1..=cuts {
+        let mut random = Random::new(extent.seed);
+        for number in 1..=extent.cuts {
             let name = format!("power cut {number}, {bootloader}");
-            let outcome = power_cut(bench, bootloader, &name, time, &mut random);
-            tell(name, &outcome);
+            let moments = [(); 2].map(|()| time.mul_f64(random.fraction()));
+            if is_wanted(&name) {
+                let outcome = power_cut(bench, bootloader, &name, moments);
+                tell(name, &outcome);
+            }
         }
     }
     if bench.cuts_inside {
         let flash = Bootloader::Stock.flash(&bench.dir, FLASHED);
         let flash = fs::read(&flash).map_err(|error| paths::about(&flash, &error))?;
-        for cut in inside::cuts(cuts_inside, seed, &bootloader::table(&flash)?, &courses) {
-            tell(cut.to_string(), &cut_inside(bench, cut));
+        let table = bootloader::table(&flash)?;
+        for cut in inside::cuts(extent.cuts_inside, extent.seed, &table, &courses) {
+            let name = cut.to_string();
+            if is_wanted(&name) {
+                tell(name, &cut_inside(bench, cut));
+            }
         }
-    } else if cuts_inside > 0 {
+    } else if extent.cuts_inside > 0 {
         bench.transcript.say(inside::SKIPPED);
     }
     Ok(all_held)
@@ -166,11 +188,9 @@ fn power_cut(
     bench: &Bench,
     bootloader: Bootloader,
     heading: &str,
-    update: Duration,
-    random: &mut Random,
+    moments: [Duration; 2],
 ) -> Result<String> {
     let flash = bootloader.flash(&bench.dir, FLASHED);
-    let moments = [(); 2].map(|()| update.mul_f64(random.fraction()));
     let mut device = Device::new(bench, heading, &flash, false)?;
     let outcome = (|| {
         device.publish_image(Kind::Next.version())?;
