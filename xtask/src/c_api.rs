@@ -118,6 +118,11 @@ fn check(target: &str) -> Result<()> {
     ))
 }
 
+/// Where the component for ESP-IDF is laid out.
+pub fn esp_idf() -> Result<PathBuf> {
+    Ok(packages::folder(&out()?, packages::ESP_IDF))
+}
+
 fn out() -> Result<PathBuf> {
     Ok(paths::target()?.join("c-api"))
 }

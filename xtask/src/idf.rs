@@ -15,11 +15,12 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use self::project::{Kind, Project};
+use self::scenarios::Extent;
 use crate::qemu::bootloader::Bootloader;
 use crate::qemu::mode::Mode;
 use crate::qemu::scenarios::Bench;
 use crate::qemu::transcript::Transcript;
-use crate::qemu::{build_s3ota, emulator, server};
+use crate::qemu::{build_s3ota, emulator, inside, server};
 use crate::{Result, paths};
 
 /// Run the component for ESP-IDF in an emulator: an update, broken releases, power cuts
@@ -32,9 +33,21 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 8)]
     cuts: u32,
 
+    /// How many updates lose power inside a flash operation, under both bootloaders together
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    cuts_inside: u32,
+
     /// The seed of the moments of the power cuts
     #[arg(long, default_value_t = 1)]
     seed: u64,
+
+    /// Run what was built last, and build only what is missing
+    #[arg(long, conflicts_with = "component")]
+    built: bool,
+
+    /// Besides the updates, run only scenarios with this text in their name
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
 
     /// The component to test, as a release has it, in place of the one that is built now
     #[arg(long, value_name = "DIR")]
@@ -66,27 +79,43 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let s3ota = build_s3ota()?;
     let authority = server::authority(&s3ota, &dir.join("authority"))?;
     let release_key = server::release_key(&s3ota, &dir.join("keys"))?;
-    let component = match &args.component {
-        Some(component) => component.clone(),
-        None => project::component()?,
+    let project = match args.built {
+        true => Project::prepared(idf, &dir, &args.cmake),
+        false => {
+            let component = match &args.component {
+                Some(component) => component.clone(),
+                None => project::component()?,
+            };
+            Project::prepare(idf, &dir, &component, &authority, &release_key, &args.cmake)?
+        }
     };
-    let project = Project::prepare(idf, &dir, &component, &authority, &release_key, &args.cmake)?;
 
     let mut images = HashMap::new();
     for kind in Kind::ALL {
-        images.insert(kind.version(), project.build(kind, Bootloader::Stock)?);
+        let built = project.image(kind);
+        let image = match args.built && built.exists() {
+            true => built,
+            false => project.build(kind, Bootloader::Stock)?,
+        };
+        images.insert(kind.version(), image);
     }
-    project.build(Kind::First, Bootloader::AppRollback)?;
+    if !args.built || project.flash(Bootloader::AppRollback).is_err() {
+        project.build(Kind::First, Bootloader::AppRollback)?;
+    }
     let bootloaders = vec![Bootloader::Stock, Bootloader::AppRollback];
     for bootloader in &bootloaders {
         let flash = bootloader.flash(&dir, scenarios::FLASHED);
         fs::write(&flash, project.flash(*bootloader)?)
             .map_err(|error| paths::about(&flash, &error))?;
     }
+    let cuts_inside = inside::can_cut(
+        &emulator,
+        &Bootloader::Stock.flash(&dir, scenarios::FLASHED),
+    )?;
     let bench = Bench {
         emulator,
         mode: Mode::Switch,
-        cuts_inside: false,
+        cuts_inside,
         s3ota,
         authority,
         release_key,
@@ -95,7 +124,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bootloaders,
         transcript: Transcript::create(&dir.join("transcript.txt"))?,
     };
-    let all_held = scenarios::run(&bench, args.cuts, args.seed);
+    let extent = Extent {
+        cuts: args.cuts,
+        cuts_inside: args.cuts_inside,
+        seed: args.seed,
+        only: args.only.clone(),
+    };
+    let all_held = scenarios::run(&bench, &extent)?;
     println!(
         "\nthe transcript is in {}",
         dir.join("transcript.txt").display()

@@ -14,7 +14,7 @@ mod deaths;
 mod delta;
 pub mod device;
 pub mod emulator;
-mod inside;
+pub mod inside;
 pub mod mode;
 mod otadata;
 pub mod random;

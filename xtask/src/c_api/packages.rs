@@ -14,9 +14,12 @@ struct Package {
     archives: &'static str,
 }
 
+/// The package for ESP-IDF.
+pub const ESP_IDF: &str = "esp-idf";
+
 const PACKAGES: [Package; 2] = [
     Package {
-        name: "esp-idf",
+        name: ESP_IDF,
         header: "include",
         archives: "lib",
     },
@@ -28,6 +31,11 @@ const PACKAGES: [Package; 2] = [
     },
 ];
 
+/// Where a package is laid out.
+pub fn folder(out: &Path, name: &str) -> PathBuf {
+    out.join(name)
+}
+
 /// Lays out the packages there are, with the archives there are.
 pub fn lay_out(out: &Path, chips: &[(&str, &str, &[&str])]) -> Result<()> {
     let bindings = paths::root().join("bindings");
@@ -36,7 +44,7 @@ pub fn lay_out(out: &Path, chips: &[(&str, &str, &[&str])]) -> Result<()> {
         if !from.is_dir() {
             continue;
         }
-        let to = out.join(package.name);
+        let to = folder(out, package.name);
         let stage = from.join("stage");
         if stage.is_file() {
             let staged = Command::new("sh").arg(&stage).arg(&to).status();
@@ -68,4 +76,24 @@ pub fn lay_out(out: &Path, chips: &[(&str, &str, &[&str])]) -> Result<()> {
 
 fn read(path: &PathBuf) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| paths::about(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_component_is_laid_out_where_it_is_looked_for() {
+        let out = tempfile::tempdir().unwrap();
+        lay_out(out.path(), &[]).unwrap();
+        let component = folder(out.path(), ESP_IDF);
+        for file in [
+            "CMakeLists.txt",
+            "Kconfig",
+            "include/s3ota.h",
+            "src/guard.c",
+        ] {
+            assert!(component.join(file).is_file(), "{file}");
+        }
+    }
 }

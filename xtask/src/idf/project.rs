@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::qemu::bootloader::Bootloader;
 use crate::qemu::server::PREFIX;
 use crate::qemu::{PORT, SERVER};
-use crate::{Result, paths};
+use crate::{Result, c_api, paths};
 
 const CHIP: &str = "esp32c3";
 const FLASH_SIZE: usize = 4 << 20;
@@ -103,16 +103,26 @@ impl Project {
             &example.join("sdkconfig.rollback"),
             b"CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE=y\n",
         )?;
-        let this = Self {
-            idf,
-            dir: dir.to_owned(),
-            cmake: cmake.to_vec(),
-        };
+        let this = Self::prepared(idf, dir, cmake);
         // ESP-IDF would keep the defaults of the run before.
         for bootloader in [Bootloader::Stock, Bootloader::AppRollback] {
             let _ = fs::remove_file(this.build_dir(bootloader).join("sdkconfig"));
         }
         Ok(this)
+    }
+
+    /// The same, as a run before has prepared it.
+    pub fn prepared(idf: PathBuf, dir: &Path, cmake: &[String]) -> Self {
+        Self {
+            idf,
+            dir: dir.to_owned(),
+            cmake: cmake.to_vec(),
+        }
+    }
+
+    /// Where the image of a release is, once it is built.
+    pub fn image(&self, kind: Kind) -> PathBuf {
+        self.dir.join(format!("{}.bin", kind.version()))
     }
 
     /// Builds a release, and returns the path of its image.
@@ -163,7 +173,7 @@ impl Project {
                 last_lines(&String::from_utf8_lossy(&text), 15)
             ));
         }
-        let image = self.dir.join(format!("{version}.bin"));
+        let image = self.image(kind);
         copy(&build.join("lamp-ethernet.bin"), &image)?;
         Ok(image)
     }
@@ -183,7 +193,7 @@ impl Project {
             let file = build.join(file.as_str().unwrap_or_default());
             // The application of the last build: its place takes 2.0.0.
             let file = match file.ends_with("lamp-ethernet.bin") {
-                true => self.dir.join(format!("{}.bin", Kind::First.version())),
+                true => self.image(Kind::First),
                 false => file,
             };
             put(&mut flash, offset, &read(&file)?)
@@ -221,7 +231,7 @@ pub fn component() -> Result<PathBuf> {
     if !status.success() {
         return Err("cargo xtask c-api riscv32imc failed".to_owned());
     }
-    Ok(paths::target()?.with_file_name("c-api/esp-idf"))
+    c_api::esp_idf()
 }
 
 fn put(flash: &mut [u8], offset: &str, bytes: &[u8]) -> Option<()> {

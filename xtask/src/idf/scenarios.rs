@@ -1,11 +1,14 @@
 //! What the example goes through, and what must result.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::project::Kind;
-use crate::qemu::bootloader::Bootloader;
+use crate::qemu::bootloader::{self, Bootloader};
 use crate::qemu::device::Device;
+use crate::qemu::emulator::Switches;
+use crate::qemu::inside::{self, CutInside};
 use crate::qemu::random::Random;
 use crate::qemu::scenarios::{Bench, CONFIRMED};
 use crate::{Result, paths};
@@ -20,11 +23,27 @@ const GIVEN_UP: &str = "s3ota: given up: going back to the old firmware";
 const RESTARTS: &str = "s3ota: restarting: a new firmware is installed";
 const INSTALLING: &str = "s3ota: installing 3.0.0, running is 2.0.0";
 const FAILED_BEFORE: &str = "s3ota: no update: failed_before";
+/// It failed just now.
+const RESTING: &str = "s3ota: no update: resting";
+const UP_TO_DATE: &str = "s3ota: no update: up_to_date";
 /// The example's own words.
 const CONFIRMED_BEFORE: &str = "lamp: confirmed";
 
-/// Runs all scenarios and says how each ended. Whether all have held.
-pub fn run(bench: &Bench, cuts: u32, seed: u64) -> bool {
+/// How much of it runs.
+#[derive(Debug)]
+pub struct Extent {
+    /// How many updates lose power in the middle, under each bootloader,
+    pub cuts: u32,
+    /// and how many inside a flash operation, under all of them together.
+    pub cuts_inside: u32,
+    pub seed: u64,
+    /// Besides the updates, only scenarios with this text in their name.
+    pub only: String,
+}
+
+/// Runs the scenarios and says how each ended. Whether all have held.
+pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
+    let is_wanted = |name: &str| name.contains(&extent.only);
     let mut all_held = true;
     let mut tell = |name: String, outcome: &Result<String>| {
         let line = match outcome {
@@ -34,6 +53,7 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64) -> bool {
         all_held &= outcome.is_ok();
         bench.transcript.say(line);
     };
+    let mut courses = Vec::new();
     for &bootloader in &bench.bootloaders {
         let updated = update(bench, bootloader);
         let told = updated
@@ -44,6 +64,13 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64) -> bool {
         let Ok(time) = updated else {
             continue;
         };
+        if bench.cuts_inside {
+            courses.push(inside::Course {
+                bootloader,
+                update: inside::operations(&log_of(bench, bootloader))?,
+                failing: Vec::new(),
+            });
+        }
         // Six minutes of watchdog are enough under one of them: behind its guard a release is in the same hands.
         let kinds: &[Kind] = match bootloader {
             Bootloader::Stock => &[Kind::Panics, Kind::Hangs],
@@ -51,17 +78,42 @@ pub fn run(bench: &Bench, cuts: u32, seed: u64) -> bool {
         };
         for &kind in kinds {
             let name = format!("{}, {bootloader}", name_of(kind));
-            let outcome = broken(bench, bootloader, kind, &name);
-            tell(name, &outcome);
+            if is_wanted(&name) {
+                let outcome = broken(bench, bootloader, kind, &name);
+                tell(name, &outcome);
+            }
         }
-        let mut random = Random::new(seed);
-        for number in 1..=cuts {
+        let mut random = Random::new(extent.seed);
+        for number in 1..=extent.cuts {
             let name = format!("power cut {number}, {bootloader}");
-            let outcome = power_cut(bench, bootloader, &name, time, &mut random);
-            tell(name, &outcome);
+            let moments = [(); 2].map(|()| time.mul_f64(random.fraction()));
+            if is_wanted(&name) {
+                let outcome = power_cut(bench, bootloader, &name, moments);
+                tell(name, &outcome);
+            }
         }
     }
-    all_held
+    if bench.cuts_inside {
+        let flash = Bootloader::Stock.flash(&bench.dir, FLASHED);
+        let flash = fs::read(&flash).map_err(|error| paths::about(&flash, &error))?;
+        let table = bootloader::table(&flash)?;
+        for cut in inside::cuts(extent.cuts_inside, extent.seed, &table, &courses) {
+            let name = cut.to_string();
+            if is_wanted(&name) {
+                tell(name, &cut_inside(bench, cut));
+            }
+        }
+    } else if extent.cuts_inside > 0 {
+        bench.transcript.say(inside::SKIPPED);
+    }
+    Ok(all_held)
+}
+
+/// Where the flash operations of the update are.
+fn log_of(bench: &Bench, bootloader: Bootloader) -> PathBuf {
+    bootloader
+        .flash(&bench.dir, UPDATED)
+        .with_extension("operations")
 }
 
 fn name_of(kind: Kind) -> &'static str {
@@ -81,7 +133,12 @@ fn update(bench: &Bench, bootloader: Bootloader) -> Result<Duration> {
     let mut device = Device::new(bench, &heading, &flash, live)?;
     let outcome = (|| {
         device.publish_image(Kind::Next.version())?;
-        device.power_on()?;
+        let log = log_of(bench, bootloader);
+        let _ = fs::remove_file(&log);
+        device.power_on_with(Switches {
+            log: bench.cuts_inside.then_some(log.as_path()),
+            ..Switches::default()
+        })?;
         for line in [
             "ESP-ROM:",
             "Loaded app from partition at offset 0x10000",
@@ -131,11 +188,9 @@ fn power_cut(
     bench: &Bench,
     bootloader: Bootloader,
     heading: &str,
-    update: Duration,
-    random: &mut Random,
+    moments: [Duration; 2],
 ) -> Result<String> {
     let flash = bootloader.flash(&bench.dir, FLASHED);
-    let moments = [(); 2].map(|()| update.mul_f64(random.fraction()));
     let mut device = Device::new(bench, heading, &flash, false)?;
     let outcome = (|| {
         device.publish_image(Kind::Next.version())?;
@@ -146,16 +201,46 @@ fn power_cut(
             device.cut_power();
             left.push(format!("{} ms: {}", moment.as_millis(), device.boots()?));
         }
-        device.power_on()?;
-        let said = device.expect(&[CONFIRMED, CONFIRMED_BEFORE])?;
-        if !said.contains(CONFIRMED) && device.boots()? == Kind::First.version() {
-            device.expect(&[CONFIRMED])?;
-        }
-        device.settled(Kind::Next.version(), 1)?;
-        Ok(format!(
-            "boots after {}; the update is made",
-            left.join(", then ")
-        ))
+        let after = ends(&mut device, bootloader)?;
+        Ok(format!("boots after {}; {after}", left.join(", then ")))
     })();
     device.end(outcome)
+}
+
+/// Power fails inside a flash operation of the update, perhaps twice.
+fn cut_inside(bench: &Bench, cut: CutInside) -> Result<String> {
+    let flash = cut.bootloader.flash(&bench.dir, FLASHED);
+    let mut device = Device::new(bench, &cut.to_string(), &flash, false)?;
+    let outcome = (|| {
+        device.publish_image(Kind::Next.version())?;
+        let left = inside::cut_twice(
+            &mut device,
+            &cut,
+            &[CONFIRMED, UP_TO_DATE, FAILED_BEFORE, RESTING],
+        )?;
+        let after = ends(&mut device, cut.bootloader)?;
+        Ok(format!("{left}; {after}"))
+    })();
+    device.end(outcome)
+}
+
+/// Powers the device on after a power cut: the update is made in the end. A bootloader with app rollback gives a release up that
+/// loses power before its guard; then the old firmware stays.
+fn ends(device: &mut Device<'_>, bootloader: Bootloader) -> Result<&'static str> {
+    const GIVEN_UP: [&str; 2] = [FAILED_BEFORE, RESTING];
+    device.power_on()?;
+    let mut said = device.expect(&[CONFIRMED, CONFIRMED_BEFORE])?;
+    if !said.contains(CONFIRMED) && device.boots()? == Kind::First.version() {
+        let mut ends = vec![CONFIRMED];
+        if bootloader == Bootloader::AppRollback {
+            ends.extend(GIVEN_UP);
+        }
+        said = device.expect(&ends)?;
+    }
+    if GIVEN_UP.iter().any(|given_up| said.contains(given_up)) {
+        device.settled(Kind::First.version(), 0)?;
+        return Ok("the bootloader gives the release up, and 2.0.0 stays");
+    }
+    device.settled(Kind::Next.version(), 1)?;
+    Ok("the update is made")
 }

@@ -286,13 +286,7 @@ pub fn cut(bench: &Bench, cut: CutInside) -> Result<String> {
     let mut device = Device::new(bench, &cut.to_string(), &flash, false)?;
     let outcome = (|| {
         device.publish(release)?;
-        let mut left = cut_at(&mut device, cut.at)?
-            .ok_or_else(|| format!("flash operation {} did not come", cut.at.operation))?;
-        if let Some(again) = cut.again
-            && let Some(second) = cut_at(&mut device, again)?
-        {
-            left = format!("{left}; then {second}");
-        }
+        let left = cut_twice(&mut device, &cut, &[CONFIRMED, "FailedBefore", "UpToDate"])?;
         device.power_on()?;
         let after = if cut.fails {
             device.expect(&["FailedBefore"])?;
@@ -306,9 +300,22 @@ pub fn cut(bench: &Bench, cut: CutInside) -> Result<String> {
     device.end(outcome)
 }
 
+/// Powers the device on until the emulator cuts inside an operation, and again if it is to be cut twice. Returns what was cut and
+/// what boots then. The device says one of `ends` if the operation does not come.
+pub fn cut_twice(device: &mut Device<'_>, cut: &CutInside, ends: &[&str]) -> Result<String> {
+    let mut left = cut_at(device, cut.at, ends)?
+        .ok_or_else(|| format!("flash operation {} did not come", cut.at.operation))?;
+    if let Some(again) = cut.again
+        && let Some(second) = cut_at(device, again, ends)?
+    {
+        left = format!("{left}; then {second}");
+    }
+    Ok(left)
+}
+
 /// Powers the device on until the emulator cuts inside an operation. Returns what was cut and what boots then, or nothing if the
 /// operation did not come.
-fn cut_at(device: &mut Device<'_>, at: CutAt) -> Result<Option<String>> {
+fn cut_at(device: &mut Device<'_>, at: CutAt, ends: &[&str]) -> Result<Option<String>> {
     let log = device.flash.with_extension("operations");
     let _ = fs::remove_file(&log);
     device.power_on_with(Switches {
@@ -316,7 +323,7 @@ fn cut_at(device: &mut Device<'_>, at: CutAt) -> Result<Option<String>> {
         log: Some(&log),
         stack: None,
     })?;
-    let end = match device.wait(TIMEOUT, &[CONFIRMED, "FailedBefore", "UpToDate"]) {
+    let end = match device.wait(TIMEOUT, ends) {
         Heard::Ended(End::CutInside) => true,
         Heard::Ended(end) => return Err(end.to_string()),
         Heard::Said(_) => false,
