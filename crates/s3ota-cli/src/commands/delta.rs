@@ -82,13 +82,13 @@ fn make(old: &Path, new: &Path, output: Option<&Path>, out: &Output) -> Result<(
     }
     let base = read_base(old)?;
     let result = read_image(new)?;
-    warn_of_chips(&base, &result, out);
-    for (path, image) in [(old, &base), (new, &result)] {
-        if !image.is_empty()
-            && let Err(error) = firmware::Firmware::from_image(image.clone())
-        {
-            out.warning(&in_file(path, error));
-        }
+    let chips = [(old, &base), (new, &result)].map(|(path, image)| chip_of(path, image, out));
+    if let [Some(old), Some(new)] = chips
+        && old != new
+    {
+        let message =
+            "the two images are for different chips: no device has the one and takes the other";
+        out.warning(&CliError::new("delta.chip", message));
     }
     let mut progress = out.progress("encode", result.len() as u64);
     let total = result.len() as f32;
@@ -133,15 +133,17 @@ fn must_not_overwrite(output: &Path, inputs: &[&Path]) -> Result<(), CliError> {
         .usage())
 }
 
-/// No device can use a delta between images for two chips.
-fn warn_of_chips(base: &[u8], result: &[u8], out: &Output) {
-    let chip = |image: &[u8]| Some(firmware::verify(image).ok()?.header.chip_id);
-    if let (Some(old), Some(new)) = (chip(base), chip(result))
-        && old != new
-    {
-        let message =
-            "the two images are for different chips: no device has the one and takes the other";
-        out.warning(&CliError::new("delta.chip", message));
+/// The id of the chip that an image is for. `None` for no image, and for what is none, of which it warns.
+fn chip_of(path: &Path, image: &[u8], out: &Output) -> Option<u16> {
+    if image.is_empty() {
+        return None;
+    }
+    match firmware::Firmware::from_image(image.to_vec()) {
+        Ok(firmware) => Some(firmware.image.header.chip_id),
+        Err(error) => {
+            out.warning(&in_file(path, error));
+            None
+        }
     }
 }
 

@@ -161,3 +161,17 @@ fn what_it_is_made_of_is_not_overwritten() {
     assert!(fs::read(dir.join("old.bin")).unwrap() == old);
     assert!(fs::read(dir.join("d")).unwrap() == delta);
 }
+
+#[test]
+fn images_for_two_chips_are_warned_of() {
+    let dir = folder();
+    let dir = dir.path();
+    fs::copy(fixture("hello-esp32c6-1.0.0.bin"), dir.join("c6.bin")).unwrap();
+    let warnings = |new: &str| {
+        let made = s3ota(dir, &["delta", "old.bin", new, "--json"]);
+        assert!(made.status.success());
+        let text = String::from_utf8(made.stdout).unwrap();
+        text.matches("delta.chip").count()
+    };
+    assert_eq!((warnings("c6.bin"), warnings("new.bin")), (1, 0));
+}

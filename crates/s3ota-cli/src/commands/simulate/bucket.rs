@@ -37,7 +37,7 @@ pub async fn publish_all(
         of.prefix = own.join("/").trim_start_matches('/').to_owned();
         let mut owner = Owner {
             firmwares: firmwares(scenario, product)?,
-            versions: versions.clone(),
+            versions: &versions,
             location: Location {
                 prefix: scenario.products[product].prefix.clone(),
                 ..location.clone()
@@ -136,7 +136,7 @@ fn image(chip: Chip, version: &str, number: usize, size: u32) -> Vec<u8> {
 /// The owner of a product.
 struct Owner<'s> {
     firmwares: Vec<Firmware>,
-    versions: Vec<String>,
+    versions: &'s [String],
     location: Location,
     store: &'s Store,
     public_url: Option<String>,
@@ -156,9 +156,9 @@ impl Owner<'_> {
         }
         self.serves = Some(change.release);
         let channel = Channel::read(self.store, &self.location.prefix, CHANNEL).await?;
-        let meant = self.versions[change.release].clone();
+        let meant = &self.versions[change.release];
         match &channel.current {
-            Some(held) if channel.readable().is_some_and(|it| it.version == meant) => {
+            Some(held) if channel.readable().is_some_and(|it| it.version == *meant) => {
                 Ok(held.bytes().to_vec())
             }
             _ => {

@@ -182,7 +182,12 @@ async fn model(args: &SimulateArgs, out: &Output) -> Result<(), CliError> {
         false => Some(new_logs(&args.output)?),
     };
     if let Some(bucket) = &args.bucket {
-        bucket::publish_all(bucket, args, &mut scenario, out).await?;
+        let published = bucket::publish_all(bucket, args, &mut scenario, out).await;
+        if let (Err(_), Some(logs)) = (&published, &logs) {
+            // It is empty, and would be in the way of another attempt.
+            let _ = fs::remove_dir(logs);
+        }
+        published?;
     }
     let mut log = logs.map(|logs| LogFolder::new(&logs, &scenario.bucket, args.seed));
     let mut progress = out.progress_in_percent("simulating");
