@@ -161,7 +161,9 @@ fn check_other_logs() -> Result<()> {
         command
             .args(["--quiet", "--locked", "--package", "s3ota-esp"])
             .args(["--no-default-features", "--features"])
-            .arg(format!("{chip},improv,panic-handler,rsa,{logs}"))
+            .arg(format!(
+                "{chip},delta,improv,launch,p384,panic-handler,roots-gts,roots-isrg,rsa,wifi,{logs}"
+            ))
             .current_dir(paths::firmware());
         let what = format!("s3ota-esp for {chip} with the logs {logs:?}");
         toolchain::run(command, &what)?;

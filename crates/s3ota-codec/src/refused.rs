@@ -5,6 +5,7 @@ use core::fmt;
 /// Why an artefact is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refused {
     /// It does not begin as an artefact does.
     NotAnArtefact,
