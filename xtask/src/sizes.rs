@@ -56,7 +56,7 @@ const WANTED_DELTA_FLASH: u64 = 36 * 1024;
 const WANTED_DELTA_RAM: u64 = 32 * 1024;
 /// The feature of s3ota-esp by which the old firmware launches the new one, and the most that it may add to `simple` on the ESP32-C3.
 const LAUNCH: &str = "launch";
-const WANTED_LAUNCH_FLASH: u64 = 3 * 1024 + 640;
+const WANTED_LAUNCH_FLASH: u64 = 3 * 1024;
 const WANTED_LAUNCH_RAM: u64 = 0;
 
 /// In whose functions the decoder is: its own, and those of s3ota that the compiler may have moved it into.

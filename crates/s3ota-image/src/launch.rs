@@ -15,6 +15,10 @@
 //! | the signature, with Secure Boot | refused, because nothing here checks it |
 //!
 //! The files are in `components/bootloader_support/src/` of ESP-IDF. What is refused has a [`Refusal`], and does not start.
+//!
+//! Nothing else is looked for. An image whose first instruction lies in no segment, of which two segments share an entry of the
+//! cache's table, or that lies beyond the flash which the chip can map, is one that does not run: it is launched, uses up its boots,
+//! and gives way. Refused, it would be the bootloader's, which has no way back from it.
 
 mod memory;
 mod plan;
@@ -22,7 +26,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use memory::{Memory, Ram, Table};
+pub use memory::{Memory, Places, Table};
 pub use plan::{Conditions, Plan, Step, plan};
 pub use refusal::Refusal;
 

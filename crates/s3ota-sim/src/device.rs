@@ -205,9 +205,7 @@ impl VirtualDevice {
                         booted = self.guard(reset, app.partition.offset)?;
                     }
                     Ok(Err(refusal)) => {
-                        let refused = launch_refused(table, flash, old, refusal);
-                        booted.boot =
-                            embassy_futures::block_on(refused).map_err(PowerOnError::Guard)?;
+                        booted.boot = launch_refused(table, flash, old, refusal);
                     }
                     Err(error) => return Err(PowerOnError::Boot(error)),
                 }

@@ -15,10 +15,7 @@ use esp_hal::peripherals::LP_WDT;
 #[cfg(not(any(feature = "esp32c5", feature = "esp32c6", feature = "esp32h2")))]
 use esp_hal::peripherals::LPWR as LP_WDT;
 
-use s3ota::Reset;
-
 use crate::Flash;
-use crate::guard::{Found, guard};
 use crate::running::DESCRIPTOR_LEN;
 
 /// How long the guard and `esp_hal::init` may take, in cycles of the RTC's slow clock: 10 seconds at 150 kHz, 11 at 136. Its
@@ -27,13 +24,6 @@ const TICKS: u32 = 10 * 150_000;
 
 /// Opens the registers of the RTC watchdog ("RTC_CNTL_WDT_WKEY" in the chips' technical reference manuals).
 const KEY: u32 = 0x50D8_3AA1;
-
-/// Counts this boot: [`guard`], on a flash chip that nothing owns yet.
-///
-/// Call it before `esp_hal::init`, or in the panic handler.
-pub(crate) fn count(reset: Reset, trial_boots: u8) -> Found {
-    guard(reset, &mut flash(), trial_boots)
-}
 
 /// The flash chip, which nothing owns yet.
 ///

@@ -25,9 +25,6 @@ pub(crate) struct Found {
     pub(crate) running: Result<u32, RunningError>,
     /// Its state.
     pub(crate) booted: Result<Booted, Error>,
-    /// Why it runs on, though it was asked to launch the new firmware.
-    #[cfg(feature = "launch")]
-    pub(crate) not_launched: Option<s3ota_image::launch::Refusal>,
 }
 
 impl Found {
@@ -48,12 +45,7 @@ pub(crate) fn guard(reset: Reset, flash: &mut Flash, trial_boots: u8) -> Found {
     let running = running_partition(flash);
     let at = running.unwrap_or(UNKNOWN_PARTITION);
     let booted = block_on(boot_guard_at(TABLE_OFFSET, reset, flash, at, trial_boots));
-    Found {
-        running,
-        booted,
-        #[cfg(feature = "launch")]
-        not_launched: None,
-    }
+    Found { running, booted }
 }
 
 /// Whether this boot has not been counted yet.

@@ -5,7 +5,6 @@ use core::fmt::Write;
 use esp_hal::efuse::{self, EfuseField};
 use s3ota::{Chip, Config};
 use s3ota_image::app::Hardware;
-use s3ota_image::launch::Conditions;
 
 use crate::{BUILT_AT, TABLE_OFFSET};
 
@@ -28,12 +27,12 @@ pub fn device_id() -> DeviceId {
 /// The chip's eFuses: revisions, and the minimum secure version. An image that the bootloader would refuse on this chip is
 /// refused before it is fetched.
 pub fn hardware() -> Hardware {
-    fuses().hardware
+    fuses().0
 }
 
 /// The same, and whether Secure Boot is on: what a launch must know, as far as these eFuses say.
 #[inline(never)]
-pub(crate) fn fuses() -> Conditions {
+pub(crate) fn fuses() -> (Hardware, bool) {
     // Read in a loop: esp-hal's function is inlined wherever it is called, 100 bytes each time.
     let mut values = [0_u32; FIELDS.len()];
     for (value, field) in values.iter_mut().zip(&FIELDS) {
@@ -47,12 +46,9 @@ pub(crate) fn fuses() -> Conditions {
 static FIELDS: [EfuseField; 1] = [efuse::SECURE_VERSION];
 
 #[cfg(feature = "esp32")]
-fn with([secure_version]: [u32; 1]) -> Conditions {
+fn with([secure_version]: [u32; 1]) -> (Hardware, bool) {
     // Nobody asks for the second: the launcher is for other chips.
-    Conditions {
-        hardware: known(secure_version),
-        ..Conditions::default()
-    }
+    (known(secure_version), false)
 }
 
 /// Secure version; the eFuse block's revision; whether the chip accepts images for older revisions of itself, and of that block;
@@ -68,7 +64,7 @@ static FIELDS: [EfuseField; 6] = [
 ];
 
 #[cfg(not(feature = "esp32"))]
-fn with(values: [u32; 6]) -> Conditions {
+fn with(values: [u32; 6]) -> (Hardware, bool) {
     let [
         secure_version,
         major,
@@ -83,11 +79,7 @@ fn with(values: [u32; 6]) -> Conditions {
         any_max_block_revision: any_max_block != 0,
         ..known(secure_version)
     };
-    Conditions {
-        hardware,
-        secure_boot: secure_boot != 0,
-        ..Conditions::default()
-    }
+    (hardware, secure_boot != 0)
 }
 
 /// What is known on every chip.

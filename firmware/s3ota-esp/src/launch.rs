@@ -5,12 +5,11 @@
 //! set, and the stub (`stub.rs`) does the rest. If the new firmware hangs anywhere before its own guard, the watchdog resets the
 //! chip, and the bootloader boots the old firmware, which counts again.
 
-use embassy_futures::block_on;
 use esp_hal::efuse;
 use s3ota::{Boot, Refusal as Because, Reset, Slot, launch_refused};
 use s3ota_image::Chip;
 use s3ota_image::app::Verifier;
-use s3ota_image::launch::{Memory, Plan, Refusal, plan};
+use s3ota_image::launch::{Conditions, Memory, Refusal, plan};
 
 use crate::guard::{self, Found};
 use crate::identity::fuses;
@@ -31,19 +30,18 @@ pub(crate) const MEMORY: Memory = match CHIP {
 /// How much of an image is read at once.
 const BLOCK: usize = 256;
 
-/// Launches the new firmware if the boot guard asks for it. If that cannot be, this firmware stays, as `found` then says; or the
-/// chip restarts, and the bootloader boots the new one, as without launches.
+/// Launches the new firmware if the boot guard asks for it. If that cannot be, the console says why, and this firmware stays; or
+/// the chip restarts, and the bootloader boots the new one, as without launches.
 #[inline(never)]
-pub(crate) fn launch(found: &mut Found, reset: Reset) {
-    let Ok(booted) = &mut found.booted else {
+pub(crate) fn launch(found: &mut Found, flash: &mut Flash, reset: Reset) {
+    let (Ok(running), Ok(booted)) = (found.running, &mut found.booted) else {
         return;
     };
-    let Boot::Launch { slot, boot, of } = &booted.boot else {
+    let Boot::Launch { slot, boot } = &booted.boot else {
         return;
     };
-    let mut flash = early::flash();
-    let why = start(&mut flash, slot, boot, of, reset);
-    found.not_launched = Some(why);
+    let why = start(flash, slot, boot, reset);
+    say!("WARN - not launched, reason {}", why.number());
     // Without a word to the guard, this boot is lost, and the next one is for the new firmware again.
     booted.boot = Boot::Confirmed;
     let because = match why {
@@ -52,19 +50,14 @@ pub(crate) fn launch(found: &mut Found, reset: Reset) {
         why if why.is_of_image() => Because::Image,
         _ => Because::Launcher,
     };
-    let running = found.running.unwrap_or(s3ota::UNKNOWN_PARTITION);
-    let refused = launch_refused(TABLE_OFFSET, &mut flash, running, because);
-    if let Ok(Boot::GivenUp) = block_on(refused) {
-        say!(
-            "WARN - not launched, reason {}: if it hangs early, only a cable helps",
-            why.number()
-        );
+    if launch_refused(TABLE_OFFSET, flash, running, because) == Boot::GivenUp {
+        say!("WARN - if it hangs early, only a cable helps");
         crate::restart();
     }
 }
 
 /// Checks the image in a slot as the bootloader does, plans its launch, and launches it. It returns why not.
-fn start(flash: &mut Flash, slot: &Slot, boot: &u32, of: &u8, reset: Reset) -> Refusal {
+fn start(flash: &mut Flash, slot: &Slot, boot: &u32, reset: Reset) -> Refusal {
     let mut verifier = Verifier::in_slot();
     let mut block = [0; BLOCK];
     let mut at = slot.offset;
@@ -84,21 +77,18 @@ fn start(flash: &mut Flash, slot: &Slot, boot: &u32, of: &u8, reset: Reset) -> R
     let Ok(image) = &verifier.finish() else {
         return Refusal::Image;
     };
-    let mut conditions = fuses();
-    conditions.flash_encryption = efuse::flash_encryption();
-    conditions.woke = reset == Reset::Wake;
+    let (hardware, secure_boot) = &fuses();
+    let conditions = Conditions {
+        hardware,
+        is_protected: *secure_boot || efuse::flash_encryption(),
+        woke: reset == Reset::Wake,
+    };
     let read = |at, bytes: &mut [u8; 8]| flash.read_now(at, bytes);
-    let steps = &mut Plan::new();
+    let steps = stub::plan();
     if let Err(why) = plan(&MEMORY, &conditions, image, slot.offset, read, steps) {
         return why;
     }
-    say!(
-        "INFO - launching the firmware in slot {}, boot {} of {}",
-        slot.index,
-        boot,
-        of
-    );
+    say!("INFO - launching the new firmware, boot {}", *boot);
     guard::end();
-    early::watch();
     stub::run(steps)
 }

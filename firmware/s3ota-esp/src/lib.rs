@@ -43,14 +43,14 @@
 //! With the feature `launch`, [`start`] boots a firmware on trial itself, as long as otadata selects the old one:
 //!
 //! 1. The boot guard counts a boot of the new firmware, and asks for its launch ([`Boot::Launch`](s3ota::Boot::Launch)).
-//! 2. The image in its slot is checked: SHA-256, chip, revisions, secure version, descriptor, segments
+//! 2. The image in its slot is checked: SHA-256, chip, revisions, secure version, segments
 //!    (`s3ota_image::launch`).
 //! 3. The RTC watchdog is set to ten seconds, which the new firmware has to reach its own [`start`].
-//! 4. A stub of 190 bytes copies and maps the segments, and jumps. It lies where ESP-IDF's bootloader does while it loads an
+//! 4. A stub of 150 bytes copies and maps the segments, and jumps. It lies where ESP-IDF's bootloader does while it loads an
 //!    image, so it and the new firmware have room next to each other. It takes no static RAM.
 //!
-//! What cannot be launched is booted by the bootloader, as without the feature, or fails its trial: the log says so, with the number
-//! of the reason (`s3ota_image::launch::Refusal::number`).
+//! What cannot be launched is booted by the bootloader, as without the feature, or fails its trial: with the feature `panic-handler` the console
+//! says so, with the number of the reason (`s3ota_image::launch::Refusal::number`).
 //!
 //! It is for the RISC-V chips, and **has run on the ESP32-C3 in the emulator only**. The other chips' constants come from
 //! ESP-IDF's sources. Until it has run on real boards it is off unless you ask for it.

@@ -21,7 +21,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     if guard::is_due() {
         early::watch();
         // Whatever it finds, the chip restarts: into the old firmware, if this one is given up.
-        let _ = early::count(Reset::Crash, DEFAULT_TRIAL_BOOTS);
+        let _ = guard::guard(Reset::Crash, &mut early::flash(), DEFAULT_TRIAL_BOOTS);
     }
     crate::restart()
 }

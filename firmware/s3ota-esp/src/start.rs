@@ -7,7 +7,7 @@ use esp_hal::rtc_cntl::Rtc;
 use s3ota::{Boot, Bootloader, DEFAULT_TRIAL_BOOTS};
 use static_cell::StaticCell;
 
-use crate::guard::{Found, reset};
+use crate::guard::{Found, guard, reset};
 use crate::{Board, BoardError, Clock, Flash, early, watchdog};
 
 /// How long a trial boot may last without confirmation, by default.
@@ -68,10 +68,11 @@ pub fn start(config: esp_hal::Config) -> (Peripherals, Started) {
 pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Started) {
     early::watch();
     let reset = reset();
+    let mut flash = early::flash();
     #[cfg_attr(not(feature = "launch"), expect(unused_mut))]
-    let mut found = early::count(reset, trial.boots);
+    let mut found = guard(reset, &mut flash, trial.boots);
     #[cfg(feature = "launch")]
-    crate::launch::launch(&mut found, reset);
+    crate::launch::launch(&mut found, &mut flash, reset);
     if matches!(&found.booted, Ok(booted) if matches!(booted.boot, Boot::GivenUp)) {
         say!("ERROR - given up: going back to the old firmware");
         crate::restart();
@@ -106,13 +107,7 @@ impl Started {
         static CLOCK: StaticCell<Clock> = StaticCell::new();
 
         let clock: &Clock = CLOCK.init(Clock::new(Rtc::new(rtc_timer), self.watched));
-        #[cfg(feature = "launch")]
-        if let Some(why) = self.found.not_launched {
-            error!("the new firmware was not launched: reason {}", why.number());
-        }
-        let Found {
-            running, booted, ..
-        } = self.found;
+        let Found { running, booted } = self.found;
         match &booted {
             Ok(booted) => {
                 info!(

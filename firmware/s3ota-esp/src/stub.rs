@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use core::arch::{asm, global_asm};
+use core::mem::offset_of;
 use core::ptr::{copy_nonoverlapping, with_exposed_provenance_mut};
 
 use s3ota_image::launch::{Memory, Plan, Step, Table};
@@ -20,19 +21,19 @@ use crate::launch::MEMORY;
 /// Where the stub goes, then the plan. The stack grows down from `STACK`, and the mask ROM's functions need a few dozen bytes of it.
 const STUB: u32 = MEMORY.loader.start;
 const ROOM: usize = match MEMORY.table {
-    Table::Direct(_) => 0xBC,
-    Table::Indexed { .. } => 0xC8,
+    Table::Direct(_) => 0x94,
+    Table::Indexed { .. } => 0xA0,
 };
 const PLAN: u32 = STUB + ROOM as u32;
 const STACK: u32 = STUB + 0x1000;
 
 const _: () = assert!(
-    PLAN + 4 * Plan::WORDS as u32 + 0x200 < STACK && STACK < MEMORY.loader.end,
+    PLAN + size_of::<Plan>() as u32 + 0x200 < STACK && STACK < MEMORY.loader.end,
     "the plan and some stack have room behind the stub"
 );
 
 /// How far the address that the CPU fetches the stub from is above the one it is written to.
-const FETCHED: u32 = MEMORY.ram[1].above;
+const FETCHED: u32 = MEMORY.above;
 
 /// How an entry of the cache's table is set: 1 if the table lies in memory; the register that says which entry it is; the table, or
 /// the register that is the entry's content.
@@ -41,9 +42,24 @@ const TABLE: (u32, u32, u32) = match MEMORY.table {
     Table::Indexed { index, content } => (0, index, content),
 };
 
-/// Carries out a plan. For a short time, nothing else of this program may run: call it before `esp_hal::init`, which is when one core
-/// runs, no DMA is under way, and PMP and watchpoints are as the bootloader left them.
-pub(crate) fn run(plan: &Plan) -> ! {
+/// A plan without steps, where the stub looks for it.
+///
+/// Call it before `esp_hal::init`, and once.
+#[inline(never)]
+pub(crate) fn plan() -> &'static mut Plan {
+    let plan: *mut Plan = with_exposed_provenance_mut(PLAN as usize);
+    // SAFETY: `Memory::loader` is RAM that belongs to no variable and to no stack of this program: its linker script ends below
+    // (esp-hal, `ld/*/memory.x`). A heap may lie there (`#[ram(reclaimed)]`), but not before `main` has made one. The assertion above
+    // says that the plan fits, and it is aligned, as `STUB` and `ROOM` are multiples of 4. All zero it is one without steps.
+    unsafe {
+        plan.write_bytes(0, 1);
+        &mut *plan
+    }
+}
+
+/// Carries out the [`plan`]. For a short time, nothing else of this program may run: call it before `esp_hal::init`, which is when one
+/// core runs, no DMA is under way, and PMP and watchpoints are as the bootloader left them.
+pub(crate) fn run(_plan: &'static Plan) -> ! {
     unsafe extern "C" {
         static s3ota_launch_stub: [u8; ROOM];
     }
@@ -53,16 +69,13 @@ pub(crate) fn run(plan: &Plan) -> ! {
     unsafe {
         asm!("csrrci {}, mstatus, 8", out(reg) machine_status, options(nostack));
     }
-    // SAFETY: `Memory::loader` is RAM that belongs to no variable and to no stack of this program: its linker script ends below
-    // (esp-hal, `ld/*/memory.x`). A heap may lie there (`#[ram(reclaimed)]`), and ends with this program. The assembler has checked
-    // that the stub is as long as its room, and the assertion above that the plan fits behind it.
+    // SAFETY: the memory is as in `plan`, and the stub lies before that. The assembler has checked that it is as long as its room.
     unsafe {
         copy_nonoverlapping(
             &raw const s3ota_launch_stub,
             with_exposed_provenance_mut(STUB as usize),
             1,
         );
-        copy_nonoverlapping(plan.words(), with_exposed_provenance_mut(PLAN as usize), 1);
     }
     // SAFETY: the stub is there, and takes its arguments in these registers. It overwrites this program, which has ended.
     unsafe {
@@ -97,64 +110,12 @@ s3ota_launch_stub:
     jalr s6
     mv   s2, a0                 # whether it loads ahead: what the mask ROM wants to know when it is switched on
 
-                                # First, the steps that copy.
-    addi s4, s0, {head}
-1:
-    lw   a2, {count}(s4)
-    beqz a2, 4f                 # there are no more
-    lw   s5, {from}(s4)
-    beqz s5, 3f                 # this one does not copy
-    jal  .Ls3ota_launch_map
-    mv   a0, s2
-    jalr s7
-    lw   a4, {to}(s4)
-    lw   a5, {end}(s4)
-2:
-    lw   t0, 0(s5)              # from flash, through the cache
-    sw   t0, 0(a4)              # to RAM
-    addi s5, s5, 4
-    addi a4, a4, 4
-    bltu a4, a5, 2b
-    jalr s6
-3:
-    addi s4, s4, {step}
-    j    1b
-
-4:                              # Then a table that maps nothing,
-    li   a0, 0
-    li   a1, {invalid}
-    li   a2, {entries}
-    li   a3, 0                  # the same in all entries
-    jal  .Ls3ota_launch_set
-    addi s4, s0, {head}         # and the steps that do not copy.
-5:
-    lw   a2, {count}(s4)
-    beqz a2, 7f
-    lw   s5, {from}(s4)
-    bnez s5, 6f                 # this one copies
-    jal  .Ls3ota_launch_map
-6:
-    addi s4, s4, {step}
-    j    5b
-
-7:
-    li   t0, {buses}            # open both buses of the cache (`cache_ll_l1_enable_bus`)
-    lw   t1, 0(t0)
-    andi t1, t1, -4
-    sw   t1, 0(t0)
-    mv   a0, s2
-    jalr s7
-    fence                       # what was copied is there before it is fetched
-    lw   t0, 0(s0)        # the new firmware's first instruction
-    csrw mstatus, s1            # interrupts as the bootloader left them: esp-hal never switches them on
-    jr   t0
-
-.Ls3ota_launch_map:          # Sets the entries of the step at s4, which are a2.
+    addi s4, s0, {steps}        # its steps
+    addi s3, s4, {all}          # where they end
+1:                              # A step. First it sets entries of the cache's table: from which on, to what, and how many
     lw   a0, {entry}(s4)
     lw   a1, {content}(s4)
-    li   a3, 1                  # each entry has the next page
-                                # Falls through.
-.Ls3ota_launch_set:          # From entry a0 on: content a1, in a2 entries, each a3 more than the one before.
+    lw   a2, {count}(s4)
     li   t1, {contents}
     .if {direct}                # a table
     slli a0, a0, 2
@@ -162,8 +123,8 @@ s3ota_launch_stub:
     .else                       # two registers
     li   t0, {index}
     .endif
-8:
-    beqz a2, 9f
+2:
+    beqz a2, 3f
     .if {direct}
     sw   a1, 0(t1)              # `mmu_ll_write_entry`: the content, in its place in the table
     addi t1, t1, 4
@@ -172,36 +133,62 @@ s3ota_launch_stub:
     sw   a1, 0(t1)              # and its content
     addi a0, a0, 1
     .endif
-    add  a1, a1, a3
+    addi a1, a1, 1              # each entry has the next page
     addi a2, a2, -1
-    j    8b
-9:
-    ret
+    j    2b
+3:
+    lw   s5, {from}(s4)
+    beqz s5, 5f                 # this step copies nothing
+    mv   a0, s2
+    jalr s7
+    lw   a4, {to}(s4)
+    lw   a5, {end}(s4)
+4:
+    lw   t0, 0(s5)              # from flash, through the cache
+    sw   t0, 0(a4)              # to RAM
+    addi s5, s5, 4
+    addi a4, a4, 4
+    bltu a4, a5, 4b
+    jalr s6
+5:
+    addi s4, s4, {step}
+    bltu s4, s3, 1b
+
+    li   t0, {buses}            # open both buses of the cache (`cache_ll_l1_enable_bus`)
+    lw   t1, 0(t0)
+    andi t1, t1, -4
+    sw   t1, 0(t0)
+    mv   a0, s2
+    jalr s7
+    fence                       # what was copied is there before it is fetched
+    lw   t0, {first}(s0)        # the new firmware's first instruction
+    csrw mstatus, s1            # interrupts as the bootloader left them: esp-hal never switches them on
+    jr   t0
     .org s3ota_launch_stub + {room}     # an error if it is longer
     .option pop
     .section .text
 "#,
     disable = const MEMORY.disable,
     enable = const MEMORY.enable,
-    invalid = const MEMORY.invalid,
-    entries = const MEMORY.entries,
     buses = const MEMORY.buses,
     direct = const TABLE.0,
     index = const TABLE.1,
     contents = const TABLE.2,
     room = const ROOM,
-    head = const 4 * Plan::HEAD,
-    step = const 4 * Step::WORDS,
-    entry = const 0,
-    content = const 4,
-    count = const 8,
-    from = const 12,
-    to = const 16,
-    end = const 20,
+    first = const offset_of!(Plan, first_instruction),
+    steps = const offset_of!(Plan, steps),
+    all = const Plan::STEPS * size_of::<Step>(),
+    step = const size_of::<Step>(),
+    entry = const offset_of!(Step, entry),
+    content = const offset_of!(Step, content),
+    count = const offset_of!(Step, count),
+    from = const offset_of!(Step, from),
+    to = const offset_of!(Step, to),
+    end = const offset_of!(Step, end),
 );
 
-/// The stub reads a step's fields by these offsets.
-const _: () = assert!(Plan::HEAD == 1 && Step::WORDS == 6);
+/// The steps lie one behind the other.
+const _: () = assert!(size_of::<Plan>() == size_of::<u32>() + Plan::STEPS * size_of::<Step>());
 
 /// The constants' names are those of the chip that this is built for.
 const _: &Memory = &MEMORY;

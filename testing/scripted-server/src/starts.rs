@@ -143,8 +143,7 @@ impl Device {
                     booted = guard.unwrap();
                 }
                 Err(refusal) => {
-                    let refused = launch_refused(TABLE_OFFSET, flash, old, refusal).await;
-                    booted.boot = refused.unwrap();
+                    booted.boot = launch_refused(TABLE_OFFSET, flash, old, refusal);
                 }
             }
         }

@@ -143,7 +143,7 @@ fn is_left(
     let launches = if mode == Mode::Launch { 3 } else { 0 };
     for boot in 1..=boots.max(launches) {
         if boot <= launches {
-            let line = format!("launching the firmware in slot 0, boot {boot} of 3");
+            let line = format!("launching the new firmware, boot {boot}");
             device.expect_in(TIMEOUT, &[&line])?;
         }
         if boot <= boots {

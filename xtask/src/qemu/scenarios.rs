@@ -515,7 +515,7 @@ pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> 
         }
         let on_trial: &[&str] = match bench.mode {
             Mode::Switch => &[BOOTS_SECOND],
-            Mode::Launch => &[BOOTS_FIRST, "launching the firmware in slot 1, boot 1 of 3"],
+            Mode::Launch => &[BOOTS_FIRST, "launching the new firmware, boot 1"],
         };
         for line in on_trial.iter().chain(&[ON_TRIAL, REACHED, CONFIRMED]) {
             device.expect(&[line])?;

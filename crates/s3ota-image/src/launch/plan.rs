@@ -6,35 +6,34 @@ use super::{Memory, PAGE, Refusal};
 use crate::app::{Hardware, Header, Image, MAX_SEGMENTS};
 
 /// What is known about the chip that launches.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Conditions {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conditions<'a> {
     /// Its eFuses.
-    pub hardware: Hardware,
-    /// Secure Boot is on.
-    pub secure_boot: bool,
-    /// Flash encryption is on.
-    pub flash_encryption: bool,
+    pub hardware: &'a Hardware,
+    /// Secure Boot is on, or flash encryption.
+    pub is_protected: bool,
     /// The chip woke from deep sleep: what is in RTC memory stays, as under the bootloader (`should_load`).
     pub woke: bool,
 }
 
-/// The steps of a launch, for the stub on the chip.
+/// The steps of a launch, for the stub on the chip, which reads them from memory as they lie here, and takes one after the other.
 ///
-/// | words | |
-/// |---|---|
-/// | 0 | the address of the image's first instruction |
-/// | 1… | the steps, each of [`Step::WORDS`]; one that sets no entries ends them |
-///
-/// The stub takes all steps that copy. Then it clears the cache's table, and takes all that do not.
+/// Each segment has two, of which at most one is needed: 0 to 15 copy what belongs in RAM. Step 16 clears the cache's table. Then 17 to
+/// 32 map what is read from flash, and 33 the table's last entry. Steps that are not needed are zero, and do nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C)]
 pub struct Plan {
-    words: [u32; Plan::WORDS],
+    /// The address of the image's first instruction.
+    pub first_instruction: u32,
+    /// The steps.
+    pub steps: [Step; Plan::STEPS],
 }
 
-/// One step: map pages of flash, and perhaps copy from there to RAM.
+/// One step: set entries of the cache's table, and perhaps copy from the pages of flash that they map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Step {
-    /// The first entry of the cache's table to be set.
+    /// The first entry to be set.
     pub entry: u32,
     /// Its content. That of each next one is higher by one.
     pub content: u32,
@@ -49,39 +48,15 @@ pub struct Step {
 }
 
 impl Step {
-    /// Words of a step: its fields, in their order.
-    pub const WORDS: usize = 6;
-
-    const fn of([entry, content, count, from, to, end]: [u32; Step::WORDS]) -> Step {
-        Step {
-            entry,
-            content,
-            count,
-            from,
-            to,
-            end,
-        }
-    }
-
-    const fn words(self) -> [u32; Step::WORDS] {
-        [
-            self.entry,
-            self.content,
-            self.count,
-            self.from,
-            self.to,
-            self.end,
-        ]
-    }
-
-    /// Whether both map the same entry of the table, for good, to different pages.
-    fn differs(&self, other: &Step) -> bool {
-        let page_of_first = |step: &Step| step.content.wrapping_sub(step.entry);
-        self.from | other.from == 0
-            && self.entry < other.entry + other.count
-            && other.entry < self.entry + self.count
-            && page_of_first(self) != page_of_first(other)
-    }
+    /// A step that does nothing.
+    pub const NONE: Step = Step {
+        entry: 0,
+        content: 0,
+        count: 0,
+        from: 0,
+        to: 0,
+        end: 0,
+    };
 }
 
 impl Default for Plan {
@@ -91,50 +66,20 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Words before the steps.
-    pub const HEAD: usize = 1;
+    /// How many steps there are, with those that do nothing.
+    pub const STEPS: usize = Plan::MAPS + MAX_SEGMENTS as usize + 1;
 
-    /// The most steps: one for each segment, and one for the table's last entry.
-    pub const STEPS: usize = MAX_SEGMENTS as usize + 1;
-
-    /// All words: there is always a step that ends the others.
-    pub const WORDS: usize = Plan::HEAD + (Plan::STEPS + 1) * Step::WORDS;
-
-    /// What the stub reads.
-    pub const fn words(&self) -> &[u32; Plan::WORDS] {
-        &self.words
-    }
-
-    /// The steps.
-    pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
-        let [_, ref steps @ ..] = self.words;
-        let steps = steps.as_chunks().0.iter();
-        steps
-            .map(|words| Step::of(*words))
-            .take_while(|step| step.count > 0)
-    }
+    /// The step that clears the table.
+    const CLEARS: usize = MAX_SEGMENTS as usize;
+    /// The first of those that map.
+    const MAPS: usize = Plan::CLEARS + 1;
 
     /// A plan without steps.
     pub const fn new() -> Plan {
         Plan {
-            words: [0; Plan::WORDS],
+            first_instruction: 0,
+            steps: [Step::NONE; _],
         }
-    }
-
-    /// Adds a step. `false` if it maps an entry to another page than one of those so far.
-    fn add(&mut self, step: &Step) -> bool {
-        let [_, steps @ ..] = &mut self.words;
-        for place in steps.as_chunks_mut().0 {
-            let other = Step::of(*place);
-            if other.count == 0 {
-                *place = step.words();
-                return true;
-            }
-            if step.differs(&other) {
-                break;
-            }
-        }
-        false
     }
 }
 
@@ -146,73 +91,65 @@ impl Plan {
 #[inline(always)]
 pub fn plan<E>(
     memory: &Memory,
-    conditions: &Conditions,
+    conditions: &Conditions<'_>,
     image: &Image,
     at: u32,
     mut read: impl FnMut(u32, &mut [u8; 8]) -> Result<(), E>,
     plan: &mut Plan,
 ) -> Result<(), Refusal> {
     check(memory, conditions, image)?;
-    let entry = image.header.entry;
+    plan.first_instruction = image.header.entry;
     let mut next = at.wrapping_add(Header::LEN as u32);
+    let (copies, maps) = plan.steps.split_at_mut(Plan::MAPS);
+    if let [.., clears] = copies {
+        clears.content = memory.invalid;
+        clears.count = memory.entries;
+    }
     // "We use the MMU_LL_END_DROM_ENTRY_ID mmu entry as a map page for app to find the boot partition"
     // (`set_cache_and_start_app`): the page on which the first segment's data begin.
-    let last = memory.content(next.wrapping_add(8));
-    let [first_instruction, last_entry, last_content, last_count, ..] = &mut plan.words;
-    *first_instruction = entry;
-    *last_entry = memory.entries - 1;
-    *last_content = last;
-    *last_count = 1;
-    let mut has_entry = false;
-    for _ in 0..image.header.segment_count {
+    if let [.., last] = maps {
+        last.entry = memory.entries - 1;
+        last.content = memory.content(next.wrapping_add(8));
+        last.count = 1;
+    }
+    // An image that was verified has no more segments than there are steps for.
+    let places = copies.iter_mut().zip(maps);
+    for (copy, map) in places.take(image.header.segment_count.into()) {
         let mut head = [0; 8];
         read(next, &mut head).map_err(|_| Refusal::Unreadable)?;
         let head = u64::from_le_bytes(head);
         let (to, length) = (head as u32, (head >> 32) as u32);
         let at = next.wrapping_add(8);
-        next = at.saturating_add(length);
-        if next > memory.pages * PAGE {
-            return Err(Refusal::Reach);
-        }
+        next = at.wrapping_add(length);
         let mut step = Step {
-            entry: 0,
             content: memory.content(at),
-            count: 0,
-            from: 0,
             to,
             end: to.saturating_add(length),
+            ..Step::NONE
         };
-        if !place(memory, &mut step, at, conditions.woke)? {
-            continue;
+        if place(memory, &mut step, at, conditions.woke)? {
+            *if step.from == 0 { map } else { copy } = step;
         }
-        if !plan.add(&step) {
-            return Err(Refusal::Overlap);
-        }
-        has_entry |= entry.wrapping_sub(to) < step.end - to;
-    }
-    if !has_entry {
-        return Err(Refusal::Entry);
     }
     Ok(())
 }
 
 /// What can be said without the segments.
-fn check(memory: &Memory, conditions: &Conditions, image: &Image) -> Result<(), Refusal> {
-    if conditions.secure_boot {
-        return Err(Refusal::SecureBoot);
-    }
-    if conditions.flash_encryption {
-        return Err(Refusal::FlashEncryption);
-    }
-    if image.header.chip_id != memory.chip.id() {
-        return Err(Refusal::Chip);
+fn check(memory: &Memory, conditions: &Conditions<'_>, image: &Image) -> Result<(), Refusal> {
+    if conditions.is_protected {
+        return Err(Refusal::Protected);
     }
     let descriptor = image.descriptor.as_ref();
-    let descriptor = descriptor.ok_or(Refusal::NoDescriptor)?;
-    let fits = conditions.hardware.accepts(&image.header, Some(descriptor));
-    fits.map_err(|_| Refusal::Misfit)?;
+    if image.header.chip_id != memory.chip.id()
+        || conditions
+            .hardware
+            .accepts(&image.header, descriptor)
+            .is_err()
+    {
+        return Err(Refusal::Misfit);
+    }
     // Images of older ESP-IDF versions do not say. Then the segments must do.
-    match descriptor.mmu_page_size {
+    match descriptor.map_or(0, |descriptor| descriptor.mmu_page_size) {
         0 => Ok(()),
         bits if u32::from(bits) == PAGE.ilog2() => Ok(()),
         _ => Err(Refusal::PageSize),
@@ -230,38 +167,27 @@ fn place(memory: &Memory, step: &mut Step, at: u32, woke: bool) -> Result<bool, 
     if to < LOADED || to == end {
         return Ok(false);
     }
-    let is_within = |range: &Range<u32>| to >= range.start && end <= range.end;
-    let [first, second] = &memory.mapped;
+    let is_within = |place: &Range<u32>| to >= place.start && end <= place.end;
+    let [first_mapped, ..] = memory.places;
+    let Some(place) = memory.places.iter().position(is_within) else {
+        return Err(Refusal::Segment);
+    };
     // What the firmware reads from flash, through the cache.
-    if is_within(first) || is_within(second) {
+    if place < Memory::COPIED {
         if at % PAGE != to % PAGE {
             return Err(Refusal::PageSize);
         }
         step.entry = to / PAGE % memory.entries;
     } else {
-        if is_within(&memory.rtc) {
-            if woke {
-                return Ok(false);
-            }
-        } else {
-            let [first, second] = &memory.ram;
-            // The mask ROM's memory begins where the bootloader's ends, and is the last.
-            let free = if is_within(&first.at) {
-                memory.loader.start + first.above
-            } else if is_within(&second.at) {
-                memory.loader.start + second.above
-            } else {
-                return Err(Refusal::Segment);
-            };
-            if end > free {
-                return Err(Refusal::Overlap);
-            }
+        if woke && place == Memory::RTC {
+            return Ok(false);
         }
-        // What is copied to RAM: its pages are mapped from the table's first entry on. The stub copies words.
-        if !(at | to | end).is_multiple_of(4) {
+        // What is copied to RAM: its pages are mapped from the table's first entry on. The stub copies words, as which a verified
+        // image has it.
+        if !to.is_multiple_of(4) {
             return Err(Refusal::Segment);
         }
-        step.from = first.start + at % PAGE;
+        step.from = first_mapped.start + at % PAGE;
     }
     // On how many pages of flash it lies.
     step.count = (at % PAGE + (end - to) - 1) / PAGE + 1;

@@ -65,18 +65,23 @@ fn verified(bytes: &[u8]) -> Image {
 }
 
 /// The chip these images run on.
-fn conditions() -> Conditions {
+static CHIP: Hardware = Hardware {
+    revision: Some(101),
+    block_revision: None,
+    secure_version: Some(2),
+    any_max_revision: false,
+    any_max_block_revision: false,
+};
+
+fn conditions() -> Conditions<'static> {
     Conditions {
-        hardware: Hardware {
-            revision: Some(101),
-            secure_version: Some(2),
-            ..Hardware::default()
-        },
-        ..Conditions::default()
+        hardware: &CHIP,
+        is_protected: false,
+        woke: false,
     }
 }
 
-fn planned(memory: &Memory, conditions: &Conditions, bytes: &[u8]) -> Result<Plan, Refusal> {
+fn planned(memory: &Memory, conditions: &Conditions<'_>, bytes: &[u8]) -> Result<Plan, Refusal> {
     let read = |at, to: &mut [u8; 8]| {
         let from = (at - AT) as usize;
         bytes
@@ -98,21 +103,20 @@ fn aligned(base: u32, before: &[(u32, u32)]) -> u32 {
 /// Segments as esp-hal's linker scripts and espflash make them: data and code from flash, code and data in RAM, RTC memory, and
 /// padding. Those in RAM lie across pages of flash.
 fn segments(memory: &Memory) -> Vec<(u32, u32)> {
-    let [data, code] = memory.mapped.clone();
+    let [data, code, first, other, rtc] = memory.places.clone();
     let second = if code.is_empty() {
         data.start + 16 * PAGE
     } else {
         code.start + 16 * PAGE
     };
     let mut segments = std::vec![(aligned(data.start, &[]), 0x1_2340)];
-    let [first, other] = memory.ram.clone();
-    segments.push((first.at.start + 0x4000, 0x1_A004));
+    segments.push((first.start + 0x4000, 0x1_A004));
     segments.push((0, 0x100));
-    if !memory.rtc.is_empty() {
-        segments.push((memory.rtc.start + 0x10, 0x208));
+    if !rtc.is_empty() {
+        segments.push((rtc.start + 0x10, 0x208));
     }
-    if !other.at.is_empty() {
-        segments.push((other.at.start, 0x3000));
+    if !other.is_empty() {
+        segments.push((other.start, 0x3000));
     }
     segments.push((aligned(second, &segments), 0x2_4000));
     segments
@@ -143,25 +147,25 @@ impl<'a> Machine<'a> {
 
     /// What the cache reads. `None`: nothing is mapped.
     fn cached(&self, address: u32) -> Option<u8> {
-        assert!(
-            self.memory
-                .mapped
-                .iter()
-                .any(|range| range.contains(&address))
-        );
+        assert!(self.is_mapped(address));
         let entry = self.table[(address / PAGE % self.memory.entries) as usize];
-        if entry == self.memory.invalid {
+        if !self.memory.is_valid(entry) {
             return None;
         }
         let page = entry & !self.memory.valid;
-        assert!(page < self.memory.pages);
         Some(self.flash(page * PAGE + address % PAGE))
     }
 
     fn write(&mut self, address: u32, byte: u8) {
-        let ram = self.memory.ram.iter().find(|ram| ram.at.contains(&address));
-        let above = ram.map_or(0, |ram| ram.above);
+        let [.., second, _] = self.memory.places;
+        let is_second = second.contains(&address);
+        let above = if is_second { self.memory.above } else { 0 };
         self.ram.insert(address - above, byte);
+    }
+
+    fn is_mapped(&self, address: u32) -> bool {
+        let (mapped, _) = self.memory.places.split_at(Memory::COPIED);
+        mapped.iter().any(|place| place.contains(&address))
     }
 
     fn set(&mut self, step: &Step) {
@@ -172,16 +176,14 @@ impl<'a> Machine<'a> {
 
     /// The stub.
     fn run(&mut self, plan: &Plan) {
-        for step in plan.steps().filter(|step| step.from != 0) {
-            self.set(&step);
-            for at in 0..step.end - step.to {
-                let byte = self.cached(step.from + at).expect("it is mapped");
-                self.write(step.to + at, byte);
+        for step in &plan.steps {
+            self.set(step);
+            if step.from != 0 {
+                for at in 0..step.end - step.to {
+                    let byte = self.cached(step.from + at).expect("it is mapped");
+                    self.write(step.to + at, byte);
+                }
             }
-        }
-        self.table.fill(self.memory.invalid);
-        for step in plan.steps().filter(|step| step.from == 0) {
-            self.set(&step);
         }
     }
 
@@ -190,18 +192,15 @@ impl<'a> Machine<'a> {
         let mut at = AT + Header::LEN as u32;
         for (index, &(address, length)) in segments.iter().enumerate() {
             at += 8;
-            let is_mapped = self
-                .memory
-                .mapped
-                .iter()
-                .any(|range| range.contains(&address));
-            if is_mapped {
+            if self.is_mapped(address) {
                 let pages = (at % PAGE + length).div_ceil(PAGE);
                 for page in 0..pages {
                     let entry = (address / PAGE + page) % self.memory.entries;
                     self.table[entry as usize] = (at / PAGE + page) | self.memory.valid;
                 }
-            } else if address >= 0x1000_0000 && !(woke && self.memory.rtc.contains(&address)) {
+            } else if address >= 0x1000_0000
+                && !(woke && self.memory.places[Memory::RTC].contains(&address))
+            {
                 for n in 0..length {
                     let byte = self.flash(at + n);
                     self.write(address + n, byte);
@@ -227,15 +226,20 @@ fn the_stub_leaves_ram_and_cache_as_the_bootloader_does() {
                 ..conditions()
             };
             let plan = planned(memory, &conditions, &bytes).unwrap();
-            assert_eq!(plan.words()[0], entry);
+            assert_eq!(plan.first_instruction, entry);
             let (mut launched, mut booted) =
                 (Machine::new(memory, &bytes), Machine::new(memory, &bytes));
             launched.run(&plan);
             booted.load(&segments, woke);
-            assert_eq!(launched.table, booted.table, "{}", memory.chip);
+            for (launched, booted) in launched.table.iter().zip(&booted.table) {
+                let is_mapped = memory.is_valid(*launched);
+                assert_eq!(is_mapped, memory.is_valid(*booted), "{}", memory.chip);
+                assert!(!is_mapped || launched == booted, "{}", memory.chip);
+            }
             assert!(launched.ram == booted.ram, "{}", memory.chip);
-            let rtc = launched.ram.keys().any(|at| memory.rtc.contains(at));
-            assert_eq!(rtc, !woke && !memory.rtc.is_empty());
+            let rtc = &memory.places[Memory::RTC];
+            let has_rtc = launched.ram.keys().any(|at| rtc.contains(at));
+            assert_eq!(has_rtc, !woke && !rtc.is_empty());
             // And what it runs from flash is there.
             let (code, length) = *segments.last().unwrap();
             assert!((code..code + length).all(|at| launched.cached(at).is_some()));
@@ -252,12 +256,9 @@ fn an_image_with_the_most_segments_has_a_step_for_each() {
     }
     let bytes = image(memory.chip, 0x3FC8_0000, &segments, 16);
     let plan = planned(memory, &conditions(), &bytes).unwrap();
-    assert_eq!(plan.steps().count(), Plan::STEPS);
-    assert_eq!(
-        plan.words().last_chunk(),
-        Some(&[0; Step::WORDS]),
-        "the end"
-    );
+    let needed = plan.steps.iter().filter(|step| step.count > 0);
+    // And one that clears the table, and one for its last entry.
+    assert_eq!(needed.count(), segments.len() + 2);
 }
 
 #[test]
@@ -268,7 +269,7 @@ fn what_the_bootloader_or_the_rom_uses_is_taken() {
         let bytes = image(memory.chip, address, &segments, 16);
         planned(memory, &conditions(), &bytes).err()
     };
-    let taken = Some(Refusal::Overlap);
+    let taken = Some(Refusal::Segment);
     // Up to the loader, and one word further; by both addresses.
     assert_eq!(refused(0x3FCC_E700, 0x10), None);
     assert_eq!(refused(0x3FCC_E700, 0x14), taken);
@@ -283,7 +284,7 @@ fn what_the_bootloader_or_the_rom_uses_is_taken() {
 #[test]
 fn a_segment_for_no_memory_is_refused() {
     let unknown = |memory: &Memory, address: u32, length: u32| {
-        let first = aligned(memory.mapped[0].start, &[]);
+        let first = aligned(memory.places[0].start, &[]);
         let segments = [(first, 0x200), (address, length)];
         let bytes = image(memory.chip, first, &segments, 16);
         let found = planned(memory, &conditions(), &bytes).err();
@@ -300,22 +301,6 @@ fn a_segment_for_no_memory_is_refused() {
     unknown(&Memory::ESP32C2, 0x5000_0000, 0x10);
     // PSRAM of an ESP32-S2.
     unknown(&Memory::ESP32C6, 0x3F50_0000, 0x10);
-}
-
-#[test]
-fn two_segments_do_not_share_a_page_of_the_cache() {
-    let memory = &Memory::ESP32C3;
-    let refused = |second: u32| {
-        let first = (aligned(0x3C00_0000, &[]), 0x1_8000);
-        let second = aligned(second, &[first]);
-        let bytes = image(memory.chip, first.0, &[first, (second, 0x400)], 16);
-        planned(memory, &conditions(), &bytes).err()
-    };
-    // One table for both buses: 0x3C01… and 0x4201… are the same entry. It may have the same page twice.
-    assert_eq!(refused(0x4201_0000), None);
-    assert_eq!(refused(0x4200_0000), Some(Refusal::Overlap));
-    // The last entry is ESP-IDF's.
-    assert_eq!(refused(0x427F_0000), Some(Refusal::Overlap));
 }
 
 #[test]
@@ -340,108 +325,78 @@ fn an_image_that_this_chip_must_not_run_is_refused() {
     let memory = &Memory::ESP32C3;
     let first = aligned(0x3C00_0000, &[]);
     let bytes = image(memory.chip, first, &[(first, 0x200)], 16);
-    let found = |conditions| planned(memory, &conditions, &bytes).err();
-    let with = |hardware: Hardware| Conditions {
-        hardware,
+    let found = |conditions: &Conditions<'_>| planned(memory, conditions, &bytes).err();
+    assert_eq!(found(&conditions()), None);
+    let protected = Conditions {
+        is_protected: true,
         ..conditions()
     };
-    assert_eq!(found(conditions()), None);
-    let secure_boot = Conditions {
-        secure_boot: true,
-        ..conditions()
+    assert_eq!(found(&protected), Some(Refusal::Protected));
+    let on = |hardware: Hardware| {
+        let conditions = Conditions {
+            hardware: &hardware,
+            ..conditions()
+        };
+        found(&conditions)
     };
-    assert_eq!(found(secure_boot), Some(Refusal::SecureBoot));
-    let encrypted = Conditions {
-        flash_encryption: true,
-        ..conditions()
+    for revision in [2, 200] {
+        let revision = Some(revision);
+        assert_eq!(on(Hardware { revision, ..CHIP }), Some(Refusal::Misfit));
+    }
+    let secure_version = Some(3);
+    let newer = Hardware {
+        secure_version,
+        ..CHIP
     };
-    assert_eq!(found(encrypted), Some(Refusal::FlashEncryption));
-    let known = conditions().hardware;
-    let revision = |revision| {
-        with(Hardware {
-            revision: Some(revision),
-            ..known
-        })
-    };
-    assert_eq!(found(revision(2)), Some(Refusal::Misfit));
-    assert_eq!(found(revision(200)), Some(Refusal::Misfit));
-    let secure_version = with(Hardware {
-        secure_version: Some(3),
-        ..known
-    });
-    assert_eq!(found(secure_version), Some(Refusal::Misfit));
+    assert_eq!(on(newer), Some(Refusal::Misfit));
     let other = Memory {
         chip: Chip::Esp32C6,
         ..Memory::ESP32C3
     };
     assert_eq!(
         planned(&other, &conditions(), &bytes).err(),
-        Some(Refusal::Chip)
+        Some(Refusal::Misfit)
     );
 }
 
 #[test]
-fn an_image_without_a_descriptor_or_an_entry_is_refused() {
-    let memory = &Memory::ESP32C3;
-    let first = aligned(0x3C00_0000, &[]);
-    let bytes = image(memory.chip, 0x4038_0000, &[(first, 0x200)], 16);
-    assert_eq!(
-        planned(memory, &conditions(), &bytes).err(),
-        Some(Refusal::Entry)
-    );
-    let mut undescribed = verified(&bytes);
-    undescribed.descriptor = None;
-    let nothing = |_, _: &mut [u8; 8]| Ok::<_, ()>(());
-    let made = &mut Plan::new();
-    let planned = plan(memory, &conditions(), &undescribed, AT, nothing, made);
-    assert_eq!(planned, Err(Refusal::NoDescriptor));
-}
-
-#[test]
-fn flash_that_cannot_be_read_or_mapped_is_refused() {
+fn flash_that_cannot_be_read_is_refused() {
     let memory = &Memory::ESP32C2;
     let first = aligned(0x3C00_0000, &[]);
     let bytes = image(memory.chip, first, &[(first, 0x200)], 16);
-    let image = verified(&bytes);
     let failing = |_, _: &mut [u8; 8]| Err(());
-    assert_eq!(
-        plan(memory, &conditions(), &image, AT, failing, &mut Plan::new()),
-        Err(Refusal::Unreadable)
-    );
-    let beyond = 4 << 20;
-    let read = |at: u32, to: &mut [u8; 8]| {
-        let from = (at - beyond) as usize;
-        to.copy_from_slice(&bytes[from..from + 8]);
-        Ok::<_, ()>(())
-    };
     assert_eq!(
         plan(
             memory,
             &conditions(),
-            &image,
-            beyond,
-            read,
+            &verified(&bytes),
+            AT,
+            failing,
             &mut Plan::new()
         ),
-        Err(Refusal::Reach)
+        Err(Refusal::Unreadable)
     );
 }
 
 #[test]
+fn beyond_the_flash_that_a_chip_can_map_nothing_is_mapped() {
+    // 4 MB on the ESP32-C2, 16 MB on the ESP32-C3.
+    for (memory, end) in [(&Memory::ESP32C2, 4 << 20), (&Memory::ESP32C3, 16 << 20)] {
+        assert!(memory.is_valid(memory.content(end - PAGE)));
+        assert!(!memory.is_valid(memory.content(end)));
+    }
+}
+
+#[test]
 fn only_what_the_bootloader_refuses_too_is_the_images_fault() {
-    for of_image in [Refusal::Image, Refusal::Chip, Refusal::Misfit] {
+    for of_image in [Refusal::Image, Refusal::Misfit] {
         assert!(of_image.is_of_image(), "{of_image}");
     }
     for launchers in [
-        Refusal::SecureBoot,
-        Refusal::FlashEncryption,
-        Refusal::NoDescriptor,
+        Refusal::Protected,
         Refusal::PageSize,
         Refusal::Unreadable,
         Refusal::Segment,
-        Refusal::Overlap,
-        Refusal::Reach,
-        Refusal::Entry,
     ] {
         assert!(!launchers.is_of_image(), "{launchers}");
     }
@@ -456,17 +411,11 @@ fn the_numbers_that_a_device_logs_are_those_of_the_document() {
     let rows: Vec<&str> = rows.collect();
     let all = [
         Refusal::Image,
-        Refusal::Chip,
         Refusal::Misfit,
         Refusal::Unreadable,
-        Refusal::SecureBoot,
-        Refusal::FlashEncryption,
-        Refusal::NoDescriptor,
+        Refusal::Protected,
         Refusal::PageSize,
         Refusal::Segment,
-        Refusal::Overlap,
-        Refusal::Reach,
-        Refusal::Entry,
     ];
     assert_eq!(rows.len(), all.len());
     for (row, why) in rows.iter().zip(all) {

@@ -609,14 +609,12 @@ impl Life {
     /// The firmware at this offset does not launch what it should.
     fn refuse(&self, flash: &mut Flash, at: u32, refusal: Refusal) -> Result<Boot, Stopped> {
         let table = TABLE_OFFSET;
-        let refused = embassy_futures::block_on(async {
-            match self.board.units {
-                Units::Words => launch_refused(table, &mut *flash, at, refusal).await,
-                Units::Of16 => launch_refused(table, &mut InUnits::<16>(flash), at, refusal).await,
-                Units::Of32 => launch_refused(table, &mut InUnits::<32>(flash), at, refusal).await,
-            }
-        });
-        guarded_well(flash, refused)
+        let refused = match self.board.units {
+            Units::Words => launch_refused(table, &mut *flash, at, refusal),
+            Units::Of16 => launch_refused(table, &mut InUnits::<16>(flash), at, refusal),
+            Units::Of32 => launch_refused(table, &mut InUnits::<32>(flash), at, refusal),
+        };
+        guarded_well(flash, Ok(refused))
     }
 
     /// One attempt to update from a server with this offer.

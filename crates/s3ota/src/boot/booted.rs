@@ -46,8 +46,6 @@ pub enum Boot {
         slot: Slot,
         /// Which boot of the new firmware this is, from 1.
         boot: u32,
-        /// After how many boots without confirmation it is given up.
-        of: u8,
     },
     /// The new firmware is given up, and this is the one that it was to replace: the bootloader refused the new image and booted
     /// this one, or this one has launched it as often as it had boots.

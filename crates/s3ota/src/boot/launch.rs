@@ -16,7 +16,7 @@
 //!
 //! A trial is open until
 //!
-//! - a record is written whose sequence is the trial's own or higher: the confirmation, or another switch;
+//! - a record is written: the confirmation, or another switch;
 //! - the log says behind it what became of its release;
 //! - the old firmware or the new image is no longer what it was: somebody flashed by cable, or another update has begun.
 
@@ -24,10 +24,10 @@ use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{GuardMarker, PREFIX_LEN};
 
 use crate::boot::launched::{Noted, Trial};
-use crate::boot::otadata::Otadata;
+use crate::boot::otadata::{NOTES, Otadata};
 use crate::boot::rollback_state::TRIED;
 use crate::boot::selection::due_at;
-use crate::error::{Error, FlashFault, LayoutError};
+use crate::error::FlashFault;
 use crate::flash::access as flash;
 use crate::flash::log::{Entry, Kind, kind, value};
 use crate::flash::partitions::Layout;
@@ -39,12 +39,13 @@ pub(crate) const ON: bool = cfg!(feature = "launch");
 /// The marker's version of a guard that knows of them.
 pub(crate) const GUARD: u8 = if ON { GuardMarker::LAUNCHED } else { 1 };
 
-/// There is a trial. The value: the release, the sequence of the record that will confirm it, what tells the two images from
+/// There is a trial. The value: the release, the highest sequence that a record had when it began, what tells the two images from
 /// others, and the slot of the new one. It begins as that of [`TRIED`] does.
 const TRIAL: Kind = kind(b"test");
 
-/// How many entries a log must have room for before a trial begins: its boots, those that do not count, and what ends it.
-pub(crate) const ROOM: u32 = 64;
+/// How many entries a log must have room for before a trial begins: its boots, those that do not count, and what ends it; or only
+/// the notes of a trial that the bootloader boots, whose boots have a log of their own.
+pub(crate) const ROOM: u32 = if ON { 64 } else { NOTES };
 
 /// Whether an image may be launched: its guard, if it has one, must know of such trials. Otherwise it takes itself for the
 /// confirmed firmware. One without a guard never confirms itself, and gives way.
@@ -101,10 +102,8 @@ fn is_open<F: NorFlash>(
     otadata: &Otadata,
     trial: &Trial,
 ) -> Result<bool, FlashFault> {
-    // No record has its sequence, or a higher one.
-    let is_ahead = |next| trial.sequence() >= next;
     if let (Some(old), Some(new)) = (due_at(layout, otadata), trial.slot(layout))
-        && otadata.next_sequence(new.index).is_some_and(is_ahead)
+        && otadata.newest_sequence() <= trial.newest_sequence()
     {
         let mut print = 0;
         print_of(flash, old, new.offset, &mut print)?;
@@ -141,16 +140,15 @@ pub(crate) fn begin<F: NorFlash>(
     old: u32,
     otadata: &Otadata,
     image: &Bootable,
-) -> Result<bool, Error> {
+) -> Result<bool, FlashFault> {
     let Bootable { slot, release, .. } = image;
-    let sequence = otadata
-        .next_sequence(slot.index)
-        .ok_or(LayoutError::NoOtadata)?;
+    let newest = otadata.newest_sequence();
     let mut print = 0;
     print_of(flash, old, slot.offset, &mut print)?;
-    let (sequence, print) = (sequence.to_le_bytes(), print.to_le_bytes());
-    let value = value(&[release.as_bytes(), &sequence, &print, &[slot.index]]);
-    Ok(otadata.home_log().append(flash, TRIAL, value)?)
+    // The one, then the other.
+    let both = u64::from(newest) | u64::from(print) << 32;
+    let value = value(&[release.as_bytes(), &both.to_le_bytes(), &[slot.index]]);
+    otadata.home_log().append(flash, TRIAL, value)
 }
 
 /// What tells these two images from others: a hash over the first bytes of both, which have their headers and descriptors (32-bit

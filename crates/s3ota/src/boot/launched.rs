@@ -7,8 +7,8 @@ use crate::flash::release::ReleaseId;
 /// A trial that is open, or has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trial {
-    /// Its entry: the release, the sequence of the record that will confirm it, what tells the two images from others, and the slot
-    /// of the new one.
+    /// Its entry: the release, the highest sequence that a record had when it began, what tells the two images from others, and the
+    /// slot of the new one.
     pub(crate) noted: Noted,
     /// From which entry on the log has its boots.
     pub(crate) since: u32,
@@ -39,8 +39,8 @@ impl Trial {
         layout.slot(self.index().into())
     }
 
-    /// The sequence of the record that will confirm it.
-    pub(crate) fn sequence(&self) -> u32 {
+    /// The highest sequence that a record had when it began.
+    pub(crate) fn newest_sequence(&self) -> u32 {
         self.word(3)
     }
 

@@ -343,14 +343,14 @@ impl Otadata {
 
     /// The highest sequence of a record that is not torn, whatever became of it. 0 if there is none.
     pub(crate) fn newest_sequence(&self) -> u32 {
-        self.records
-            .iter()
-            .filter(|record| record.crc_matches())
-            .map(|record| record.sequence)
-            // An erased one, should the CRC behind it be right for it.
-            .filter(|&sequence| sequence != u32::MAX)
-            .max()
-            .unwrap_or(0)
+        let mut newest = 0;
+        for record in &self.records {
+            // Not an erased one, should the CRC behind it be right for it.
+            if record.crc_matches() && record.sequence != u32::MAX {
+                newest = record.sequence.max(newest);
+            }
+        }
+        newest
     }
 
     /// Writes one whole record: erase, program, read back.
@@ -416,7 +416,7 @@ impl Otadata {
 
     /// Counts a boot of a trial that has so many. `false` if there is no room for it, or the flash does not take it.
     ///
-    /// What ends a launched trial needs room behind it.
+    /// What ends a trial may need room behind it.
     pub(crate) fn add_boot<F: NorFlash>(
         &self,
         flash: &mut F,
@@ -424,8 +424,7 @@ impl Otadata {
         of: u8,
     ) -> Result<bool, FlashFault> {
         let value = value(&[&[reset.as_byte(), of]]);
-        let kept = if self.launched().is_some() { NOTES } else { 0 };
-        self.home_log().without(kept).append(flash, BOOTED, value)
+        self.home_log().without(NOTES).append(flash, BOOTED, value)
     }
 
     /// Notes behind the record in force that this boot of the trial ended in order.

@@ -12,11 +12,6 @@
 //!
 //! A boot that cannot be counted is used up: any error in the guard while a trial is in force ends the trial.
 
-#[cfg(feature = "launch")]
-use core::future::poll_fn;
-#[cfg(feature = "launch")]
-use core::task::Poll;
-
 use embedded_storage_async::nor_flash::NorFlash;
 use s3ota_image::app::{GuardMarker, Image};
 use s3ota_image::otadata::{Record, State};
@@ -31,7 +26,7 @@ use crate::boot::launch;
 use crate::boot::launched::Trial;
 use crate::boot::on_flash::OnFlash;
 use crate::boot::otadata::{
-    Boots, NOTES, Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
+    Boots, Otadata, PLAIN, Purpose, back_from, bootloader_of, is_trial, label, release_of,
 };
 use crate::boot::reset::{Bootloader, Reset};
 use crate::boot::rollback_state::MinVersion;
@@ -223,7 +218,7 @@ fn count_boot<F: NorFlash>(
     if is_counted {
         return Ok(match launch {
             None => on_trial_by(&boots, of),
-            Some(trial) => to_launch(trial.slot(layout), &boots, of),
+            Some(trial) => to_launch(trial.slot(layout), &boots),
         });
     }
     debug!(
@@ -242,13 +237,13 @@ fn count_boot<F: NorFlash>(
 
 /// The running firmware is to launch the one on trial.
 #[cfg(feature = "launch")]
-fn to_launch(slot: Option<Slot>, boots: &Boots, of: u8) -> Boot {
+fn to_launch(slot: Option<Slot>, boots: &Boots) -> Boot {
     let boot = boots.counted.max(1);
-    slot.map_or(Boot::Confirmed, |slot| Boot::Launch { slot, boot, of })
+    slot.map_or(Boot::Confirmed, |slot| Boot::Launch { slot, boot })
 }
 
 #[cfg(not(feature = "launch"))]
-fn to_launch(_: Option<Slot>, _: &Boots, _: u8) -> Boot {
+fn to_launch(_: Option<Slot>, _: &Boots) -> Boot {
     Boot::Confirmed
 }
 
@@ -272,47 +267,38 @@ fn on_trial_by(boots: &Boots, of: u8) -> Boot {
 /// # Errors
 ///
 /// [`Error::Flash`] and [`Error::Layout`]: the trial goes on, and ends after its boots.
-// Not an `async fn`: that has code for being polled too often.
+// Not asynchronous, as it is called before anything else runs, and nothing in it is awaited: see `boot_guard`.
 #[cfg(feature = "launch")]
+#[inline]
 pub fn launch_refused<F: NorFlash>(
     table: u32,
     flash: &mut F,
     running: u32,
     refusal: Refusal,
-) -> impl Future<Output = Result<Boot, Error>> {
-    poll_fn(move |_| {
-        let mut read = OnFlash::read(flash, table, running);
-        Poll::Ready(match &mut read {
-            Ok(on_flash) => refused(flash, on_flash, refusal),
-            Err(_) => read.map(|_| Boot::Confirmed),
-        })
-    })
-}
-
-#[cfg(feature = "launch")]
-fn refused<F: NorFlash>(
-    flash: &mut F,
-    on_flash: &mut OnFlash,
-    refusal: Refusal,
-) -> Result<Boot, Error> {
-    let OnFlash {
+) -> Boot {
+    let Ok(OnFlash {
         running, otadata, ..
-    } = on_flash;
+    }) = &mut OnFlash::read(flash, table, running)
+    else {
+        return Boot::Confirmed;
+    };
     let Some(trial) = otadata.launched() else {
-        return Ok(Boot::Confirmed);
+        return Boot::Confirmed;
     };
     match refusal {
         Refusal::Image => {
-            note_end(flash, otadata, trial, true)?;
-            Ok(Boot::FellBack)
+            if note_end(flash, otadata, trial, true).is_ok() {
+                return Boot::FellBack;
+            }
         }
         Refusal::Launcher => {
-            warn_of_switch();
             let (slot, release) = (trial.index(), trial.release());
-            select(flash, otadata, *running, slot, &release)?;
-            Ok(Boot::GivenUp)
+            if select(flash, otadata, *running, slot, &release).is_ok() {
+                return Boot::GivenUp;
+            }
         }
     }
+    Boot::Confirmed
 }
 
 /// Ends the trial that is in force, if there is one, without counting. Whether there was one.
@@ -463,14 +449,14 @@ pub(crate) fn switch<F: NorFlash>(
         running, otadata, ..
     } = &mut on_flash;
     let running = *running;
-    ok!(otadata.make_room(flash, if launches { launch::ROOM } else { NOTES }));
+    ok!(otadata.make_room(flash, launch::ROOM));
     let tries = ok!(otadata.rollback_state(flash)).tries(image.release);
     let stays = otadata.home();
     let begun =
         launches && launch::may_launch(&image) && ok!(launch::begin(flash, at, otadata, &image));
     if !begun {
         if launches {
-            warn_of_switch();
+            warn!("not launched: if it hangs early, only a cable helps");
         }
         let Bootable { slot, release, .. } = &image;
         ok!(select(flash, otadata, running, slot.index, release));
@@ -481,11 +467,6 @@ pub(crate) fn switch<F: NorFlash>(
         let _ = otadata.note(flash, stays, tries.and_again());
     }
     Ok(image.slot)
-}
-
-#[inline(never)]
-fn warn_of_switch() {
-    warn!("the bootloader boots the new image: if it hangs early, only a cable helps");
 }
 
 /// Makes the bootloader boot a new image, on trial.
