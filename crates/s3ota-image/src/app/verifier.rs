@@ -55,15 +55,39 @@ pub struct Verifier {
     checksum: u8,
     stored_checksum: u8,
     header: Option<Header>,
-    descriptor: Option<Descriptor>,
     scanner: Scanner,
     signature: Option<SignatureKind>,
-    computed_digest: [u8; DIGEST_LEN],
-    stored_digest: [u8; DIGEST_LEN],
+    /// The SHA-256 before the one that the image has.
+    digest: [u8; DIGEST_LEN],
     image_length: u32,
-    /// Collects the record that `stage` waits for.
-    buffer: [u8; Descriptor::LEN],
+    /// The record that `stage` waits for, and the descriptor.
+    records: Records,
     filled: usize,
+}
+
+/// The memory of the record that is collected, and of the descriptor: one of the two is large.
+#[derive(Debug, Clone)]
+enum Records {
+    /// Room for any record, the descriptor's included.
+    Any([u8; Descriptor::LEN]),
+    /// The descriptor, and room for those behind it.
+    Behind(Descriptor, [u8; DIGEST_LEN]),
+}
+
+impl Records {
+    fn room(&mut self) -> &mut [u8] {
+        match self {
+            Self::Any(room) => room,
+            Self::Behind(_, room) => room,
+        }
+    }
+
+    fn descriptor(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Any(_) => None,
+            Self::Behind(descriptor, _) => Some(descriptor),
+        }
+    }
 }
 
 /// What the next byte belongs to.
@@ -123,13 +147,11 @@ impl Verifier {
             checksum: CHECKSUM_SEED,
             stored_checksum: 0,
             header: None,
-            descriptor: None,
             scanner: Scanner::new(),
             signature: None,
-            computed_digest: [0; DIGEST_LEN],
-            stored_digest: [0; DIGEST_LEN],
+            digest: [0; DIGEST_LEN],
             image_length: 0,
-            buffer: [0; Descriptor::LEN],
+            records: Records::Any([0; Descriptor::LEN]),
             filled: 0,
         }
     }
@@ -181,7 +203,7 @@ impl Verifier {
     /// The app descriptor, once seen. If there is none after [`PREFIX_LEN`](super::PREFIX_LEN) bytes, the image
     /// has none.
     pub fn descriptor(&self) -> Option<&Descriptor> {
-        self.descriptor.as_ref()
+        self.records.descriptor()
     }
 
     /// The boot guard's marker, once seen. It may be anywhere in the image: if there is none when the image
@@ -239,11 +261,14 @@ impl Verifier {
         }
         Ok(Image {
             header,
-            descriptor: self.descriptor,
+            descriptor: match self.records {
+                Records::Any(_) => None,
+                Records::Behind(descriptor, _) => Some(descriptor),
+            },
             length: self.position,
             image_length: self.image_length,
             sha256: self.hasher.finalize().into(),
-            digest: self.stored_digest,
+            digest: self.digest,
             signed: self.signature.is_some(),
             signature: self.signature,
             guard: self.scanner.found(),
@@ -289,7 +314,9 @@ impl Verifier {
                     None => Stage::Descriptor { data_left: left },
                     Some(record) => {
                         self.see_data(&record);
-                        self.descriptor = Descriptor::parse(&record);
+                        if let Some(descriptor) = Descriptor::parse(&record) {
+                            self.records = Records::Behind(descriptor, [0; DIGEST_LEN]);
+                        }
                         self.after_data(0, left)
                     }
                 };
@@ -311,11 +338,10 @@ impl Verifier {
             }
             Stage::Digest => {
                 if let Some(digest) = self.collect::<DIGEST_LEN>(bytes) {
-                    if digest != self.computed_digest {
+                    if digest != self.digest {
                         return Err(ImageError::Digest);
                     }
                     self.check_checksum()?;
-                    self.stored_digest = digest;
                     self.image_length = self.position;
                     self.stage = Stage::End;
                 }
@@ -404,7 +430,7 @@ impl Verifier {
         };
         // The descriptor tells the page size, as a power of two. Before it is known, and if ESP-IDF was too old
         // to write it, it is at least 8 KiB (`MMU_PAGE_SIZE_MIN` of `hal/mmu_types.h`).
-        let descriptor = self.descriptor.as_ref();
+        let descriptor = self.descriptor();
         let page_bits = match descriptor.map_or(0, |descriptor| descriptor.mmu_page_size) {
             bits @ 13..=16 => bits,
             _ => 13,
@@ -433,7 +459,7 @@ impl Verifier {
     /// The checksum has been read. Is there a digest?
     fn end_of_checksum(&mut self) -> Result<(), ImageError> {
         if self.header.is_some_and(|header| header.has_digest()) {
-            self.computed_digest = self.hasher.clone().finalize().into();
+            self.digest = self.hasher.clone().finalize().into();
             self.stage = Stage::Digest;
         } else {
             self.check_checksum()?;
@@ -475,7 +501,8 @@ impl Verifier {
     fn collect<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
         let taken = self.take(bytes, missing(N, self.filled));
         let filled = self.filled.saturating_add(taken.len());
-        self.buffer
+        self.records
+            .room()
             .get_mut(self.filled..filled)?
             .copy_from_slice(taken);
         self.filled = filled;
@@ -483,7 +510,7 @@ impl Verifier {
             return None;
         }
         self.filled = 0;
-        self.buffer.first_chunk::<N>().copied()
+        self.records.room().first_chunk::<N>().copied()
     }
 }
 
