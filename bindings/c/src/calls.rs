@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_void};
 use core::fmt::{self, Write};
 use core::future::Future;
 use core::pin::pin;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, Waker};
 
 use s3ota::{Boot, Booted, Bootloader, DEFAULT_TRIAL_BOOTS, Reset, Wear, boot_guard_at};
@@ -13,7 +13,7 @@ use crate::flash::Flash;
 use crate::source::Given;
 use crate::state::{self, Begin, Entered, State};
 use crate::types::{Config, Guard, Hooks, Log, Port, Release, Source};
-use crate::{codes, hooks, logs, memory, operations, pem};
+use crate::{codes, logs, memory, operations, pem};
 
 const VERSION: &core::ffi::CStr =
     match core::ffi::CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes())
@@ -113,7 +113,7 @@ unsafe fn guarded(port: *const Port, guard: *mut Guard) -> Result<i32, i32> {
     } else {
         trial_boots
     };
-    let mut flash = Flash::alone(port);
+    let mut flash = Flash::alone(&port);
     let booted = at_once(boot_guard_at(
         table,
         reset,
@@ -356,19 +356,9 @@ unsafe fn checked(state: *mut State, release: *mut Release) -> Result<i32, i32> 
     }
     // SAFETY: the header's rules.
     let mut entered = unsafe { Entered::new(state)? };
+    entered.shared().wanted.set(NonNull::new(release));
     let result = entered.run(operations::check);
-    let found = match entered.shared().available.try_borrow_mut() {
-        Ok(mut available) => available.take(),
-        Err(_) => None,
-    };
-    if let Some(found) = found.filter(|_| !release.is_null()) {
-        let found = hooks::release(found.size.unwrap_or(0), &found.version.as_str());
-        // SAFETY: the header's rules; its size was checked.
-        unsafe {
-            (*release).image_size = found.image_size;
-            (*release).version = found.version;
-        }
-    }
+    entered.shared().wanted.set(None);
     Ok(result)
 }
 

@@ -18,22 +18,22 @@ const BLOCK: u32 = 64 * 1024;
 const LONG_READ: usize = 1024;
 
 /// The whole flash chip. It lets go after each long operation.
-pub struct Flash {
-    port: Port,
-    shared: Option<&'static Shared>,
+pub struct Flash<'p> {
+    port: &'p Port,
+    shared: Option<&'p Shared>,
 }
 
-impl Flash {
+impl<'p> Flash<'p> {
     /// The flash of a state.
-    pub const fn of(shared: &'static Shared) -> Self {
+    pub const fn of(shared: &'p Shared) -> Self {
         Self {
-            port: shared.port,
+            port: &shared.port,
             shared: Some(shared),
         }
     }
 
     /// The flash of a port that belongs to no state yet.
-    pub const fn alone(port: Port) -> Self {
+    pub const fn alone(port: &'p Port) -> Self {
         Self { port, shared: None }
     }
 
@@ -110,11 +110,11 @@ fn done(result: i32) -> Result<(), FlashError> {
     Ok(())
 }
 
-impl ErrorType for Flash {
+impl ErrorType for Flash<'_> {
     type Error = FlashError;
 }
 
-impl ReadNorFlash for Flash {
+impl ReadNorFlash for Flash<'_> {
     const READ_SIZE: usize = 1;
 
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
@@ -130,7 +130,7 @@ impl ReadNorFlash for Flash {
     }
 }
 
-impl NorFlash for Flash {
+impl NorFlash for Flash<'_> {
     const WRITE_SIZE: usize = 4;
     const ERASE_SIZE: usize = 4096;
 

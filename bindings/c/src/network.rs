@@ -28,9 +28,13 @@ const MAX_HOST: usize = 256;
 pub struct Network(pub &'static Shared);
 
 /// Asks the port until it has an answer.
-pub async fn ask(shared: &Shared, mut call: impl FnMut(u32) -> i32) -> Result<usize, NetworkError> {
-    let turn = &shared.turn;
-    let answer = poll_fn(|_| {
+// No async function: that would keep the call twice.
+pub fn ask(
+    shared: &Shared,
+    mut call: impl FnMut(u32) -> i32,
+) -> impl Future<Output = Result<usize, NetworkError>> {
+    poll_fn(move |_| {
+        let turn = &shared.turn;
         if shared.is_turn_over() {
             turn.has_worked.set(true);
             return Poll::Pending;
@@ -42,12 +46,10 @@ pub async fn ask(shared: &Shared, mut call: impl FnMut(u32) -> i32) -> Result<us
             }
             answer => {
                 turn.count();
-                Poll::Ready(answer)
+                Poll::Ready(usize::try_from(answer).map_err(|_| NetworkError(answer)))
             }
         }
-    });
-    let answer = answer.await;
-    usize::try_from(answer).map_err(|_| NetworkError(answer))
+    })
 }
 
 /// As many bytes as one call can be asked for.

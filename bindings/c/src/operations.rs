@@ -4,14 +4,14 @@ use s3ota::{Agent, Checked, Error, Installed, Outcome, Restart};
 
 use crate::codes;
 use crate::flash::Flash;
-use crate::hooks::Hooks;
+use crate::hooks::{self, Hooks};
 use crate::network::Network;
 use crate::shared::Shared;
 use crate::source::Image;
 use crate::time::{Clock, Random};
 
 /// The library, on a port.
-pub type Updates = Agent<'static, Flash, Network, Clock, Random>;
+pub type Updates = Agent<'static, Flash<'static>, Network, Clock, Random>;
 
 type Lent = &'static mut Updates;
 type Around = &'static Shared;
@@ -67,8 +67,13 @@ pub async fn update(updates: Lent, shared: Around) -> i32 {
 pub async fn check(updates: Lent, shared: Around) -> i32 {
     match updates.updater().check().await {
         Ok(Checked::Available(available)) => {
-            if let Ok(mut place) = shared.available.try_borrow_mut() {
-                *place = Some(available);
+            if let Some(place) = shared.wanted.get() {
+                let size = available.size.unwrap_or(0);
+                let found = hooks::release(size, &available.version.as_str());
+                // SAFETY: `s3ota_check` has checked it, and waits for this.
+                let place = unsafe { &mut *place.as_ptr() };
+                place.image_size = found.image_size;
+                place.version = found.version;
             }
             codes::AVAILABLE
         }

@@ -1,13 +1,14 @@
 //! What the driver, the port and the hooks share: one [`Shared`] in each state, to which all of them have a reference.
 
 use core::cell::{Cell, RefCell};
+use core::ptr::NonNull;
 
 use portable_atomic::{AtomicBool, Ordering};
-use s3ota::{Available, Error};
+use s3ota::Error;
 
 use crate::codes;
 use crate::source::Given;
-use crate::types::{Hooks, Port};
+use crate::types::{Hooks, Port, Release};
 
 /// The port and the hooks of a state, what its driver tells them, and what they tell the driver.
 ///
@@ -28,8 +29,8 @@ pub struct Shared {
     pub last: Cell<i32>,
     /// The last error of all.
     pub error: RefCell<Option<Error>>,
-    /// What `s3ota_check` found.
-    pub available: RefCell<Option<Available>>,
+    /// Where `s3ota_check` wants what it finds.
+    pub wanted: Cell<Option<NonNull<Release>>>,
     /// What `s3ota_install_from` was given.
     pub given: Cell<Option<Given>>,
 }
@@ -62,7 +63,7 @@ impl Shared {
             has_started: Cell::new(false),
             last: Cell::new(codes::OK),
             error: RefCell::new(None),
-            available: RefCell::new(None),
+            wanted: Cell::new(None),
             given: Cell::new(None),
         }
     }
