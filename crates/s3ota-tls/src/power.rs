@@ -13,6 +13,8 @@ const MAX_LIMBS: usize = MAX_BYTES / 4;
 /// Writes `base` to the power of `exponent` modulo `modulus` into `result`. The numbers are big-endian and of one length.
 ///
 /// `None` if the modulus is even or too long, if the base is not less than it, or if the exponent is not odd and at least 3.
+// In a function of its own: its stack is free again when the message is hashed.
+#[inline(never)]
 pub(crate) fn power(modulus: &[u8], exponent: u64, base: &[u8], result: &mut [u8]) -> Option<()> {
     let is_odd = modulus.last()? & 1 == 1 && exponent & 1 == 1;
     let is_one_length = base.len() == modulus.len() && result.len() == modulus.len();
