@@ -50,6 +50,12 @@ enum Turn {
     OnTrial(bool),
 }
 
+/// This boot of the trial is over.
+struct TrialOver {
+    /// Why it is not over as a whole may pass: it is not the firmware's own fault.
+    may_pass: bool,
+}
+
 impl<'a, F, N, C, R> Agent<'a, F, N, C, R>
 where
     F: Flash,
@@ -109,29 +115,38 @@ where
         loop {
             select(self.updater.device().clock.sleep(pause), now()).await;
             self.wait(self.updater.config().timeouts.longest_pause);
-            pause = match apart!(self.turn(hooks)) {
+            let next = match apart!(self.turn(hooks)) {
                 Turn::Installed(installed) => {
                     self.due = None;
                     return Restart::Installed(installed);
                 }
-                Turn::Checked => self.spread(self.schedule.every, self.schedule.jitter_percent),
-                Turn::HalfDone => self.soon(self.half_done),
-                Turn::Rests(rest) => self.spread(rest.min(self.schedule.every), 10),
-                Turn::OnTrial(may_pass) => {
-                    let left = self.trial_left();
-                    if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
-                        if may_pass && let Err(error) = self.updater.end_trial_boot().await {
-                            error!("{}", error);
-                        }
-                        self.due = None;
-                        return Restart::TrialOver;
+                Turn::Checked => Ok(self.spread(self.schedule.every, self.schedule.jitter_percent)),
+                Turn::HalfDone => Ok(self.soon(self.half_done)),
+                Turn::Rests(rest) => Ok(self.spread(rest.min(self.schedule.every), 10)),
+                Turn::OnTrial(may_pass) => self.goes_on_trial(may_pass),
+            };
+            pause = match next {
+                Ok(pause) => pause,
+                Err(TrialOver { may_pass }) => {
+                    if may_pass && let Err(error) = self.updater.end_trial_boot().await {
+                        error!("{}", error);
                     }
-                    // Trials end after minutes, not hours: one failed connection must not be the only one tried.
-                    self.soon(1).min(left.max(Duration::from_secs(1)))
+                    self.due = None;
+                    return Restart::TrialOver;
                 }
             };
             self.wait(pause);
         }
+    }
+
+    /// When a firmware that is still on trial tries again, unless this boot of the trial is over.
+    fn goes_on_trial(&mut self, may_pass: bool) -> Result<Duration, TrialOver> {
+        let left = self.trial_left();
+        if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
+            return Err(TrialOver { may_pass });
+        }
+        // Trials end after minutes, not hours: one failed connection must not be the only one tried.
+        Ok(self.soon(1).min(left.max(Duration::from_secs(1))))
     }
 
     /// Begins the loop. The uptime of the first check.

@@ -51,7 +51,6 @@ pub(crate) struct Look<'l, 'c, F, N, C, R> {
     pub(crate) settled: &'l mut Settled,
     /// The release that the manifest offers, once it was read.
     offered: &'l mut Name,
-    now: Option<u64>,
 }
 
 /// A release that this device takes.
@@ -121,8 +120,15 @@ where
             target,
             settled,
             offered,
-            now,
         }))
+    }
+
+    /// Seconds since the epoch, if known.
+    fn now(&self) -> Option<u64> {
+        match self.opener.time {
+            CertTime::Known(now) => Some(now),
+            CertTime::AtLeast(_) => None,
+        }
     }
 
     /// A firmware on trial installs nothing: it is confirmed first.
@@ -143,10 +149,11 @@ where
         remember: bool,
     ) -> Result<Result<&'p Offer, NoUpdate>, Error> {
         *self.offered = show(&manifest.version);
+        let now = self.now();
         let Self { config, flash, .. } = self;
         let flash = &mut *flash.lock().await;
         let mut standing = ok!(Standing::read(flash, config, self.running));
-        let judged = standing.judge(flash, manifest, config, self.now, remember);
+        let judged = standing.judge(flash, manifest, config, now, remember);
         let (tries, decision) = judged?;
         *self.settled = None;
         Ok(match decision {
@@ -167,9 +174,10 @@ where
     /// Shows that the manifest is one by which this firmware would be replaced.
     pub(crate) async fn prove(&mut self, manifest: &Manifest<'_>) -> Result<(), Error> {
         *self.offered = show(&manifest.version);
+        let now = self.now();
         let flash = &mut *self.flash.lock().await;
         let standing = ok!(Standing::read(flash, self.config, self.running));
-        standing.prove(flash, manifest, self.config, self.now)
+        standing.prove(flash, manifest, self.config, now)
     }
 }
 

@@ -45,6 +45,12 @@ impl Standing {
         running: u32,
     ) -> Result<Self, Error> {
         let on_flash = ok!(OnFlash::read(flash, config.partition_table, running));
+        Self::on(flash, on_flash, running)
+    }
+
+    /// By what lies on flash. In a function of its own: the partition table was read without its stack.
+    #[inline(never)]
+    fn on<F: NorFlash>(flash: &mut F, on_flash: OnFlash, running: u32) -> Result<Self, Error> {
         let mut prefix = [0; PREFIX_LEN];
         ok!(flash::read(flash, running, &mut prefix));
         let descriptor = prefix.last_chunk().and_then(Descriptor::parse);

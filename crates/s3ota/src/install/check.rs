@@ -2,7 +2,7 @@
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
 use heapless::String;
-use s3ota_image::app::{Hardware, Image, SignatureKind, Verifier};
+use s3ota_image::app::{Hardware, SignatureKind, Verifier};
 use s3ota_manifest::{MAX_PROJECT, MAX_VERSION, Manifest, Version};
 
 use crate::apart::apart;
@@ -11,6 +11,7 @@ use crate::device::Flash;
 use crate::error::{Error, FirmwareError, Name, cut, flash as flash_error, show};
 use crate::flash::access as flash;
 use crate::install::BLOCK;
+use crate::install::writer::Whole;
 
 /// What a manifest says of its image. When the image comes the manifest is gone: its memory is used again.
 pub(crate) struct Announced {
@@ -163,7 +164,7 @@ impl Own {
     }
 
     /// Whether an image has what the running one has.
-    pub(crate) fn is_kept_by(&self, image: &Image) -> Result<(), FirmwareError> {
+    pub(crate) fn is_kept_by(&self, image: &Whole) -> Result<(), FirmwareError> {
         if self.guard && image.guard.is_none() {
             return Err(FirmwareError::NoGuard);
         }

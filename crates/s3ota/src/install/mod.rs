@@ -116,7 +116,7 @@ impl<'i, D: Decode> Installation<'i, D> {
     pub(crate) async fn run<S: Source, F: Flash>(
         &mut self,
         flash: &mut F,
-        source: Option<(Opened, S)>,
+        source: Option<(&Opened<'_>, &mut S)>,
         hooks: &mut Watched<'_>,
     ) -> Result<Option<Bootable>, Error> {
         let arrived = match source {
@@ -163,11 +163,11 @@ impl<'i, D: Decode> Installation<'i, D> {
     async fn receive<S: Source, F: Flash>(
         &mut self,
         flash: &mut F,
-        opened: Opened,
-        mut source: S,
+        opened: &Opened<'_>,
+        source: &mut S,
         hooks: &mut Watched<'_>,
     ) -> Result<(), Error> {
-        let length = self.decoder.opened(&opened, &mut self.writer)?;
+        let length = self.decoder.opened(opened, &mut self.writer)?;
         let announced = self.expected.announced;
         let mut limits = Limits {
             exact: announced.size,
@@ -187,7 +187,7 @@ impl<'i, D: Decode> Installation<'i, D> {
             ok!(self.check_prefix());
         }
         loop {
-            let read = self.decoder.read(&mut source, flash, &mut self.writer);
+            let read = self.decoder.read(source, flash, &mut self.writer);
             let n = ok!(apart!(read));
             if n == 0 {
                 break;

@@ -4,11 +4,10 @@
 //! [decoder](crate::install::decode) says otherwise.
 
 use embedded_io_async::{Error as _, ErrorKind, Read, Seek, SeekFrom};
-use heapless::String;
 
 use crate::device::Clock;
 use crate::error::{Error, FirmwareError};
-use crate::net::http::{Body, Framing, Head, MAX_ETAG};
+use crate::net::http::{Body, Framing, Head};
 use crate::net::link::{Deadline, Link};
 
 /// Gives the bytes of an artefact, one after the other.
@@ -18,18 +17,18 @@ pub(crate) trait Source {
 }
 
 /// What a server says before the first byte of an artefact.
-pub(crate) struct Opened {
+pub(crate) struct Opened<'h> {
     /// The byte of the artefact that comes first.
     pub(crate) from: u32,
     /// Bytes of the whole artefact, where the server knows.
     pub(crate) length: Option<u64>,
     /// The artefact's entity tag.
-    pub(crate) etag: Option<String<MAX_ETAG>>,
+    pub(crate) etag: Option<&'h str>,
 }
 
-impl Opened {
+impl<'h> Opened<'h> {
     /// What the head of an answer says: 200 is all of the artefact, 206 its end.
-    pub(crate) fn of(head: &Head) -> Self {
+    pub(crate) fn of(head: &'h Head) -> Self {
         let (from, length) = match (head.content_range, head.framing) {
             (Some(range), _) if head.status == 206 => {
                 (range.first, Some(range.last.saturating_add(1)))
@@ -41,7 +40,7 @@ impl Opened {
             // A part is what was asked for, so it begins at 32 bits.
             from: u32::try_from(from).unwrap_or(0),
             length,
-            etag: head.etag.clone(),
+            etag: head.etag.as_deref(),
         }
     }
 }
@@ -61,7 +60,7 @@ pub(crate) async fn open<'c, S: Read + Seek, C: Clock>(
     source: S,
     from: u32,
     deadline: Deadline<'c, C>,
-) -> Result<(Opened, impl Source + use<'c, S, C>), Error> {
+) -> Result<(Opened<'static>, impl Source + use<'c, S, C>), Error> {
     let mut given = Given(Link::new(source, deadline));
     let mut opened = Opened {
         from,

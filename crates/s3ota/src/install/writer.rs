@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use heapless::String;
-use s3ota_image::app::{Image, Verifier};
+use s3ota_image::app::{GuardMarker, SignatureKind, Verifier};
 use s3ota_image::otadata::SECTOR_SIZE;
 use sha2::{Digest, Sha256};
 
@@ -26,7 +26,7 @@ use crate::flash::release::ReleaseId;
 use crate::install::journal::{Done, Goal, Journal, journal_offset, step};
 use crate::install::wear::Wear;
 use crate::install::{BLOCK, WITHHELD};
-use crate::net::http::{MAX_ETAG, Part};
+use crate::net::http::Part;
 
 /// What is erased at once where the slot's alignment allows: flash chips erase 64 KiB hardly slower than three times
 /// 4 KiB.
@@ -92,7 +92,18 @@ impl Budget<'_> {
 pub(crate) struct Verified {
     slot: Slot,
     withheld: [u8; WITHHELD],
-    image: Image,
+    image: Whole,
+}
+
+/// What is still asked of an image that is known to be right.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole {
+    /// Its bytes.
+    pub(crate) length: u32,
+    /// The boot guard that it claims to have.
+    pub(crate) guard: Option<GuardMarker>,
+    /// The kind of its signature for Secure Boot.
+    pub(crate) signature: Option<SignatureKind>,
 }
 
 /// An image that lies whole on flash. It takes a record in otadata to be booted.
@@ -101,7 +112,7 @@ pub(crate) struct Verified {
 pub(crate) struct Bootable {
     pub(crate) slot: Slot,
     pub(crate) release: ReleaseId,
-    pub(crate) image: Image,
+    pub(crate) image: Whole,
 }
 
 impl<'f> SlotWriter<'f> {
@@ -263,10 +274,11 @@ impl<'f> SlotWriter<'f> {
     /// What the server says of the image as a whole: its size, and a tag to know it by.
     ///
     /// A weak tag (RFC 9110 section 8.8.1) does not promise the same bytes, so it is none here.
-    pub(crate) fn expect(&mut self, total: Option<u32>, etag: Option<String<MAX_ETAG>>) {
+    pub(crate) fn expect(&mut self, total: Option<u32>, etag: Option<&str>) {
         self.goal.total = total.or(self.goal.total);
         if self.written == 0 {
-            self.goal.etag = etag.filter(|tag| tag.starts_with('"'));
+            let etag = etag.filter(|tag| tag.starts_with('"'));
+            self.goal.etag = etag.and_then(|tag| String::try_from(tag).ok());
         }
     }
 
@@ -548,7 +560,11 @@ impl<'f> SlotWriter<'f> {
         Ok(Verified {
             slot: self.slot,
             withheld: self.withheld,
-            image,
+            image: Whole {
+                length: image.length,
+                guard: image.guard,
+                signature: image.signature,
+            },
         })
     }
 
@@ -594,7 +610,7 @@ enum Left {
 
 impl Verified {
     /// The image.
-    pub(crate) fn image(&self) -> &Image {
+    pub(crate) fn image(&self) -> &Whole {
         &self.image
     }
 

@@ -5,6 +5,7 @@
 use core::fmt;
 use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
+use core::pin::{Pin, pin};
 use core::time::Duration;
 
 use edge_nal::{AddrType, Dns, TcpConnect};
@@ -43,19 +44,25 @@ impl<'c, C: Clock> Deadline<'c, C> {
         self.at.saturating_sub(self.clock.uptime())
     }
 
-    /// Runs `operation`, at most until the deadline or for the longest silence.
+    /// Runs `operation`, at most until the deadline or for the longest silence. It stays where it lies: an async function keeps what it is
+    /// given twice.
     async fn limit<T, E>(
         &self,
-        operation: impl Future<Output = Result<T, E>>,
+        operation: Pin<&mut impl Future<Output = Result<T, E>>>,
     ) -> Result<T, LinkError<E>> {
-        let wait = self.idle.min(self.left());
-        if wait.is_zero() {
+        let Some(wait) = self.wait() else {
             return Err(LinkError::TimedOut);
-        }
+        };
         match select(operation, self.clock.sleep(wait)).await {
             Either::First(result) => result.map_err(LinkError::Io),
             Either::Second(()) => Err(LinkError::TimedOut),
         }
+    }
+
+    /// The longest that may be waited now, unless the time is over.
+    fn wait(&self) -> Option<Duration> {
+        let wait = self.idle.min(self.left());
+        (!wait.is_zero()).then_some(wait)
     }
 }
 
@@ -98,7 +105,7 @@ where
             let mut found = Err(ConnectError::Resolve);
             // A host without an IPv4 address may have an IPv6 one.
             for kind in [AddrType::IPv4, AddrType::IPv6] {
-                let lookup = network.get_host_by_name(host, kind);
+                let lookup = pin!(network.get_host_by_name(host, kind));
                 match deadline.limit(lookup).await {
                     Ok(address) => {
                         found = Ok(address);
@@ -111,7 +118,7 @@ where
             found?
         }
     };
-    let connecting = network.connect(SocketAddr::new(address, port));
+    let connecting = pin!(network.connect(SocketAddr::new(address, port)));
     let socket = deadline
         .limit(connecting)
         .await
@@ -158,22 +165,26 @@ impl<S: ErrorType, C> ErrorType for Link<'_, S, C> {
 
 impl<S: Read, C: Clock> Read for Link<'_, S, C> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
-        self.deadline.limit(self.socket.read(buffer)).await
+        let reading = pin!(self.socket.read(buffer));
+        self.deadline.limit(reading).await
     }
 }
 
 impl<S: Seek, C: Clock> Seek for Link<'_, S, C> {
     async fn seek(&mut self, to: SeekFrom) -> Result<u64, Self::Error> {
-        self.deadline.limit(self.socket.seek(to)).await
+        let seeking = pin!(self.socket.seek(to));
+        self.deadline.limit(seeking).await
     }
 }
 
 impl<S: Write, C: Clock> Write for Link<'_, S, C> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        self.deadline.limit(self.socket.write(bytes)).await
+        let writing = pin!(self.socket.write(bytes));
+        self.deadline.limit(writing).await
     }
 
     async fn flush(&mut self) -> Result<(), Self::Error> {
-        self.deadline.limit(self.socket.flush()).await
+        let flushing = pin!(self.socket.flush());
+        self.deadline.limit(flushing).await
     }
 }

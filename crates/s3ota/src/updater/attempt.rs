@@ -51,21 +51,28 @@ macro_rules! ask {
     };
 }
 
-/// What an image is fetched by, and made with.
+/// What an image is fetched by, and made with, in this place.
 #[cfg(not(feature = "delta"))]
 macro_rules! choose {
-    ($updater:ident, $failure:ident, $look:ident, $manifest:ident, $offer:ident; $url:ident, $decoder:ident) => {
-        let ($url, $decoder) = (&$manifest.url, image());
+    ($updater:ident, $failure:ident, $look:ident, $manifest:ident, $offer:ident, $place:ident) => {
+        ($manifest.url, image())
     };
 }
 #[cfg(feature = "delta")]
 macro_rules! choose {
-    ($updater:ident, $failure:ident, $look:ident, $manifest:ident, $offer:ident; $url:ident, $decoder:ident) => {
-        let (memory, mut place) = (&mut $updater.workspace.codec, None);
+    ($updater:ident, $failure:ident, $look:ident, $manifest:ident, $offer:ident, $place:ident) => {{
+        let memory = &mut $updater.workspace.codec;
         let ways = &mut $updater.ways;
-        let choose = ways.choose($look, $manifest, $offer, &$updater.wear, &mut place, memory);
-        let (ref $url, $decoder) = step!($failure, choose);
-    };
+        let choose = ways.choose(
+            $look,
+            $manifest,
+            $offer,
+            &$updater.wear,
+            &mut $place,
+            memory,
+        );
+        step!($failure, choose)
+    }};
 }
 
 impl<F, N, C, R> Updater<'_, F, N, C, R>
@@ -173,26 +180,30 @@ where
         }
         let pages_at = address(pages);
         let document = step!(failure, read_manifest(&mut session, &head, pages));
-        let mut place = None;
-        let manifest = ok!(parse(&mut place, document));
-
-        // The decision.
-        let mut place = None;
-        let judge = look.judge(&mut place, manifest, head.etag.take(), true);
-        let verdict = step!(failure, judge);
         let clock = look.clock;
         let now = || clock.since_power_on();
-        let start = |offer| Offer::start(offer, manifest, &mut self.wear, now(), hooks);
-        let offer = match verdict.and_then(start) {
-            Ok(offer) => offer,
-            Err(reason) => return Ok(Outcome::NoUpdate(reason)),
-        };
+        let mut place = None;
+        #[cfg(feature = "delta")]
+        let mut place_of_decoder = None;
+        let (offer, mut goes_on, url, decoder, announced) = {
+            let mut place_of_manifest = None;
+            let manifest = ok!(parse(&mut place_of_manifest, document));
 
-        // All that is needed of the manifest from now on. Its memory is free.
-        choose!(self, failure, look, manifest, offer; url, decoder);
-        let mut goes_on = look.target.is_on_server_of(url) && session.is_usable();
-        let announced = Announced::by(manifest);
-        let url = place_of(url, pages_at);
+            // The decision.
+            let judge = look.judge(&mut place, manifest, head.etag.take(), true);
+            let verdict = step!(failure, judge);
+            let start = |offer| Offer::start(offer, manifest, &mut self.wear, now(), hooks);
+            let offer = match verdict.and_then(start) {
+                Ok(offer) => offer,
+                Err(reason) => return Ok(Outcome::NoUpdate(reason)),
+            };
+
+            // All that is needed of the manifest from now on. Its memory is free.
+            let (url, decoder) = choose!(self, failure, look, manifest, offer, place_of_decoder);
+            let goes_on = look.target.is_on_server_of(&url) && session.is_usable();
+            let url = place_of(&url, pages_at);
+            (offer, goes_on, url, decoder, Announced::by(manifest))
+        };
         ok!(keep(url, pages, &mut look.target));
 
         // The installation begins, or resumes.
@@ -225,7 +236,8 @@ where
                 }
                 goes_on = false;
             }
-            let source = is_open.then(|| (Opened::of(&head), session.body(&head)));
+            let mut source = is_open.then(|| (Opened::of(&head), session.body(&head)));
+            let source = source.as_mut().map(|(opened, body)| (&*opened, body));
             if let Some(image) = step!(failure, installation.run(look.flash, source, hooks)) {
                 break image;
             }
@@ -275,13 +287,14 @@ where
         let expected = offer.expected(&announced, config, own);
         let installation = offer.installation(&mut place, expected, image(), block, budget);
         step!(failure, installation.resume(look.flash, hooks));
-        let source = match installation.is_complete() {
+        let mut source = match installation.is_complete() {
             true => None,
             false => {
                 let from = installation.missing().0.map_or(0, |part| part.from);
                 Some(step!(failure, open(source, from, look.opener.deadline)))
             }
         };
+        let source = source.as_mut().map(|(opened, source)| (&*opened, source));
         match step!(failure, installation.run(look.flash, source, hooks)) {
             Some(image) => apart!(switch(look, image, announced.version())),
             // Only a delta is fetched in parts.

@@ -22,7 +22,6 @@ where
 {
     /// Makes attempts until one succeeds, the next would be of no use, or the time is over.
     pub(super) async fn attempts(&mut self, hooks: &mut dyn Hooks) -> Result<Outcome, Error> {
-        let timeouts = self.config.timeouts;
         let began = self.device.clock.uptime();
         let mut attempt = 1;
         let mut reached = 0;
@@ -54,7 +53,7 @@ where
             let left = self.left_since(began);
             let error = if left.is_zero() {
                 Error::Deadline {
-                    after: timeouts.deadline,
+                    after: self.config.timeouts.deadline,
                 }
             } else {
                 error
@@ -62,7 +61,7 @@ where
             let pause = self.pause(attempt, error.retry_after());
             let again = is_worth_another_attempt(&error, started, resumed)
                 && (self.may_erase() || !matches!(error, Error::Image(_)))
-                && attempt < timeouts.attempts
+                && attempt < self.config.timeouts.attempts
                 && pause < left;
             hooks.on_error(&error, again.then_some(pause));
             if started {

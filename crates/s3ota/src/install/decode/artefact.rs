@@ -125,7 +125,7 @@ impl Decode for Artefact<'_, '_> {
 
     fn opened(
         &mut self,
-        opened: &Opened,
+        opened: &Opened<'_>,
         writer: &mut SlotWriter<'_>,
     ) -> Result<Option<u64>, Error> {
         match self {
@@ -175,7 +175,7 @@ impl Decode for Artefact<'_, '_> {
 
 impl Patch<'_, '_> {
     #[inline(never)]
-    fn opened(&mut self, opened: &Opened, writer: &mut SlotWriter<'_>) -> Result<(), Error> {
+    fn opened(&mut self, opened: &Opened<'_>, writer: &mut SlotWriter<'_>) -> Result<(), Error> {
         if let Some(length) = opened.length
             && length != u64::from(self.size)
         {
@@ -186,8 +186,8 @@ impl Patch<'_, '_> {
         // A server that knows no ranges gives it from the start.
         self.ahead = self.at.saturating_sub(opened.from);
         if let Some(memory) = self.memory.take() {
-            let etag = opened.etag.as_ref().filter(|tag| tag.starts_with('"'));
-            self.etag = etag.cloned();
+            let etag = opened.etag.filter(|tag| tag.starts_with('"'));
+            self.etag = etag.and_then(|tag| String::try_from(tag).ok());
             // What another artefact has made, or may have made, is not gone on with: that one may have been wrong.
             if self.etag.is_none() || !writer.is_of(self.etag.as_deref()) {
                 writer.begin_again();

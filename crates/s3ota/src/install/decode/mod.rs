@@ -27,7 +27,7 @@ pub(crate) trait Decode {
     /// Takes note of what was opened. Says how many bytes the image has by that, where it tells.
     fn opened(
         &mut self,
-        opened: &Opened,
+        opened: &Opened<'_>,
         writer: &mut SlotWriter<'_>,
     ) -> Result<Option<u64>, Error>;
 
@@ -88,7 +88,7 @@ impl Decode for Identity {
 
     fn opened(
         &mut self,
-        opened: &Opened,
+        opened: &Opened<'_>,
         writer: &mut SlotWriter<'_>,
     ) -> Result<Option<u64>, Error> {
         if opened.from == 0 {

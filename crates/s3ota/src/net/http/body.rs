@@ -21,12 +21,112 @@ pub struct Body<'s, IO> {
 enum State {
     /// So many bytes of the body, or of this chunk, are still to come.
     Data { left: u64, chunked: bool },
-    /// The next thing is a chunk's size line; before all but the first there is the CRLF of the last.
-    ChunkSize { first: bool },
+    /// In a line between two chunks, or behind the last one.
+    Line(Line),
     /// Everything up to the end of the connection is body.
     UntilClose,
     /// Nothing more.
     End,
+}
+
+/// What was read of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line {
+    kind: Kind,
+    /// Bytes of it.
+    length: usize,
+    /// The last one was a CR.
+    is_at_end: bool,
+    /// Of a chunk's size: its digits so far, and what they say.
+    digits: u8,
+    size: u32,
+    /// Of a chunk's size: no digit may follow; and nothing that follows matters.
+    is_over: bool,
+    is_extension: bool,
+}
+
+/// What a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A chunk's size.
+    Size,
+    /// The end of a chunk: empty.
+    End,
+    /// A trailer field, or the empty line at the end of all. So many more lines may follow.
+    Trailer { more: u8 },
+}
+
+impl Line {
+    const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            length: 0,
+            is_at_end: false,
+            digits: 0,
+            size: 0,
+            is_over: false,
+            is_extension: false,
+        }
+    }
+
+    /// Takes its next byte. What follows the line, if it ends with that.
+    fn take(&mut self, byte: u8) -> Result<Option<State>, HttpError> {
+        if byte == b'\n' {
+            return self.next().map(Some).ok_or(HttpError::Framing);
+        }
+        self.length = self.length.saturating_add(1);
+        self.is_at_end = byte == b'\r';
+        let is_sound = match self.kind {
+            Kind::Size => self.take_of_size(byte),
+            Kind::End => self.is_at_end,
+            // Read and ignored.
+            Kind::Trailer { .. } => true,
+        };
+        if is_sound && self.length <= MAX_CHUNK_LINE {
+            Ok(None)
+        } else {
+            Err(HttpError::Framing)
+        }
+    }
+
+    fn take_of_size(&mut self, byte: u8) -> bool {
+        match (char::from(byte).to_digit(16), byte) {
+            _ if self.is_extension => {}
+            (_, b';') => self.is_extension = true,
+            // At most 8 digits: 4 GiB, more than any flash.
+            (Some(digit), _) if !self.is_over && self.digits < 8 => {
+                self.digits = self.digits.saturating_add(1);
+                self.size = self.size << 4 | digit;
+            }
+            _ if byte.is_ascii_whitespace() => self.is_over = self.digits > 0,
+            _ => return false,
+        }
+        true
+    }
+
+    /// What follows the line, which ends here.
+    fn next(&self) -> Option<State> {
+        if !self.is_at_end {
+            return None;
+        }
+        let is_empty = self.length == 1;
+        Some(match self.kind {
+            Kind::Size if self.digits == 0 => return None,
+            // A few lines are plenty.
+            Kind::Size if self.size == 0 => State::Line(Line::new(Kind::Trailer { more: 15 })),
+            Kind::Size => State::Data {
+                left: self.size.into(),
+                chunked: true,
+            },
+            Kind::End if is_empty => State::Line(Line::new(Kind::Size)),
+            Kind::End => return None,
+            Kind::Trailer { .. } if is_empty => State::End,
+            Kind::Trailer { more } => {
+                let more = more.checked_sub(1)?;
+                State::Line(Line::new(Kind::Trailer { more }))
+            }
+        })
+    }
 }
 
 impl<'s, IO> Body<'s, IO>
@@ -42,7 +142,7 @@ where
                 left,
                 chunked: false,
             },
-            Framing::Chunked => State::ChunkSize { first: true },
+            Framing::Chunked => State::Line(Line::new(Kind::Size)),
             Framing::Close => State::UntilClose,
         };
         Self {
@@ -57,38 +157,38 @@ where
     /// # Errors
     ///
     /// The connection's, and [`HttpError::Incomplete`] or [`HttpError::Framing`] for a body that does not end as announced.
+    // It awaits in one place: each more would take as much memory again for a line.
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         loop {
-            match self.state {
+            let mut byte = [0];
+            let room = match self.state {
                 State::End => return Ok(0),
-                State::ChunkSize { first } => self.next_chunk(first).await?,
-                State::UntilClose => {
-                    let n = self.io.read(buffer).await?;
-                    self.received = self.received.saturating_add(n as u64);
-                    if n == 0 {
-                        self.state = State::End;
-                    }
-                    return Ok(n);
+                State::Line(_) => &mut byte,
+                State::UntilClose => &mut *buffer,
+                State::Data { left, .. } => {
+                    let most = usize::try_from(left).unwrap_or(usize::MAX);
+                    let most = most.min(buffer.len());
+                    buffer.get_mut(..most).unwrap_or_default()
                 }
-                State::Data { left, chunked } => {
-                    let most = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(buffer.len());
-                    let room = buffer.get_mut(..most).unwrap_or_default();
-                    let n = self.io.read(room).await?;
-                    if n == 0 {
-                        return Err(self.incomplete());
-                    }
-                    self.received = self.received.saturating_add(n as u64);
-                    let left = left.saturating_sub(n as u64);
-                    self.state = match (left, chunked) {
-                        (0, false) => State::End,
-                        (0, true) => State::ChunkSize { first: false },
-                        _ => State::Data { left, chunked },
-                    };
-                    return Ok(n);
+            };
+            let n = self.io.read(room).await?;
+            self.state = match self.state {
+                State::UntilClose if n == 0 => State::End,
+                _ if n == 0 => return Err(self.incomplete()),
+                State::Line(mut line) => {
+                    let [byte] = byte;
+                    self.state = line.take(byte)?.unwrap_or(State::Line(line));
+                    continue;
                 }
-            }
+                State::Data { left, chunked } => match (left.saturating_sub(n as u64), chunked) {
+                    (0, false) => State::End,
+                    (0, true) => State::Line(Line::new(Kind::End)),
+                    (left, _) => State::Data { left, chunked },
+                },
+                state => state,
+            };
+            self.received = self.received.saturating_add(n as u64);
+            return Ok(n);
         }
     }
 
@@ -108,59 +208,6 @@ where
     /// Whether the body was read to its end.
     pub(crate) fn at_end(&self) -> bool {
         self.state == State::End
-    }
-
-    async fn next_chunk(&mut self, first: bool) -> Result<(), Error> {
-        if !first && !self.line(&mut [0; MAX_CHUNK_LINE]).await?.is_empty() {
-            return Err(HttpError::Framing.into());
-        }
-        let mut line = [0; MAX_CHUNK_LINE];
-        let line = self.line(&mut line).await?;
-        let digits = line
-            .split(|&b| b == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
-        // At most 8 digits: 4 GiB, more than any flash.
-        if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(HttpError::Framing.into());
-        }
-        let size = digits.iter().fold(0u64, |n, &b| {
-            n * 16 + u64::from(char::from(b).to_digit(16).unwrap_or(0))
-        });
-        if size > 0 {
-            self.state = State::Data {
-                left: size,
-                chunked: true,
-            };
-            return Ok(());
-        }
-        // Trailer fields are read and ignored; a few lines are plenty.
-        for _ in 0..16 {
-            if self.line(&mut [0; MAX_CHUNK_LINE]).await?.is_empty() {
-                self.state = State::End;
-                return Ok(());
-            }
-        }
-        Err(HttpError::Framing.into())
-    }
-
-    /// Reads a line into `buffer` and returns it without its CRLF.
-    async fn line<'l>(&mut self, buffer: &'l mut [u8; MAX_CHUNK_LINE]) -> Result<&'l [u8], Error> {
-        let mut length = 0;
-        loop {
-            let mut byte = [0];
-            if self.io.read(&mut byte).await? == 0 {
-                return Err(self.incomplete());
-            }
-            let [byte] = byte;
-            if byte == b'\n' {
-                let line = buffer.get(..length).unwrap_or_default();
-                return line.strip_suffix(b"\r").ok_or(HttpError::Framing.into());
-            }
-            *buffer.get_mut(length).ok_or(HttpError::Framing)? = byte;
-            length += 1;
-        }
     }
 
     fn incomplete(&self) -> Error {
