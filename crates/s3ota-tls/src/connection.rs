@@ -10,9 +10,8 @@ use embedded_tls::{
     CryptoProvider, CryptoRngCore, TlsConfig, TlsConnection, TlsContext, TlsError as Inner,
     TlsVerifier,
 };
-use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
-use rustls_pki_types::{ServerName, TrustAnchor};
+use rustls_pki_types::ServerName;
 
 use crate::built_with;
 use crate::error::{CertificateError, HandshakeError, RecordError, TlsError};
@@ -20,21 +19,20 @@ use crate::protection::Aes128GcmSha256;
 use crate::record_filter::{Link, MAX_CIPHERTEXT, Phase, RecordFilter};
 use crate::roots::Roots;
 use crate::server_name;
-use crate::verifier::{CertTime, Claim, Verifier};
+use crate::verifier::{CLAIM, CertTime, Verifier};
 
 /// Bytes to write from. A ClientHello fits with the longest host name, which has 253 (`a_name_of_253_bytes` in the tests of chains), and
 /// most requests fit in one record.
-const WRITE: usize = 512;
+const WRITE: usize = 448;
 
-/// The memory of one connection: 16,640 bytes to read into, which is the longest record that TLS 1.3 allows (S3 sends
-/// full records, whatever a client asks for), 512 bytes to write from, and 700 for what the server claims in the handshake.
+/// The memory of one connection: 16,401 bytes to read into, which is the longest record that TLS 1.3 allows with AES-GCM (S3 sends
+/// full records, whatever a client asks for), and 448 bytes to write from.
 ///
 /// It is too large for most stacks: keep it in a static.
 pub struct Buffers {
     read: [u8; MAX_CIPHERTEXT as usize],
     write: [u8; WRITE],
     link: Link,
-    claim: Claim,
 }
 
 impl Buffers {
@@ -44,7 +42,6 @@ impl Buffers {
             read: [0; MAX_CIPHERTEXT as usize],
             write: [0; WRITE],
             link: Link::new(),
-            claim: Claim::none(),
         }
     }
 }
@@ -87,72 +84,84 @@ where
     IO: Read + Write + 'b,
     R: CryptoRng + RngCore,
 {
-    let mut place = None;
-    connect_in(&mut place, io, host, roots, time, rng, buffers).await?;
+    let (mut place, mut claim) = (None, [0; CLAIM]);
+    let memory = (buffers, &mut claim);
+    connect_in(&mut place, io, host, roots, time, rng, memory).await?;
     place.ok_or(TlsError::Interrupted)
 }
 
-/// [`connect`], for little stack: the connection, which is 1.5 KB large, is made in `place` and stays there.
+/// [`connect`], for little memory: the connection, which is 1.5 KB large, is made in `place` and stays there. And what the server claims
+/// in the handshake lies in memory that is free again when this returns.
 ///
 /// What was in `place` before is dropped. After a failure it is empty.
 ///
 /// # Errors
 /// Those of [`connect`].
-pub async fn connect_in<'b, IO, R>(
+// No async function: that would keep the transport, which the connection has.
+pub fn connect_in<'b, IO, R>(
     place: &mut Option<TlsStream<'b, IO>>,
     io: IO,
     host: &str,
     roots: &Roots<'_>,
     time: CertTime,
     rng: &mut R,
-    buffers: &'b mut Buffers,
-) -> Result<(), TlsError>
+    (buffers, claim): (&'b mut Buffers, &mut [u8; CLAIM]),
+) -> impl Future<Output = Result<(), TlsError>>
 where
     IO: Read + Write + 'b,
     R: CryptoRng + RngCore,
 {
     built_with::label();
-    let name = server_name::parse(host)?;
-    let (stream, claim) = TlsStream::unopened(place, io, buffers);
+    TlsStream::unopened(place, io, buffers);
+    async move {
+        let Some(stream) = place else {
+            return Err(TlsError::Interrupted);
+        };
+        let opened = match server_name::parse(host) {
+            Ok(name) => {
+                let config = config(&name);
+                let mut provider = Provider {
+                    rng,
+                    verifier: Verifier::new(roots.as_slice(), &name, time, claim),
+                };
+                let opened = {
+                    let context = TlsContext::new(&config, &mut provider);
+                    let mut opening = pin!(stream.connection.open(context));
+                    poll_fn(|context| poll(opening.as_mut(), context)).await
+                };
+                outcome(opened, &provider.verifier, stream.link)
+            }
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(()) => {
+                stream.link.enter(Phase::Application);
+                stream.state = State::Open;
+            }
+            Err(_) => *place = None,
+        }
+        opened
+    }
+}
 
-    let mut anchors = Vec::new();
-    collect(roots, &mut anchors);
-    let config = config(&name);
-    let mut provider = Provider {
-        rng,
-        verifier: Verifier::new(&anchors, &name, time, claim),
-    };
-    let opened = {
-        let context = TlsContext::new(&config, &mut provider);
-        let mut opening = pin!(stream.connection.open(context));
-        poll_fn(|context| poll(opening.as_mut(), context)).await
-    };
-
-    let verifier = &provider.verifier;
-    let refused = match opened {
-        Err(error) => Some(match verifier.refusal() {
+/// How a handshake has ended.
+fn outcome(
+    opened: Result<(), Inner>,
+    verifier: &Verifier<'_>,
+    link: &Link,
+) -> Result<(), TlsError> {
+    match opened {
+        Err(error) => Err(match verifier.refusal() {
             Some(refusal) => TlsError::Certificate(refusal),
-            None => handshake_error(error, stream.link),
+            None => handshake_error(error, link),
         }),
         // UPSTREAM(embedded-tls): message-order.md. It completes handshakes without a certificate, or without proof of its key:
         // this check is the only one.
-        Ok(()) => verifier.outcome().err().map(TlsError::Certificate),
-    };
-    if let Some(error) = refused {
-        *place = None;
-        return Err(error);
+        Ok(()) => verifier.outcome().map_err(TlsError::Certificate),
     }
-    stream.link.enter(Phase::Application);
-    stream.state = State::Open;
-    Ok(())
 }
 
-/// In a function of its own, as what is below: what it needs of the stack is free again when the handshake begins.
-#[inline(never)]
-fn collect<'r>(roots: &'r Roots<'_>, anchors: &mut Vec<TrustAnchor<'r>, { Roots::MAX }>) {
-    anchors.extend(roots.anchors());
-}
-
+/// In a function of its own: what it needs of the stack is free again when the handshake begins.
 #[inline(never)]
 fn config<'n>(name: &'n ServerName<'_>) -> TlsConfig<'n> {
     let mut config = TlsConfig::new();
@@ -201,25 +210,15 @@ where
     /// A connection before its handshake, in `place`. To anyone who finds it there, it is one that was interrupted.
     // In a function of its own: the connection is made on the stack before it moves to its place.
     #[inline(never)]
-    fn unopened<'p>(
-        place: &'p mut Option<Self>,
-        io: IO,
-        buffers: &'b mut Buffers,
-    ) -> (&'p mut Self, &'b mut Claim) {
-        let Buffers {
-            read,
-            write,
-            link,
-            claim,
-        } = buffers;
+    fn unopened(place: &mut Option<Self>, io: IO, buffers: &'b mut Buffers) {
+        let Buffers { read, write, link } = buffers;
         *link = Link::new();
         let link: &'b Link = link;
-        let stream = place.insert(Self {
+        *place = Some(Self {
             connection: TlsConnection::new(RecordFilter::new(io, link), read, write),
             link,
             state: State::Failed(TlsError::Interrupted),
         });
-        (stream, claim)
     }
 
     /// Sends what is still buffered and a close_notify, and returns the transport.

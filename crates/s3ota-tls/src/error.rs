@@ -106,7 +106,7 @@ pub enum RecordError {
     NotTls(u8),
     /// A record of this type (RFC 8446 section 5.1) where it is not allowed.
     UnexpectedType(u8),
-    /// Longer than the protocol allows: 16,384 bytes in the clear, 16,640 encrypted.
+    /// Longer than the protocol allows: 16,384 bytes in the clear, 16,401 encrypted.
     TooLong,
     /// Too short to contain anything.
     Empty,

@@ -37,7 +37,7 @@ pub use error::{CertificateError, HandshakeError, RecordError, TlsError};
 /// rand_core 0.6: the traits of the random number generator that [`connect`] takes.
 pub use rand_core;
 pub use roots::{RootError, Roots};
-pub use verifier::CertTime;
+pub use verifier::{CLAIM, CertTime};
 
 #[cfg(test)]
 mod wycheproof_tests;

@@ -48,39 +48,35 @@ static GTS: [&[u8]; 3] = [
 ///
 /// A root's own dates are not checked: it is trusted until it is removed.
 #[derive(Clone, Debug, Default)]
+// As webpki wants them: a list of its own would take stack where there is least of it.
 pub struct Roots<'a> {
-    roots: heapless::Vec<Root<'a>, { Roots::MAX }>,
+    roots: heapless::Vec<TrustAnchor<'a>, { Roots::MAX }>,
 }
 
-#[derive(Clone, Debug)]
-enum Root<'a> {
-    /// Subject and SubjectPublicKeyInfo alone.
-    BuiltIn(&'static [u8]),
-    /// One that [`anchor_from_trusted_cert`] accepts.
-    Certificate(CertificateDer<'a>),
+/// A root that is built in: subject and SubjectPublicKeyInfo alone.
+fn built_in(fields: &'static [u8]) -> Option<TrustAnchor<'static>> {
+    let (subject, key) = der::subject_and_key(fields)?;
+    Some(TrustAnchor {
+        subject: subject.into(),
+        subject_public_key_info: key.into(),
+        name_constraints: None,
+    })
 }
 
-impl Root<'_> {
-    fn anchor(&self) -> Option<TrustAnchor<'_>> {
-        match self {
-            Self::BuiltIn(fields) => {
-                let (subject, key) = der::subject_and_key(fields)?;
-                Some(TrustAnchor {
-                    subject: subject.into(),
-                    subject_public_key_info: key.into(),
-                    name_constraints: None,
-                })
-            }
-            Self::Certificate(certificate) => anchor_from_trusted_cert(certificate).ok(),
-        }
-    }
-
-    fn subject(&self) -> Option<&[u8]> {
-        match self {
-            Self::BuiltIn(fields) => Some(der::subject_and_key(fields)?.0),
-            Self::Certificate(certificate) => der::subject(certificate),
-        }
-    }
+/// A certificate as a root.
+fn anchor(der: &[u8]) -> Option<TrustAnchor<'_>> {
+    let certificate = CertificateDer::from(der);
+    let anchor = anchor_from_trusted_cert(&certificate).ok()?;
+    // The same parts: webpki's do not outlive `certificate`, which is no more than a reference to `der`.
+    let part = |of: &[u8]| der::part(der, of.as_ptr().addr(), of.len());
+    Some(TrustAnchor {
+        subject: part(&anchor.subject)?.into(),
+        subject_public_key_info: part(&anchor.subject_public_key_info)?.into(),
+        name_constraints: match anchor.name_constraints {
+            Some(constraints) => Some(part(&constraints)?.into()),
+            None => None,
+        },
+    })
 }
 
 /// Why a root could not be added.
@@ -135,10 +131,10 @@ impl<'a> Roots<'a> {
     }
 
     /// With these, too.
-    fn and(mut self, built_in: &[&'static [u8]]) -> Self {
-        for fields in built_in {
-            // Cannot fail: all of them together fit, which is tested.
-            let _ = self.roots.push(Root::BuiltIn(fields));
+    fn and(mut self, fields: &[&'static [u8]]) -> Self {
+        // Cannot fail: all of them together are sound and fit, which is tested.
+        for root in fields.iter().filter_map(|fields| built_in(fields)) {
+            let _ = self.roots.push(root);
         }
         self
     }
@@ -148,11 +144,8 @@ impl<'a> Roots<'a> {
     /// # Errors
     /// [`RootError::Malformed`] if `der` is not a certificate, [`RootError::Full`] at [`Roots::MAX`].
     pub fn add_der(&mut self, der: &'a [u8]) -> Result<(), RootError> {
-        let certificate = CertificateDer::from(der);
-        anchor_from_trusted_cert(&certificate).map_err(|_| RootError::Malformed)?;
-        self.roots
-            .push(Root::Certificate(certificate))
-            .map_err(|_| RootError::Full)
+        let root = anchor(der).ok_or(RootError::Malformed)?;
+        self.roots.push(root).map_err(|_| RootError::Full)
     }
 
     /// How many roots are trusted.
@@ -168,16 +161,18 @@ impl<'a> Roots<'a> {
     /// The roots' names for display, in the order they were added: the common name, or else the last part of the
     /// subject that is text.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.roots.iter().map(|root| {
-            root.subject()
-                .and_then(der::display_name)
-                .unwrap_or("(no name)")
-        })
+        self.roots
+            .iter()
+            .map(|root| der::display_name(&root.subject).unwrap_or("(no name)"))
     }
 
     /// The roots for [rustls-webpki](https://docs.rs/rustls-webpki/0.103).
     pub fn anchors(&self) -> impl Iterator<Item = TrustAnchor<'_>> {
-        self.roots.iter().filter_map(Root::anchor)
+        self.roots.iter().cloned()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[TrustAnchor<'a>] {
+        &self.roots
     }
 }
 

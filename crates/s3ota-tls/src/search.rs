@@ -14,6 +14,7 @@ use rustls_pki_types::{
 };
 
 use crate::algorithms::{CERTIFICATE_ALGORITHM_COUNT, CERTIFICATE_ALGORITHMS};
+use crate::der;
 
 /// Certificate signatures verified per connection. Two or three are usual. A hostile server decides how many there are to
 /// try, and nothing else runs meanwhile: webpki's own limit of 100 is for faster machines.
@@ -149,15 +150,12 @@ impl<'s> Sources<'s> {
         let certificates = self.certificates.iter().map(|der| &**der);
         let keys = self.roots.iter().map(|root| &*root.subject_public_key_info);
         let mut all = self.parts.into_iter().chain(certificates).chain(keys);
-        all.find_map(|source| {
-            let start = address.checked_sub(source.as_ptr().addr())?;
-            source.get(start..start.checked_add(length)?)
-        })
+        all.find_map(|source| der::part(source, address, length))
     }
 }
 
 /// One of [`CERTIFICATE_ALGORITHMS`], which recalls verdicts.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Recalled<'v> {
     place: u8,
     verdicts: &'v Verdicts,
@@ -166,7 +164,11 @@ pub(crate) struct Recalled<'v> {
 impl<'v> Recalled<'v> {
     /// All of them.
     pub(crate) fn all(verdicts: &'v Verdicts) -> [Self; CERTIFICATE_ALGORITHM_COUNT] {
-        core::array::from_fn(|place| Self::at(place as u8, verdicts))
+        let mut all = [Self::at(0, verdicts); CERTIFICATE_ALGORITHM_COUNT];
+        for (place, one) in (0..).zip(&mut all) {
+            one.place = place;
+        }
+        all
     }
 
     /// The one at this place.

@@ -13,7 +13,7 @@ use rustls_pki_types::{
 use sha2::digest::FixedOutput;
 use webpki::{EndEntityCert, RawPublicKeyEntity};
 
-use crate::algorithms::certificate_verify_algorithm;
+use crate::algorithms::{CERTIFICATE_ALGORITHM_COUNT, certificate_verify_algorithm};
 use crate::der;
 use crate::error::CertificateError;
 use crate::protection::Aes128GcmSha256;
@@ -48,46 +48,38 @@ enum Progress {
     Refused(CertificateError),
 }
 
-/// What the server claims by its certificate, and is to prove. It lies where there is room for it: 680 bytes.
-pub(crate) struct Claim {
-    /// The handshake up to and including the certificate: what the server signs. One at most: an empty list is all zeros, as
-    /// every static should be whose bytes are not to be in the image, and an `Option` is not.
-    transcript: heapless::Vec<Transcript, 1>,
-    public_key: heapless::Vec<u8, MAX_PUBLIC_KEY>,
-}
+/// Bytes of what a server signs in CertificateVerify: see [`write_signed`].
+const SIGNED: usize = 64 + CONTEXT.len() + 32;
+const CONTEXT: &[u8] = b"TLS 1.3, server CertificateVerify\0";
 
-impl Claim {
-    pub(crate) const fn none() -> Self {
-        Self {
-            transcript: heapless::Vec::new(),
-            public_key: heapless::Vec::new(),
-        }
-    }
-}
+/// Bytes of memory for what the server claims by its certificate, and is to prove by the end of the handshake: what it signs, and its
+/// public key.
+pub const CLAIM: usize = SIGNED + MAX_PUBLIC_KEY;
 
 pub(crate) struct Verifier<'a> {
     roots: &'a [TrustAnchor<'a>],
     name: &'a ServerName<'a>,
     time: CertTime,
     progress: Progress,
-    claim: &'a mut Claim,
+    claim: &'a mut [u8; CLAIM],
+    /// Bytes of the public key in the claim.
+    key_length: usize,
 }
 
 impl<'a> Verifier<'a> {
-    /// What lies in `claim` is another connection's.
     pub(crate) fn new(
         roots: &'a [TrustAnchor<'a>],
         name: &'a ServerName<'a>,
         time: CertTime,
-        claim: &'a mut Claim,
+        claim: &'a mut [u8; CLAIM],
     ) -> Self {
-        claim.transcript.clear();
         Self {
             roots,
             name,
             time,
             progress: Progress::AwaitingCertificate,
             claim,
+            key_length: 0,
         }
     }
 
@@ -129,29 +121,34 @@ impl<'a> Verifier<'a> {
                 .map_err(|_| CertificateError::TooLarge)?;
         }
 
-        let certificate = EndEntityCert::try_from(&own).map_err(reason)?;
-        self.check_chain(&own, &certificate, &intermediates)?;
-        certificate
-            .verify_is_valid_for_subject_name(self.name)
-            .map_err(reason)?;
-        // Keep only the key: the read buffer is reused before the proof comes.
-        let public_key = der::subject_public_key_info(&own).ok_or(CertificateError::Malformed)?;
-        self.await_proof(transcript, public_key)
+        // By reference: moved out of the result, it would take its stack twice.
+        let parsed = EndEntityCert::try_from(&own);
+        let certificate = match &parsed {
+            Ok(certificate) => certificate,
+            Err(error) => return Err(reason(error.clone())),
+        };
+        self.check_chain(&own, certificate, &intermediates)?;
+        self.check_name(certificate)?;
+        self.await_proof(transcript, &own)
     }
 
     #[inline(never)]
-    fn await_proof(
-        &mut self,
-        transcript: &Transcript,
-        public_key: &[u8],
-    ) -> Result<(), CertificateError> {
-        self.claim.public_key.clear();
-        self.claim
-            .public_key
-            .extend_from_slice(public_key)
-            .map_err(|_| CertificateError::UnsupportedAlgorithm)?;
-        self.claim.transcript.clear();
-        let _ = self.claim.transcript.push(transcript.clone());
+    fn check_name(&self, certificate: &EndEntityCert<'_>) -> Result<(), CertificateError> {
+        certificate
+            .verify_is_valid_for_subject_name(self.name)
+            .map_err(reason)
+    }
+
+    /// Keeps only the key: the read buffer is reused before the proof comes.
+    #[inline(never)]
+    fn await_proof(&mut self, transcript: &Transcript, own: &[u8]) -> Result<(), CertificateError> {
+        let public_key = der::subject_public_key_info(own).ok_or(CertificateError::Malformed)?;
+        let (signed, room) = self.claim.split_at_mut(SIGNED);
+        room.get_mut(..public_key.len())
+            .ok_or(CertificateError::UnsupportedAlgorithm)?
+            .copy_from_slice(public_key);
+        self.key_length = public_key.len();
+        write_signed(transcript, signed);
         self.progress = Progress::AwaitingProof;
         Ok(())
     }
@@ -195,12 +192,10 @@ impl<'a> Verifier<'a> {
             Progress::Authenticated => return Err(CertificateError::NotProven),
             Progress::Refused(error) => return Err(*error),
         }
-        let public_key = self.claim.public_key.as_slice();
-        let transcript = self.claim.transcript.first();
-        let transcript = transcript.ok_or(CertificateError::NotProven)?;
+        let (message, public_key) = self.claim.split_at(SIGNED);
+        let public_key = public_key.get(..self.key_length).unwrap_or_default();
         let algorithm = certificate_verify_algorithm(proof.signature_scheme)
             .ok_or_else(|| unsupported_key(public_key))?;
-        let message = signed_content(transcript).ok_or(CertificateError::NotProven)?;
         let key = SubjectPublicKeyInfoDer::from(public_key);
         // As for certificates: webpki finds the key, and its stack is free again when the signature is verified.
         let verdicts = Verdicts::none();
@@ -208,12 +203,12 @@ impl<'a> Verifier<'a> {
         let search = || {
             RawPublicKeyEntity::try_from(&key)?.verify_signature(
                 &recalled,
-                &message,
+                message,
                 proof.signature,
             )
         };
         let sources = Sources {
-            parts: [public_key, &message, proof.signature],
+            parts: [public_key, message, proof.signature],
             certificates: &[],
             roots: &[],
         };
@@ -268,10 +263,14 @@ fn search(
     seconds: u64,
     verdicts: &Verdicts,
 ) -> Result<(), webpki::Error> {
-    let algorithms = Recalled::all(verdicts);
-    let algorithms = algorithms
-        .each_ref()
-        .map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm });
+    let recalled = Recalled::all(verdicts);
+    // In their places: mapped, they would take the stack of two more arrays.
+    let [first, ..] = &recalled;
+    let first: &dyn SignatureVerificationAlgorithm = first;
+    let mut algorithms = [first; CERTIFICATE_ALGORITHM_COUNT];
+    for (place, algorithm) in algorithms.iter_mut().zip(&recalled) {
+        *place = algorithm;
+    }
     s3ota_tls_path::search(certificate, intermediates, roots, seconds, &algorithms)
 }
 
@@ -298,18 +297,14 @@ fn check_from(
     result
 }
 
-/// What a server signs in CertificateVerify (RFC 8446 section 4.4.3).
+/// Writes what a server signs in CertificateVerify (RFC 8446 section 4.4.3): 64 spaces, a text, and the hash of the handshake up to and
+/// including the certificate.
 #[inline(never)]
-fn signed_content(transcript: &Transcript) -> Option<heapless::Vec<u8, 130>> {
-    let mut content = heapless::Vec::new();
-    content.resize(64, b' ').ok()?;
-    content
-        .extend_from_slice(b"TLS 1.3, server CertificateVerify\0")
-        .ok()?;
-    content
-        .extend_from_slice(&transcript.clone().finalize_fixed())
-        .ok()?;
-    Some(content)
+fn write_signed(transcript: &Transcript, to: &mut [u8]) {
+    let hash = transcript.clone().finalize_fixed();
+    let parts = [&[b' '; 64], CONTEXT, &hash];
+    let bytes = parts.into_iter().flatten();
+    to.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
 }
 
 /// Why the handshake cannot be verified with this SubjectPublicKeyInfo.

@@ -6,7 +6,7 @@ use rand_core::{CryptoRng, RngCore};
 #[cfg(feature = "delta")]
 use s3ota_manifest::user_agent::Fetched;
 use s3ota_manifest::{HttpsUrl, MAX_URL, UrlError};
-use s3ota_tls::{Buffers, CertTime, Roots, TlsStream};
+use s3ota_tls::{Buffers, CLAIM, CertTime, Roots, TlsStream, connect_in};
 
 use crate::apart::{apart, ok};
 use crate::device::Clock;
@@ -148,11 +148,12 @@ where
     C: Clock,
     R: CryptoRng + RngCore,
 {
-    /// Connects to the server of `target` and makes sure that it is that server. The connection lies in `place` then.
+    /// Connects to the server of `target` and makes sure that it is that server. The connection lies in `place` then. Of the two pages
+    /// the first is for the handshake, and free again then; the other has the URL.
     pub(crate) async fn open<'p, 'b: 'p>(
         &mut self,
         target: &Target<'_>,
-        page: &[u8; MAX_HEAD],
+        (buffer, page): (&mut [u8; MAX_HEAD], &[u8; MAX_HEAD]),
         buffers: &'b mut Buffers,
         place: &'p mut Place<'b, 'o, N, C>,
     ) -> Result<NetSession<'p, 'b, 'o, N, C>, Error>
@@ -167,8 +168,11 @@ where
             Ok(link) => link,
             Err(error) => return Err(no_connection(error, host, port)),
         };
-        let handshake =
-            s3ota_tls::connect_in(place, link, host, self.roots, self.time, self.rng, buffers);
+        let Some(claim) = buffer.first_chunk_mut::<CLAIM>() else {
+            return Err(Error::ConnectionClosed);
+        };
+        let memory = (buffers, claim);
+        let handshake = connect_in(place, link, host, self.roots, self.time, self.rng, memory);
         ok!(apart!(handshake));
         match place {
             Some(stream) => Ok(Session {

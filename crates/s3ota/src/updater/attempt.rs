@@ -39,7 +39,8 @@ macro_rules! ask {
     ($failure:ident, $look:ident, $pages:ident, $tls:ident, $line:ident, $head:ident) => {
         loop {
             let [buffer, page] = &mut *$pages;
-            let open = $look.opener.open(&$look.target, page, $tls, &mut $line);
+            let pages = (&mut *buffer, &*page);
+            let open = $look.opener.open(&$look.target, pages, $tls, &mut $line);
             let mut session = step!($failure, open);
             let want = changed($look.settled);
             let get = session.get(&mut $look.target, want, (buffer, page), &mut $head);
@@ -144,7 +145,8 @@ where
             let [buffer, page] = &mut *pages;
             if !goes_on {
                 line = None;
-                let open = look.opener.open(&look.target, page, tls, &mut line);
+                let pages = (&mut *buffer, &*page);
+                let open = look.opener.open(&look.target, pages, tls, &mut line);
                 session = step!(failure, open);
             }
             let get = session.get(&mut look.target, want, (buffer, page), &mut head);
@@ -222,7 +224,8 @@ where
             while !installation.is_complete() && !is_open {
                 if !goes_on {
                     line = None;
-                    let open = look.opener.open(&look.target, page, tls, &mut line);
+                    let pages = (installation.missing().1, &*page);
+                    let open = look.opener.open(&look.target, pages, tls, &mut line);
                     session = step!(failure, open);
                 }
                 let (part, block) = installation.missing();
