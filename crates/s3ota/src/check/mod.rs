@@ -46,7 +46,7 @@ pub(crate) struct Look<'l, 'c, F, N, C, R> {
     pub(crate) opener: Opener<'l, N, C, R>,
     /// Where the running firmware lies.
     pub(crate) running: u32,
-    /// Whether the running firmware is on trial.
+    /// Whether the running firmware is on trial. Then it installs nothing: it is confirmed first.
     pub(crate) on_trial: bool,
     pub(crate) settled: &'l mut Settled,
     /// The release that the manifest offers, once it was read.
@@ -129,14 +129,6 @@ where
             CertTime::Known(now) => Some(now),
             CertTime::AtLeast(_) => None,
         }
-    }
-
-    /// A firmware on trial installs nothing: it is confirmed first.
-    pub(crate) fn may_install(&self) -> Result<(), Error> {
-        if self.on_trial {
-            return Err(Error::OnTrial);
-        }
-        Ok(())
     }
 
     /// Judges the manifest with this entity tag. With `remember` what its key has signed is remembered from now on. The offer is made

@@ -12,7 +12,7 @@ use core::time::Duration;
 use edge_nal::{Dns, TcpConnect};
 use embedded_io_async::{Read, Seek};
 use rand_core::{CryptoRng, RngCore};
-use s3ota_manifest::{HttpsUrl, Manifest, UrlError};
+use s3ota_manifest::{HttpsUrl, Manifest, ManifestError, UrlError};
 
 use crate::apart::{apart, ok};
 use crate::boot;
@@ -140,7 +140,9 @@ where
         let want = end_of(manifest).map_or(Want::All, Want::Rest);
         let mut goes_on = look.target.is_on_server_of(&manifest.url) && session.is_usable();
         let url = place_of(&manifest.url, pages_at);
-        ok!(keep(url, pages, &mut look.target));
+        if !keep(url, pages, &mut look.target) {
+            return Err(Error::ManifestUrl(UrlError::TooLong));
+        }
         loop {
             let [buffer, page] = &mut *pages;
             if !goes_on {
@@ -172,7 +174,9 @@ where
         let told = (&mut self.past, &mut self.offered);
         let begin = Look::begin(&mut place, config, device, settled, told, time);
         let look = step!(failure, begin);
-        ok!(look.may_install());
+        if look.on_trial {
+            return Err(Error::OnTrial);
+        }
         // The manifest.
         let mut line = None;
         let mut head = Head::none();
@@ -187,7 +191,8 @@ where
         let mut place = None;
         #[cfg(feature = "delta")]
         let mut place_of_decoder = None;
-        let (offer, mut goes_on, url, decoder, announced) = {
+        let (offer, mut goes_on, url, decoder, announced);
+        {
             let mut place_of_manifest = None;
             let manifest = ok!(parse(&mut place_of_manifest, document));
 
@@ -195,18 +200,21 @@ where
             let judge = look.judge(&mut place, manifest, head.etag.take(), true);
             let verdict = step!(failure, judge);
             let start = |offer| Offer::start(offer, manifest, &mut self.wear, now(), hooks);
-            let offer = match verdict.and_then(start) {
+            offer = match verdict.and_then(start) {
                 Ok(offer) => offer,
                 Err(reason) => return Ok(Outcome::NoUpdate(reason)),
             };
 
             // All that is needed of the manifest from now on. Its memory is free.
-            let (url, decoder) = choose!(self, failure, look, manifest, offer, place_of_decoder);
-            let goes_on = look.target.is_on_server_of(&url) && session.is_usable();
-            let url = place_of(&url, pages_at);
-            (offer, goes_on, url, decoder, Announced::by(manifest))
-        };
-        ok!(keep(url, pages, &mut look.target));
+            let chosen = choose!(self, failure, look, manifest, offer, place_of_decoder);
+            goes_on = look.target.is_on_server_of(&chosen.0) && session.is_usable();
+            url = place_of(&chosen.0, pages_at);
+            decoder = chosen.1;
+            announced = Announced::by(manifest);
+        }
+        if !keep(url, pages, &mut look.target) {
+            return Err(Error::ManifestUrl(UrlError::TooLong));
+        }
 
         // The installation begins, or resumes.
         let [block, page] = pages;
@@ -263,7 +271,9 @@ where
         let told = (&mut self.past, &mut self.offered);
         let begin = Look::begin(&mut place, config, device, settled, told, time);
         let look = step!(failure, begin);
-        ok!(look.may_install());
+        if look.on_trial {
+            return Err(Error::OnTrial);
+        }
         let document = pages.as_flattened_mut();
         let limit = document.len() as u32;
         let document = document.get_mut(..manifest.len());
@@ -318,17 +328,17 @@ fn place_of(url: &HttpsUrl<'_>, pages: usize) -> Range<usize> {
     start..start.saturating_add(url.len())
 }
 
-/// Keeps the URL that lies there in the second page, as the target.
+/// Keeps the URL that lies there in the second page, as the target; unless it is too long.
 #[inline(never)]
-fn keep(url: Range<usize>, pages: &mut Pages, target: &mut Target<'_>) -> Result<(), Error> {
+fn keep(url: Range<usize>, pages: &mut Pages, target: &mut Target<'_>) -> bool {
     let kept = url.len();
     let pages = pages.as_flattened_mut();
-    if url.end > pages.len() || kept > BLOCK {
-        return Err(Error::ManifestUrl(UrlError::TooLong));
+    let fits = url.end <= pages.len() && kept <= BLOCK;
+    if fits {
+        pages.copy_within(url, BLOCK);
+        target.aim(kept);
     }
-    pages.copy_within(url, BLOCK);
-    target.aim(kept);
-    Ok(())
+    fits
 }
 
 /// Parses a manifest into `place`: it is too large to be passed around.
@@ -336,7 +346,7 @@ fn keep(url: Range<usize>, pages: &mut Pages, target: &mut Target<'_>) -> Result
 fn parse<'p, 'm>(
     place: &'p mut Option<Manifest<'m>>,
     document: &'m mut [u8],
-) -> Result<&'p Manifest<'m>, Error> {
+) -> Result<&'p Manifest<'m>, ManifestError> {
     Ok(place.insert(Manifest::parse(document)?))
 }
 
