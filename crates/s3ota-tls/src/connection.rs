@@ -22,7 +22,7 @@ use crate::server_name;
 use crate::verifier::{CLAIM, CertTime, Verifier};
 
 /// Bytes to write from. A ClientHello fits with the longest host name, which has 253 (`a_name_of_253_bytes` in the tests of chains), and
-/// most requests fit in one record.
+/// most requests without a signature in their URL fit in one record.
 const WRITE: usize = 448;
 
 /// The memory of one connection: 16,401 bytes to read into, which is the longest record that TLS 1.3 allows with AES-GCM (S3 sends
@@ -90,7 +90,7 @@ where
     place.ok_or(TlsError::Interrupted)
 }
 
-/// [`connect`], for little memory: the connection, which is 1.5 KB large, is made in `place` and stays there. And what the server claims
+/// [`connect`], for little memory: the connection, which is 1.4 KB large, is made in `place` and stays there. And what the server claims
 /// in the handshake lies in memory that is free again when this returns.
 ///
 /// What was in `place` before is dropped. After a failure it is empty.

@@ -21,7 +21,7 @@
 //! // Once the network is up:
 //! let url = "https://my-bucket.s3.eu-central-1.amazonaws.com/lamp/stable.json";
 //! let config = Config::new(url, env!("CARGO_PKG_VERSION"), Chip::Esp32C3, mac);
-//! let mut workspace = Workspace::new(); // 26 KB: a static, on a chip
+//! let mut workspace = Workspace::new(); // 25 KB: a static, on a chip
 //! let updater = Updater::new(config, device, &mut workspace);
 //!
 //! Agent::new(updater, Schedule::default()).run(&mut (), core::future::pending).await;

@@ -22,7 +22,7 @@ use crate::apart::ok;
 use crate::boot::rollback_state::Tries;
 use crate::check::decision::has_expired;
 use crate::check::past::Past;
-use crate::check::standing::Standing;
+use crate::check::standing::{Standing, Told};
 use crate::config::Config;
 use crate::device::{Clock, Device, Flash};
 use crate::error::{Error, HttpError, Name, show};
@@ -84,12 +84,11 @@ where
         (past, offered): (&'l mut Past, &'l mut Name),
         time: Duration,
     ) -> Result<&'p mut Self, Error> {
-        let standing = {
+        let told = {
             let flash = &mut *device.flash.lock().await;
-            let standing = ok!(Standing::read(flash, config, device.running));
-            past.back = ok!(standing.rolled_back(flash));
-            standing
+            ok!(Told::read(flash, config, device.running))
         };
+        let on_trial = told.trial.is_some();
         *offered = Name::new();
         let now = date(&device.clock, config);
         // A manifest that has not changed is judged again once it has expired.
@@ -100,7 +99,7 @@ where
             *settled = None;
         }
         let target = ok!(Target::new(Identity {
-            agent: past.tell(config, &standing),
+            agent: past.tell(config, told),
             headers: config.headers,
             manifest_url: config.manifest_url,
         }));
@@ -113,7 +112,7 @@ where
                 deadline: Deadline::new(&device.clock, time, config.timeouts.idle),
             },
             running: device.running,
-            on_trial: standing.trial.is_some(),
+            on_trial,
             flash: &mut device.flash,
             clock: &device.clock,
             config,

@@ -2,7 +2,7 @@
 
 use s3ota_manifest::user_agent::{Last, State, UserAgent};
 
-use crate::check::standing::Standing;
+use crate::check::standing::Told;
 use crate::config::{Config, SendId};
 use crate::error::{Error, Name};
 use crate::install::trouble::Trouble;
@@ -16,7 +16,7 @@ pub(crate) struct Past {
     /// The release that it was about. Empty where none was known, or nothing was to be done.
     about: Name,
     /// The release that was rolled back, so that this firmware runs again. Empty if there is none.
-    pub(crate) back: Name,
+    back: Name,
 }
 
 impl Past {
@@ -41,10 +41,11 @@ impl Past {
     }
 
     /// What the device tells of itself.
-    pub(crate) fn tell<'s>(&'s self, config: &'s Config<'_>, standing: &Standing) -> UserAgent<'s> {
+    pub(crate) fn tell<'s>(&'s mut self, config: &'s Config<'_>, told: Told) -> UserAgent<'s> {
+        self.back = told.back;
         let code = self.trouble.code();
         let version = Some(&*self.about).filter(|version| !version.is_empty());
-        let state = match (&standing.trial, code) {
+        let state = match (&told.trial, code) {
             (Some(boots), _) => State::Trial(boots.told()),
             (None, Some(code)) if self.trouble.is_lasting() => State::Stuck(code),
             (None, _) if !self.back.is_empty() => State::Back(&self.back),
@@ -60,7 +61,7 @@ impl Past {
             firmware: Some(config.version),
             chip: Some(config.chip.name()),
             state: Some(state),
-            bootloader: standing.bootloader,
+            bootloader: told.bootloader,
             last: match (code, version) {
                 (Some(code), version) => Some(Last::Error { code, version }),
                 (None, version) => version.map(|version| Last::Ok { version }),

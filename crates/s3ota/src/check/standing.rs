@@ -23,7 +23,7 @@ use crate::outcome::NoUpdate;
 pub(crate) struct Standing {
     on_flash: OnFlash,
     /// The boots of the running firmware's trial, if it is on one.
-    pub(crate) trial: Option<Boots>,
+    trial: Option<Boots>,
     /// The slot an image would go to.
     pub(crate) target: Slot,
     /// The name of the running firmware's project, as its app descriptor has it.
@@ -32,8 +32,36 @@ pub(crate) struct Standing {
     chip: Option<Chip>,
     /// Its secure version. The chip's eFuse follows it, where the bootloader does anti-rollback.
     secure_version: u32,
+    bootloader: Option<Bootloader>,
+}
+
+/// What of that the device tells when it asks for a manifest.
+pub(crate) struct Told {
+    /// The boots of the running firmware's trial, if it is on one.
+    pub(crate) trial: Option<Boots>,
     /// The kind of bootloader, as the User-Agent names it.
     pub(crate) bootloader: Option<Bootloader>,
+    /// The version of the release that was rolled back, so that the running firmware runs again. Empty if there is none.
+    pub(crate) back: Name,
+}
+
+impl Told {
+    /// Reads it. In a function of its own: the rest takes stack, and is not needed.
+    #[inline(never)]
+    pub(crate) fn read<F: NorFlash>(
+        flash: &mut F,
+        config: &Config<'_>,
+        running: u32,
+    ) -> Result<Self, Error> {
+        match Standing::read(flash, config, running) {
+            Ok(ref standing) => Ok(Self {
+                trial: standing.trial,
+                bootloader: standing.bootloader,
+                back: ok!(standing.rolled_back(flash)),
+            }),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl Standing {
@@ -71,7 +99,7 @@ impl Standing {
 
     /// The version of the release that was rolled back, so that the running firmware runs again. Empty if there is none.
     #[inline(never)]
-    pub(crate) fn rolled_back<F: NorFlash>(&self, flash: &mut F) -> Result<Name, Error> {
+    fn rolled_back<F: NorFlash>(&self, flash: &mut F) -> Result<Name, Error> {
         let mut version = Name::new();
         if let Some(slot) = ok!(trial::rolled_back(flash, &self.on_flash)) {
             let mut prefix = [0; PREFIX_LEN];

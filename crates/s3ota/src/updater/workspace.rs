@@ -4,11 +4,11 @@ use s3ota_tls::Buffers;
 
 use crate::install::{BLOCK, PAGES, Pages};
 
-/// The memory that an [`Updater`](crate::Updater) works in, about 26 KB: TLS records, and two pages.
+/// The memory that an [`Updater`](crate::Updater) works in, about 25 KB: TLS records, and two pages.
 /// With the feature `delta` 32 KB more: what a decoder learns.
 ///
-/// The pages are for one thing after the other: heads of HTTP messages and a URL that a redirect has led to, the manifest, and, when
-/// all else that is needed of it is kept elsewhere, a sector of the image and its URL.
+/// The pages are for one thing after the other: what a server claims in a handshake, heads of HTTP messages and a URL that a redirect
+/// has led to, the manifest, and, when all else that is needed of it is kept elsewhere, a sector of the image and its URL.
 ///
 /// The program places it, usually in a `static`: the library allocates nothing.
 // The pages come first and aligned: flash drivers copy what is not in whole words.
