@@ -240,9 +240,17 @@ fn program(version: &str, length: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        (state >> 24) as u8 & 0x1f
+        (state >> 16) as u8
     };
-    let mut bytes: Vec<u8> = (0..length).map(|_| next()).collect();
+    // Half of it is new each time, and half has been there before: what repeats in machine code.
+    let known: Vec<[u8; 32]> = (0..400).map(|_| core::array::from_fn(|_| next())).collect();
+    let mut bytes = Vec::with_capacity(length + 64);
+    while bytes.len() < length {
+        bytes.extend((0..24).map(|_| next()));
+        let index = usize::from(next()) * known.len() / 256;
+        bytes.extend(known.get(index).into_iter().flatten());
+    }
+    bytes.truncate(length);
     // What is new in a version: a kilobyte.
     let new: Vec<u8> = (0..32_u8)
         .flat_map(|part| {
