@@ -19,11 +19,12 @@
   };
   const describe = async () => {
     const manifest = await (await fetch("manifest-webtools.json")).json();
-    const part = manifest.builds[0].parts[0];
     find("version").textContent = manifest.version;
-    find("offset").textContent = "0x" + part.offset.toString(16);
-    const image = find("image");
-    image.textContent = image.href = part.path;
+    for (const part of manifest.builds[0].parts) {
+      const file = document.createElement("a");
+      file.textContent = file.href = part.path;
+      find("parts").append(` 0x${part.offset.toString(16)} `, file);
+    }
     find("by-hand").hidden = false;
   };
   try {

@@ -7,11 +7,13 @@
 //! hash differs from the page's; then there is no button. Without the program, the page still says what it is for and where the
 //! file is. It shows one of its states at a time: loading, the button, or why there is none.
 //!
-//! After an installation, ESP Web Tools asks for the board's Wi-Fi network if the firmware speaks Improv Serial.
+//! After an installation, ESP Web Tools asks for the board's Wi-Fi network if the firmware speaks Improv Serial. What the device
+//! keeps in its `nvs` partition, such as that network, survives another installation: the files leave the partition out.
 
 use std::fs;
 use std::path::Path;
 
+use s3ota_image::partition::{Kind, PartitionTable};
 use s3ota_manifest::layout;
 use s3ota_sim::Setup;
 use serde_json::{Value, json};
@@ -40,12 +42,20 @@ pub struct Installer {
     pub page: String,
     /// The manifest for ESP Web Tools.
     pub manifest: String,
-    /// The name of the file to flash.
-    pub image_name: String,
-    /// Bootloader, partition table and app.
-    pub image: Vec<u8>,
+    /// The files to flash: bootloader and partition table, and what follows the `nvs` partition, the app with it.
+    pub parts: Vec<Part>,
     /// The files of ESP Web Tools, if they are uploaded beside the page.
     tools: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// A file to flash.
+pub struct Part {
+    /// Its name in the folder.
+    pub name: String,
+    /// Where it begins on flash.
+    pub offset: usize,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 impl Installer {
@@ -71,25 +81,32 @@ impl Installer {
             }
         };
         let offset = firmware::bootloader_address(release.chip)?;
-        let image = merge(&boot, offset, firmware)?;
         let name = release.project.as_deref().unwrap_or("firmware");
-        let image_name = format!(
-            "{}-{}.bin",
-            release.version,
-            &release.sha256.to_string()[..12]
-        );
+        let image_name = format!("{}-{}", release.version, &release.sha256.to_string()[..12]);
+        let parts: Vec<_> = parts(&boot, offset, firmware)?
+            .into_iter()
+            .map(|(offset, bytes)| Part {
+                name: format!("{image_name}-{offset:#x}.bin"),
+                offset,
+                bytes,
+            })
+            .collect();
         let family = release.chip.name().to_ascii_uppercase();
         // There, ESP32C3 is written ESP32-C3.
         let family = match family.strip_prefix("ESP32") {
             Some(kind) if !kind.is_empty() => format!("ESP32-{kind}"),
             _ => family,
         };
+        let listed: Vec<_> = parts
+            .iter()
+            .map(|part| json!({ "path": part.name, "offset": part.offset }))
+            .collect();
         let manifest = json!({
             "name": name,
             "version": release.version,
             "new_install_prompt_erase": true,
             "new_install_improv_wait_time": IMPROV_WAIT,
-            "builds": [{ "chipFamily": family, "parts": [{ "path": image_name, "offset": offset }] }],
+            "builds": [{ "chipFamily": family, "parts": listed }],
         });
         let folder = layout::installer_folder(prefix, channel)
             .map_err(|error| CliError::new("s3.url", error.to_string()))?;
@@ -106,8 +123,7 @@ impl Installer {
             page: page(name, &family, &from),
             tools,
             manifest: format!("{manifest:#}\n"),
-            image_name,
-            image,
+            parts,
         })
     }
 }
@@ -115,7 +131,6 @@ impl Installer {
 impl Installer {
     /// Uploads everything, the page last.
     pub async fn upload(&self, store: &Store, public_read: bool) -> Result<(), CliError> {
-        let image = format!("{}{}", self.folder, self.image_name);
         let manifest = format!("{}manifest-webtools.json", self.folder);
         let probe = format!("{}{PROBE}", self.folder);
         let page = self.page_key();
@@ -132,16 +147,20 @@ impl Installer {
             };
             store.put(&upload, |_| {}).await?;
         }
+        for part in &self.parts {
+            let key = format!("{}{}", self.folder, part.name);
+            let upload = Upload {
+                content_type: layout::IMAGE_CONTENT_TYPE,
+                public_read,
+                ..Upload::manifest(&key, &part.bytes)
+            };
+            store.put(&upload, |_| {}).await?;
+        }
         for upload in [
             Upload {
                 content_type: JAVASCRIPT,
                 public_read,
                 ..Upload::manifest(&probe, "export default 0;\n")
-            },
-            Upload {
-                content_type: layout::IMAGE_CONTENT_TYPE,
-                public_read,
-                ..Upload::manifest(&image, &self.image)
             },
             Upload {
                 public_read,
@@ -164,8 +183,9 @@ impl Installer {
     }
 }
 
-/// The flash from the bootloader on: bootloader, the usual partition table with two slots, and the app in the first.
-fn merge(boot: &[u8], offset: u32, firmware: &Firmware) -> Result<Vec<u8>, CliError> {
+/// The flash from the bootloader on: bootloader, the usual partition table with two slots, otadata that selects none, and the app in
+/// the first slot. It comes in pieces with their offsets, without the `nvs` partition.
+fn parts(boot: &[u8], offset: u32, firmware: &Firmware) -> Result<Vec<(usize, Vec<u8>)>, CliError> {
     let wrong = |message: &str| {
         CliError::new("publish.installer", message)
             .hint("pass the bootloader.bin that was built for this chip with --bootloader")
@@ -184,7 +204,18 @@ fn merge(boot: &[u8], offset: u32, firmware: &Firmware) -> Result<Vec<u8>, CliEr
         .iter()
         .rposition(|&byte| byte != 0xFF)
         .map_or(0, |last| last + 1);
-    Ok(flash[start..end].to_vec())
+    let kept = PartitionTable::parse(&flash[table..])
+        .ok()
+        .and_then(|table| {
+            let nvs = table.entries().find(|entry| entry.kind == Kind::NVS)?;
+            Some(nvs.offset as usize..nvs.end()? as usize)
+        })
+        .unwrap_or(end..end);
+    Ok([start..kept.start, kept.end..end]
+        .into_iter()
+        .filter(|range| !range.is_empty())
+        .map(|range| (range.start, flash[range].to_vec()))
+        .collect())
 }
 
 /// The page, with ESP Web Tools from this folder. Names come from the firmware, so they are text and never markup.

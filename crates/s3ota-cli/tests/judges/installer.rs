@@ -36,11 +36,12 @@ async fn the_page_renders_in_a_browser_and_serves_its_manifest() {
     let page = run.succeeded()["url"].as_str().unwrap().to_owned();
     let mut requests = bench.server.requests();
     let dom = browse(chromium, &bench, &page, None).await;
-    // The version and the offset are filled in from the manifest, though the CDN may be out of reach.
+    // The version and the files are filled in from the manifest, though the CDN may be out of reach.
     for text in [
         "1.1.0</span>",
         "ESP32-C3",
-        "0x0</span>",
+        "write-flash<span id=\"parts\"> 0x0 <a href=",
+        "</a> 0xd000 <a href=",
         "esp-web-install-button",
     ] {
         assert!(dom.contains(text), "{text}: {dom}");

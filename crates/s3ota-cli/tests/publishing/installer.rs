@@ -11,7 +11,7 @@ const ELF: &str = concat!(
 );
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_installer_has_bootloader_partition_table_and_app_in_their_places() {
+async fn the_installer_has_everything_in_its_place_and_leaves_what_the_device_keeps() {
     let bench = Bench::new(Access::PublicRead).await;
     let run = bench.s3ota(&["publish", ELF, "s3://firmware/lamp", "--web-installer"]);
     let page = run.succeeded()["url"].as_str().unwrap().to_owned();
@@ -26,26 +26,38 @@ async fn the_installer_has_bootloader_partition_table_and_app_in_their_places() 
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
     let build = &manifest["builds"][0];
     assert_eq!(build["chipFamily"], "ESP32-C3");
-    assert_eq!(build["parts"][0]["offset"], 0);
     // The page waits for the new firmware to ask for a Wi-Fi network.
     assert_eq!(manifest["new_install_improv_wait_time"], 10);
-    let key = format!(
-        "lamp/installer/stable/{}",
-        build["parts"][0]["path"].as_str().unwrap()
-    );
-    let (_, _, mut flash) = bench.read(&key).await;
-    assert_eq!(flash[0], 0xE9, "a bootloader");
-    // What is not written is erased.
-    flash.resize(4 << 20, 0xFF);
+
+    // A device that has been at work: its firmware is in the other slot, and it has saved something.
+    let used = bench.path("used.bin");
+    bench
+        .s3ota(&["device", "new", &used, "--image", ELF])
+        .succeeded();
+    let mut flash = std::fs::read(&used).unwrap();
+    let nvs = 0x9000..0xD000;
+    flash[nvs.clone()].fill(0x5A);
+    flash[0xD000..0xF000].fill(0);
+    for part in build["parts"].as_array().unwrap() {
+        let key = format!("lamp/installer/stable/{}", part["path"].as_str().unwrap());
+        let (_, _, bytes) = bench.read(&key).await;
+        let offset = part["offset"].as_u64().unwrap() as usize;
+        if offset == 0 {
+            assert_eq!(bytes[0], 0xE9, "a bootloader");
+        }
+        // A flasher erases whole sectors.
+        let end = offset + bytes.len().next_multiple_of(4096);
+        assert!(offset.is_multiple_of(4096) && (end <= nvs.start || offset >= nvs.end));
+        flash[offset..end].fill(0xFF);
+        flash[offset..offset + bytes.len()].copy_from_slice(&bytes);
+    }
+    assert!(flash[nvs].iter().all(|byte| *byte == 0x5A));
+    assert!(flash[0xD000..0xF000].iter().all(|byte| *byte == 0xFF));
     let file = bench.path("flash.bin");
     std::fs::write(&file, &flash).unwrap();
     let report = bench.s3ota(&["inspect", &file]);
-    assert_eq!(
-        report.succeeded()["boots"]["version"],
-        "1.1.0",
-        "{:?}",
-        report.events
-    );
+    let boots = &report.succeeded()["boots"];
+    assert_eq!(boots["version"], "1.1.0", "{:?}", report.events);
 
     let (content_type, _, html) = bench.read("lamp/installer/stable/index.html").await;
     assert!(content_type.starts_with("text/html"));
