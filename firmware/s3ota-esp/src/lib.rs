@@ -31,7 +31,7 @@
 //! - `wifi::join`, with the feature `wifi`: Wi-Fi, if you have no setup of your own yet.
 //! - `improv::join`, with the feature `improv`: Wi-Fi whose credentials are on flash (`credentials`) and are entered over a serial
 //!   line.
-//! - `qemu::join`, with the feature `qemu`: the emulator's network instead.
+//! - `qemu::join`, with the feature `qemu`: the emulator's network instead; `improv::join_emulated`, with both features.
 //! - [`run`]: the agent, the end of the trial, the restart; [`run_with`], if there is something to do before the restart.
 //! - [`look`]: one check by the agent, for devices that sleep.
 //! - [`kept_wear`]: the flash wear of updates, in the RTC's memory, for devices that sleep.

@@ -34,9 +34,8 @@ use esp_hal::clock::CpuClock;
 use esp_hal::gpio::{Input, InputConfig, Level, Output, OutputConfig, Pull};
 use esp_hal::{Config, ram, timer::timg::TimerGroup};
 use s3ota::{Clock as _, Confirm, ReleaseKey, Schedule, Updater, Workspace};
-use s3ota_esp::{Board, Clock, Entropy, SharedFlash, sntp};
-#[cfg(not(feature = "qemu"))]
-use s3ota_esp::{credentials::Credentials, improv};
+use s3ota_esp::credentials::Credentials;
+use s3ota_esp::{Board, Clock, Entropy, SharedFlash, improv, sntp};
 use static_cell::ConstStaticCell;
 
 use hooks::{AppHooks, LAST_CHECK};
@@ -86,16 +85,17 @@ async fn main(spawner: Spawner) -> ! {
     #[cfg(feature = "esp32s2")]
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 100 * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
+    let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
+    let otherwise = Credentials::new(ssid.as_bytes(), password.as_bytes());
+    let (flash, console) = (board.flash, s3ota_esp::console!(chip));
+    let name = env!("CARGO_PKG_NAME");
     #[cfg(not(feature = "qemu"))]
-    let network = {
-        let (ssid, password) = (env!("WIFI_SSID"), env!("WIFI_PASSWORD"));
-        let otherwise = Credentials::new(ssid.as_bytes(), password.as_bytes());
-        let (flash, console) = (board.flash, s3ota_esp::console!(chip));
-        let name = env!("CARGO_PKG_NAME");
-        improv::join(spawner, chip.WIFI, flash, console, name, VERSION, otherwise)
-    };
+    let network = improv::join(spawner, chip.WIFI, flash, console, name, VERSION, otherwise);
     #[cfg(feature = "qemu")]
-    let network = s3ota_esp::qemu::join(spawner, chip.RNG, chip.ADC1);
+    let (rng, adc) = (chip.RNG, chip.ADC1);
+    #[cfg(feature = "qemu")]
+    let network =
+        improv::join_emulated(spawner, rng, adc, flash, console, name, VERSION, otherwise);
 
     // The application: its work goes on with or without a network, and with or without updates.
     let pull_up = InputConfig::default().with_pull(Pull::Up);

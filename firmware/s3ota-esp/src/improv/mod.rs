@@ -7,6 +7,8 @@
 //!
 //! Packets share the line with the log, so a logger must print whole lines.
 
+#[cfg(feature = "qemu")]
+mod cable;
 mod console;
 mod packet;
 mod provisioning;
@@ -16,13 +18,28 @@ use embassy_executor::Spawner;
 use embassy_futures::block_on;
 use embassy_net::Stack;
 use esp_hal::peripherals::WIFI;
+#[cfg(feature = "qemu")]
+use esp_hal::peripherals::{ADC1, RNG};
 use esp_radio::wifi::WifiError;
+use s3ota_image::Chip;
 
 pub use self::console::{Console, Usb};
 use self::provisioning::{Info, Store, provision};
 use self::station::Station;
 use crate::credentials::{self, Credentials};
-use crate::{CHIP, SharedFlash, device_id, wifi};
+use crate::{CHIP, DeviceId, SharedFlash, device_id, wifi};
+
+/// The chip as clients know it, which is not how tools write it.
+const FAMILY: &str = match CHIP {
+    Chip::Esp32 => "ESP32",
+    Chip::Esp32S2 => "ESP32-S2",
+    Chip::Esp32S3 => "ESP32-S3",
+    Chip::Esp32C2 => "ESP32-C2",
+    Chip::Esp32C3 => "ESP32-C3",
+    Chip::Esp32C5 => "ESP32-C5",
+    Chip::Esp32C6 => "ESP32-C6",
+    other => other.name(),
+};
 
 /// Starts the radio, joins the network of the saved credentials, and takes new ones over `console`. Returns at once; wait with
 /// `stack.wait_config_up()` if you need an address.
@@ -54,6 +71,52 @@ pub fn join(
     Ok(stack)
 }
 
+/// The same in the emulator, which has no radio: its Ethernet plays the part of a network with the name `qemu` and any password.
+/// Everything else is what runs on a board. With the feature `qemu`.
+///
+/// # Errors
+///
+/// Those of [`qemu::join`](crate::qemu::join).
+#[cfg(feature = "qemu")]
+#[inline(never)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "those of `join`, with other peripherals"
+)]
+pub fn join_emulated(
+    spawner: Spawner,
+    rng: RNG<'static>,
+    adc: ADC1<'static>,
+    flash: SharedFlash,
+    console: Console,
+    firmware: &'static str,
+    version: &'static str,
+    otherwise: Option<Credentials>,
+) -> Result<Stack<'static>, s3ota_open_eth::OpenEthError> {
+    let stack = crate::qemu::join(spawner, rng, adc)?;
+    let cable = cable::Cable::new(stack);
+    if let Ok(task) = keep_emulated(cable, flash, console, firmware, version, otherwise) {
+        spawner.spawn(task);
+    }
+    Ok(stack)
+}
+
+#[cfg(feature = "qemu")]
+#[embassy_executor::task]
+async fn keep_emulated(
+    mut cable: cable::Cable,
+    flash: SharedFlash,
+    mut console: Console,
+    firmware: &'static str,
+    version: &'static str,
+    otherwise: Option<Credentials>,
+) {
+    let device = device_id();
+    let info = info(firmware, version, &device);
+    let mut store = OnFlash(flash);
+    provision(&mut cable, &mut store, &mut console, &info, otherwise).await
+}
+
 #[embassy_executor::task]
 async fn keep_provisioned(
     mut station: Station,
@@ -63,14 +126,20 @@ async fn keep_provisioned(
     version: &'static str,
     otherwise: Option<Credentials>,
 ) {
-    let info = Info {
-        firmware,
-        version,
-        chip: CHIP.name(),
-        device: &device_id(),
-    };
+    let device = device_id();
+    let info = info(firmware, version, &device);
     let mut store = OnFlash(flash);
     provision(&mut station, &mut store, &mut console, &info, otherwise).await
+}
+
+/// What the device says about itself.
+fn info<'a>(firmware: &'a str, version: &'a str, device: &'a DeviceId) -> Info<'a> {
+    Info {
+        firmware,
+        version,
+        chip: FAMILY,
+        device,
+    }
 }
 
 /// The credentials on flash. An operation takes milliseconds, 45 of them if a sector is erased, and awaits nothing while the flash
