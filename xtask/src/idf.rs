@@ -123,6 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         dir: dir.clone(),
         bootloaders,
         transcript: Transcript::create(&dir.join("transcript.txt"))?,
+        chain: None,
     };
     let extent = Extent {
         cuts: args.cuts,

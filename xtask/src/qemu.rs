@@ -5,15 +5,17 @@
 //! with releases by `s3ota publish`, through failures and power cuts.
 //!
 //! `variants.rs` has the firmwares, `scenarios.rs` what they go through: releases that die are in `deaths.rs`, power cuts inside
-//! flash operations in `inside.rs`, updates by a delta in `delta.rs`, the bootloaders' behaviour in `otadata.rs`. `device.rs` has
-//! a device, `emulator.rs` its chip, `bootloader.rs` its bootloader, `server.rs` the bucket, `wire.rs` what is between them, and
-//! `transcript.rs` the output of all of them.
+//! flash operations in `inside.rs`, updates by a delta in `delta.rs`, Wi-Fi credentials in `improv.rs`, the bootloaders' behaviour in `otadata.rs`. `device.rs` has
+//! a device, `emulator.rs` its chip, `bootloader.rs` its bootloader, `server.rs` the bucket, `chain.rs` other certificates for it, `wire.rs` what is between
+//! them, and `transcript.rs` the output of all of them.
 
 pub mod bootloader;
+mod chain;
 mod deaths;
 mod delta;
 pub mod device;
 pub mod emulator;
+mod improv;
 pub mod inside;
 pub mod mode;
 mod otadata;
@@ -37,6 +39,7 @@ use self::mode::Mode;
 use self::scenarios::{Bench, Extent};
 use self::transcript::Transcript;
 use self::variants::{Settings, Variant};
+use crate::stack::{Program, RESERVE};
 use crate::{Result, alone, paths, toolchain};
 
 /// Run the firmware in an emulator: updates, broken releases, power cuts
@@ -53,7 +56,7 @@ pub struct Args {
     #[arg(long)]
     built: bool,
 
-    /// Only update once, and print how much of the main task's stack was used
+    /// Only update, with an ECDSA certificate and with chains of RSA certificates, and print how much of the main task's stack was used
     #[arg(long, conflicts_with = "only")]
     stack: bool,
 
@@ -138,8 +141,15 @@ fn run_in(mode: Mode, args: &Args, emulator: Option<&Path>, s3ota: &Path) -> Res
         release_key: &release_key.with_extension("key.pub"),
         mode,
     };
-    let images = build_firmwares(&wanted, &dir, settings, args.built)?;
+    let mut images = build_firmwares(&wanted, &dir, settings, args.built)?;
     let bootloaders = flashes(mode, &dir, &images)?;
+    if !args.stack && improv::NAME.contains(&args.only) {
+        let elf = improv::build(&dir, settings, args.built)?;
+        let flash = Bootloader::Stock.flash(&dir, improv::FLASHED);
+        let bytes = flash_image(&dir.join(improv::FLASHED), &elf)?;
+        fs::write(&flash, bytes).map_err(|error| paths::about(&flash, &error))?;
+        images.insert(improv::PACKAGE, elf);
+    }
     println!(
         "{} firmwares and flashes of 4 MB are in {}",
         images.len(),
@@ -156,18 +166,19 @@ fn run_in(mode: Mode, args: &Args, emulator: Option<&Path>, s3ota: &Path) -> Res
         emulator: emulator.to_owned(),
         cuts_inside,
         s3ota: s3ota.to_owned(),
-        authority,
+        authority: authority.clone(),
         release_key,
         images,
         mode,
         dir: dir.clone(),
         bootloaders,
         transcript,
+        chain: None,
     };
     if args.stack {
         let (_, stack) = scenarios::update(&bench, Bootloader::Stock)?;
         println!("{mode}: the update took {stack} bytes of the main task's stack");
-        return Ok(true);
+        return stacks_with_rsa(bench, &wanted, settings, args.built);
     }
     let extent = Extent {
         cuts: args.cuts,
@@ -182,6 +193,40 @@ fn run_in(mode: Mode, args: &Args, emulator: Option<&Path>, s3ota: &Path) -> Res
         "\n{mode}: the transcript is in {}",
         dir.join("transcript.txt").display()
     );
+    Ok(all_held)
+}
+
+/// The update with chains of RSA certificates. Whether none took more stack than is counted from the firmware's code, and what is
+/// reserved for what is not counted.
+fn stacks_with_rsa(
+    mut bench: Bench,
+    wanted: &[Variant],
+    settings: Settings<'_>,
+    built: bool,
+) -> Result<bool> {
+    let dir = bench.dir.join("rsa");
+    let root_ca = chain::root(&dir)?;
+    let settings = Settings {
+        root_ca: &root_ca,
+        ..settings
+    };
+    bench.images = build_firmwares(wanted, &dir, settings, built)?;
+    flashes(bench.mode, &dir, &bench.images)?;
+    bench.transcript = Transcript::create(&dir.join("transcript.txt"))?;
+    bench.dir = dir;
+    let mut all_held = true;
+    for chain in chain::CHAINS {
+        bench.chain = Some(chain);
+        let (_, stack) = scenarios::update(&bench, Bootloader::Stock)?;
+        let elf = &bench.images[variants::SECOND.name];
+        let elf = fs::read(elf).map_err(|error| paths::about(elf, &error))?;
+        let counted = Program::of(&elf)?.peak(chain.authorities + 1)?.bytes;
+        println!(
+            "{}: with a chain {}, the update took {stack} bytes; counted from its code are {counted}, and {RESERVE} for the rest",
+            bench.mode, chain.name
+        );
+        all_held &= stack as u64 <= counted + RESERVE;
+    }
     Ok(all_held)
 }
 

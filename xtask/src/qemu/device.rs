@@ -56,10 +56,14 @@ impl<'b> Device<'b> {
         let copy = bench.dir.join(format!("{name}.bin"));
         fs::copy(flash, &copy).map_err(|error| paths::about(flash, &error))?;
         let server = Server::start(&bench.s3ota, &bench.authority, saying.clone())?;
+        let address = match bench.chain {
+            Some(chain) => chain.serve(server.address, &bench.authority)?,
+            None => server.address,
+        };
         Ok(Self {
             bench,
             part: bench.transcript.part(heading, live),
-            wire: Wire::to(server.address)?,
+            wire: Wire::to(address)?,
             server,
             flash: copy,
             chip: None,
@@ -154,6 +158,11 @@ impl<'b> Device<'b> {
         )?;
         self.chip = Some(chip);
         Ok(())
+    }
+
+    /// Sends bytes to its serial port, if it was powered on for that.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.chip.as_mut().ok_or("it is off")?.send(bytes)
     }
 
     /// The bytes of its stack that were used, if it was powered on with a painted one.

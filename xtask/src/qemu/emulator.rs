@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::{env, fs};
 
+use super::improv;
 use super::transcript::{Who, plain};
 use super::{PORT, SERVER};
 use crate::{Result, paths, toolchain};
@@ -72,6 +73,8 @@ pub struct Switches<'a> {
     pub log: Option<&'a Path>,
     /// It paints this stack before the chip starts.
     pub stack: Option<StackRegion>,
+    /// Whether something will be sent to the chip over its serial port.
+    pub typing: bool,
 }
 
 /// Where a firmware's main stack lies.
@@ -118,6 +121,8 @@ impl std::fmt::Display for End {
 #[derive(Debug)]
 pub struct Chip {
     process: Child,
+    /// What is written here arrives at its serial port.
+    keyboard: Option<ChildStdin>,
     listeners: Vec<JoinHandle<()>>,
     /// Its painted stack, and the socket of the emulator's monitor.
     painted: Option<(StackRegion, PathBuf)>,
@@ -176,6 +181,10 @@ impl Chip {
                 option(&monitor.display().to_string())
             ));
         }
+        if switches.typing {
+            // Without the monitor, for which one of the characters would be.
+            command.args(["-serial", "stdio", "-monitor", "none"]);
+        }
         let mut process = command
             .args(["-nographic", "-M", MACHINE])
             .arg("-drive")
@@ -188,7 +197,10 @@ impl Chip {
                 "user,model=open_eth,guestfwd=tcp:{SERVER}:{PORT}-{}",
                 option(&relay)
             ))
-            .stdin(Stdio::null())
+            .stdin(match switches.typing {
+                true => Stdio::piped(),
+                false => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -203,10 +215,23 @@ impl Chip {
             listen(remarks, Who::Emulator, REMARKS, out),
         ];
         Ok(Self {
+            keyboard: process.stdin.take(),
             process,
             listeners,
             painted,
         })
+    }
+
+    /// Sends bytes to its serial port, if that was asked for.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let keyboard = self
+            .keyboard
+            .as_mut()
+            .ok_or("nothing is to be sent to it")?;
+        keyboard
+            .write_all(bytes)
+            .and_then(|()| keyboard.flush())
+            .map_err(|error| format!("the emulator's serial port: {error}"))
     }
 
     /// The bytes of its painted stack that were used since power-on.
@@ -277,7 +302,8 @@ fn listen(
         let mut line = Vec::new();
         let mut left = count;
         while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
-            let text = plain(String::from_utf8_lossy(&line).trim_end());
+            let text = improv::said(&line)
+                .unwrap_or_else(|| plain(String::from_utf8_lossy(&line).trim_end()));
             line.clear();
             if text.is_empty() || left == 0 {
                 continue;

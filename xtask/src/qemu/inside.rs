@@ -41,7 +41,7 @@ pub fn can_cut(emulator: &Path, flash: &Path) -> Result<bool> {
             bytes: 0,
         }),
         log: Some(&log),
-        stack: None,
+        ..Switches::default()
     };
     let mut chip = Chip::power_on_with(emulator, &copy, switches, nowhere, saying)?;
     let end = Instant::now() + TRIAL;
@@ -321,7 +321,7 @@ fn cut_at(device: &mut Device<'_>, at: CutAt, ends: &[&str]) -> Result<Option<St
     device.power_on_with(Switches {
         cut_at: Some(at),
         log: Some(&log),
-        stack: None,
+        ..Switches::default()
     })?;
     let end = match device.wait(TIMEOUT, ends) {
         Heard::Ended(End::CutInside) => true,

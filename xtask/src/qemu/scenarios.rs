@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::bootloader::{self, Bootloader};
+use super::chain::Chain;
 use super::deaths::{self, DEATHS, Death};
 use super::delta::{self, Timing, Way};
-use super::device::{Course, Device};
+use super::device::{Course, Device, Heard, TIMEOUT};
 use super::emulator::Switches;
+use super::improv;
 use super::inside::{self, CutInside};
 use super::mode::Mode;
 use super::otadata;
@@ -44,6 +46,8 @@ pub struct Bench {
     /// The bootloaders that devices may have.
     pub bootloaders: Vec<Bootloader>,
     pub transcript: Transcript,
+    /// The certificates that devices see, if not the server's own.
+    pub chain: Option<Chain>,
 }
 
 impl Bench {
@@ -161,7 +165,7 @@ pub fn run(bench: &Bench, extent: &Extent) -> Result<bool> {
         });
         let scenarios: Vec<_> = by_delta
             .into_iter()
-            .chain([Scenario::Signed, Scenario::Large])
+            .chain([Scenario::Signed, Scenario::Large, Scenario::Improv])
             .chain(cuts.into_iter().map(Scenario::Cut))
             .chain(inside.into_iter().map(Scenario::CutInside))
             .filter(|scenario| is_wanted(&scenario.name()))
@@ -314,6 +318,7 @@ enum Scenario {
     },
     Signed,
     Large,
+    Improv,
     Cut(Cut),
     CutInside(CutInside),
 }
@@ -325,6 +330,7 @@ impl Scenario {
             Self::DeltaCuts { cuts, .. } => delta::cuts_name(*cuts),
             Self::Signed => SIGNED.to_owned(),
             Self::Large => IN_RAM.to_owned(),
+            Self::Improv => improv::NAME.to_owned(),
             Self::Cut(cut) => cut.to_string(),
             Self::CutInside(cut) => cut.to_string(),
         }
@@ -336,6 +342,7 @@ impl Scenario {
             Self::DeltaCuts { cuts, seed, timing } => delta::cuts(bench, cuts, seed, timing),
             Self::Signed => signed(bench),
             Self::Large => large(bench),
+            Self::Improv => improv::provision(bench),
             Self::Cut(cut) => power_cut(bench, cut),
             Self::CutInside(cut) => inside::cut(bench, cut),
         };
@@ -489,7 +496,10 @@ pub fn at_a_time<T: Sync, R: Send>(
 /// 1.0.0 boots through mask ROM and bootloader and updates itself over TLS; 1.1.0 boots from the other slot and confirms.
 /// Returns the log lines with their times.
 pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> {
-    let heading = format!("the update, {bootloader}");
+    let heading = match bench.chain {
+        Some(chain) => format!("the update with {} RSA authorities", chain.authorities),
+        None => format!("the update, {bootloader}"),
+    };
     let live = bootloader == Bootloader::Stock;
     let mut device = Device::new(bench, &heading, &bench.flashed(bootloader), live)?;
     let outcome = (|| {
@@ -501,18 +511,13 @@ pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> 
             cut_at: None,
             log: bench.cuts_inside.then_some(log.as_path()),
             stack: Some(variants::stack(&bench.images[SECOND.name])?),
+            typing: false,
         })?;
-        for line in [
-            ON,
-            "2nd stage bootloader",
-            BOOTS_FIRST,
-            RUNS,
-            OFFERED,
-            ON_FLASH,
-            RESTARTS,
-        ] {
+        for line in [ON, "2nd stage bootloader", BOOTS_FIRST, RUNS, OFFERED] {
             device.expect(&[line])?;
         }
+        let downloading = deepest_until(&mut device, ON_FLASH)?;
+        device.expect(&[RESTARTS])?;
         let on_trial: &[&str] = match bench.mode {
             Mode::Switch => &[BOOTS_SECOND],
             Mode::Launch => &[BOOTS_FIRST, "launching the new firmware, boot 1"],
@@ -520,7 +525,8 @@ pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> 
         for line in on_trial.iter().chain(&[ON_TRIAL, REACHED, CONFIRMED]) {
             device.expect(&[line])?;
         }
-        let stack = device.stack_used()?;
+        // Each boot finds its stack painted anew.
+        let stack = downloading.max(device.stack_used()?);
         device.settled("1.1.0", 1)?;
         device.power_on()?;
         device.expect(&[BOOTS_SECOND])?;
@@ -531,6 +537,22 @@ pub fn update(bench: &Bench, bootloader: Bootloader) -> Result<(Course, usize)> 
         Ok((std::mem::take(&mut device.course), stack))
     })();
     device.end(outcome)
+}
+
+/// Waits for a line, and looks at the painted stack once a second until it comes. The most that was used.
+fn deepest_until(device: &mut Device<'_>, line: &str) -> Result<usize> {
+    let until = Instant::now() + TIMEOUT;
+    let mut deepest = 0;
+    loop {
+        match device.wait(Duration::from_secs(1), &[line]) {
+            Heard::Said(_) => return Ok(deepest),
+            Heard::Ended(end) => return Err(end.to_string()),
+            Heard::Nothing if Instant::now() < until => {
+                deepest = deepest.max(device.stack_used()?);
+            }
+            Heard::Nothing => return Err(format!("the device did not say `{line}`")),
+        }
+    }
 }
 
 /// What the bootloader says of its choice.
@@ -627,8 +649,6 @@ fn power_cut(bench: &Bench, cut: Cut) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::super::variants::{FIRST, NEXT};
     use super::*;
 
