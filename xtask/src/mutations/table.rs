@@ -563,7 +563,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "a limit to the attempts",
         RETRY,
-        "                && attempt < timeouts.attempts\n",
+        "                && attempt < self.config.timeouts.attempts\n",
         "",
         &["servers::repository_denial_of_service"],
     ),
@@ -636,10 +636,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         &["bricks::image_that_never_reaches_its_guard"],
     ),
     of(
-        "a launched trial ending with the record that confirms it",
+        "a launched trial ending with the next record",
         LAUNCH,
-        "    let is_ahead = |next| trial.sequence() >= next;",
-        "    let is_ahead = |next: u32| trial.sequence() >= next.min(0);",
+        "        && otadata.newest_sequence() <= trial.newest_sequence()\n",
+        "        && otadata.newest_sequence() <= trial.newest_sequence().max(u32::MAX)\n",
         &["bricks::trial_record_that_is_over_comes_back"],
     ),
     of(
@@ -652,8 +652,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     of(
         "a launched image that is refused having failed",
         TRIAL,
-        "            note_end(flash, otadata, trial, true)?;\n            Ok(Boot::FellBack)",
-        "            let _ = trial;\n            Ok(Boot::FellBack)",
+        "            if note_end(flash, otadata, trial, true).is_ok() {",
+        "            if trial.since > 0 {",
         &["bricks::image_damaged_after_it_was_checked"],
     ),
     // What the bootloader would refuse, and what must not be lost.
