@@ -76,7 +76,8 @@ pub enum Refusal {
     /// The image is damaged, or the chip's bootloader would refuse it: the trial has failed.
     Image,
     /// The image may be right, but cannot be started from a running firmware: a segment lies where the launcher does, or flash
-    /// encryption is on. The bootloader is to boot it, and can go back from it only as far as the image counts its own boots.
+    /// encryption or Secure Boot is on. The bootloader is to boot it, and can go back from it only as far as the image counts its
+    /// own boots.
     Launcher,
 }
 

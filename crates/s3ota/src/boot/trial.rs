@@ -260,7 +260,7 @@ fn on_trial_by(boots: &Boots, of: u8) -> Boot {
 /// - [`Boot::FellBack`]: run on. The image is what is wrong, and the trial has failed.
 /// - [`Boot::GivenUp`]: restart now. The bootloader boots the new image, as with
 ///   [`TrialMode::Switch`](crate::TrialMode::Switch): if that dies before it counts its boot, it stays.
-/// - [`Boot::Confirmed`]: run on. There is nothing to launch; or flash does not take what is to be written, and the trial goes on, and ends
+/// - [`Boot::Confirmed`]: run on. There is nothing to launch; or flash cannot be read or written, and the trial goes on, and ends
 ///   after its boots.
 ///
 /// `table` is the offset of the partition table, 0x8000 as a rule; `running` as for [`boot_guard`].
