@@ -486,3 +486,44 @@ async fn the_agent_looks_at_once_when_asked() {
         .unwrap();
     assert_eq!(installed.version, "1.1.0");
 }
+
+#[tokio::test]
+async fn rolling_back_never_makes_a_confirmed_firmware_of_one_that_never_ran() {
+    let mut device = device("1.0.0");
+    install_and_confirm(&mut device, "1.1.0").await;
+    let before = device.flash().bytes().to_vec();
+    let server = Server::start(releasing("1.2.0")).await;
+    let mut on_trial = 0;
+    for operation in 0.. {
+        let mut flash = Flash::in_memory(before.clone());
+        flash.cut_power(PowerCut {
+            operation,
+            tear: Tear {
+                reached: 0,
+                mix: Mix::InOrder,
+            },
+            flaky: false,
+        });
+        let mut device = VirtualDevice::new(flash);
+        let updated = update(&mut device, &server, IMPATIENT).await;
+        if device.flash().has_power() {
+            assert!(matches!(updated, Ok(Outcome::Installed(_))), "{updated:?}");
+            break;
+        }
+        let flash = Flash::in_memory(device.flash().bytes().to_vec());
+        let mut device = VirtualDevice::new(flash);
+        let running = device.power_on().unwrap();
+        // Where the new image is whole on flash, it is the only one to go back to.
+        let went_back = roll_back(&mut device, &running).await;
+        let runs = device.power_on().unwrap();
+        match runs.version() {
+            "1.2.0" => {
+                assert!(matches!(runs.boot, Boot::Trial { .. }), "{:?}", runs.boot);
+                on_trial += 1;
+            }
+            "1.1.0" => assert_eq!(went_back, Err(Error::NothingToGoBackTo)),
+            other => assert_eq!(other, "1.0.0"),
+        }
+    }
+    assert!(on_trial > 0, "the moment was not hit");
+}

@@ -656,7 +656,7 @@ pub(crate) fn end_boot<F: NorFlash>(flash: &mut F, table: u32, running: u32) -> 
 pub(crate) async fn roll_back<F: Flash>(
     flash: &mut F,
     (table, running): (u32, u32),
-    keys: &[ReleaseKey],
+    (keys, version): (&[ReleaseKey], &str),
     block: &mut [u8; BLOCK],
 ) -> Result<(), Error> {
     let mut chip = flash.lock().await;
@@ -708,7 +708,8 @@ pub(crate) async fn roll_back<F: Flash>(
                 let release = ReleaseId::of_bytes(&image.sha256);
                 // One that was tried and is not confirmed is none to go back to.
                 if state.tries(release).is_untried() && is_at_least(&image, min_version) {
-                    before = Some((*slot, release));
+                    let is_left = left == Some(Running::Slot(*slot));
+                    before = Some((*slot, release, is_left && may_be_older(&image, version)));
                     break;
                 }
             }
@@ -721,11 +722,11 @@ pub(crate) async fn roll_back<F: Flash>(
     if let (Some(release), Some((sector, _))) = (&running_release, in_force) {
         ok!(note_failure(flash, otadata, sector, release, true));
     }
-    let Some((slot, release)) = before else {
+    let Some((slot, release, was_replaced)) = before else {
         return select_factory(flash, otadata);
     };
     // What is not known to be the one that was replaced may never have run: it is on trial.
-    let (state, label) = if left == Some(Running::Slot(slot)) {
+    let (state, label) = if was_replaced {
         (State::Valid, PLAIN)
     } else {
         let label = label(Purpose::Trial, Some(current.index), &release);
@@ -742,12 +743,24 @@ fn leads_somewhere(layout: &Layout, otadata: &Otadata) -> bool {
 
 /// Whether an image's own version is no lower than `min_version`.
 fn is_at_least(image: &Image, min_version: MinVersion) -> bool {
-    let descriptor = image
-        .descriptor
-        .as_ref()
-        .filter(|descriptor| !descriptor.is_arduino());
-    let version = descriptor.and_then(|descriptor| Version::parse(descriptor.version()).ok());
+    let version = version_of(image);
     version.map_or(MinVersion::NONE, |version| MinVersion::of(&version)) >= min_version
+}
+
+/// An image's own version. `None` where its descriptor does not have it, as with Arduino.
+fn version_of(image: &Image) -> Option<Version<'_>> {
+    let descriptor = image.descriptor.as_ref()?;
+    let version = (!descriptor.is_arduino()).then(|| descriptor.version())?;
+    Version::parse(version).ok()
+}
+
+/// Whether an image can be the one that this version has replaced. A later one is an update that lost its power before the switch.
+fn may_be_older(image: &Image, version: &str) -> bool {
+    let own = version_of(image);
+    match (own, Version::parse(version)) {
+        (Some(own), Ok(version)) => own < version,
+        _ => true,
+    }
 }
 
 /// The image in a slot, if it is whole and passes its own checks.

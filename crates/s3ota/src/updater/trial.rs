@@ -75,7 +75,7 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     /// Gives up the running firmware and selects the one that it replaced. **Restart** afterwards.
     ///
     /// A confirmed firmware's record says which slot that was. If the image is not there any more, another whole one that did not
-    /// fail is selected, or the factory app. The release given up is not installed again.
+    /// fail is selected, on trial, or the factory app. The release given up is not installed again.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
         trial::roll_back(
             &mut self.device.flash,
             (self.config.partition_table, self.device.running),
-            self.config.release_keys,
+            (self.config.release_keys, self.config.version),
             block,
         )
         .await
