@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use esp_hal::peripherals::{FLASH, Peripherals, RTC_TIMER};
 use esp_hal::rtc_cntl::Rtc;
-use s3ota::{Boot, Bootloader, DEFAULT_TRIAL_BOOTS};
+use s3ota::{Boot, Bootloader, DEFAULT_TRIAL_BOOTS, Reset};
 use static_cell::StaticCell;
 
 use crate::guard::{Found, guard, reset};
@@ -68,11 +68,7 @@ pub fn start(config: esp_hal::Config) -> (Peripherals, Started) {
 pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Started) {
     early::watch();
     let reset = reset();
-    let mut flash = early::flash();
-    #[cfg_attr(not(feature = "launch"), expect(unused_mut))]
-    let mut found = guard(reset, &mut flash, trial.boots);
-    #[cfg(feature = "launch")]
-    crate::launch::launch(&mut found, &mut flash, reset);
+    let found = count(reset, trial.boots);
     if matches!(&found.booted, Ok(booted) if matches!(booted.boot, Boot::GivenUp)) {
         say!("ERROR - given up: going back to the old firmware");
         crate::restart();
@@ -85,6 +81,17 @@ pub fn start_with(config: esp_hal::Config, trial: Trial) -> (Peripherals, Starte
         watchdog::arm(&mut Rtc::new(chip.RTC_TIMER.reborrow()), time);
     }
     (chip, Started { found, watched })
+}
+
+/// Counts this boot, and launches the new firmware if that is due. The flash is free again when it returns.
+#[inline]
+fn count(reset: Reset, trial_boots: u8) -> Found {
+    let mut flash = early::flash();
+    #[cfg_attr(not(feature = "launch"), expect(unused_mut))]
+    let mut found = guard(reset, &mut flash, trial_boots);
+    #[cfg(feature = "launch")]
+    crate::launch::launch(&mut found, &mut flash, reset);
+    found
 }
 
 /// A boot that has been counted.
