@@ -636,7 +636,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         &["bricks::image_that_never_reaches_its_guard"],
     ),
     of(
-        "a launched trial ending with the next record",
+        "a launched trial ending with the record that confirms it",
         LAUNCH,
         "        && otadata.newest_sequence() <= trial.newest_sequence()\n",
         "        && otadata.newest_sequence() <= trial.newest_sequence().max(u32::MAX)\n",
