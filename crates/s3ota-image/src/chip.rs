@@ -103,6 +103,22 @@ impl Chip {
         }
     }
 
+    /// The name as its maker, and clients of Improv and ESP Web Tools, write it: `ESP32-C3`.
+    pub const fn family(self) -> &'static str {
+        match self {
+            Chip::Esp32 => "ESP32",
+            Chip::Esp32S2 => "ESP32-S2",
+            Chip::Esp32S3 => "ESP32-S3",
+            Chip::Esp32C2 => "ESP32-C2",
+            Chip::Esp32C3 => "ESP32-C3",
+            Chip::Esp32C5 => "ESP32-C5",
+            Chip::Esp32C6 => "ESP32-C6",
+            Chip::Esp32C61 => "ESP32-C61",
+            Chip::Esp32H2 => "ESP32-H2",
+            Chip::Esp32P4 => "ESP32-P4",
+        }
+    }
+
     /// The chip with exactly this [`name`](Chip::name), or `None`.
     pub fn from_name(name: &str) -> Option<Chip> {
         Chip::ALL.into_iter().find(|chip| chip.name() == name)
@@ -149,6 +165,8 @@ mod tests {
         for chip in Chip::ALL {
             assert_eq!(Chip::from_id(chip.id()), Some(chip));
             assert_eq!(chip.name().parse(), Ok(chip));
+            let family = chip.family().replace('-', "").to_ascii_lowercase();
+            assert_eq!(family, chip.name());
         }
     }
 

@@ -87,7 +87,7 @@ pub fn run(args: NewArgs, out: &Output) -> Result<(), CliError> {
             "files": files,
         }),
     );
-    let (chip, name) = (project::written(args.chip), &args.name);
+    let (chip, name) = (args.chip.family(), &args.name);
     out.prose(format_args!(
         "{} has a firmware for the {chip} with {} of flash. s3ota's crates: {source}",
         dir.display(),

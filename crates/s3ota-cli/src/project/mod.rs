@@ -136,7 +136,7 @@ impl Project {
             ("{{s3ota-esp}}", self.source.of("firmware/s3ota-esp")),
             ("{{toolchain}}", toolchain),
             ("{{chip}}", self.chip.name().to_owned()),
-            ("{{chip name}}", written(self.chip)),
+            ("{{chip name}}", self.chip.family().to_owned()),
             ("{{flash}}", self.flash.to_string()),
             ("{{target}}", self.target().to_owned()),
             ("{{name}}", self.name.clone()),
@@ -310,7 +310,7 @@ fn no_project_for(chip: Chip) -> CliError {
             "use s3ota-esp with a network of your own: https://github.com/s3ota/s3ota/tree/main/firmware/s3ota-esp".to_owned(),
         ),
         _ => (
-            format!("s3ota does not support the {} yet", written(chip)),
+            format!("s3ota does not support the {} yet", chip.family()),
             format!("it supports {}", supported().join(", ")),
         ),
     };
@@ -321,15 +321,6 @@ fn no_project_for(chip: Chip) -> CliError {
 pub fn supported() -> Vec<&'static str> {
     let with_target = Chip::ALL.into_iter().filter(|chip| target(*chip).is_some());
     with_target.map(Chip::name).collect()
-}
-
-/// As people write it: `ESP32-C3`.
-pub fn written(chip: Chip) -> String {
-    let name = chip.name().to_ascii_uppercase();
-    match name.strip_prefix("ESP32") {
-        Some(kind) if !kind.is_empty() => format!("ESP32-{kind}"),
-        _ => name,
-    }
 }
 
 impl FlashSize {

@@ -91,12 +91,7 @@ impl Installer {
                 bytes,
             })
             .collect();
-        let family = release.chip.name().to_ascii_uppercase();
-        // There, ESP32C3 is written ESP32-C3.
-        let family = match family.strip_prefix("ESP32") {
-            Some(kind) if !kind.is_empty() => format!("ESP32-{kind}"),
-            _ => family,
-        };
+        let family = release.chip.family();
         let listed: Vec<_> = parts
             .iter()
             .map(|part| json!({ "path": part.name, "offset": part.offset }))
@@ -120,7 +115,7 @@ impl Installer {
         };
         Ok(Self {
             folder,
-            page: page(name, &family, &from),
+            page: page(name, family, &from),
             tools,
             manifest: format!("{manifest:#}\n"),
             parts,

@@ -21,25 +21,12 @@ use esp_hal::peripherals::WIFI;
 #[cfg(feature = "qemu")]
 use esp_hal::peripherals::{ADC1, RNG};
 use esp_radio::wifi::WifiError;
-use s3ota_image::Chip;
 
 pub use self::console::{Console, Usb};
-use self::provisioning::{Info, Store, provision};
+use self::provisioning::{Info, Radio, Store, provision};
 use self::station::Station;
 use crate::credentials::{self, Credentials};
-use crate::{CHIP, DeviceId, SharedFlash, device_id, wifi};
-
-/// The chip as clients know it, which is not how tools write it.
-const FAMILY: &str = match CHIP {
-    Chip::Esp32 => "ESP32",
-    Chip::Esp32S2 => "ESP32-S2",
-    Chip::Esp32S3 => "ESP32-S3",
-    Chip::Esp32C2 => "ESP32-C2",
-    Chip::Esp32C3 => "ESP32-C3",
-    Chip::Esp32C5 => "ESP32-C5",
-    Chip::Esp32C6 => "ESP32-C6",
-    other => other.name(),
-};
+use crate::{CHIP, SharedFlash, device_id, wifi};
 
 /// Starts the radio, joins the network of the saved credentials, and takes new ones over `console`. Returns at once; wait with
 /// `stack.wait_config_up()` if you need an address.
@@ -111,10 +98,14 @@ async fn keep_emulated(
     version: &'static str,
     otherwise: Option<Credentials>,
 ) {
-    let device = device_id();
-    let info = info(firmware, version, &device);
-    let mut store = OnFlash(flash);
-    provision(&mut cable, &mut store, &mut console, &info, otherwise).await
+    keep(
+        &mut cable,
+        flash,
+        &mut console,
+        (firmware, version),
+        otherwise,
+    )
+    .await
 }
 
 #[embassy_executor::task]
@@ -126,20 +117,32 @@ async fn keep_provisioned(
     version: &'static str,
     otherwise: Option<Credentials>,
 ) {
-    let device = device_id();
-    let info = info(firmware, version, &device);
-    let mut store = OnFlash(flash);
-    provision(&mut station, &mut store, &mut console, &info, otherwise).await
+    keep(
+        &mut station,
+        flash,
+        &mut console,
+        (firmware, version),
+        otherwise,
+    )
+    .await
 }
 
-/// What the device says about itself.
-fn info<'a>(firmware: &'a str, version: &'a str, device: &'a DeviceId) -> Info<'a> {
-    Info {
+/// What both tasks do: a task cannot be generic.
+async fn keep(
+    radio: &mut impl Radio,
+    flash: SharedFlash,
+    console: &mut Console,
+    (firmware, version): (&str, &str),
+    otherwise: Option<Credentials>,
+) {
+    let info = Info {
         firmware,
         version,
-        chip: FAMILY,
-        device,
-    }
+        chip: CHIP.family(),
+        device: &device_id(),
+    };
+    let mut store = OnFlash(flash);
+    provision(radio, &mut store, console, &info, otherwise).await
 }
 
 /// The credentials on flash. An operation takes milliseconds, 45 of them if a sector is erased, and awaits nothing while the flash
