@@ -50,12 +50,6 @@ enum Turn {
     OnTrial(bool),
 }
 
-/// This boot of the trial is over.
-struct TrialOver {
-    /// Why it is not over as a whole may pass: it is not the firmware's own fault.
-    may_pass: bool,
-}
-
 impl<'a, F, N, C, R> Agent<'a, F, N, C, R>
 where
     F: Flash,
@@ -123,11 +117,12 @@ where
                 Turn::Checked => Ok(self.spread(self.schedule.every, self.schedule.jitter_percent)),
                 Turn::HalfDone => Ok(self.soon(self.half_done)),
                 Turn::Rests(rest) => Ok(self.spread(rest.min(self.schedule.every), 10)),
-                Turn::OnTrial(may_pass) => self.goes_on_trial(may_pass),
+                Turn::OnTrial(may_pass) => self.trial_pause().ok_or(may_pass),
             };
             pause = match next {
                 Ok(pause) => pause,
-                Err(TrialOver { may_pass }) => {
+                // This boot of the trial is over.
+                Err(may_pass) => {
                     if may_pass && let Err(error) = self.updater.end_trial_boot().await {
                         error!("{}", error);
                     }
@@ -139,14 +134,14 @@ where
         }
     }
 
-    /// When a firmware that is still on trial tries again, unless this boot of the trial is over.
-    fn goes_on_trial(&mut self, may_pass: bool) -> Result<Duration, TrialOver> {
+    /// When a firmware that is still on trial tries again. `None`: this boot of the trial is over.
+    fn trial_pause(&mut self) -> Option<Duration> {
         let left = self.trial_left();
         if left.is_zero() && self.schedule.confirm == Confirm::WhenServerReached {
-            return Err(TrialOver { may_pass });
+            return None;
         }
         // Trials end after minutes, not hours: one failed connection must not be the only one tried.
-        Ok(self.soon(1).min(left.max(Duration::from_secs(1))))
+        Some(self.soon(1).min(left.max(Duration::from_secs(1))))
     }
 
     /// Begins the loop. The uptime of the first check.

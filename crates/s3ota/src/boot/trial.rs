@@ -708,8 +708,8 @@ pub(crate) async fn roll_back<F: Flash>(
                 let release = ReleaseId::of_bytes(&image.sha256);
                 // One that was tried and is not confirmed is none to go back to.
                 if state.tries(release).is_untried() && is_at_least(&image, min_version) {
-                    let is_left = left == Some(Running::Slot(*slot));
-                    before = Some((*slot, release, is_left && may_be_older(&image, version)));
+                    let was_replaced = is_left(&slot) && may_be_older(&image, version);
+                    before = Some((*slot, release, was_replaced));
                     break;
                 }
             }
