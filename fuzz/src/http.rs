@@ -171,14 +171,14 @@ fn body_of(bytes: &[u8], framing: Framing) -> (Vec<u8>, Option<bool>) {
 
 fn chunks(mut bytes: &[u8], body: &mut Vec<u8>) -> Option<bool> {
     loop {
-        let Some(size) = line(&mut bytes)? else {
-            return Some(false);
+        let size = match line(&mut bytes)? {
+            Line::Whole(line) => chunk_size(line)?,
+            // What is there must be the beginning of a size.
+            Line::Cut(part) => {
+                let is_begun = chunk_size(part).is_some();
+                return (is_begun || chunk_size(&[part, b"0"].concat()).is_some()).then_some(false);
+            }
         };
-        let size = size.split(|&byte| byte == b';').next()?.trim_ascii();
-        let size = std::str::from_utf8(size).ok()?;
-        let is_number =
-            (1..=8).contains(&size.len()) && size.bytes().all(|b| b.is_ascii_hexdigit());
-        let size = usize::from_str_radix(size, 16).ok().filter(|_| is_number)?;
         if size == 0 {
             break;
         }
@@ -189,34 +189,44 @@ fn chunks(mut bytes: &[u8], body: &mut Vec<u8>) -> Option<bool> {
             return Some(false);
         }
         match line(&mut bytes)? {
-            None => return Some(false),
-            Some([]) => {}
-            Some(_) => return None,
+            Line::Whole([]) => {}
+            Line::Cut([] | [b'\r']) => return Some(false),
+            _ => return None,
         }
     }
     for _ in 0..16 {
         match line(&mut bytes)? {
-            None => return Some(false),
-            Some([]) => return Some(true),
-            Some(_) => {}
+            Line::Cut(_) => return Some(false),
+            Line::Whole([]) => return Some(true),
+            Line::Whole(_) => {}
         }
     }
     None
 }
 
-/// The next line without its CRLF. `Some(None)`: the bytes end before it does. `None`: it is too long, or ends with LF alone.
-fn line<'b>(bytes: &mut &'b [u8]) -> Option<Option<&'b [u8]>> {
+fn chunk_size(line: &[u8]) -> Option<usize> {
+    let size = line.split(|&byte| byte == b';').next()?.trim_ascii();
+    let size = std::str::from_utf8(size).ok()?;
+    let is_number = (1..=8).contains(&size.len()) && size.bytes().all(|b| b.is_ascii_hexdigit());
+    usize::from_str_radix(size, 16).ok().filter(|_| is_number)
+}
+
+enum Line<'b> {
+    /// Without its CRLF.
+    Whole(&'b [u8]),
+    /// The bytes end before it does.
+    Cut(&'b [u8]),
+}
+
+/// The next line. `None`: it is too long, or ends with LF alone.
+fn line<'b>(bytes: &mut &'b [u8]) -> Option<Line<'b>> {
     let longest = &bytes[..bytes.len().min(65)];
     let Some(end) = longest.iter().position(|&byte| byte == b'\n') else {
-        return if longest.len() == 65 {
-            None
-        } else {
-            Some(None)
-        };
+        return (longest.len() < 65).then_some(Line::Cut(longest));
     };
     let line = bytes[..end].strip_suffix(b"\r")?;
     *bytes = &bytes[end + 1..];
-    Some(Some(line))
+    Some(Line::Whole(line))
 }
 
 /// Skipping a body reports its length correctly.
@@ -252,6 +262,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (1, 9, "HTTP/1.1 304 Not Modified\r\nETag: \"9bb58f26192e4ba00f01e2e7b136bbd8\"\r\nContent-Length: 500\r\n\r\n".into()),
         (7, 30, format!("HTTP/1.1 403 Forbidden\r\n{s3}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{error}\r\n0\r\n\r\n", error.len())),
         (5, 3, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;name=value\r\n, world\r\n0\r\nTrailer: x\r\n\r\nmore".into()),
+        (6, 3, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello, but".into()),
         (2, 63, "HTTP/1.1 302 Found\r\nLocation: https://my-bucket.s3.amazonaws.com/lamp/stable.json?X-Amz-Date=20261124T043809Z\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into()),
         (11, 5, "HTTP/1.1 503 Slow Down\r\nRetry-After: 30\r\nConnection: close\r\n\r\nslow down".into()),
         (4, 2, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello".into()),

@@ -69,7 +69,8 @@ impl Line {
         }
     }
 
-    /// Takes its next byte. What follows the line, if it ends with that.
+    /// Takes its next byte. What follows the line, if it ends with that. An error as soon as no more bytes could make it a
+    /// valid line, so that a connection that ends there is not taken for an incomplete body.
     fn take(&mut self, byte: u8) -> Result<Option<State>, HttpError> {
         if byte == b'\n' {
             return self.next().map(Some).ok_or(HttpError::Framing);
@@ -78,7 +79,7 @@ impl Line {
         self.is_at_end = byte == b'\r';
         let is_sound = match self.kind {
             Kind::Size => self.take_of_size(byte),
-            Kind::End => self.is_at_end,
+            Kind::End => self.is_at_end && self.length == 1,
             // Read and ignored.
             Kind::Trailer { .. } => true,
         };
@@ -92,7 +93,7 @@ impl Line {
     fn take_of_size(&mut self, byte: u8) -> bool {
         match (char::from(byte).to_digit(16), byte) {
             _ if self.is_extension => {}
-            (_, b';') => self.is_extension = true,
+            (_, b';') if self.digits > 0 => self.is_extension = true,
             // At most 8 digits: 4 GiB, more than any flash.
             (Some(digit), _) if !self.is_over && self.digits < 8 => {
                 self.digits = self.digits.saturating_add(1);
@@ -118,8 +119,7 @@ impl Line {
                 left: self.size.into(),
                 chunked: true,
             },
-            Kind::End if is_empty => State::Line(Line::new(Kind::Size)),
-            Kind::End => return None,
+            Kind::End => State::Line(Line::new(Kind::Size)),
             Kind::Trailer { .. } if is_empty => State::End,
             Kind::Trailer { more } => {
                 let more = more.checked_sub(1)?;
@@ -314,6 +314,11 @@ mod tests {
             "123456789\r\n",
             "5\nhello",
             "5\r\nhelloX\r\n0\r\n\r\n",
+            // Invalid already where the connection ends.
+            "x",
+            ";",
+            "5\r\nhelloX",
+            "5\r\nhello\r\r",
         ] {
             let response = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
             assert!(
