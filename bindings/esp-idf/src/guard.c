@@ -18,7 +18,6 @@
 
 #include "esp_heap_caps.h"
 #include "esp_log.h"
-#include "esp_ota_ops.h"
 #include "esp_rom_sys.h"
 #include "esp_system.h"
 #include "esp_timer.h"
@@ -100,7 +99,7 @@ static int32_t count_boot(const s3ota_port *port, s3ota_guard *guard)
 static int32_t take_over(const s3ota_port *port, s3ota_guard *guard)
 {
 #if CONFIG_S3OTA_TRIAL_TAKES_OVER
-    if (esp_ota_mark_app_valid_cancel_rollback() != ESP_OK) {
+    if (!s3ota_otadata_mark_valid(port)) {
         ESP_LOGW(TAG, "the bootloader's rollback cannot be taken over: this trial has one boot");
         return S3OTA_ON_TRIAL;
     }

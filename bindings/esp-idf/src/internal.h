@@ -24,6 +24,12 @@ void s3ota_port_set_network(s3ota_port *port);
 /* The whole port. False if the flash chip is not known. */
 bool s3ota_port_make(s3ota_port *port);
 
+/* --- otadata.c --------------------------------------------------------------------------------------------------------- */
+
+/* Tells a bootloader with app rollback that this firmware, which it has booted once, is valid. False if that is not what the record
+ * is about, or the flash fails. The record's sector is erased. */
+bool s3ota_otadata_mark_valid(const s3ota_port *port);
+
 /* --- watchdog.c: the RTC watchdog ------------------------------------------------------------------------------------- */
 
 /* Resets the chip in so many seconds, whatever the program does. At most 4 hours: a 32-bit counter of up to 150 kHz. */

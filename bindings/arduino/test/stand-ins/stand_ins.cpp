@@ -35,8 +35,8 @@
 #include "Arduino.h"
 #include "WiFi.h"
 #include "esp_flash.h"
-#include "esp_ota_ops.h"
 #include "esp_random.h"
+#include "esp_rom_crc.h"
 #include "esp_rom_sys.h"
 #include "esp_timer.h"
 #include "hal/wdt_hal.h"
@@ -159,8 +159,9 @@ esp_partition_iterator_t esp_partition_find(esp_partition_type_t, esp_partition_
 const esp_partition_t* esp_partition_get(esp_partition_iterator_t) { return app(); }
 esp_partition_iterator_t esp_partition_next(esp_partition_iterator_t) { return nullptr; }
 void esp_partition_iterator_release(esp_partition_iterator_t) {}
-const esp_partition_t* esp_ota_get_running_partition(void) { return app(); }
-esp_err_t esp_ota_mark_app_valid_cancel_rollback(void) { return ESP_FAIL; }
+// These devices have a bootloader without app rollback: it needs to be told nothing.
+const esp_partition_t* esp_partition_find_first(esp_partition_type_t, esp_partition_subtype_t, const char*) { return nullptr; }
+uint32_t esp_rom_crc32_le(uint32_t, const uint8_t*, uint32_t) { return 0; }
 size_t spi_flash_cache2phys(const void*) { return running() + 0x100; }
 
 /* --- The chip --------------------------------------------------------------------------------------------------------- */

@@ -101,19 +101,9 @@ uint32_t booted_slot(void)
 
 /* --- ESP-IDF's functions ------------------------------------------------------------------------------------------------ */
 
-/* As esp_ota_current_ota_is_workable of esp_ota_ops.c: the record that decides, written anew with another state. */
-esp_err_t esp_ota_mark_app_valid_cancel_rollback(void)
+uint32_t esp_rom_crc32_le(uint32_t crc, const uint8_t *bytes, uint32_t length)
 {
-    int sector = deciding_sector();
-    if (sector < 0) {
-        return ESP_FAIL;
-    }
-    record_t record = record_in((unsigned)sector);
-    if (record.state != STATE_VALID) {
-        record.state = STATE_VALID;
-        rewrite_record((unsigned)sector, record);
-    }
-    return ESP_OK;
+    return crc32(crc, bytes, length);
 }
 
 const esp_app_desc_t *esp_app_get_description(void)

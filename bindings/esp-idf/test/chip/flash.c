@@ -145,6 +145,14 @@ esp_partition_iterator_t esp_partition_find(esp_partition_type_t type, esp_parti
     return partition_at(calloc(1, sizeof(struct chip_iterator)), 0);
 }
 
+const esp_partition_t *esp_partition_find_first(esp_partition_type_t type, esp_partition_subtype_t subtype, const char *label)
+{
+    static esp_partition_t otadata = {.size = 2 * SECTOR};
+    (void)label;
+    otadata.address = layout()->otadata;
+    return type == ESP_PARTITION_TYPE_DATA && subtype == ESP_PARTITION_SUBTYPE_DATA_OTA ? &otadata : NULL;
+}
+
 const esp_partition_t *esp_partition_get(esp_partition_iterator_t it)
 {
     return &it->partition;

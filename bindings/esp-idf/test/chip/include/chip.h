@@ -39,7 +39,7 @@ void chip_log(char level, const char *tag, const char *format, ...) __attribute_
 #define ESP_LOGD(tag, ...) ((void)(tag), (void)sizeof(printf_arguments(__VA_ARGS__)))
 int printf_arguments(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* --- esp_flash.h, esp_partition.h, spi_flash_mmap.h, esp_ota_ops.h, esp_app_desc.h, esp_flash_encrypt.h ------------------ */
+/* --- esp_flash.h, esp_partition.h, spi_flash_mmap.h, esp_flash_partitions.h, esp_rom_crc.h, esp_app_desc.h, esp_flash_encrypt.h ------------------ */
 
 typedef struct esp_flash_t esp_flash_t;
 esp_err_t esp_flash_get_size(esp_flash_t *chip, uint32_t *size);
@@ -48,21 +48,36 @@ esp_err_t esp_flash_write(esp_flash_t *chip, const void *from, uint32_t address,
 esp_err_t esp_flash_erase_region(esp_flash_t *chip, uint32_t address, uint32_t length);
 bool esp_flash_encryption_enabled(void);
 
-typedef enum { ESP_PARTITION_TYPE_APP = 0 } esp_partition_type_t;
-typedef enum { ESP_PARTITION_SUBTYPE_ANY = 0xff } esp_partition_subtype_t;
+typedef enum { ESP_PARTITION_TYPE_APP = 0, ESP_PARTITION_TYPE_DATA = 1 } esp_partition_type_t;
+typedef enum { ESP_PARTITION_SUBTYPE_DATA_OTA = 0, ESP_PARTITION_SUBTYPE_ANY = 0xff } esp_partition_subtype_t;
 typedef struct {
     uint32_t address;
     uint32_t size;
 } esp_partition_t;
 typedef struct chip_iterator *esp_partition_iterator_t;
 esp_partition_iterator_t esp_partition_find(esp_partition_type_t type, esp_partition_subtype_t subtype, const char *label);
+const esp_partition_t *esp_partition_find_first(esp_partition_type_t type, esp_partition_subtype_t subtype, const char *label);
 const esp_partition_t *esp_partition_get(esp_partition_iterator_t it);
 esp_partition_iterator_t esp_partition_next(esp_partition_iterator_t it);
 
 #define SPI_FLASH_CACHE2PHYS_FAIL UINT32_MAX
 size_t spi_flash_cache2phys(const void *cached);
 
-esp_err_t esp_ota_mark_app_valid_cancel_rollback(void);
+#define SPI_FLASH_SEC_SIZE 4096
+
+typedef enum {
+    ESP_OTA_IMG_PENDING_VERIFY = 1,
+    ESP_OTA_IMG_VALID = 2,
+    ESP_OTA_IMG_INVALID = 3,
+    ESP_OTA_IMG_ABORTED = 4
+} esp_ota_img_states_t;
+typedef struct {
+    uint32_t ota_seq;
+    uint8_t seq_label[20];
+    uint32_t ota_state;
+    uint32_t crc;
+} esp_ota_select_entry_t;
+uint32_t esp_rom_crc32_le(uint32_t crc, const uint8_t *bytes, uint32_t length);
 
 typedef struct {
     char version[32];
