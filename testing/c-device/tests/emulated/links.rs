@@ -45,10 +45,10 @@ fn symbols(nm: &str, object: &str, kinds: &[&str]) -> BTreeSet<String> {
 }
 
 /// Bytes of program memory that all calls together may take.
-const FLASH: u64 = 240 * 1024;
+const FLASH: u64 = 224 * 1024;
 
 /// Bytes of program memory that the library may take in a firmware with ESP-IDF's component.
-const FLASH_IN_IDF: u64 = 232 * 1024;
+const FLASH_IN_IDF: u64 = 220 * 1024;
 
 /// Where ESP-IDF has things on the ESP32-C3: code and constants far from each other, and both far from the mask ROM, whose `memcpy`
 /// and the like all firmwares use. Calls and addresses take more instructions there than in a small program.
