@@ -160,7 +160,8 @@ class S3Ota {
   int update();
   /* The running firmware stays. S3OTA_OK, or S3OTA_CONFIRMED if it was not on trial. */
   int confirm();
-  /* Gives the running firmware up for the one before, and restarts. S3OTA_ERR_UPDATE_ROLLBACK if there is none. */
+  /* Gives the running firmware up for the one before, which is on trial, and restarts. S3OTA_ERR_UPDATE_ROLLBACK if there is
+   * none. */
   int rollBack();
   /* Whether the running firmware is on trial. Needs no begin(). */
   static bool isOnTrial();

@@ -597,8 +597,8 @@ int32_t s3ota_prove(s3ota_state *state);
  * then the trial goes on. Needs no network. */
 int32_t s3ota_confirm(s3ota_state *state);
 
-/* Gives the running firmware up, on trial or not, and selects the one that it replaced. The release is not installed
- * again. S3OTA_OK: restart. S3OTA_ERR_UPDATE_ROLLBACK where there is none. Needs no network. */
+/* Gives the running firmware up, on trial or not, and selects the one that it replaced; on trial, unless its version is
+ * known to be earlier. The release is not installed again. S3OTA_OK: restart. S3OTA_ERR_UPDATE_ROLLBACK where there is none. Needs no network. */
 int32_t s3ota_roll_back(s3ota_state *state);
 
 /* Whether the running firmware is on trial: S3OTA_ON_TRIAL or S3OTA_CONFIRMED. Counts nothing, needs no network. */

@@ -123,8 +123,8 @@ esp_err_t s3ota_esp_idf_check_now(void);
 esp_err_t s3ota_esp_idf_confirm(void);
 
 /*
- * Gives the running firmware up, on trial or not, and restarts into the one that it replaced. The release is not installed
- * again. Use this in place of esp_ota_mark_app_invalid_rollback_and_reboot.
+ * Gives the running firmware up, on trial or not, and restarts into the one that it replaced; on trial, unless its version is
+ * known to be earlier. The release is not installed again. Use this in place of esp_ota_mark_app_invalid_rollback_and_reboot.
  *
  * Does not return if it succeeds. ESP_ERR_NOT_FOUND if there is no other firmware. The others as s3ota_esp_idf_confirm.
  */

@@ -1,8 +1,9 @@
 //! Trials, and the ways back: what boots after what, under both kinds of bootloader, with and without a factory app.
 
 use s3ota::{Agent, Boot, Error, NoUpdate, Outcome, Schedule, Workspace};
+use s3ota_image::app::ImageBuilder;
 use s3ota_image::otadata::{Record, State};
-use s3ota_sim::{Bootloader, Flash, Mix, Operation, PowerCut, Tear, VirtualDevice};
+use s3ota_sim::{Bootloader, Flash, Mix, Operation, PowerCut, Setup, Tear, VirtualDevice};
 use scripted_server::slots::{
     THREE_SLOTS, WITH_FACTORY, confirm, device_with, install, install_and_confirm, roll_back,
 };
@@ -526,4 +527,50 @@ async fn rolling_back_never_makes_a_confirmed_firmware_of_one_that_never_ran() {
         }
     }
     assert!(on_trial > 0, "the moment was not hit");
+}
+
+#[tokio::test]
+async fn rolling_back_to_an_image_without_a_version_is_a_trial() {
+    // The versions in their descriptors are the core's.
+    let [old, new] = ["esp-idf: v4.4.5", "esp-idf: v4.4.6"];
+    let sketch = |core| {
+        ImageBuilder::new(s3ota::Chip::Esp32C3, core)
+            .project_name("arduino-lib-builder")
+            .length(100_000)
+            .build()
+    };
+    let server = Server::start(serving("1.1.0", sketch(new))).await;
+    let mut device = VirtualDevice::new(Flash::in_memory(
+        Setup::default().flash(&sketch(old)).unwrap(),
+    ));
+    let url = server.url("/manifest.json");
+    let mut workspace = Box::new(Workspace::new());
+    let running = device.power_on().unwrap();
+    let version_1_0 = s3ota::Config {
+        version: "1.0.0",
+        ..config(&url, &running, &server, IMPATIENT)
+    };
+    let mut updater = device.updater(&running, version_1_0, &mut workspace);
+    updater.install(&mut ()).await.unwrap();
+    drop(updater);
+
+    let running = device.power_on().unwrap();
+    assert_eq!(running.version(), new);
+    confirm(&mut device, &running).await;
+    let version_1_1 = s3ota::Config {
+        version: "1.1.0",
+        ..config(&url, &running, &server, IMPATIENT)
+    };
+    let mut updater = device.updater(&running, version_1_1, &mut workspace);
+    assert_eq!(updater.roll_back().await, Ok(()));
+    drop(updater);
+
+    let running = device.power_on().unwrap();
+    let expected = (old, Boot::Trial { boot: 1, of: 3 });
+    assert_eq!((running.version(), running.boot), expected);
+    confirm(&mut device, &running).await;
+    for _ in 0..5 {
+        let running = device.power_on().unwrap();
+        assert_eq!((running.version(), running.boot), (old, Boot::Confirmed));
+    }
 }

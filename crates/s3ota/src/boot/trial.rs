@@ -708,7 +708,7 @@ pub(crate) async fn roll_back<F: Flash>(
                 let release = ReleaseId::of_bytes(&image.sha256);
                 // One that was tried and is not confirmed is none to go back to.
                 if state.tries(release).is_untried() && is_at_least(&image, min_version) {
-                    let was_replaced = is_left(&slot) && may_be_older(&image, version);
+                    let was_replaced = is_left(&slot) && is_older(&image, version);
                     before = Some((*slot, release, was_replaced));
                     break;
                 }
@@ -754,12 +754,13 @@ fn version_of(image: &Image) -> Option<Version<'_>> {
     Version::parse(version).ok()
 }
 
-/// Whether an image can be the one that this version has replaced. A later one is an update that lost its power before the switch.
-fn may_be_older(image: &Image, version: &str) -> bool {
+/// Whether an image is known to be the one that this version has replaced. A later one is an update that lost its power before the
+/// switch, and so may be one without a version of its own.
+fn is_older(image: &Image, version: &str) -> bool {
     let own = version_of(image);
     match (own, Version::parse(version)) {
         (Some(own), Ok(version)) => own < version,
-        _ => true,
+        _ => false,
     }
 }
 

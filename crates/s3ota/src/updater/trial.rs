@@ -75,7 +75,8 @@ impl<F: Flash, N, C, R> Updater<'_, F, N, C, R> {
     /// Gives up the running firmware and selects the one that it replaced. **Restart** afterwards.
     ///
     /// A confirmed firmware's record says which slot that was. If the image is not there any more, another whole one that did not
-    /// fail is selected, on trial, or the factory app. The release given up is not installed again.
+    /// fail is selected, on trial, or the factory app. On trial is also an image whose version is later, or not known, as with Arduino:
+    /// it may be an update that lost its power before it ever ran. The release given up is not installed again.
     ///
     /// # Errors
     ///
