@@ -88,7 +88,7 @@ fn show(bytes: &[u8], table_offset: Option<u32>, out: &Output) -> Result<(), Cli
             let report = ArtefactReport::of(bytes)?;
             out.prose(&report);
             out.event("artefact", report.to_json());
-            Ok(())
+            report.check(bytes)
         }
         Contents::Bootloader => {
             let report = ImageReport::of_slot(bytes);

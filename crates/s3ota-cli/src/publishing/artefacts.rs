@@ -359,7 +359,12 @@ impl<'a> Maker<'a> {
             };
             if record.chip != manifest.chip {
                 skip(&version, "it is for another chip", out);
-            } else if Some(sha256) != manifest.sha256 {
+            } else if Some(sha256) == manifest.sha256 {
+                // Of those that were asked for by name.
+                if let DeltaFrom::Versions(_) = self.delta_from {
+                    skip(&version, "it is this very image", out);
+                }
+            } else {
                 bases.push(Base {
                     version,
                     sha256,

@@ -99,6 +99,27 @@ fn without_an_old_image_it_is_compressed() {
 }
 
 #[test]
+fn one_that_is_cut_off_is_seen_without_its_base() {
+    let dir = folder();
+    let dir = dir.path();
+    s3ota(dir, &["delta", "-", "new.bin", "--output", "packed"]);
+    assert!(s3ota(dir, &["inspect", "packed"]).status.success());
+    let bytes = fs::read(dir.join("packed")).unwrap();
+    fs::write(dir.join("cut"), &bytes[..bytes.len() - 9]).unwrap();
+    let inspected = last(&s3ota(dir, &["inspect", "cut", "--json"]));
+    assert_eq!(inspected["code"], "delta.invalid");
+
+    // Of a delta only the header is left.
+    s3ota(dir, &["delta", "old.bin", "new.bin", "--output", "d"]);
+    let bytes = fs::read(dir.join("d")).unwrap();
+    let header = s3ota_codec::Header::parse(&bytes).unwrap();
+    let first = header.sections()[0].artefact as usize;
+    fs::write(dir.join("cut"), &bytes[..first]).unwrap();
+    let inspected = last(&s3ota(dir, &["inspect", "cut", "--json"]));
+    assert_eq!(inspected["code"], "delta.invalid");
+}
+
+#[test]
 fn it_says_what_it_costs() {
     let dir = folder();
     let made = s3ota(dir.path(), &["delta", "old.bin", "new.bin"]);

@@ -148,6 +148,11 @@ async fn deltas_are_made_from_what_devices_may_run_and_from_what_is_asked_for() 
     let one = bench.publish(&bench.program("1.5.0"), &["--delta-from", "1"]);
     one.published();
     assert_eq!(bases(&bench.manifest("lamp/stable.json").await), ["1.4.0"]);
+    let of_itself = bench.publish(&bench.program("1.5.0"), &["--delta-from", "1.5.0"]);
+    assert_eq!(
+        of_itself.all("no_delta")[0]["reason"],
+        "it is this very image"
+    );
     let most = (MAX_DELTAS + 1).to_string();
     let run = bench.publish(&bench.program("1.6.0"), &["--delta-from", &most]);
     assert_eq!(run.status, 2);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use s3ota_codec::{Header, VERSION};
+use s3ota_codec::{Header, Refused, Section, VERSION, encode};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
@@ -28,6 +28,19 @@ impl ArtefactReport {
         &self.header
     }
 
+    /// Whether the artefact is whole, as far as its `bytes` alone can show: a compressed image is unpacked, and each section of a delta
+    /// must begin in them.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), CliError> {
+        if self.header.base_size == 0 {
+            return encode::apply(&[], bytes).map(drop).map_err(refused);
+        }
+        let begins = |section: &Section| (section.artefact as usize) < bytes.len();
+        match self.header.sections().iter().all(begins) {
+            true => Ok(()),
+            false => Err(refused(Refused::Truncated)),
+        }
+    }
+
     /// The report for programs. `base` is null if the artefact needs none.
     pub fn to_json(&self) -> Value {
         let needs_base = self.header.base_size > 0;
@@ -44,13 +57,11 @@ impl ArtefactReport {
 }
 
 /// An artefact that cannot be used, and what to do.
-pub fn refused(refused: s3ota_codec::Refused) -> CliError {
+pub fn refused(refused: Refused) -> CliError {
     let error = CliError::new("delta.invalid", refused.to_string());
     match refused {
-        s3ota_codec::Refused::Version(_) => {
-            error.hint("use the version of s3ota that made it, or a newer one")
-        }
-        s3ota_codec::Refused::Base { .. } => error.hint("name the image that it was made from"),
+        Refused::Version(_) => error.hint("use the version of s3ota that made it, or a newer one"),
+        Refused::Base { .. } => error.hint("name the image that it was made from"),
         _ => error.hint("the file is damaged: make it again with `s3ota delta`"),
     }
 }
