@@ -13,23 +13,11 @@ pub(crate) struct Algorithm {
     pub(crate) key: AlgorithmIdentifier,
     /// Of the signature.
     pub(crate) signature: AlgorithmIdentifier,
-    /// Verifies a signature: by this key, of this message.
-    pub(crate) verify: fn(&[u8], &[u8], &[u8]) -> Result<(), InvalidSignature>,
+    pub(crate) verify: Verify,
 }
 
-impl Algorithm {
-    const fn new(
-        key: AlgorithmIdentifier,
-        signature: AlgorithmIdentifier,
-        verify: fn(&[u8], &[u8], &[u8]) -> Result<(), InvalidSignature>,
-    ) -> Self {
-        Self {
-            key,
-            signature,
-            verify,
-        }
-    }
-}
+/// Verifies, by a public key, of a message, a signature.
+type Verify = fn(&[u8], &[u8], &[u8]) -> Result<(), InvalidSignature>;
 
 pub(crate) const CERTIFICATE_ALGORITHM_COUNT: usize = 4 + if cfg!(feature = "rsa") { 6 } else { 0 };
 
@@ -79,11 +67,11 @@ fn hashed<H: sha2::Digest>(message: &[u8]) -> sha2::digest::Output<H> {
 }
 
 macro_rules! ecdsa {
-    ($name:ident, $curve:ident, $bytes:literal, $hash:ident, $key_id:ident, $signature_id:ident) => {
-        pub(crate) const $name: Algorithm = Algorithm::new(
-            alg_id::$key_id,
-            alg_id::$signature_id,
-            |public_key, message, signature| {
+    ($name:ident: $curve:ident, $bytes:literal, $hash:ident => $key:ident, $signature:ident) => {
+        pub(crate) const $name: Algorithm = Algorithm {
+            key: alg_id::$key,
+            signature: alg_id::$signature,
+            verify: |public_key, message, signature| {
                 use $curve::ecdsa::signature::hazmat::PrehashVerifier;
                 use $curve::ecdsa::{Signature, VerifyingKey};
 
@@ -97,95 +85,58 @@ macro_rules! ecdsa {
                 key.verify_prehash(&hashed::<sha2::$hash>(message), &signature)
                     .or(Err(InvalidSignature))
             },
-        );
+        };
     };
 }
 
-ecdsa!(
-    ECDSA_P256_SHA256,
-    p256,
-    32,
-    Sha256,
-    ECDSA_P256,
-    ECDSA_SHA256
-);
-ecdsa!(
-    ECDSA_P256_SHA384,
-    p256,
-    32,
-    Sha384,
-    ECDSA_P256,
-    ECDSA_SHA384
-);
-#[cfg(feature = "p384")]
-ecdsa!(
-    ECDSA_P384_SHA256,
-    p384,
-    48,
-    Sha256,
-    ECDSA_P384,
-    ECDSA_SHA256
-);
-#[cfg(feature = "p384")]
-ecdsa!(
-    ECDSA_P384_SHA384,
-    p384,
-    48,
-    Sha384,
-    ECDSA_P384,
-    ECDSA_SHA384
-);
-
 /// An algorithm that is known but not built in. No signature verifies, and the verifier can tell why.
 #[cfg(not(feature = "p384"))]
-const fn not_built_in(key: AlgorithmIdentifier, signature: AlgorithmIdentifier) -> Algorithm {
-    Algorithm::new(key, signature, |_, _, _| Err(InvalidSignature))
+macro_rules! not_built_in {
+    ($name:ident => $key:ident, $signature:ident) => {
+        const $name: Algorithm = Algorithm {
+            key: alg_id::$key,
+            signature: alg_id::$signature,
+            verify: |_, _, _| Err(InvalidSignature),
+        };
+    };
 }
 
+ecdsa! { ECDSA_P256_SHA256: p256, 32, Sha256 => ECDSA_P256, ECDSA_SHA256 }
+ecdsa! { ECDSA_P256_SHA384: p256, 32, Sha384 => ECDSA_P256, ECDSA_SHA384 }
+#[cfg(feature = "p384")]
+ecdsa! { ECDSA_P384_SHA256: p384, 48, Sha256 => ECDSA_P384, ECDSA_SHA256 }
+#[cfg(feature = "p384")]
+ecdsa! { ECDSA_P384_SHA384: p384, 48, Sha384 => ECDSA_P384, ECDSA_SHA384 }
 #[cfg(not(feature = "p384"))]
-const ECDSA_P384_SHA256: Algorithm = not_built_in(alg_id::ECDSA_P384, alg_id::ECDSA_SHA256);
+not_built_in! { ECDSA_P384_SHA256 => ECDSA_P384, ECDSA_SHA256 }
 #[cfg(not(feature = "p384"))]
-const ECDSA_P384_SHA384: Algorithm = not_built_in(alg_id::ECDSA_P384, alg_id::ECDSA_SHA384);
+not_built_in! { ECDSA_P384_SHA384 => ECDSA_P384, ECDSA_SHA384 }
 
 #[cfg(feature = "rsa")]
 pub(crate) mod rsa_algorithms {
     use super::*;
-    use crate::rsa::{Padding, digest_info, verify};
+    use crate::rsa::Padding::{Pkcs1, Pss};
+    use crate::rsa::{digest_info, verify};
 
     macro_rules! rsa {
-        ($name:ident, $padding:expr, $hash:ident, $signature_id:ident) => {
-            pub(crate) const $name: Algorithm = Algorithm::new(
-                alg_id::RSA_ENCRYPTION,
-                alg_id::$signature_id,
-                |public_key, message, signature| {
+        ($name:ident: $padding:expr, $hash:ident => $signature:ident) => {
+            pub(crate) const $name: Algorithm = Algorithm {
+                key: alg_id::RSA_ENCRYPTION,
+                signature: alg_id::$signature,
+                verify: |public_key, message, signature| {
                     let mut hash = sha2::$hash::default();
                     verify($padding, &mut hash, public_key, message, signature)
                 },
-            );
+            };
         };
     }
 
-    rsa!(
-        PKCS1_SHA256,
-        Padding::Pkcs1(digest_info::SHA256),
-        Sha256,
-        RSA_PKCS1_SHA256
-    );
-    rsa!(
-        PKCS1_SHA384,
-        Padding::Pkcs1(digest_info::SHA384),
-        Sha384,
-        RSA_PKCS1_SHA384
-    );
-    rsa!(
-        PKCS1_SHA512,
-        Padding::Pkcs1(digest_info::SHA512),
-        Sha512,
-        RSA_PKCS1_SHA512
-    );
-    rsa!(PSS_SHA256, Padding::Pss, Sha256, RSA_PSS_SHA256);
-    rsa!(PSS_SHA384, Padding::Pss, Sha384, RSA_PSS_SHA384);
-    rsa!(PSS_SHA512, Padding::Pss, Sha512, RSA_PSS_SHA512);
+    rsa! { PKCS1_SHA256: Pkcs1(digest_info::SHA256), Sha256 => RSA_PKCS1_SHA256 }
+    rsa! { PKCS1_SHA384: Pkcs1(digest_info::SHA384), Sha384 => RSA_PKCS1_SHA384 }
+    rsa! { PKCS1_SHA512: Pkcs1(digest_info::SHA512), Sha512 => RSA_PKCS1_SHA512 }
+    rsa! { PSS_SHA256: Pss, Sha256 => RSA_PSS_SHA256 }
+    rsa! { PSS_SHA384: Pss, Sha384 => RSA_PSS_SHA384 }
+    rsa! { PSS_SHA512: Pss, Sha512 => RSA_PSS_SHA512 }
 }
 
 #[cfg(test)]
