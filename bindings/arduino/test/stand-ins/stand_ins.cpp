@@ -35,6 +35,7 @@
 #include "Arduino.h"
 #include "WiFi.h"
 #include "esp_flash.h"
+#include "esp_partition.h"
 #include "esp_random.h"
 #include "esp_rom_crc.h"
 #include "esp_rom_sys.h"
