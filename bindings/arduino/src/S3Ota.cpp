@@ -18,6 +18,8 @@ const uint32_t END_WITHIN_MS = 10 * 1000;
 const uint32_t TURN_MS = 200, REST_MS = 500;
 /* No call waits longer for another task's turn: its budget, and an operation. */
 const uint32_t TURN_WITHIN_MS = 5 * 1000;
+/* The library's task does: it may be asked for something by whoever has the state. */
+const uint32_t LOOK_WITHIN_MS = 20;
 
 S3Ota& at(void* self) { return *static_cast<S3Ota*>(self); }
 
@@ -51,10 +53,10 @@ const char* orNull(const String& text) { return text.length() > 0 ? text.c_str()
 
 class S3Ota::Turn {
  public:
-  explicit Turn(S3Ota& ota) : _ota(ota), _has(false) {
+  explicit Turn(S3Ota& ota, uint32_t withinMs = TURN_WITHIN_MS) : _ota(ota), _has(false) {
     // From a callback: this task has it already.
     if (ota._lock == nullptr || ota._holder == xTaskGetCurrentTaskHandle()) return;
-    _has = xSemaphoreTake(ota._lock, pdMS_TO_TICKS(TURN_WITHIN_MS)) == pdTRUE;
+    _has = xSemaphoreTake(ota._lock, pdMS_TO_TICKS(withinMs)) == pdTRUE;
     if (_has) ota._holder = xTaskGetCurrentTaskHandle();
   }
   ~Turn() {
@@ -93,6 +95,8 @@ S3Ota::S3Ota()
       _task(nullptr),
       _holder(nullptr),
       _lock(nullptr),
+      _asked(nullptr),
+      _answer(0),
       _ending(false),
       _toldOfRestart(false),
       _wasOnline(false),
@@ -321,14 +325,14 @@ int S3Ota::loop(uint32_t budgetMs) {
   if (_state == nullptr) return S3OTA_ERR_STATE;
   if (hasTask()) return S3OTA_ERR_BUSY;
   if (!hasStack()) return S3OTA_ERR_MEMORY;
-  return turn(budgetMs);
+  return turn(budgetMs, TURN_WITHIN_MS);
 }
 
 /* One turn of the agent, and a restart if that is what it comes to. */
-int S3Ota::turn(uint32_t budgetMs) {
+int S3Ota::turn(uint32_t budgetMs, uint32_t withinMs) {
   int result;
   {
-    Turn turn(*this);
+    Turn turn(*this, withinMs);
     if (turn.problem() != S3OTA_OK) return turn.problem();
     if (!isOnline()) return S3OTA_WAITING;
     result = seen(s3ota_poll(_state, budgetMs));
@@ -355,11 +359,35 @@ void S3Ota::task(void* self) {
 
 void S3Ota::work() {
   while (!_ending) {
-    const int result = turn(TURN_MS);
+    answer();
+    const int result = turn(TURN_MS, LOOK_WITHIN_MS);
     // Without a restart by the library there is nothing left to do.
     if (result == S3OTA_INSTALLED || result == S3OTA_TRIAL_OVER) return;
-    delay(result == S3OTA_WORKING ? 1 : REST_MS);
+    delay(result == S3OTA_WORKING || result == S3OTA_ERR_BUSY ? 1 : REST_MS);
   }
+}
+
+/* The task's answer to what another one asks for. */
+void S3Ota::answer() {
+  const Call asked = _asked;
+  if (asked == nullptr) return;
+  _answer = asked(_state);
+  _asked = nullptr;
+}
+
+/* A call of the library that takes 6 KB of stack and more: the library's task does it, if there is one. */
+int S3Ota::ask(Call call) {
+  const TaskHandle_t task = __atomic_load_n(&_task, __ATOMIC_ACQUIRE);
+  if (task == nullptr) return call(_state);
+  // Callbacks come from it.
+  _holder = task;
+  _answer = S3OTA_ERR_BUSY;
+  _asked = call;
+  // Until it has answered, or has come to its end.
+  while (_asked != nullptr && hasTask()) delay(1);
+  _asked = nullptr;
+  _holder = xTaskGetCurrentTaskHandle();
+  return _answer;
 }
 
 void S3Ota::checkNow() {
@@ -395,18 +423,18 @@ int S3Ota::update() {
 int S3Ota::confirm() {
   Turn turn(*this);
   if (turn.problem() != S3OTA_OK) return turn.problem();
-  const int32_t result = s3ota_confirm(_state);
+  const int32_t result = ask(s3ota_confirm);
   if (result == S3OTA_OK || result == S3OTA_CONFIRMED) s3ota_trial_is_over();
   return seen(result);
 }
 
 int S3Ota::rollBack() {
-  if (_state != nullptr && !hasStack()) return S3OTA_ERR_MEMORY;
+  if (_state != nullptr && !hasTask() && !hasStack()) return S3OTA_ERR_MEMORY;
   int result;
   {
     Turn turn(*this);
     if (turn.problem() != S3OTA_OK) return turn.problem();
-    result = seen(s3ota_roll_back(_state));
+    result = seen(ask(s3ota_roll_back));
   }
   if (result == S3OTA_OK && _restart) ESP.restart();
   return result;
@@ -416,7 +444,7 @@ bool S3Ota::isOnTrial() { return s3ota_esp_idf_is_on_trial(); }
 
 int S3Ota::endTrialBoot() {
   Turn turn(*this);
-  return turn.problem() != S3OTA_OK ? turn.problem() : seen(s3ota_end_trial_boot(_state));
+  return turn.problem() != S3OTA_OK ? turn.problem() : seen(ask(s3ota_end_trial_boot));
 }
 
 /* --- How it went ------------------------------------------------------------------------------------------------------ */

@@ -210,9 +210,12 @@ class S3Ota {
   void printProgress(uint32_t written, uint32_t total);
   int fail(int code, const String& text);
   int seen(int result);
-  int turn(uint32_t budgetMs);
+  int turn(uint32_t budgetMs, uint32_t withinMs);
   int finished(int result);
   void work();
+  typedef int32_t (*Call)(s3ota_state* state);
+  int ask(Call call);
+  void answer();
   static void task(void* self);
 
   /* Settings: as they will be, and as they are in use. */
@@ -241,6 +244,9 @@ class S3Ota {
   /* The task that is inside a call of the library. */
   std::atomic<TaskHandle_t> _holder;
   SemaphoreHandle_t _lock;
+  /* What another task asks the library's for, and holds the lock for, until it is answered. */
+  std::atomic<Call> _asked;
+  std::atomic<int> _answer;
   std::atomic<bool> _ending;
   bool _toldOfRestart, _wasOnline;
   /* The task whose stack is known to be large enough. */

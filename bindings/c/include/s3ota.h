@@ -24,6 +24,11 @@
  * without a state, `s3ota_error_name`, `s3ota_version`, `s3ota_size`, `s3ota_align`, `s3ota_pem`. Different states do not
  * know each other, but one device should have one: two would write to the same slot.
  *
+ * Stack
+ * -----
+ * A task that fetches, installs or runs needs 12 KB for the library. `s3ota_roll_back` takes 8 KB, `s3ota_boot_guard` and
+ * `s3ota_confirm` take 7, `s3ota_init` takes 4. README.md has the bytes.
+ *
  * Growing
  * -------
  * Structs begin with their size. A program sets `x.size = sizeof x` and everything it does not know to 0. A newer library

@@ -14,6 +14,8 @@
  * The boot guard needs no call. It runs before app_main, and on chips with RISC-V cores before the constructors of C++: it counts
  * the boots of a firmware on trial, arms the RTC watchdog for it, and goes back to the old firmware when the trial has failed.
  *
+ * Its task has the stack for all of this: the calls below need little, but for s3ota_esp_idf_install_from.
+ *
  * This is for one device and starts one task. The library below it, with all that it can do, is s3ota.h.
  */
 #ifndef S3OTA_ESP_IDF_H

@@ -1,4 +1,9 @@
-/* The task that keeps the device up to date. */
+/*
+ * The task that keeps the device up to date.
+ *
+ * Whatever takes much stack is done by it, also what other tasks ask for: app_main has 3.5 KB by default, of which s3ota_init would take
+ * 4, s3ota_confirm 6 and s3ota_roll_back 8. A task that asks holds the state meanwhile, and waits.
+ */
 
 #include "esp_efuse.h"
 #include "esp_flash_encrypt.h"
@@ -26,9 +31,16 @@
 /* How long a call from another task waits for the state. */
 #define PATIENCE_MS (10 * TURN_MS)
 
+/* How often the task looks whether it is asked for something by whoever holds the state. */
+#define LOOK_MS 20
+
+typedef int32_t (*call_t)(s3ota_state *state);
+
 static struct {
     /* Held while the state is used. Made once, and kept. */
     SemaphoreHandle_t lock;
+    /* Given when the task has answered. */
+    SemaphoreHandle_t answered;
     /* Given when the task has ended. */
     SemaphoreHandle_t ended;
     TaskHandle_t task;
@@ -36,6 +48,9 @@ static struct {
     s3ota_state *state;
     s3ota_settings settings;
     volatile bool stopping;
+    /* What the holder of `lock` asks for, until it is answered. */
+    volatile call_t asked;
+    volatile int32_t answer;
 } agent;
 
 /* --- The task --------------------------------------------------------------------------------------------------------- */
@@ -46,11 +61,37 @@ static void restart(int32_t why)
     esp_restart();
 }
 
-static void run(void *unused)
+static esp_err_t make_state(const s3ota_esp_idf_config_t *config);
+
+static void answer(void)
 {
-    (void)unused;
+    call_t asked = agent.asked;
+    if (asked != NULL) {
+        agent.asked = NULL;
+        agent.answer = asked(agent.state);
+        xSemaphoreGive(agent.answered);
+    }
+}
+
+/* Waits for the state. False if the task is to end. */
+static bool take_turn(void)
+{
     while (!agent.stopping) {
-        xSemaphoreTake(agent.lock, portMAX_DELAY);
+        answer();
+        if (xSemaphoreTake(agent.lock, pdMS_TO_TICKS(LOOK_MS) + 1) == pdTRUE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void run(void *config)
+{
+    agent.answer = make_state(config);
+    xSemaphoreGive(agent.answered);
+    /* s3ota_esp_idf_start notes which task this is, or ends it. */
+    (void)ulTaskNotifyTake(pdTRUE, portMAX_DELAY);
+    while (take_turn()) {
         int32_t result = s3ota_poll(agent.state, TURN_MS);
         uint32_t wait_ms = result == S3OTA_WAITING ? s3ota_wait_ms(agent.state) : 0;
         if (result != S3OTA_WORKING) {
@@ -182,6 +223,27 @@ static esp_err_t check_device(void)
     return ESP_OK;
 }
 
+/* Each once, and kept. */
+static bool make_semaphores(void)
+{
+    agent.lock = agent.lock != NULL ? agent.lock : xSemaphoreCreateMutex();
+    agent.answered = agent.answered != NULL ? agent.answered : xSemaphoreCreateBinary();
+    agent.ended = agent.ended != NULL ? agent.ended : xSemaphoreCreateBinary();
+    return agent.lock != NULL && agent.answered != NULL && agent.ended != NULL;
+}
+
+/* Ends the task, and forgets all it had. */
+static void end(TaskHandle_t task)
+{
+    agent.stopping = true;
+    xTaskNotifyGive(task);
+    xSemaphoreTake(agent.ended, portMAX_DELAY);
+    if (agent.state != NULL) {
+        (void)s3ota_deinit(agent.state);
+    }
+    free_all();
+}
+
 esp_err_t s3ota_esp_idf_start(const s3ota_esp_idf_config_t *config)
 {
     if (agent.task != NULL) {
@@ -191,28 +253,28 @@ esp_err_t s3ota_esp_idf_start(const s3ota_esp_idf_config_t *config)
     if (started != ESP_OK) {
         return started;
     }
-    if (agent.lock == NULL) {
-        agent.lock = xSemaphoreCreateMutex();
-        agent.ended = xSemaphoreCreateBinary();
-        if (agent.lock == NULL || agent.ended == NULL) {
-            return ESP_ERR_NO_MEM;
-        }
+    if (!make_semaphores()) {
+        return ESP_ERR_NO_MEM;
     }
-    const s3ota_esp_idf_config_t none = S3OTA_ESP_IDF_CONFIG_DEFAULT();
-    started = make_state(config != NULL ? config : &none);
+    s3ota_esp_idf_config_t settings = S3OTA_ESP_IDF_CONFIG_DEFAULT();
+    if (config != NULL) {
+        settings = *config;
+    }
+    agent.stopping = false;
+    TaskHandle_t task = NULL;
+    if (xTaskCreate(run, "s3ota", CONFIG_S3OTA_TASK_STACK_SIZE, &settings, CONFIG_S3OTA_TASK_PRIORITY, &task) != pdPASS) {
+        ESP_LOGE(TAG, "no memory for a stack of %d bytes", CONFIG_S3OTA_TASK_STACK_SIZE);
+        return ESP_ERR_NO_MEM;
+    }
+    xSemaphoreTake(agent.answered, portMAX_DELAY);
+    started = agent.answer;
     if (started != ESP_OK) {
-        free_all();
+        end(task);
         return started;
     }
     keep_time();
-    agent.stopping = false;
-    if (xTaskCreate(run, "s3ota", CONFIG_S3OTA_TASK_STACK_SIZE, NULL, CONFIG_S3OTA_TASK_PRIORITY, &agent.task) != pdPASS) {
-        ESP_LOGE(TAG, "no memory for a stack of %d bytes", CONFIG_S3OTA_TASK_STACK_SIZE);
-        agent.task = NULL;
-        (void)s3ota_deinit(agent.state);
-        free_all();
-        return ESP_ERR_NO_MEM;
-    }
+    agent.task = task;
+    xTaskNotifyGive(task);
     return ESP_OK;
 }
 
@@ -227,13 +289,13 @@ esp_err_t s3ota_esp_idf_stop(void)
     if (!can_be_asked()) {
         return ESP_ERR_INVALID_STATE;
     }
-    agent.stopping = true;
+    TaskHandle_t task = agent.task;
     s3ota_cancel(agent.state);
-    xTaskNotifyGive(agent.task);
-    xSemaphoreTake(agent.ended, portMAX_DELAY);
+    /* Whoever has the state is waited for, and whoever comes later finds no task. */
+    xSemaphoreTake(agent.lock, portMAX_DELAY);
     agent.task = NULL;
-    (void)s3ota_deinit(agent.state);
-    free_all();
+    end(task);
+    xSemaphoreGive(agent.lock);
     return ESP_OK;
 }
 
@@ -255,17 +317,27 @@ static esp_err_t take_state(void)
     if (!can_be_asked()) {
         return ESP_ERR_INVALID_STATE;
     }
-    return xSemaphoreTake(agent.lock, pdMS_TO_TICKS(PATIENCE_MS)) == pdTRUE ? ESP_OK : ESP_ERR_NOT_FINISHED;
+    if (xSemaphoreTake(agent.lock, pdMS_TO_TICKS(PATIENCE_MS)) != pdTRUE) {
+        return ESP_ERR_NOT_FINISHED;
+    }
+    if (agent.task == NULL) {
+        xSemaphoreGive(agent.lock);
+        return ESP_ERR_INVALID_STATE;
+    }
+    return ESP_OK;
 }
 
-/* A call on the state from another task. */
-static esp_err_t ask(int32_t (*call)(s3ota_state *state))
+/* A call on the state for another task. */
+static esp_err_t ask(call_t call)
 {
     esp_err_t taken = take_state();
     if (taken != ESP_OK) {
         return taken;
     }
-    int32_t result = call(agent.state);
+    agent.asked = call;
+    xTaskNotifyGive(agent.task);
+    xSemaphoreTake(agent.answered, portMAX_DELAY);
+    int32_t result = agent.answer;
     xSemaphoreGive(agent.lock);
     if (result < 0) {
         ESP_LOGE(TAG, "%s", s3ota_error_name(result));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use c_device::{Device, Program, firmware};
+use c_device::{Device, Program, Said, firmware};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256};
 use rsa::RsaPrivateKey;
 use rsa::pkcs8::EncodePrivateKey;
@@ -19,6 +19,9 @@ const STATE: u64 = 31 * 1024;
 /// Bytes of stack, from the call of the library on. The port's functions in this program are counted with it.
 const STACK: u64 = 9 * 1024;
 
+/// Bytes of stack of calls that an application may make in a task of its own: init, confirm, roll_back.
+const STACK_OF_CALLS: u64 = 8 * 1024;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_keeps_to_its_budget() {
     let image = firmware("1.1.0");
@@ -33,22 +36,42 @@ async fn an_update_keeps_to_its_budget() {
         .with_file("root", &server.ca)
         .set(&format!("url={}", server.url("/stable.json")));
     let said = lamp.run(&[
-        "size", "paint", "guard", "stack", "init", "paint", "update", "stack",
+        "size", "paint", "guard", "stack", "paint", "init", "stack", "paint", "update", "stack",
     ]);
     assert_eq!(said.of("update"), "installed", "{said:#?}");
     let state = said.number("size", "size");
-    let stacks = said
-        .lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("stack ")?.parse().ok());
-    let [guard, update]: [u64; 2] = stacks.collect::<Vec<_>>().try_into().unwrap();
-    println!("state {state}, stack of the guard {guard}, of an update {update}");
+    let [guard, init, update] = stacks(&said);
+    println!("state {state}, stack of the guard {guard}, of init {init}, of an update {update}");
     assert!(state <= STATE, "{state} bytes of state");
     assert!(update <= STACK, "{update} bytes of stack");
     assert!(
         guard < update && update > 4096,
         "{guard}, {update}: the measure is wrong"
     );
+
+    let said = lamp.run(&[
+        "guard",
+        "init",
+        "paint",
+        "confirm",
+        "stack",
+        "paint",
+        "roll_back",
+        "stack",
+    ]);
+    let [confirm, roll_back] = stacks(&said);
+    println!("stack of confirm {confirm}, of roll_back {roll_back}");
+    assert_eq!(said.of("roll_back"), "ok", "{said:#?}");
+    assert!(init.max(confirm).max(roll_back) <= STACK_OF_CALLS);
+}
+
+/// What the stack was at each look.
+fn stacks<const N: usize>(said: &Said) -> [u64; N] {
+    let stacks = said
+        .lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("stack ")?.parse().ok());
+    stacks.collect::<Vec<_>>().try_into().unwrap()
 }
 
 /// A new RSA key, and the same in DER.

@@ -15,6 +15,13 @@ void expect(bool holds, const char* what) {
   if (!holds) abort();
 }
 
+/* A call, until the task is not in the middle of a check. */
+int patiently(int (*call)()) {
+  int result;
+  while ((result = call()) == S3OTA_ERR_BUSY) delay(10);
+  return result;
+}
+
 void setup() {
   Serial.begin(115200);
   expect(S3Ota::bootResult() == S3OTA_CONFIRMED && !S3Ota::isOnTrial(), "a first firmware is confirmed");
@@ -55,7 +62,8 @@ void setup() {
 
   expect(ota.startTask(), "a task");
   expect(!ota.startTask() && ota.loop() == S3OTA_ERR_BUSY, "one task, and no loop() beside it");
-  delay(200);
+  expect(patiently([] { return ota.confirm(); }) == S3OTA_CONFIRMED, "the task answers that it is confirmed");
+  expect(patiently([] { return ota.rollBack(); }) == S3OTA_ERR_UPDATE_ROLLBACK, "and that there is nothing to go back to");
   expect(ota.end() && ota.end(), "it can be ended while its task runs");
   expect(ota.begin(URL, VERSION) && ota.startTask() && ota.end(), "and at once after its begin");
 

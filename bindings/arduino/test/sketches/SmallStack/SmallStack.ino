@@ -12,7 +12,7 @@ void setup() {
 
 void loop() {
   static int turns = 0;
-  if (ota.loop() != S3OTA_ERR_MEMORY || ota.update() != S3OTA_ERR_MEMORY) abort();
+  if (ota.loop() != S3OTA_ERR_MEMORY || ota.update() != S3OTA_ERR_MEMORY || ota.rollBack() != S3OTA_ERR_MEMORY) abort();
   if (++turns == 10) Serial.println("it was refused ten times");
   delay(10);
 }
