@@ -3,6 +3,8 @@
 //! The firmware is the program in `bindings/c/tests`: its arguments say what it does, its output what came of it. The bootloader
 //! is the simulator's. `cargo xtask c-api` makes the archives.
 
+mod offers;
+mod owner;
 mod program;
 mod serving;
 
@@ -15,6 +17,8 @@ use s3ota_image::app::ImageBuilder;
 use s3ota_sim::{Bootloader, Flash, Setup};
 use tempfile::TempDir;
 
+pub use offers::{Offer, offer};
+pub use owner::Owner;
 pub use program::{Program, ROOT, archive, target};
 pub use serving::Serving;
 

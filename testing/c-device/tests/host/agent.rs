@@ -1,11 +1,10 @@
 //! The agent's loop: its schedule, calls in between, cancellation.
 
-use c_device::{Device, firmware};
+use c_device::{Device, firmware, offer};
 use s3ota_manifest::user_agent::{State, UserAgent, hashed_id};
 use scripted_server::{Reply, Request, Server};
 
 use crate::device;
-use crate::offers::offer;
 
 fn lamp(server: &Server) -> Device {
     Device::new(device(), "1.0.0")

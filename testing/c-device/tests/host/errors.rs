@@ -8,14 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use c_device::{Device, builder, firmware, in_repository};
+use c_device::{Device, Offer, Owner, builder, firmware, in_repository, offer};
 use s3ota_image::app::SignatureKind;
 use s3ota_sim::Setup;
 use scripted_server::{Reply, Request, Server, ok, status};
 
 use crate::device;
-use crate::offers::{Offer, offer};
-use crate::owner::Owner;
 
 /// A device that runs 1.0.0 and trusts this server.
 fn lamp(server: &Server) -> Device {
@@ -155,7 +153,7 @@ async fn of_an_image_that_lost_its_signature() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_signatures() {
-    let owner = Owner::new();
+    let owner = Owner::default();
     let release = |version: &str, fields: &str| {
         let unsigned = offer(version, &firmware(version), &[]).with(fields);
         owner.signs(&unsigned)

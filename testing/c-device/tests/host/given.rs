@@ -1,11 +1,9 @@
 //! Images that the application gives: `s3ota_install_from`. There is no server.
 
-use c_device::{Device, Said, firmware};
+use c_device::{Device, Owner, Said, firmware, offer};
 use scripted_server::full_manifest;
 
 use crate::device;
-use crate::offers::offer;
-use crate::owner::Owner;
 
 const IMAGE: usize = 100_000;
 
@@ -126,7 +124,7 @@ fn what_others_put_there_is_refused() {
 #[test]
 fn with_a_release_key_its_owner_must_have_signed_the_manifest() {
     let (unsigned, image) = released();
-    let owner = Owner::new();
+    let owner = Owner::default();
     let signed = owner.signs(&offer("1.1.0", &image, &[]));
     let signed = signed.manifest.replace("PORT", "443").into_bytes();
     for (manifest, result) in [(unsigned, "release.signature"), (signed, "installed")] {

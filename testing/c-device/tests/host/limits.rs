@@ -6,10 +6,9 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use c_device::{Device, firmware};
+use c_device::{Device, firmware, offer};
 
 use crate::device;
-use crate::offers::offer;
 
 /// A device whose server takes connections, and says nothing.
 fn lamp() -> Device {

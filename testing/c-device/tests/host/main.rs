@@ -5,8 +5,6 @@ mod errors;
 mod given;
 mod life;
 mod limits;
-mod offers;
-mod owner;
 mod programs;
 
 use std::sync::OnceLock;

@@ -7,6 +7,7 @@ use scripted_server::{Reply, Request, Server, ok, status};
 pub struct Offer {
     /// The manifest, with `PORT` for the server's port.
     pub manifest: String,
+    /// The image, with which the manifest need not agree.
     pub image: Vec<u8>,
 }
 
