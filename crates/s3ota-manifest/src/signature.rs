@@ -9,7 +9,7 @@ use core::fmt;
 use base16ct::HexDisplay;
 use base64ct::{Base64, Encoding};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::ecdsa::{DerSignature, VerifyingKey};
+use p256::ecdsa::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use crate::{MAX_SIGNATURE, Manifest};
@@ -74,9 +74,19 @@ impl ReleaseKey {
 
     /// Whether `signature`, in DER, is this key's signature of a message with this SHA-256.
     pub fn verifies(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
-        let key = VerifyingKey::from_sec1_bytes(&self.point);
-        let signature = DerSignature::from_bytes(signature);
-        matches!((key, signature), (Ok(key), Ok(signature)) if key.verify_prehash(digest, &signature).is_ok())
+        // By reference: moved out of the option, both would take their stack twice.
+        match &self.parse(signature) {
+            Some((key, signature)) => key.verify_prehash(digest, signature).is_ok(),
+            None => false,
+        }
+    }
+
+    /// Key and signature for the curve's arithmetic.
+    // In a function of its own: a device has this stack again when the arithmetic needs its own.
+    #[inline(never)]
+    fn parse(&self, signature: &[u8]) -> Option<(VerifyingKey, Signature)> {
+        let key = VerifyingKey::from_sec1_bytes(&self.point).ok()?;
+        Some((key, Signature::from_der(signature).ok()?))
     }
 }
 

@@ -105,6 +105,8 @@ impl Manifest<'_> {
     }
 
     /// The SHA-256 of the [release statement](Manifest::write_statement): what ECDSA signs.
+    // The stack of the hash and of the formatting, too, is free again before a signature is verified.
+    #[inline(never)]
     pub fn statement_digest(&self) -> [u8; 32] {
         let mut hash = HashWriter(Sha256::new());
         // Writing into a hash cannot fail.
